@@ -1,0 +1,120 @@
+#include "data/batch.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <exception>
+#include <numeric>
+
+#include "engine/error.h"
+#include "engine/random.h"
+
+namespace crisp {
+namespace {
+
+// A contiguous piece of the dataset, tokenised by one thread.
+struct Chunk {
+  std::vector<int32_t> ids;
+  std::vector<int32_t> lengths;
+  int32_t truncated = 0;
+  std::exception_ptr error;
+};
+
+}  // namespace
+
+TokenizedDataset::TokenizedDataset(const Dataset& dataset, const WordPiece& tokenizer, int max_length)
+    : num_labels_(dataset.num_labels) {
+  const size_t n = dataset.examples.size();
+  const size_t chunk_count = std::clamp<size_t>(n / 256, 1, static_cast<size_t>(omp_get_max_threads()));
+  std::vector<Chunk> chunks(chunk_count);
+#pragma omp parallel for schedule(static, 1) num_threads(static_cast <int>(chunk_count))
+  for (size_t c = 0; c < chunk_count; ++c) {
+    Chunk& chunk = chunks[c];
+    try {  // an exception must not leave the parallel region
+      for (size_t i = n * c / chunk_count; i < n * (c + 1) / chunk_count; ++i) {
+        const size_t before = chunk.ids.size();
+        chunk.truncated += tokenizer.encode_to(dataset.examples[i].text, max_length, chunk.ids);
+        chunk.lengths.push_back(static_cast<int32_t>(chunk.ids.size() - before));
+      }
+    } catch (...) {
+      chunk.error = std::current_exception();
+    }
+  }
+  size_t total = 0;
+  for (const Chunk& chunk : chunks) {
+    if (chunk.error) std::rethrow_exception(chunk.error);
+    total += chunk.ids.size();
+  }
+  ids_.reserve(total);
+  offsets_.reserve(n + 1);
+  offsets_.push_back(0);
+  for (const Chunk& chunk : chunks) {
+    ids_.insert(ids_.end(), chunk.ids.begin(), chunk.ids.end());
+    for (const int32_t length : chunk.lengths) {
+      offsets_.push_back(offsets_.back() + length);
+      max_tokens_ = std::max(max_tokens_, static_cast<int>(length));
+    }
+    truncated_ += chunk.truncated;
+  }
+  labels_.reserve(n);
+  for (const Example& example : dataset.examples) labels_.push_back(example.label);
+}
+
+std::span<const int32_t> TokenizedDataset::ids(int32_t i) const {
+  const auto at = static_cast<size_t>(i);
+  return std::span(ids_).subspan(static_cast<size_t>(offsets_[at]),
+                                 static_cast<size_t>(offsets_[at + 1] - offsets_[at]));
+}
+
+void fill_batch(const TokenizedDataset& dataset, std::span<const int32_t> indices, PackedBatch& batch) {
+  batch.ids.clear();
+  batch.positions.clear();
+  batch.offsets.assign(1, 0);
+  batch.labels.clear();
+  batch.example_index.assign(indices.begin(), indices.end());
+  for (const int32_t i : indices) {
+    if (i < 0 || i >= dataset.size()) fail("fill_batch: example {} of a dataset of {}", i, dataset.size());
+    const auto ids = dataset.ids(i);
+    batch.ids.insert(batch.ids.end(), ids.begin(), ids.end());
+    for (size_t position = 0; position < ids.size(); ++position) {
+      batch.positions.push_back(static_cast<int32_t>(position));
+    }
+    batch.offsets.push_back(static_cast<int32_t>(batch.ids.size()));
+    batch.labels.push_back(dataset.label(i));
+  }
+}
+
+void reserve_batch(const TokenizedDataset& dataset, int batch_size, PackedBatch& batch) {
+  const auto examples = static_cast<size_t>(batch_size);
+  const size_t tokens = examples * static_cast<size_t>(dataset.max_tokens());
+  batch.ids.reserve(tokens);
+  batch.positions.reserve(tokens);
+  batch.offsets.reserve(examples + 1);
+  batch.labels.reserve(examples);
+  batch.example_index.reserve(examples);
+}
+
+std::vector<int32_t> epoch_order(uint64_t seed, uint32_t epoch, int32_t n) {
+  return permutation({.seed = seed, .stream = Stream::order, .step = epoch, .site = 0}, n);
+}
+
+std::vector<int32_t> sequential_order(int32_t n) {
+  std::vector<int32_t> order(static_cast<size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  return order;
+}
+
+int64_t batch_count(int64_t examples, int batch_size) {
+  if (batch_size < 1) fail<UsageError>("batch size {} is not positive", batch_size);
+  return (examples + batch_size - 1) / batch_size;
+}
+
+std::span<const int32_t> batch_slice(std::span<const int32_t> order, int batch_size, int64_t b) {
+  if (b < 0 || b >= batch_count(static_cast<int64_t>(order.size()), batch_size)) {
+    fail("batch {} of {}", b, batch_count(static_cast<int64_t>(order.size()), batch_size));
+  }
+  const size_t begin = static_cast<size_t>(b) * static_cast<size_t>(batch_size);
+  return order.subspan(begin, std::min(static_cast<size_t>(batch_size), order.size() - begin));
+}
+
+}  // namespace crisp

@@ -1,0 +1,39 @@
+// The Unicode part of WordPiece for uncased BERT: what Hugging Face's `BertNormalizer` and `BertPreTokenizer` do to a
+// text before the vocabulary is consulted. utf8proc has the data; unicode_tables.h has the places where HF differs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace crisp {
+
+/// The position of the first byte that is not well-formed UTF-8 (no surrogates, no overlong forms), or npos.
+size_t find_invalid_utf8(std::string_view text);
+
+/// A character after normalisation, and the bytes [begin, end) of the original text that it came from.
+struct NormalizedChar {
+  char32_t code;
+  uint32_t begin, end;
+};
+
+/// Appends the normalised form of text[begin, end) to `out`: control characters dropped, white space mapped to U+0020,
+/// spaces around CJK ideographs, NFD, accents (Mn) dropped, lower-cased character by character.
+/// Bytes that are not UTF-8 count as U+FFFD, which is dropped.
+void bert_normalize(std::string_view text, size_t begin, size_t end, std::vector<NormalizedChar>& out);
+
+/// A character that is a word of its own: ASCII punctuation and symbols, and Unicode P* as of 2015.
+bool is_bert_punctuation(char32_t code);
+
+/// Unicode's White_Space property.
+bool is_white_space(char32_t code);
+
+/// The text without the white space at its end. `text` must be valid UTF-8.
+std::string_view trim_end(std::string_view text);
+
+/// Appends the UTF-8 form of a code point.
+void append_utf8(char32_t code, std::string& out);
+
+}  // namespace crisp

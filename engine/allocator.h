@@ -1,0 +1,41 @@
+// A caching allocator: freed blocks are kept by size class and handed out again, so that a warmed-up training step asks
+// the system for nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace crisp {
+
+struct AllocatorStats {
+  int64_t system_allocations = 0;  // times the system was asked for memory
+  int64_t bytes_reserved = 0;      // held from the system
+  int64_t bytes_in_use = 0;        // handed out now
+  int64_t peak_bytes_in_use = 0;
+};
+
+/// A block of at least `bytes` bytes, 64-byte aligned, uninitialised. Thread-safe. Throws Error when memory runs out.
+void* cached_allocate(size_t bytes);
+/// Gives a block back to the cache; null is allowed.
+void cached_free(void* block) noexcept;
+/// Returns every cached free block to the system.
+void release_cached_memory() noexcept;
+AllocatorStats allocator_stats();
+
+/// Scratch memory of the calling thread, at least `bytes` long and 64-byte aligned; it grows and is kept. The next call
+/// on the same thread invalidates it: a kernel asks once and divides the block itself.
+void* thread_workspace(size_t bytes);
+
+/// The caching allocator in the form that the standard library takes.
+template <class T>
+struct CachedAlloc {
+  using value_type = T;
+  CachedAlloc() = default;
+  template <class U>
+  CachedAlloc(const CachedAlloc<U>&) {}
+  T* allocate(size_t n) { return static_cast<T*>(cached_allocate(n * sizeof(T))); }
+  void deallocate(T* p, size_t) noexcept { cached_free(p); }
+  friend bool operator==(CachedAlloc, CachedAlloc) { return true; }
+};
+
+}  // namespace crisp

@@ -1,0 +1,47 @@
+// A device's memory and its kernel tables.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "engine/dtype.h"
+#include "engine/error.h"
+#include "engine/kernels.h"
+
+namespace crisp {
+
+enum class Device : uint8_t { cpu, cuda };
+
+struct Backend {
+  const char* name;
+  void* (*allocate)(size_t bytes);
+  void (*free)(void* block) noexcept;
+  void (*copy)(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
+  const Kernels<float>& f32;
+  const Kernels<double>& f64;
+};
+
+/// Throws Error where this build or this machine lacks the device.
+const Backend& backend(Device device);
+
+/// The instruction set that the CPU kernels of this process use: "generic", "avx2" or "avx512". The best one that the
+/// machine has, unless the environment variable CRISP_ISA names a smaller one.
+const char* cpu_instruction_set();
+
+template <class T>
+const Kernels<T>& kernels(Device device) {
+  if constexpr (sizeof(T) == 8) {
+    return backend(device).f64;
+  } else {
+    return backend(device).f32;
+  }
+}
+
+/// The kernel, or "layer_norm has no cuda kernel".
+template <class F>
+F need(F kernel, const char* name, Device device) {
+  if (!kernel) fail("{} has no {} kernel", name, backend(device).name);
+  return kernel;
+}
+
+}  // namespace crisp

@@ -1,0 +1,338 @@
+// Elementwise kernels: unary and broadcast binary operations, scaling, dropout.
+#include <cmath>
+
+#include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/loops.h"
+#include "engine/cpu/math.h"
+
+namespace crisp::CRISP_ISA {
+namespace {
+
+template <UnaryOp op, class T>
+CRISP_INLINE T apply(T x) {
+  if constexpr (op == UnaryOp::exp) return vexp(x);
+  if constexpr (op == UnaryOp::log) return std::log(x);
+  if constexpr (op == UnaryOp::sqrt) return std::sqrt(x);
+  if constexpr (op == UnaryOp::tanh) return std::tanh(x);
+  if constexpr (op == UnaryOp::sigmoid) return T(1) / (T(1) + vexp(-x));
+  if constexpr (op == UnaryOp::relu) return x <= T(0) ? T(0) : x;  // a NaN stays
+  if constexpr (op == UnaryOp::erf) return std::erf(x);
+  if constexpr (op == UnaryOp::gelu) return x * normal_at(x).cdf;
+}
+
+// Reads only the one of x and y that the derivative is written in; the other pointer may be null.
+template <UnaryOp op, class T>
+CRISP_INLINE T derivative(const T* x, const T* y, int64_t i) {
+  if constexpr (op == UnaryOp::exp) return y[i];
+  if constexpr (op == UnaryOp::log) return T(1) / x[i];
+  if constexpr (op == UnaryOp::sqrt) return T(0.5) / y[i];
+  if constexpr (op == UnaryOp::tanh) return T(1) - y[i] * y[i];
+  if constexpr (op == UnaryOp::sigmoid) return y[i] * (T(1) - y[i]);
+  if constexpr (op == UnaryOp::relu) return x[i] <= T(0) ? T(0) : T(1);
+  if constexpr (op == UnaryOp::erf) return T(1.12837916709551257390) * vexp(-x[i] * x[i]);
+  if constexpr (op == UnaryOp::gelu) {
+    const Normal<T> n = normal_at(x[i]);
+    return n.cdf + x[i] * n.density;
+  }
+}
+
+template <UnaryOp op, class T>
+void unary_loop(int64_t n, const T* x, T* y) {
+  for_chunks(n, [=](int64_t begin, int64_t end) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) y[i] = apply<op>(x[i]);
+  });
+}
+
+template <UnaryOp op, class T>
+void unary_backward_loop(int64_t n, const T* x, const T* y, const T* dy, T* dx, double beta) {
+  if (beta == 0) {
+    for_chunks(n, [=](int64_t begin, int64_t end) {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) dx[i] = dy[i] * derivative<op>(x, y, i);
+    });
+  } else {
+    for_chunks(n, [=](int64_t begin, int64_t end) {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) dx[i] += dy[i] * derivative<op>(x, y, i);
+    });
+  }
+}
+
+template <class T>
+void unary(StreamHandle, UnaryOp op, int64_t n, const T* x, T* y) {
+  switch (op) {
+    case UnaryOp::exp:
+      return unary_loop<UnaryOp::exp>(n, x, y);
+    case UnaryOp::log:
+      return unary_loop<UnaryOp::log>(n, x, y);
+    case UnaryOp::sqrt:
+      return unary_loop<UnaryOp::sqrt>(n, x, y);
+    case UnaryOp::tanh:
+      return unary_loop<UnaryOp::tanh>(n, x, y);
+    case UnaryOp::sigmoid:
+      return unary_loop<UnaryOp::sigmoid>(n, x, y);
+    case UnaryOp::relu:
+      return unary_loop<UnaryOp::relu>(n, x, y);
+    case UnaryOp::erf:
+      return unary_loop<UnaryOp::erf>(n, x, y);
+    case UnaryOp::gelu:
+      return unary_loop<UnaryOp::gelu>(n, x, y);
+  }
+}
+
+template <class T>
+void unary_backward(StreamHandle, UnaryOp op, int64_t n, const T* x, const T* y, const T* dy, T* dx, double beta) {
+  switch (op) {
+    case UnaryOp::exp:
+      return unary_backward_loop<UnaryOp::exp>(n, x, y, dy, dx, beta);
+    case UnaryOp::log:
+      return unary_backward_loop<UnaryOp::log>(n, x, y, dy, dx, beta);
+    case UnaryOp::sqrt:
+      return unary_backward_loop<UnaryOp::sqrt>(n, x, y, dy, dx, beta);
+    case UnaryOp::tanh:
+      return unary_backward_loop<UnaryOp::tanh>(n, x, y, dy, dx, beta);
+    case UnaryOp::sigmoid:
+      return unary_backward_loop<UnaryOp::sigmoid>(n, x, y, dy, dx, beta);
+    case UnaryOp::relu:
+      return unary_backward_loop<UnaryOp::relu>(n, x, y, dy, dx, beta);
+    case UnaryOp::erf:
+      return unary_backward_loop<UnaryOp::erf>(n, x, y, dy, dx, beta);
+    case UnaryOp::gelu:
+      return unary_backward_loop<UnaryOp::gelu>(n, x, y, dy, dx, beta);
+  }
+}
+
+template <BinaryOp op, class T>
+CRISP_INLINE T apply(T a, T b) {
+  if constexpr (op == BinaryOp::add) return a + b;
+  if constexpr (op == BinaryOp::sub) return a - b;
+  if constexpr (op == BinaryOp::mul) return a * b;
+  if constexpr (op == BinaryOp::div) return a / b;
+}
+
+// dy times the derivative with respect to operand `wrt`. add and sub read neither operand, mul only the other one.
+template <BinaryOp op, int wrt, class T>
+CRISP_INLINE T gradient(const T* a, int64_t i, const T* b, int64_t j, T dy) {
+  if constexpr (op == BinaryOp::add) return dy;
+  if constexpr (op == BinaryOp::sub) return wrt == 0 ? dy : -dy;
+  if constexpr (op == BinaryOp::mul) return dy * (wrt == 0 ? b[j] : a[i]);
+  if constexpr (op == BinaryOp::div) return wrt == 0 ? dy / b[j] : -dy * a[i] / (b[j] * b[j]);
+}
+
+// Offsets of a row (all dimensions but the last) of the output in the operands.
+struct Offsets {
+  int64_t a, b;
+};
+CRISP_INLINE Offsets row_offsets(const BroadcastPlan& p, int64_t row) {
+  Offsets at{0, 0};
+  for (int d = 4; d >= 0; --d) {
+    const int64_t i = row % p.dims[d];
+    row /= p.dims[d];
+    at.a += i * p.stride_a[d];
+    at.b += i * p.stride_b[d];
+  }
+  return at;
+}
+
+template <BinaryOp op, class T>
+void binary_loop(const BroadcastPlan& p, const T* a, const T* b, T* out) {
+  if (p.same) {
+    for_chunks(p.numel, [=](int64_t begin, int64_t end) {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) out[i] = apply<op>(a[i], b[i]);
+    });
+    return;
+  }
+  const int64_t cols = p.dims[5], sa = p.stride_a[5], sb = p.stride_b[5];
+  for_row_chunks(p.numel / cols, cols, [=, &p](int64_t row, int64_t begin, int64_t end) {
+    const Offsets at = row_offsets(p, row);
+    const T* x = a + at.a;
+    const T* y = b + at.b;
+    T* z = out + row * cols;
+    if (sa == 1 && sb == 1) {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) z[i] = apply<op>(x[i], y[i]);
+    } else {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) z[i] = apply<op>(x[i * sa], y[i * sb]);
+    }
+  });
+}
+
+template <class T>
+void binary(StreamHandle, BinaryOp op, const BroadcastPlan& plan, const T* a, const T* b, T* out) {
+  if (plan.numel == 0) return;
+  switch (op) {
+    case BinaryOp::add:
+      return binary_loop<BinaryOp::add>(plan, a, b, out);
+    case BinaryOp::sub:
+      return binary_loop<BinaryOp::sub>(plan, a, b, out);
+    case BinaryOp::mul:
+      return binary_loop<BinaryOp::mul>(plan, a, b, out);
+    case BinaryOp::div:
+      return binary_loop<BinaryOp::div>(plan, a, b, out);
+  }
+}
+
+// The output's dimensions split into those that the operand has (kept) and those along which it was broadcast (summed).
+struct Split {
+  int64_t kept_rows = 1, summed_rows = 1;  // over the first five dimensions
+  bool summed[6];
+};
+CRISP_INLINE Split split(const BroadcastPlan& p, const int64_t* strides) {
+  Split s;
+  for (int d = 0; d < 6; ++d) {
+    s.summed[d] = strides[d] == 0 && p.dims[d] != 1;
+    if (d < 5) (s.summed[d] ? s.summed_rows : s.kept_rows) *= p.dims[d];
+  }
+  return s;
+}
+
+// The output row that belongs to the given index among the kept and among the summed dimensions.
+CRISP_INLINE int64_t joined_row(const BroadcastPlan& p, const Split& s, int64_t kept, int64_t summed) {
+  int64_t row = 0, step = 1;
+  for (int d = 4; d >= 0; --d) {
+    int64_t& index = s.summed[d] ? summed : kept;
+    row += index % p.dims[d] * step;
+    index /= p.dims[d];
+    step *= p.dims[d];
+  }
+  return row;
+}
+
+constexpr int64_t block_cols = 256;
+
+// Each element (or block of a row) of dx is one task and sums its contributions in the output's order, in f64.
+template <BinaryOp op, int wrt, class T>
+void binary_backward_loop(const BroadcastPlan& p, const T* a, const T* b, const T* dy, T* dx, double beta) {
+  const int64_t* own_strides = wrt == 0 ? p.stride_a : p.stride_b;
+  const Split s = split(p, own_strides);
+  const int64_t cols = p.dims[5], sa = p.stride_a[5], sb = p.stride_b[5];
+  const bool parallel = p.numel >= parallel_threshold;
+  if (p.numel == 0) {  // the operand may have elements all the same: a sum over nothing
+    const int64_t count = s.kept_rows * (s.summed[5] ? 1 : cols);
+    for (int64_t i = 0; beta == 0 && i < count; ++i) dx[i] = 0;
+    return;
+  }
+  if (s.summed[5]) {
+#pragma omp parallel for schedule(static) if (parallel)
+    for (int64_t kept = 0; kept < s.kept_rows; ++kept) {
+      double total = 0;
+      for (int64_t k = 0; k < s.summed_rows; ++k) {
+        const int64_t row = joined_row(p, s, kept, k);
+        const Offsets at = row_offsets(p, row);
+        const T* g = dy + row * cols;
+        double part = 0;
+#pragma omp simd reduction(+ : part)
+        for (int64_t i = 0; i < cols; ++i)
+          part += static_cast<double>(gradient<op, wrt>(a, at.a + i * sa, b, at.b + i * sb, g[i]));
+        total += part;
+      }
+      const Offsets at = row_offsets(p, joined_row(p, s, kept, 0));
+      T& d = dx[wrt == 0 ? at.a : at.b];
+      d = static_cast<T>(total) + (beta == 0 ? T(0) : d);
+    }
+    return;
+  }
+  const int64_t blocks = divide_up(cols, block_cols);
+#pragma omp parallel for schedule(static) if (parallel)
+  for (int64_t task = 0; task < s.kept_rows * blocks; ++task) {
+    const int64_t kept = task / blocks, begin = task % blocks * block_cols, width = min_of(block_cols, cols - begin);
+    double total[block_cols];
+    for (int64_t i = 0; i < width; ++i) total[i] = 0;
+    for (int64_t k = 0; k < s.summed_rows; ++k) {
+      const int64_t row = joined_row(p, s, kept, k);
+      const Offsets at = row_offsets(p, row);
+      const int64_t from_a = at.a + begin * sa, from_b = at.b + begin * sb;
+      const T* g = dy + row * cols + begin;
+#pragma omp simd
+      for (int64_t i = 0; i < width; ++i)
+        total[i] += static_cast<double>(gradient<op, wrt>(a, from_a + i * sa, b, from_b + i * sb, g[i]));
+    }
+    const Offsets at = row_offsets(p, joined_row(p, s, kept, 0));
+    T* d = dx + (wrt == 0 ? at.a : at.b) + begin;
+    for (int64_t i = 0; i < width; ++i) d[i] = static_cast<T>(total[i]) + (beta == 0 ? T(0) : d[i]);
+  }
+}
+
+template <BinaryOp op, class T>
+void binary_backward_for(int wrt, const BroadcastPlan& p, const T* a, const T* b, const T* dy, T* dx, double beta) {
+  if (wrt == 0) {
+    binary_backward_loop<op, 0>(p, a, b, dy, dx, beta);
+  } else {
+    binary_backward_loop<op, 1>(p, a, b, dy, dx, beta);
+  }
+}
+
+template <class T>
+void binary_backward(StreamHandle, BinaryOp op, int wrt, const BroadcastPlan& plan, const T* a, const T* b, const T* dy,
+                     T* dx, double beta) {
+  switch (op) {
+    case BinaryOp::add:
+      return binary_backward_for<BinaryOp::add>(wrt, plan, a, b, dy, dx, beta);
+    case BinaryOp::sub:
+      return binary_backward_for<BinaryOp::sub>(wrt, plan, a, b, dy, dx, beta);
+    case BinaryOp::mul:
+      return binary_backward_for<BinaryOp::mul>(wrt, plan, a, b, dy, dx, beta);
+    case BinaryOp::div:
+      return binary_backward_for<BinaryOp::div>(wrt, plan, a, b, dy, dx, beta);
+  }
+}
+
+template <class T>
+void scale(StreamHandle, int64_t n, double alpha, const T* x, T* out, double beta) {
+  const T factor = static_cast<T>(alpha), keep = static_cast<T>(beta);
+  for_chunks(n, [=](int64_t begin, int64_t end) {
+    if (keep == T(0)) {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) out[i] = factor * x[i];
+    } else {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) out[i] = factor * x[i] + keep * out[i];
+    }
+  });
+}
+
+template <class T>
+void dropout(StreamHandle, int64_t n, const Dropout& d, const T* x, T* y, double beta) {
+  static_assert(chunk_size % 4 == 0, "a chunk draws whole Philox blocks");
+  const double p = d.p;
+  const RandomKey key = d.key;
+  const T factor = static_cast<T>(1 / (1 - p));
+  for_chunks(n, [=](int64_t begin, int64_t end) {
+    constexpr int64_t width = 512;
+    T multiplier[width];
+    for (int64_t from = begin; from < end; from += width) {
+      for (int64_t i = 0; i < width; i += 4) {
+        const auto words = random_block(key, static_cast<uint64_t>(from + i) / 4);
+        for (size_t j = 0; j < 4; ++j) multiplier[i + static_cast<int64_t>(j)] = keeps(words[j], p) ? factor : T(0);
+      }
+      const int64_t count = min_of(width, end - from);
+      // A dropped element is zero even where x is not finite.
+      if (beta == 0) {
+#pragma omp simd
+        for (int64_t i = 0; i < count; ++i) y[from + i] = multiplier[i] == T(0) ? T(0) : x[from + i] * multiplier[i];
+      } else {
+#pragma omp simd
+        for (int64_t i = 0; i < count; ++i) y[from + i] += multiplier[i] == T(0) ? T(0) : x[from + i] * multiplier[i];
+      }
+    }
+  });
+}
+
+}  // namespace
+
+template <class T>
+void fill_elementwise(Kernels<T>& table) {
+  table.unary = unary<T>;
+  table.unary_backward = unary_backward<T>;
+  table.binary = binary<T>;
+  table.binary_backward = binary_backward<T>;
+  table.scale = scale<T>;
+  table.dropout = dropout<T>;
+}
+template void fill_elementwise(Kernels<float>&);
+template void fill_elementwise(Kernels<double>&);
+
+}  // namespace crisp::CRISP_ISA

@@ -1,0 +1,181 @@
+// Reductions. Sums are formed in f64 and in a fixed order (engine/cpu/loops.h).
+#include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/loops.h"
+
+namespace crisp::CRISP_ISA {
+namespace {
+
+constexpr int64_t block_cols = 512;  // accumulators of a task: 4 KiB
+constexpr int64_t max_row_chunks = 64;
+
+template <class T>
+[[gnu::always_inline]] inline void add_block(int64_t rows, int64_t width, const T* x, int64_t stride, double* total) {
+  for (int64_t i = 0; i < width; ++i) total[i] = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* row = x + r * stride;
+#pragma omp simd
+    for (int64_t i = 0; i < width; ++i) total[i] += static_cast<double>(row[i]);
+  }
+}
+
+// out[c] = factor * sum over rows, + beta out[c]. Chunks of rows give partial sums, which are added in order.
+template <class T>
+void column_sums(int64_t rows, int64_t cols, double factor, const T* x, T* out, double beta) {
+  const int64_t chunk = max_of(128, divide_up(rows, max_row_chunks));
+  const int64_t chunks = max_of(1, divide_up(rows, chunk)), blocks = divide_up(cols, block_cols);
+  auto* partial = static_cast<double*>(thread_workspace(static_cast<size_t>(chunks * cols) * sizeof(double)));
+  const bool parallel = rows * cols >= parallel_threshold;
+#pragma omp parallel for schedule(static) if (parallel)
+  for (int64_t task = 0; task < chunks * blocks; ++task) {
+    const int64_t begin = task / blocks * chunk, count = min_of(chunk, rows - begin);
+    const int64_t col = task % blocks * block_cols;
+    add_block(count, min_of(block_cols, cols - col), x + begin * cols + col, cols,
+              partial + task / blocks * cols + col);
+  }
+#pragma omp parallel for schedule(static) if (chunks * cols >= parallel_threshold)
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t from = block * block_cols, to = min_of(cols, from + block_cols);
+    for (int64_t k = 1; k < chunks; ++k) {
+#pragma omp simd
+      for (int64_t c = from; c < to; ++c) partial[c] += partial[k * cols + c];
+    }
+    for (int64_t c = from; c < to; ++c)
+      out[c] = static_cast<T>(factor * partial[c] + (beta == 0 ? 0.0 : static_cast<double>(out[c])));
+  }
+}
+
+template <class T>
+void reduce(StreamHandle, ReduceOp op, int64_t outer, int64_t n, int64_t inner, const T* x, T* out) {
+  // The mean over nothing is 0 / 0, NaN.
+  const auto finish = [=](double total) {
+    return static_cast<T>(op == ReduceOp::mean ? total / static_cast<double>(n) : total);
+  };
+  if (inner == 1) {
+    if (outer == 1) {
+      out[0] = finish(sum_chunks(n, n >= parallel_threshold, [=](int64_t i) { return static_cast<double>(x[i]); }));
+      return;
+    }
+    for_rows(outer, n, [=](int64_t r) {
+      const T* row = x + r * n;
+      out[r] = finish(sum_chunks(n, false, [=](int64_t i) { return static_cast<double>(row[i]); }));
+    });
+    return;
+  }
+  const int64_t blocks = divide_up(inner, block_cols);
+#pragma omp parallel for schedule(static) if (outer * n * inner >= parallel_threshold)
+  for (int64_t task = 0; task < outer * blocks; ++task) {
+    const int64_t o = task / blocks, from = task % blocks * block_cols, width = min_of(block_cols, inner - from);
+    double total[block_cols];
+    add_block(n, width, x + o * n * inner + from, inner, total);
+    for (int64_t i = 0; i < width; ++i) out[o * inner + from + i] = finish(total[i]);
+  }
+}
+
+template <class T>
+void reduce_backward(StreamHandle, ReduceOp op, int64_t outer, int64_t n, int64_t inner, const T* dy, T* dx,
+                     double beta) {
+  const T factor = op == ReduceOp::mean ? static_cast<T>(1.0 / static_cast<double>(n)) : T(1);
+  if (inner == 1) {
+    for_row_chunks(outer, n, [=](int64_t r, int64_t begin, int64_t end) {
+      const T g = factor * dy[r];
+      T* d = dx + r * n;
+      if (beta == 0) {
+        for (int64_t i = begin; i < end; ++i) d[i] = g;
+      } else {
+#pragma omp simd
+        for (int64_t i = begin; i < end; ++i) d[i] += g;
+      }
+    });
+    return;
+  }
+  for_row_chunks(outer * n, inner, [=](int64_t r, int64_t begin, int64_t end) {
+    const T* g = dy + r / n * inner;
+    T* d = dx + r * inner;
+    if (beta == 0) {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) d[i] = factor * g[i];
+    } else {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) d[i] += factor * g[i];
+    }
+  });
+}
+
+template <class T>
+void max(StreamHandle, int64_t outer, int64_t n, int64_t inner, const T* x, T* out, int32_t* index) {
+  for_rows(outer, n * inner, [=](int64_t o) {
+    const T* block = x + o * n * inner;
+    T* best = out + o * inner;
+    int32_t* at = index + o * inner;
+    for (int64_t i = 0; i < inner; ++i) {
+      best[i] = block[i];
+      at[i] = 0;
+    }
+    for (int64_t k = 1; k < n; ++k) {
+      const T* row = block + k * inner;
+      for (int64_t i = 0; i < inner; ++i) {
+        const T v = row[i];
+        const bool larger = v > best[i] || (v != v && best[i] == best[i]);  // the first NaN beats every number
+        best[i] = larger ? v : best[i];
+        at[i] = larger ? static_cast<int32_t>(k) : at[i];
+      }
+    }
+  });
+}
+
+template <class T>
+void max_backward(StreamHandle, int64_t outer, int64_t n, int64_t inner, const T* dy, const int32_t* index, T* dx,
+                  double beta) {
+  for_rows(outer, n * inner, [=](int64_t o) {
+    T* block = dx + o * n * inner;
+    if (beta == 0) {
+      for (int64_t i = 0; i < n * inner; ++i) block[i] = 0;
+    }
+    for (int64_t i = 0; i < inner; ++i) block[index[o * inner + i] * inner + i] += dy[o * inner + i];
+  });
+}
+
+template <class T>
+void column_sum(StreamHandle, int64_t rows, int64_t cols, const T* x, T* out, double beta) {
+  column_sums(rows, cols, 1, x, out, beta);
+}
+
+template <class T>
+void sum_squares(StreamHandle, int64_t n, const T* x, double* out) {
+  *out = sum_chunks(n, n >= parallel_threshold, [=](int64_t i) {
+    const auto v = static_cast<double>(x[i]);
+    return v * v;
+  });
+}
+
+template <class T>
+void all_finite(StreamHandle, int64_t n, const T* x, int32_t* out) {
+  int32_t bad = 0;
+  const int64_t chunks = divide_up(n, chunk_size);
+#pragma omp parallel for schedule(static) reduction(| : bad) if (n >= parallel_threshold)
+  for (int64_t c = 0; c < chunks; ++c) {
+    const int64_t end = min_of(n, (c + 1) * chunk_size);
+    int32_t found = 0;
+#pragma omp simd reduction(| : found)
+    for (int64_t i = c * chunk_size; i < end; ++i) found |= x[i] - x[i] == T(0) ? 0 : 1;  // inf - inf is NaN
+    bad |= found;
+  }
+  *out = bad ? 0 : 1;
+}
+
+}  // namespace
+
+template <class T>
+void fill_reduce(Kernels<T>& table) {
+  table.reduce = reduce<T>;
+  table.reduce_backward = reduce_backward<T>;
+  table.max = max<T>;
+  table.max_backward = max_backward<T>;
+  table.column_sum = column_sum<T>;
+  table.sum_squares = sum_squares<T>;
+  table.all_finite = all_finite<T>;
+}
+template void fill_reduce(Kernels<float>&);
+template void fill_reduce(Kernels<double>&);
+
+}  // namespace crisp::CRISP_ISA

@@ -1,0 +1,146 @@
+// Softmax, its logarithm, and cross-entropy, over rows. The row maximum is subtracted first, so that no exponential
+// overflows; sums are formed in f64. A row of -infinity only gives NaN.
+#include <cmath>
+
+#include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/loops.h"
+#include "engine/cpu/math.h"
+
+namespace crisp::CRISP_ISA {
+namespace {
+
+template <class T>
+CRISP_INLINE T row_max(int64_t cols, const T* x) {
+  T m = x[0];
+#pragma omp simd reduction(max : m)
+  for (int64_t i = 1; i < cols; ++i) m = m < x[i] ? x[i] : m;  // a NaN may be lost here; the exponential brings it back
+  return m;
+}
+
+// y = exp(x - m); returns the sum.
+template <class T>
+CRISP_INLINE double exponentials(int64_t cols, const T* x, T m, T* y) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < cols; ++i) {
+    y[i] = vexp(x[i] - m);
+    sum += static_cast<double>(y[i]);
+  }
+  return sum;
+}
+
+template <class T>
+CRISP_INLINE void softmax_row(int64_t cols, const T* x, T* y) {
+  const T factor = static_cast<T>(1 / exponentials(cols, x, row_max(cols, x), y));
+#pragma omp simd
+  for (int64_t i = 0; i < cols; ++i) y[i] *= factor;
+}
+
+template <class T>
+void softmax(StreamHandle, int64_t rows, int64_t cols, const T* x, T* y) {
+  if (cols == 0) return;
+  for_rows(rows, cols, [=](int64_t r) { softmax_row(cols, x + r * cols, y + r * cols); });
+}
+
+template <class T>
+void softmax_backward(StreamHandle, int64_t rows, int64_t cols, const T* y, const T* dy, T* dx, double beta) {
+  for_rows(rows, cols, [=](int64_t r) {
+    const T* p = y + r * cols;
+    const T* g = dy + r * cols;
+    T* d = dx + r * cols;
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < cols; ++i) sum += static_cast<double>(p[i]) * static_cast<double>(g[i]);
+    const T dot = static_cast<T>(sum);
+    if (beta == 0) {
+#pragma omp simd
+      for (int64_t i = 0; i < cols; ++i) d[i] = p[i] * (g[i] - dot);
+    } else {
+#pragma omp simd
+      for (int64_t i = 0; i < cols; ++i) d[i] += p[i] * (g[i] - dot);
+    }
+  });
+}
+
+template <class T>
+void log_softmax(StreamHandle, int64_t rows, int64_t cols, const T* x, T* y) {
+  if (cols == 0) return;
+  for_rows(rows, cols, [=](int64_t r) {
+    const T* in = x + r * cols;
+    T* out = y + r * cols;
+    const T m = row_max(cols, in);
+    const T log_sum = static_cast<T>(std::log(exponentials(cols, in, m, out)));
+#pragma omp simd
+    for (int64_t i = 0; i < cols; ++i) out[i] = (in[i] - m) - log_sum;
+  });
+}
+
+template <class T>
+void log_softmax_backward(StreamHandle, int64_t rows, int64_t cols, const T* y, const T* dy, T* dx, double beta) {
+  for_rows(rows, cols, [=](int64_t r) {
+    const T* l = y + r * cols;
+    const T* g = dy + r * cols;
+    T* d = dx + r * cols;
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < cols; ++i) sum += static_cast<double>(g[i]);
+    const T total = static_cast<T>(sum);
+    if (beta == 0) {
+#pragma omp simd
+      for (int64_t i = 0; i < cols; ++i) d[i] = g[i] - vexp(l[i]) * total;
+    } else {
+#pragma omp simd
+      for (int64_t i = 0; i < cols; ++i) d[i] += g[i] - vexp(l[i]) * total;
+    }
+  });
+}
+
+template <class T>
+void cross_entropy(StreamHandle, int64_t rows, int64_t cols, const T* logits, const int32_t* labels, T* losses,
+                   T* probabilities) {
+  if (cols == 0) return;
+  for_rows(rows, cols, [=](int64_t r) {
+    const T* x = logits + r * cols;
+    T* p = probabilities + r * cols;
+    const T m = row_max(cols, x);
+    const double sum = exponentials(cols, x, m, p);
+    losses[r] = static_cast<T>(std::log(sum) - (static_cast<double>(x[labels[r]]) - static_cast<double>(m)));
+    const T factor = static_cast<T>(1 / sum);
+#pragma omp simd
+    for (int64_t i = 0; i < cols; ++i) p[i] *= factor;
+  });
+}
+
+template <class T>
+void cross_entropy_backward(StreamHandle, int64_t rows, int64_t cols, const T* probabilities, const int32_t* labels,
+                            const T* dy, T* dlogits, double beta) {
+  const T factor = static_cast<T>(static_cast<double>(*dy) / static_cast<double>(rows));
+  for_rows(rows, cols, [=](int64_t r) {
+    const T* p = probabilities + r * cols;
+    T* d = dlogits + r * cols;
+    const int64_t label = labels[r];
+    if (beta == 0) {
+#pragma omp simd
+      for (int64_t i = 0; i < cols; ++i) d[i] = factor * (p[i] - (i == label ? T(1) : T(0)));
+    } else {
+#pragma omp simd
+      for (int64_t i = 0; i < cols; ++i) d[i] += factor * (p[i] - (i == label ? T(1) : T(0)));
+    }
+  });
+}
+
+}  // namespace
+
+template <class T>
+void fill_softmax(Kernels<T>& table) {
+  table.softmax = softmax<T>;
+  table.softmax_backward = softmax_backward<T>;
+  table.log_softmax = log_softmax<T>;
+  table.log_softmax_backward = log_softmax_backward<T>;
+  table.cross_entropy = cross_entropy<T>;
+  table.cross_entropy_backward = cross_entropy_backward<T>;
+}
+template void fill_softmax(Kernels<float>&);
+template void fill_softmax(Kernels<double>&);
+
+}  // namespace crisp::CRISP_ISA

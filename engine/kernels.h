@@ -1,0 +1,165 @@
+// The kernel contract: what a backend provides. Raw pointers, sizes and a stream; no tensors, no allocation policy, no
+// exceptions. A leaf header, included by every backend.
+//
+// Rules for every kernel:
+// - Arrays are contiguous and row-major; pointers are device pointers of the backend; sizes may be 0.
+// - A gradient kernel takes `beta`: 0 overwrites the destination without reading it, 1 adds to it.
+// - The result is the same, bit for bit, at any thread count: reductions have a fixed order.
+// - NaN and infinity pass through as IEEE arithmetic has them.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/random.h"
+
+namespace crisp {
+
+/// The backend's queue: a cudaStream_t on the GPU, always null on the CPU.
+using StreamHandle = void*;
+
+enum class UnaryOp : uint8_t { exp, log, sqrt, tanh, sigmoid, relu, erf, gelu };
+enum class BinaryOp : uint8_t { add, sub, mul, div };
+enum class ReduceOp : uint8_t { sum, mean };
+
+/// How the elements of a broadcast binary operation map to its operands: out[i0..i5] = a[sum i*stride_a] op b[...].
+/// Unused leading dimensions are 1; a stride is 0 along a broadcast dimension.
+struct BroadcastPlan {
+  int64_t dims[6];
+  int64_t stride_a[6];
+  int64_t stride_b[6];
+  int64_t numel;
+  bool same;  // both operands have the output's shape
+};
+
+/// Dropout with probability p of dropping; survivors are scaled by 1 / (1 - p). Element e is kept when
+/// keeps(random_word(key, e), p). p = 0 draws nothing.
+struct Dropout {
+  double p = 0;
+  RandomKey key;
+};
+
+/// c = op(a) op(b) + beta c, row-major, op(x) = x or its transpose. a is [m, k] (trans_a: [k, m]), b is [k, n]
+/// (trans_b: [n, k]). After the product: c += bias (length n, may be null); where `gelu_out` is given, c keeps the
+/// value before the activation and gelu_out receives gelu(c). bias and gelu_out require beta = 0.
+template <class T>
+struct GemmCall {
+  bool trans_a = false, trans_b = false;
+  int64_t m = 0, n = 0, k = 0;
+  const T* a = nullptr;
+  const T* b = nullptr;
+  T* c = nullptr;
+  double beta = 0;
+  const T* bias = nullptr;
+  T* gelu_out = nullptr;
+};
+
+/// Which keys a query keeps, decided on the raw scores before the softmax. See engine/ops.h: attention().
+enum class Selection : uint8_t { all, top_k_row, percentile_head };
+
+/// Packed multi-head attention. Queries of sequence s are rows q_offsets[s] .. q_offsets[s+1] of q; keys and values are
+/// rows kv_offsets[s] .. kv_offsets[s+1] of k and v; a row is heads * head_dim wide. Weights of (s, h) are a block
+/// [n_q, n_k] at weight_offsets[s] + h * n_q * n_k of `weights`.
+struct AttentionShape {
+  int64_t batch = 0, heads = 0, head_dim = 0;
+  const int32_t* q_offsets = nullptr;
+  const int32_t* kv_offsets = nullptr;
+  const int32_t* weight_offsets = nullptr;
+  double scale = 1;  // scores = scale * q k'
+  Selection selection = Selection::all;
+  double sparsity = 0;  // in [0, 1)
+  Dropout dropout;      // on the weights, element = index into `weights`
+};
+
+/// One step of decoupled-weight-decay Adam (Loshchilov & Hutter, arXiv 1711.05101).
+struct AdamWStep {
+  double learning_rate, beta1, beta2, epsilon, weight_decay;
+  double gradient_scale;  // clipping, or 1 / accumulation steps
+  int64_t step;           // 1 for the first update; bias correction uses it
+};
+
+/// One table per backend and compute type. A null entry means that the backend has no such kernel; calling it through
+/// crisp::need() (engine/backend.h) is a clear error, never a fallback.
+template <class T>
+struct Kernels {
+  // elementwise
+  void (*unary)(StreamHandle, UnaryOp, int64_t n, const T* x, T* y);
+  void (*unary_backward)(StreamHandle, UnaryOp, int64_t n, const T* x, const T* y, const T* dy, T* dx, double beta);
+  void (*binary)(StreamHandle, BinaryOp, const BroadcastPlan&, const T* a, const T* b, T* out);
+  /// Gradient for operand a (wrt = 0) or b (wrt = 1), summed over the dimensions along which it was broadcast.
+  void (*binary_backward)(StreamHandle, BinaryOp, int wrt, const BroadcastPlan&, const T* a, const T* b, const T* dy,
+                          T* dx, double beta);
+  /// out = alpha x + beta out
+  void (*scale)(StreamHandle, int64_t n, double alpha, const T* x, T* out, double beta);
+  void (*dropout)(StreamHandle, int64_t n, const Dropout&, const T* x, T* y, double beta);
+
+  // reductions and moves over [outer, n, inner]
+  void (*reduce)(StreamHandle, ReduceOp, int64_t outer, int64_t n, int64_t inner, const T* x, T* out);
+  void (*reduce_backward)(StreamHandle, ReduceOp, int64_t outer, int64_t n, int64_t inner, const T* dy, T* dx,
+                          double beta);
+  /// index: position along n of the first maximum; a NaN counts as larger than everything.
+  void (*max)(StreamHandle, int64_t outer, int64_t n, int64_t inner, const T* x, T* out, int32_t* index);
+  void (*max_backward)(StreamHandle, int64_t outer, int64_t n, int64_t inner, const T* dy, const int32_t* index, T* dx,
+                       double beta);
+  /// out[r, c] = x[r, c] + beta out[r, c] on [rows, cols] blocks with row strides; slices and concatenations are made
+  /// of it.
+  void (*copy_2d)(StreamHandle, int64_t rows, int64_t cols, const T* x, int64_t x_stride, T* out, int64_t out_stride,
+                  double beta);
+  /// out[b, c, r] = x[b, r, c] + beta out[b, c, r]
+  void (*transpose)(StreamHandle, int64_t batch, int64_t rows, int64_t cols, const T* x, T* out, double beta);
+  /// out[c] = sum over r of x[r, c] + beta out[c]
+  void (*column_sum)(StreamHandle, int64_t rows, int64_t cols, const T* x, T* out, double beta);
+  /// Sum of squares in f64, to *out (host memory on the CPU, device memory on the GPU).
+  void (*sum_squares)(StreamHandle, int64_t n, const T* x, double* out);
+  /// *out = 1 if every element is finite, else 0.
+  void (*all_finite)(StreamHandle, int64_t n, const T* x, int32_t* out);
+
+  // matrix product
+  void (*gemm)(StreamHandle, const GemmCall<T>&);
+
+  // normalisation, over the last dimension
+  void (*softmax)(StreamHandle, int64_t rows, int64_t cols, const T* x, T* y);
+  void (*softmax_backward)(StreamHandle, int64_t rows, int64_t cols, const T* y, const T* dy, T* dx, double beta);
+  void (*log_softmax)(StreamHandle, int64_t rows, int64_t cols, const T* x, T* y);
+  void (*log_softmax_backward)(StreamHandle, int64_t rows, int64_t cols, const T* y, const T* dy, T* dx, double beta);
+  /// z = x + dropout(r), y = LayerNorm(z) * weight + bias. r may be null (then z is not written and may be null; the
+  /// backward takes x for z). stats receives (mean, 1 / standard deviation) per row.
+  void (*layer_norm)(StreamHandle, int64_t rows, int64_t cols, const T* x, const T* r, const Dropout&, const T* weight,
+                     const T* bias, double epsilon, T* z, T* stats, T* y);
+  /// dz = gradient of z + beta dz.
+  void (*layer_norm_backward)(StreamHandle, int64_t rows, int64_t cols, const T* z, const T* stats, const T* weight,
+                              const T* dy, T* dz, double beta);
+  /// Gradients of weight and bias; either may be null.
+  void (*layer_norm_backward_parameters)(StreamHandle, int64_t rows, int64_t cols, const T* z, const T* stats,
+                                         const T* dy, T* dweight, double beta_weight, T* dbias, double beta_bias);
+
+  // rows of tables
+  /// out[i] = table[ids[i]] + beta out[i]; ids have been checked.
+  void (*gather_rows)(StreamHandle, int64_t n, int64_t cols, const int32_t* ids, const T* table, T* out, double beta);
+  /// dtable[r] = sum over i with ids[i] = r of dy[i] + beta dtable[r], summed in order of i. beta = 0 writes all
+  /// `rows`.
+  void (*scatter_rows)(StreamHandle, int64_t n, int64_t rows, int64_t cols, const int32_t* ids, const T* dy, T* dtable,
+                       double beta);
+
+  // loss
+  /// losses[i] = -log softmax(logits[i])[labels[i]]; probabilities receives the softmax.
+  void (*cross_entropy)(StreamHandle, int64_t rows, int64_t cols, const T* logits, const int32_t* labels, T* losses,
+                        T* probabilities);
+  /// dlogits = *dy / rows * (probabilities - onehot) + beta dlogits
+  void (*cross_entropy_backward)(StreamHandle, int64_t rows, int64_t cols, const T* probabilities,
+                                 const int32_t* labels, const T* dy, T* dlogits, double beta);
+
+  // attention
+  /// out = dropout(weights) v with weights = softmax over the selected keys; a key that was not selected has weight 0.
+  /// kept and entropy (null, or one element per (sequence, head)) receive the number of selected (query, key) pairs and
+  /// the sum over queries of the weights' entropy in nats.
+  void (*attention)(StreamHandle, const AttentionShape&, const T* q, const T* k, const T* v, T* weights, T* out,
+                    int32_t* kept, double* entropy);
+  /// Any of dq, dk, dv may be null.
+  void (*attention_backward)(StreamHandle, const AttentionShape&, const T* q, const T* k, const T* v, const T* weights,
+                             const T* dout, T* dq, double beta_q, T* dk, double beta_k, T* dv, double beta_v);
+
+  // optimizer
+  void (*adamw)(StreamHandle, int64_t n, const AdamWStep&, const T* gradient, T* parameter, T* m, T* v);
+};
+
+}  // namespace crisp

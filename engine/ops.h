@@ -1,0 +1,121 @@
+// Every operation. Each is declared once, in engine/ops/<name>.cpp: shape rule, forward, backward, FLOP count, samples.
+//
+// All take the tape first and compute in the inputs' dtype (f32 or f64). Shapes are [.., dim] row-major; a "row" runs
+// over the last dimension. Errors name the operation and its operands.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "engine/kernels.h"
+#include "engine/tape.h"
+#include "engine/tensor.h"
+
+namespace crisp {
+
+// --- elementwise, with NumPy's broadcasting --------------------------------------------------------------------------
+Tensor add(Tape& tape, const Tensor& a, const Tensor& b);
+Tensor sub(Tape& tape, const Tensor& a, const Tensor& b);
+Tensor mul(Tape& tape, const Tensor& a, const Tensor& b);
+Tensor div(Tape& tape, const Tensor& a, const Tensor& b);
+
+// --- elementwise ----------------------------------------------------------------------------------------------------
+Tensor scale(Tape& tape, const Tensor& x, double factor);
+Tensor exp(Tape& tape, const Tensor& x);
+Tensor log(Tape& tape, const Tensor& x);
+Tensor sqrt(Tape& tape, const Tensor& x);
+Tensor tanh(Tape& tape, const Tensor& x);
+Tensor sigmoid(Tape& tape, const Tensor& x);
+/// The gradient at 0 is 0.
+Tensor relu(Tape& tape, const Tensor& x);
+Tensor erf(Tape& tape, const Tensor& x);
+/// x Phi(x) with the normal distribution function, i.e. the erf form (arXiv 1606.08415), not the tanh approximation.
+Tensor gelu(Tape& tape, const Tensor& x);
+/// Zeroes each element with probability p, scales the others by 1/(1-p). p = 0 returns x itself. p in [0, 1).
+Tensor dropout(Tape& tape, const Tensor& x, const Dropout& dropout);
+
+// --- reductions: over one axis (negative: from the last), which disappears; or over all, giving a scalar -------------
+Tensor sum(Tape& tape, const Tensor& x, int axis);
+Tensor sum(Tape& tape, const Tensor& x);
+/// The mean over no elements is NaN.
+Tensor mean(Tape& tape, const Tensor& x, int axis);
+Tensor mean(Tape& tape, const Tensor& x);
+/// The gradient goes to the first maximum. The axis must not be empty.
+Tensor max(Tape& tape, const Tensor& x, int axis);
+
+// --- moves -----------------------------------------------------------------------------------------------------------
+Tensor slice(Tape& tape, const Tensor& x, int axis, int64_t begin, int64_t count);
+Tensor concat(Tape& tape, std::span<const Tensor> parts, int axis);
+/// Shares x's storage.
+Tensor reshape(Tape& tape, const Tensor& x, const Shape& shape);
+/// [.., r, c] -> [.., c, r]
+Tensor transpose(Tape& tape, const Tensor& x);
+/// Rows of a table: table [n, dim], ids i32 of any shape -> [ids.., dim].
+Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids);
+
+// --- products --------------------------------------------------------------------------------------------------------
+/// op(a) op(b) on the last two dimensions, op(x) = x or its transpose; leading dimensions must be equal.
+Tensor matmul(Tape& tape, const Tensor& a, const Tensor& b, bool trans_a = false, bool trans_b = false);
+enum class Activation : uint8_t { none, gelu };
+/// activation(x weight' + bias): x [.., in], weight [out, in], bias [out] or empty.
+Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
+              Activation activation = Activation::none);
+
+// --- rows ------------------------------------------------------------------------------------------------------------
+Tensor softmax(Tape& tape, const Tensor& x);
+Tensor log_softmax(Tape& tape, const Tensor& x);
+/// (x - mean) / sqrt(variance + epsilon) * weight + bias over rows, variance with 1/n (arXiv 1607.06450).
+Tensor layer_norm(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon);
+/// layer_norm(x + dropout(residual)), fused.
+Tensor residual_layer_norm(Tape& tape, const Tensor& x, const Tensor& residual, const Dropout& dropout,
+                           const Tensor& weight, const Tensor& bias, double epsilon);
+/// dropout(layer_norm(words[ids] + positions[position_ids])), fused: ids and position_ids i32 [total] -> [total, dim].
+Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& positions, const Tensor& ids,
+                             const Tensor& position_ids, const Tensor& weight, const Tensor& bias, double epsilon,
+                             const Dropout& dropout);
+
+// --- loss ------------------------------------------------------------------------------------------------------------
+/// Mean over rows of -log softmax(logits)[label]: logits [n, classes], labels i32 [n] -> scalar. n must not be 0.
+Tensor cross_entropy(Tape& tape, const Tensor& logits, const Tensor& labels);
+
+// --- attention -------------------------------------------------------------------------------------------------------
+/// What one attention layer does. See reference: Crisp Attention, arXiv 2508.06016.
+struct AttentionRule {
+  int64_t heads = 1;
+  double scale = 1;  // scores = scale * q k'; usually 1/sqrt(head size)
+  /// Which keys are kept, before the softmax. A row always keeps at least one key.
+  /// - top_k_row: per query, the k = max(1, floor((1 - sparsity) n + 0.5)) largest of its n scores; among equal scores
+  ///   the earlier key wins, so exactly k are kept.
+  /// - percentile_head: all scores of one head and sequence that are at or above their `sparsity` quantile (linear
+  ///   interpolation, as torch.quantile and numpy.quantile); ties at the threshold are all kept; a query that would
+  ///   keep none keeps its largest score (the earliest of equal ones).
+  /// The selection is a constant to the gradient: survivors get ordinary softmax gradients, the others none. sparsity 0
+  /// is dense attention, bit for bit.
+  Selection selection = Selection::all;
+  double sparsity = 0;
+  Dropout dropout;  // on the weights
+};
+
+/// What was kept: per head, summed over the batch, in f64 [heads].
+struct AttentionStats {
+  Tensor kept;     // selected (query, key) pairs
+  Tensor pairs;    // valid (query, key) pairs
+  Tensor entropy;  // sum over queries of -sum p log p of the weights before dropout, in nats
+  Tensor queries;  // number of queries
+};
+
+/// Multi-head attention over packed sequences, no padding anywhere. q [total_q, dim], k and v [total_k, dim]; sequence
+/// s has queries q_offsets[s]..q_offsets[s+1] and keys kv_offsets[s]..kv_offsets[s+1] (i32 [batch + 1], increasing,
+/// from 0 to the totals). Returns [total_q, dim]. Every sequence with queries needs a key. `stats`, if given, is
+/// filled.
+Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets,
+                 const Tensor& kv_offsets, const AttentionRule& rule, AttentionStats* stats = nullptr);
+
+// --- not on the tape -------------------------------------------------------------------------------------------------
+/// One AdamW update in place: parameter, m and v of one shape and dtype.
+void adamw(const Tensor& parameter, const Tensor& gradient, const Tensor& m, const Tensor& v, const AdamWStep& step);
+/// Sum of squares of all elements, in f64.
+double sum_squares(const Tensor& x);
+bool all_finite(const Tensor& x);
+
+}  // namespace crisp

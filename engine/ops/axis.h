@@ -1,0 +1,34 @@
+// What the operations along one axis share.
+#pragma once
+
+#include "engine/op.h"
+
+namespace crisp {
+
+/// A shape seen from one of its axes: [outer, n, inner].
+struct AxisSplit {
+  int axis = 0;  // counted from the front
+  int64_t outer = 1, n = 1, inner = 1;
+};
+
+inline AxisSplit split_axis(const Tape& tape, const Op& op, const Tensor& x, int axis) {
+  const int rank = x.rank();
+  if (axis < -rank || axis >= rank)
+    fail_operands(tape, op, fmt::format("axis {} is outside a tensor of {} dimensions", axis, rank), {{"x", x}});
+  AxisSplit s;
+  s.axis = axis < 0 ? axis + rank : axis;
+  for (int i = 0; i < rank; ++i) (i < s.axis ? s.outer : i == s.axis ? s.n : s.inner) *= x.dim(i);
+  return s;
+}
+
+/// x's shape without the axis.
+inline Shape without_axis(const Tensor& x, int axis) {
+  std::vector<int64_t> dims(x.shape().dims().begin(), x.shape().dims().end());
+  dims.erase(dims.begin() + axis);
+  return Shape(std::span<const int64_t>(dims));
+}
+
+/// Sum or mean over the middle dimension of `s`; declared in engine/ops/sum.cpp.
+Tensor reduce(Tape& tape, const Op& op, ReduceOp kind, const Tensor& x, const AxisSplit& s, const Shape& shape);
+
+}  // namespace crisp

@@ -1,0 +1,69 @@
+// Tensors one after the other along an axis.
+#include "engine/op.h"
+#include "engine/ops.h"
+#include "engine/ops/axis.h"
+
+namespace crisp {
+namespace {
+
+std::vector<Sample> concat_samples() {
+  const auto along = [](int axis) {
+    return [axis](Tape& t, std::span<const Tensor> in) { return concat(t, in, axis); };
+  };
+  return {
+      {"rows", {sample_input({2, 3}, 1), sample_input({4, 3}, 2)}, along(0)},
+      {"columns", {sample_input({3, 2}, 3), sample_input({3, 1}, 4), sample_input({3, 4}, 5)}, along(-1)},
+      {"middle", {sample_input({2, 1, 3}, 6), sample_input({2, 2, 3}, 7)}, along(1)},
+      {"with an empty part", {sample_input({0, 3}, 8), sample_input({2, 3}, 9)}, along(0)},
+      {"one part", {sample_input({2, 3}, 10)}, along(0)},
+  };
+}
+
+}  // namespace
+
+extern const Op concat_op{"concat", concat_samples};
+
+Tensor concat(Tape& tape, std::span<const Tensor> parts, int axis) {
+  if (parts.empty()) fail_operands(tape, concat_op, "there are no parts", {});
+  const Tensor& first = parts[0];
+  check_same_type(tape, concat_op, {{"part 0", first}});
+  const AxisSplit s = split_axis(tape, concat_op, first, axis);
+  int64_t total = 0;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const Tensor& part = parts[i];
+    const std::string role = fmt::format("part {}", i);
+    check_same_type(tape, concat_op, {{role.c_str(), part}});
+    check_same_type(tape, concat_op, {{"part 0", first}, {role.c_str(), part}});
+    if (part.rank() != first.rank() || part.shape().with(s.axis, 0) != first.shape().with(s.axis, 0))
+      fail_operands(tape, concat_op, fmt::format("shapes differ outside axis {}", axis),
+                    {{"part 0", first}, {role.c_str(), part}});
+    total += part.dim(s.axis);
+  }
+  const Device device = first.device();
+  const Tensor out = tape.output(concat_op, first.shape().with(s.axis, total), first.dtype(), parts);
+  const int64_t row = total * s.inner;
+  with_type(first, [&]<class T>() {
+    T* to = out.data<T>();
+    for (const Tensor& part : parts) {
+      const int64_t width = part.dim(s.axis) * s.inner;
+      need(kernels<T>(device).copy_2d, "copy_2d", device)(nullptr, s.outer, width, part.data<T>(), width, to, row, 0);
+      to += width;
+    }
+  });
+  std::vector<Tensor> inputs(parts.begin(), parts.end());
+  tape.record(concat_op, out, 0, [inputs = std::move(inputs), s, row, device](const Tensor& dy) {
+    with_type(dy, [&]<class T>() {
+      const T* from = dy.data<T>();
+      for (const Tensor& part : inputs) {
+        const int64_t width = part.dim(s.axis) * s.inner;
+        if (const GradTarget d = part.grad_target())
+          need(kernels<T>(device).copy_2d, "copy_2d", device)(nullptr, s.outer, width, from, row, d.data<T>(), width,
+                                                              d.beta);
+        from += width;
+      }
+    });
+  });
+  return out;
+}
+
+}  // namespace crisp

@@ -1,0 +1,55 @@
+// Softmax cross-entropy with integer labels, fused: the softmax is saved for the backward pass, and its logarithm never
+// sees an underflowed probability.
+#include "engine/op.h"
+#include "engine/ops.h"
+
+namespace crisp {
+namespace {
+
+std::vector<Sample> cross_entropy_samples() {
+  const auto run = [](Tape& t, std::span<const Tensor> in) { return cross_entropy(t, in[0], in[1]); };
+  return {
+      {"rows", {sample_input({4, 3}, 1), sample_ids({2, 0, 1, 2})}, run, 1e-6},
+      {"one row", {sample_input({1, 5}, 2), sample_ids({3})}, run, 1e-6},
+      {"large numbers", {sample_input({2, 3}, 3, -1000), sample_ids({0, 2})}, run, 1e-6},
+  };
+}
+
+}  // namespace
+
+extern const Op cross_entropy_op{"cross_entropy", cross_entropy_samples};
+
+Tensor cross_entropy(Tape& tape, const Tensor& logits, const Tensor& labels) {
+  const auto operands = {Operand{"logits", logits}, Operand{"labels", labels}};
+  check_same_type(tape, cross_entropy_op, {{"logits", logits}});
+  if (!labels || labels.dtype() != DType::i32) fail_operands(tape, cross_entropy_op, "labels must be i32", operands);
+  if (logits.rank() != 2 || labels.shape() != Shape{logits.dim(0)})
+    fail_operands(tape, cross_entropy_op, "logits must be [n, classes] and labels [n]", operands);
+  const int64_t rows = logits.dim(0), classes = logits.dim(1);
+  if (rows == 0) fail_operands(tape, cross_entropy_op, "there are no rows to average over", operands);
+  if (labels.device() != logits.device()) fail_operands(tape, cross_entropy_op, "devices differ", operands);
+  check_ids(tape, cross_entropy_op, {"labels", labels}, classes);
+  const Device device = logits.device();
+  const Tensor loss = tape.output(cross_entropy_op, {}, logits.dtype(), {logits});
+  const Tensor losses = Tensor::empty({rows}, logits.dtype(), device);
+  const Tensor probabilities = Tensor::empty(logits.shape(), logits.dtype(), device);
+  with_type(logits, [&]<class T>() {
+    const Kernels<T>& k = kernels<T>(device);
+    need(k.cross_entropy, "cross_entropy", device)(nullptr, rows, classes, logits.data<T>(), labels.data<int32_t>(),
+                                                   losses.data<T>(), probabilities.data<T>());
+    need(k.reduce, "reduce", device)(nullptr, ReduceOp::mean, 1, rows, 1, losses.data<T>(), loss.data<T>());
+  });
+  tape.record(cross_entropy_op, loss, 5.0 * static_cast<double>(logits.numel()),
+              [logits, labels, probabilities, rows, classes, device](const Tensor& dy) {
+                if (const GradTarget d = logits.grad_target()) {
+                  with_type(dy, [&]<class T>() {
+                    need(kernels<T>(device).cross_entropy_backward, "cross_entropy_backward", device)(
+                        nullptr, rows, classes, probabilities.data<T>(), labels.data<int32_t>(), dy.data<T>(),
+                        d.data<T>(), d.beta);
+                  });
+                }
+              });
+  return loss;
+}
+
+}  // namespace crisp

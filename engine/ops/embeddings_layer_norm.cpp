@@ -1,0 +1,101 @@
+#include "engine/op.h"
+#include "engine/ops.h"
+
+namespace crisp {
+namespace {
+
+std::vector<Sample> embeddings_layer_norm_samples() {
+  const auto run = [](Tensor ids, Tensor positions, double p) {
+    return [ids, positions, p](Tape& tape, std::span<const Tensor> in) {
+      const Dropout dropout{p, {.seed = 3, .stream = Stream::dropout}};
+      return embeddings_layer_norm(tape, in[0], in[1], ids, positions, in[2], in[3], 1e-12, dropout);
+    };
+  };
+  const std::vector<Tensor> tables{sample_input({6, 5}, 1), sample_input({4, 5}, 2), sample_input({5}, 3, 1, 0.3),
+                                   sample_input({5}, 4)};
+  // Id 2 occurs three times: its row of the gradient is a sum.
+  const Tensor ids = sample_ids({2, 0, 2, 5, 2}), positions = sample_ids({0, 1, 2, 0, 1});
+  return {
+      {"repeated ids", tables, run(ids, positions, 0), 1e-6},
+      {"with dropout", tables, run(ids, positions, 0.3), 1e-6},
+      {"one token", tables, run(sample_ids({4}), sample_ids({0}), 0), 1e-6},
+      {"no tokens", tables, run(sample_ids({}), sample_ids({}), 0), 1e-6},
+  };
+}
+
+}  // namespace
+
+extern const Op embeddings_layer_norm_op{"embeddings_layer_norm", embeddings_layer_norm_samples};
+
+Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& positions, const Tensor& ids,
+                             const Tensor& position_ids, const Tensor& weight, const Tensor& bias, double epsilon,
+                             const Dropout& dropout) {
+  const Op& op = embeddings_layer_norm_op;
+  const auto complain = [&](const char* problem) {
+    fail_operands(tape, op, problem,
+                  {{"words", words},
+                   {"positions", positions},
+                   {"ids", ids},
+                   {"position_ids", position_ids},
+                   {"weight", weight},
+                   {"bias", bias}});
+  };
+  check_same_type(tape, op, {{"words", words}, {"positions", positions}, {"weight", weight}, {"bias", bias}});
+  if (!words || !positions || !weight || !bias) complain("all operands are needed");
+  if (words.rank() != 2 || positions.rank() != 2 || words.dim(1) != positions.dim(1))
+    complain("words and positions must be [n, dim] with one dim");
+  const int64_t cols = words.dim(1);
+  if (weight.shape() != Shape{cols} || bias.shape() != Shape{cols}) complain("weight and bias must be [dim]");
+  check_ids(tape, op, {"ids", ids}, words.dim(0));
+  check_ids(tape, op, {"position_ids", position_ids}, positions.dim(0));
+  if (ids.rank() != 1 || ids.shape() != position_ids.shape()) complain("ids and position_ids must both be [total]");
+  if (!(dropout.p >= 0 && dropout.p < 1)) complain("the dropout probability must lie in [0, 1)");
+
+  const int64_t rows = ids.dim(0);
+  const Tensor y = tape.output(op, {rows, cols}, words.dtype(), {words, positions, weight, bias});
+  const Tensor z = Tensor::empty({rows, cols}, words.dtype(), words.device());
+  const Tensor stats = Tensor::empty({rows, 2}, words.dtype(), words.device());
+  with_type(words, [&]<class T>() {
+    const Device device = words.device();
+    const Kernels<T>& k = kernels<T>(device);
+    const auto gather = need(k.gather_rows, "gather_rows", device);
+    gather(nullptr, rows, cols, ids.data<int32_t>(), words.data<T>(), z.data<T>(), 0);
+    gather(nullptr, rows, cols, position_ids.data<int32_t>(), positions.data<T>(), z.data<T>(), 1);
+    need(k.layer_norm, "layer_norm", device)(nullptr, rows, cols, z.data<T>(), nullptr, Dropout{}, weight.data<T>(),
+                                             bias.data<T>(), epsilon, nullptr, stats.data<T>(), y.data<T>());
+    if (dropout.p > 0) need(k.dropout, "dropout", device)(nullptr, rows * cols, dropout, y.data<T>(), y.data<T>(), 0);
+  });
+
+  const double flops = 9.0 * static_cast<double>(rows * cols);
+  tape.record(op, y, flops,
+              [words, positions, ids, position_ids, weight, bias, dropout, z, stats, rows, cols](const Tensor& dy) {
+                with_type(words, [&]<class T>() {
+                  const Device device = words.device();
+                  const Kernels<T>& k = kernels<T>(device);
+                  Tensor dn = dy;  // the gradient at LayerNorm's output
+                  if (dropout.p > 0) {
+                    dn = Tensor::empty({rows, cols}, words.dtype(), device);
+                    need(k.dropout, "dropout", device)(nullptr, rows * cols, dropout, dy.data<T>(), dn.data<T>(), 0);
+                  }
+                  const GradTarget dw = weight.grad_target(), db = bias.grad_target();
+                  if (dw || db)
+                    need(k.layer_norm_backward_parameters, "layer_norm_backward_parameters", device)(
+                        nullptr, rows, cols, z.data<T>(), stats.data<T>(), dn.data<T>(), dw.data<T>(), dw.beta,
+                        db.data<T>(), db.beta);
+                  if (!words.requires_grad() && !positions.requires_grad()) return;
+                  const Tensor dz = Tensor::empty({rows, cols}, words.dtype(), device);
+                  need(k.layer_norm_backward, "layer_norm_backward", device)(nullptr, rows, cols, z.data<T>(),
+                                                                             stats.data<T>(), weight.data<T>(),
+                                                                             dn.data<T>(), dz.data<T>(), 0);
+                  const auto scatter = need(k.scatter_rows, "scatter_rows", device);
+                  if (const GradTarget d = words.grad_target())
+                    scatter(nullptr, rows, words.dim(0), cols, ids.data<int32_t>(), dz.data<T>(), d.data<T>(), d.beta);
+                  if (const GradTarget d = positions.grad_target())
+                    scatter(nullptr, rows, positions.dim(0), cols, position_ids.data<int32_t>(), dz.data<T>(),
+                            d.data<T>(), d.beta);
+                });
+              });
+  return y;
+}
+
+}  // namespace crisp

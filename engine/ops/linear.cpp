@@ -1,0 +1,88 @@
+#include "engine/op.h"
+#include "engine/ops.h"
+
+namespace crisp {
+namespace {
+
+std::vector<Sample> linear_samples() {
+  const Tensor x = sample_input({5, 3}, 1), weight = sample_input({4, 3}, 2), bias = sample_input({4}, 3);
+  const auto run = [](Activation activation) {
+    return [activation](Tape& tape, std::span<const Tensor> in) {
+      return linear(tape, in[0], in[1], in.size() > 2 ? in[2] : Tensor(), activation);
+    };
+  };
+  return {
+      {"with bias", {x, weight, bias}, run(Activation::none)},
+      {"without bias", {x, weight}, run(Activation::none)},
+      {"with gelu", {x, weight, bias}, run(Activation::gelu)},
+      {"one row", {sample_input({1, 3}, 4), weight, bias}, run(Activation::gelu)},
+      {"no rows", {sample_input({0, 3}, 5), weight, bias}, run(Activation::none)},
+      {"three dimensions", {sample_input({2, 2, 3}, 6), weight, bias}, run(Activation::none)},
+  };
+}
+
+}  // namespace
+
+extern const Op linear_op{"linear", linear_samples};
+
+Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
+  const auto complain = [&](const char* problem) {
+    fail_operands(tape, linear_op, problem, {{"x", x}, {"weight", weight}, {"bias", bias}});
+  };
+  check_same_type(tape, linear_op, {{"x", x}, {"weight", weight}, {"bias", bias}});
+  if (!x || !weight) complain("x and weight are needed");
+  if (x.rank() < 1 || weight.rank() != 2) complain("x must be [.., in] and weight [out, in]");
+  if (x.shape().last() != weight.dim(1)) complain("inner dimensions differ");
+  const int64_t rows = x.shape().rows(), in = weight.dim(1), out = weight.dim(0);
+  if (bias && bias.shape() != Shape{out}) complain("bias must be [out]");
+
+  const Tensor y = tape.output(linear_op, x.shape().with(-1, out), x.dtype(), {x, weight, bias});
+  // With an activation, its input is kept for the backward pass.
+  const bool gelu = activation == Activation::gelu;
+  const Tensor before = gelu ? Tensor::empty(y.shape(), y.dtype(), y.device()) : Tensor();
+  with_type(x, [&]<class T>() {
+    GemmCall<T> call{.trans_b = true, .m = rows, .n = out, .k = in, .a = x.data<T>(), .b = weight.data<T>()};
+    call.c = (gelu ? before : y).template data<T>();
+    call.bias = bias ? bias.data<T>() : nullptr;
+    call.gelu_out = gelu ? y.template data<T>() : nullptr;
+    need(kernels<T>(x.device()).gemm, "gemm", x.device())(nullptr, call);
+  });
+
+  const double flops = 2.0 * static_cast<double>(rows * in) * static_cast<double>(out);
+  tape.record(linear_op, y, flops, [x, weight, bias, before, rows, in, out](const Tensor& dy) {
+    with_type(x, [&]<class T>() {
+      const Device device = x.device();
+      const Kernels<T>& k = kernels<T>(device);
+      const auto gemm = need(k.gemm, "gemm", device);
+      // d is the gradient at the product: dx = d weight, dweight = d' x, dbias = column sums of d.
+      Tensor d = dy;
+      if (before) {
+        d = Tensor::empty(dy.shape(), dy.dtype(), device);
+        need(k.unary_backward, "unary_backward", device)(nullptr, UnaryOp::gelu, rows * out, before.data<T>(), nullptr,
+                                                         dy.data<T>(), d.data<T>(), 0);
+      }
+      if (const GradTarget dx = x.grad_target())
+        gemm(nullptr, {.m = rows,
+                       .n = in,
+                       .k = out,
+                       .a = d.data<T>(),
+                       .b = weight.data<T>(),
+                       .c = dx.data<T>(),
+                       .beta = dx.beta});
+      if (const GradTarget dw = weight.grad_target())
+        gemm(nullptr, {.trans_a = true,
+                       .m = out,
+                       .n = in,
+                       .k = rows,
+                       .a = d.data<T>(),
+                       .b = x.data<T>(),
+                       .c = dw.data<T>(),
+                       .beta = dw.beta});
+      if (const GradTarget db = bias.grad_target())
+        need(k.column_sum, "column_sum", device)(nullptr, rows, out, d.data<T>(), db.data<T>(), db.beta);
+    });
+  });
+  return y;
+}
+
+}  // namespace crisp

@@ -1,0 +1,44 @@
+// Another shape on the same storage.
+#include "engine/op.h"
+#include "engine/ops.h"
+
+namespace crisp {
+namespace {
+
+std::vector<Sample> reshape_samples() {
+  return {
+      {"split",
+       {sample_input({3, 4}, 1)},
+       [](Tape& t, auto in) {
+         return reshape(t, in[0], {3, 2, 2});
+       }},
+      {"flatten", {sample_input({2, 3}, 2)}, [](Tape& t, auto in) { return reshape(t, in[0], {6}); }},
+      {"no rows",
+       {sample_input({0, 4}, 3)},
+       [](Tape& t, auto in) {
+         return reshape(t, in[0], {2, 0});
+       }},
+  };
+}
+
+}  // namespace
+
+extern const Op reshape_op{"reshape", reshape_samples};
+
+Tensor reshape(Tape& tape, const Tensor& x, const Shape& shape) {
+  check_same_type(tape, reshape_op, {{"x", x}});
+  if (shape.numel() != x.numel())
+    fail_operands(tape, reshape_op, fmt::format("{} has another number of elements", shape.str()), {{"x", x}});
+  const Device device = x.device();
+  const Tensor out = tape.output_view(reshape_op, x, x.view(shape));
+  tape.record(reshape_op, out, 0, [x, device](const Tensor& dy) {
+    if (const GradTarget dx = x.grad_target()) {
+      with_type(dy, [&]<class T>() {
+        need(kernels<T>(device).scale, "scale", device)(nullptr, dy.numel(), 1, dy.data<T>(), dx.data<T>(), dx.beta);
+      });
+    }
+  });
+  return out;
+}
+
+}  // namespace crisp

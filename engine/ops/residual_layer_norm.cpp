@@ -1,0 +1,73 @@
+#include "engine/op.h"
+#include "engine/ops.h"
+
+namespace crisp {
+namespace {
+
+std::vector<Sample> residual_layer_norm_samples() {
+  const Tensor weight = sample_input({5}, 3, 1, 0.3), bias = sample_input({5}, 4);
+  const auto run = [](double p) {
+    return [p](Tape& tape, std::span<const Tensor> in) {
+      const Dropout dropout{p, {.seed = 7, .stream = Stream::dropout}};
+      return residual_layer_norm(tape, in[0], in[1], dropout, in[2], in[3], 1e-12);
+    };
+  };
+  return {
+      {"plain", {sample_input({4, 5}, 1), sample_input({4, 5}, 2), weight, bias}, run(0), 1e-6},
+      {"with dropout", {sample_input({6, 5}, 1), sample_input({6, 5}, 2), weight, bias}, run(0.4), 1e-6},
+      {"one row", {sample_input({1, 5}, 5), sample_input({1, 5}, 6), weight, bias}, run(0), 1e-6},
+      {"no rows", {sample_input({0, 5}, 5), sample_input({0, 5}, 6), weight, bias}, run(0.4), 1e-6},
+  };
+}
+
+}  // namespace
+
+extern const Op residual_layer_norm_op{"residual_layer_norm", residual_layer_norm_samples};
+
+Tensor residual_layer_norm(Tape& tape, const Tensor& x, const Tensor& residual, const Dropout& dropout,
+                           const Tensor& weight, const Tensor& bias, double epsilon) {
+  const auto complain = [&](const char* problem) {
+    fail_operands(tape, residual_layer_norm_op, problem,
+                  {{"x", x}, {"residual", residual}, {"weight", weight}, {"bias", bias}});
+  };
+  check_same_type(tape, residual_layer_norm_op, {{"x", x}, {"residual", residual}, {"weight", weight}, {"bias", bias}});
+  if (!x || !residual || !weight || !bias) complain("all four operands are needed");
+  if (x.rank() < 1 || x.shape() != residual.shape()) complain("x and residual must have one shape [.., dim]");
+  const int64_t rows = x.shape().rows(), cols = x.shape().last();
+  if (weight.shape() != Shape{cols} || bias.shape() != Shape{cols}) complain("weight and bias must be [dim]");
+  if (!(dropout.p >= 0 && dropout.p < 1)) complain("the dropout probability must lie in [0, 1)");
+
+  const Tensor y = tape.output(residual_layer_norm_op, x.shape(), x.dtype(), {x, residual, weight, bias});
+  const Tensor z = Tensor::empty(x.shape(), x.dtype(), x.device());
+  const Tensor stats = Tensor::empty({rows, 2}, x.dtype(), x.device());
+  with_type(x, [&]<class T>() {
+    need(kernels<T>(x.device()).layer_norm, "layer_norm", x.device())(
+        nullptr, rows, cols, x.data<T>(), residual.data<T>(), dropout, weight.data<T>(), bias.data<T>(), epsilon,
+        z.data<T>(), stats.data<T>(), y.data<T>());
+  });
+
+  const double flops = 10.0 * static_cast<double>(x.numel());
+  tape.record(
+      residual_layer_norm_op, y, flops, [x, residual, dropout, weight, bias, z, stats, rows, cols](const Tensor& dy) {
+        with_type(x, [&]<class T>() {
+          const Device device = x.device();
+          const Kernels<T>& k = kernels<T>(device);
+          const GradTarget dw = weight.grad_target(), db = bias.grad_target();
+          if (dw || db)
+            need(k.layer_norm_backward_parameters, "layer_norm_backward_parameters", device)(
+                nullptr, rows, cols, z.data<T>(), stats.data<T>(), dy.data<T>(), dw.data<T>(), dw.beta, db.data<T>(),
+                db.beta);
+          if (!x.requires_grad() && !residual.requires_grad()) return;
+          const Tensor dz = Tensor::empty(x.shape(), x.dtype(), device);
+          need(k.layer_norm_backward, "layer_norm_backward", device)(nullptr, rows, cols, z.data<T>(), stats.data<T>(),
+                                                                     weight.data<T>(), dy.data<T>(), dz.data<T>(), 0);
+          if (const GradTarget dx = x.grad_target())
+            need(k.scale, "scale", device)(nullptr, x.numel(), 1, dz.data<T>(), dx.data<T>(), dx.beta);
+          if (const GradTarget dr = residual.grad_target())
+            need(k.dropout, "dropout", device)(nullptr, x.numel(), dropout, dz.data<T>(), dr.data<T>(), dr.beta);
+        });
+      });
+  return y;
+}
+
+}  // namespace crisp

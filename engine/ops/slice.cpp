@@ -1,0 +1,55 @@
+// A range of one axis.
+#include <algorithm>
+
+#include "engine/op.h"
+#include "engine/ops.h"
+#include "engine/ops/axis.h"
+
+namespace crisp {
+namespace {
+
+std::vector<Sample> slice_samples() {
+  return {
+      {"rows", {sample_input({5, 3}, 1)}, [](Tape& t, auto in) { return slice(t, in[0], 0, 1, 3); }},
+      {"columns", {sample_input({3, 6}, 2)}, [](Tape& t, auto in) { return slice(t, in[0], -1, 2, 3); }},
+      {"middle", {sample_input({2, 4, 3}, 3)}, [](Tape& t, auto in) { return slice(t, in[0], 1, 0, 2); }},
+      {"one row", {sample_input({4, 3}, 4)}, [](Tape& t, auto in) { return slice(t, in[0], 0, 3, 1); }},
+      {"nothing", {sample_input({4, 3}, 5)}, [](Tape& t, auto in) { return slice(t, in[0], 0, 2, 0); }},
+  };
+}
+
+}  // namespace
+
+extern const Op slice_op{"slice", slice_samples};
+
+Tensor slice(Tape& tape, const Tensor& x, int axis, int64_t begin, int64_t count) {
+  check_same_type(tape, slice_op, {{"x", x}});
+  const AxisSplit s = split_axis(tape, slice_op, x, axis);
+  if (begin < 0 || count < 0 || count > s.n || begin > s.n - count)
+    fail_operands(tape, slice_op, fmt::format("{} elements from {} are outside axis {}", count, begin, axis),
+                  {{"x", x}});
+  const Device device = x.device();
+  const Tensor out = tape.output(slice_op, x.shape().with(s.axis, count), x.dtype(), {x});
+  const int64_t width = count * s.inner, row = s.n * s.inner, before = begin * s.inner, after = row - before - width;
+  with_type(x, [&]<class T>() {
+    need(kernels<T>(device).copy_2d, "copy_2d", device)(nullptr, s.outer, width, x.data<T>() + before, row,
+                                                        out.data<T>(), width, 0);
+  });
+  tape.record(slice_op, out, 0, [x, outer = s.outer, width, row, before, after, device](const Tensor& dy) {
+    const GradTarget dx = x.grad_target();
+    if (!dx) return;
+    with_type(dy, [&]<class T>() {
+      const auto copy = need(kernels<T>(device).copy_2d, "copy_2d", device);
+      T* to = dx.data<T>();
+      copy(nullptr, outer, width, dy.data<T>(), width, to + before, row, dx.beta);
+      if (dx.beta != 0) return;
+      // A first contribution also writes what was cut away: zeros, one row of them read again and again (stride 0).
+      const Tensor zeros = Tensor::zeros({std::max(before, after)}, dy.dtype(), device);
+      copy(nullptr, outer, before, zeros.data<T>(), 0, to, row, 0);
+      copy(nullptr, outer, after, zeros.data<T>(), 0, to + before + width, row, 0);
+    });
+  });
+  return out;
+}
+
+}  // namespace crisp

@@ -1,0 +1,63 @@
+#include "engine/shape.h"
+
+#include <algorithm>
+
+#include "engine/error.h"
+
+namespace crisp {
+
+Shape::Shape(std::span<const int64_t> dims) : rank_(static_cast<int>(dims.size())) {
+  if (dims.size() > max_rank) fail("a shape has at most {} dimensions, not {}", int{max_rank}, dims.size());
+  int64_t n = 1;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    if (dims[i] < 0) fail("a dimension cannot be negative: {}", dims[i]);
+    dims_[i] = dims[i];
+    if (dims[i] != 0 && n > (int64_t{1} << 62) / dims[i]) fail("shape {} has too many elements", str());
+    n *= std::max<int64_t>(dims[i], 1);
+  }
+}
+
+int64_t Shape::operator[](int i) const {
+  const int at = i < 0 ? i + rank_ : i;
+  if (at < 0 || at >= rank_) fail("dimension {} of a shape with {}: {}", i, rank_, str());
+  return dims_[static_cast<size_t>(at)];
+}
+
+int64_t Shape::numel() const {
+  int64_t n = 1;
+  for (const int64_t d : dims()) n *= d;
+  return n;
+}
+
+int64_t Shape::rows() const {
+  int64_t n = 1;
+  for (int i = 0; i + 1 < rank_; ++i) n *= dims_[static_cast<size_t>(i)];
+  return n;
+}
+
+Shape Shape::with(int i, int64_t n) const {
+  (void)(*this)[i];  // range check
+  Shape s = *this;
+  s.dims_[static_cast<size_t>(i < 0 ? i + rank_ : i)] = n;
+  return s;
+}
+
+std::string Shape::str() const {
+  std::string s = "[";
+  for (int i = 0; i < rank_; ++i) s += fmt::format("{}{}", i ? ", " : "", dims_[static_cast<size_t>(i)]);
+  return s + "]";
+}
+
+Shape broadcast(const Shape& a, const Shape& b, const char* what) {
+  std::array<int64_t, Shape::max_rank> dims{};
+  const int rank = std::max(a.rank(), b.rank());
+  for (int i = 1; i <= rank; ++i) {
+    const int64_t x = i <= a.rank() ? a[-i] : 1;
+    const int64_t y = i <= b.rank() ? b[-i] : 1;
+    if (x != y && x != 1 && y != 1) fail("{}: shapes {} and {} do not broadcast", what, a.str(), b.str());
+    dims[static_cast<size_t>(rank - i)] = x == 1 ? y : x;
+  }
+  return Shape(std::span<const int64_t>(dims.data(), static_cast<size_t>(rank)));
+}
+
+}  // namespace crisp

@@ -1,0 +1,45 @@
+// The shape of a tensor: up to six dimensions, held in place.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <span>
+#include <string>
+
+namespace crisp {
+
+class Shape {
+ public:
+  static constexpr int max_rank = 6;
+
+  Shape() = default;  // rank 0: a scalar
+  Shape(std::initializer_list<int64_t> dims) : Shape(std::span(dims.begin(), dims.size())) {}
+  /// Throws Error for more than max_rank dimensions, a negative one, or more than 2^62 elements.
+  explicit Shape(std::span<const int64_t> dims);
+
+  int rank() const { return rank_; }
+  /// Dimension i; negative i counts from the last. Throws Error when out of range.
+  int64_t operator[](int i) const;
+  int64_t numel() const;
+  /// The product of all dimensions but the last: "rows" of a [.., dim] tensor. 1 for rank 0.
+  int64_t rows() const;
+  /// The last dimension; 1 for rank 0.
+  int64_t last() const { return rank_ == 0 ? 1 : dims_[static_cast<size_t>(rank_ - 1)]; }
+  std::span<const int64_t> dims() const { return {dims_.data(), static_cast<size_t>(rank_)}; }
+  /// This shape with dimension i (negative: from the last) set to n.
+  Shape with(int i, int64_t n) const;
+  /// "[37, 768]"
+  std::string str() const;
+
+  friend bool operator==(const Shape& a, const Shape& b) { return a.rank_ == b.rank_ && a.dims_ == b.dims_; }
+
+ private:
+  std::array<int64_t, max_rank> dims_{};  // zero beyond rank_, so that == can compare it whole
+  int rank_ = 0;
+};
+
+/// NumPy's broadcasting rule. Throws Error when the shapes do not fit; `what` names the operation.
+Shape broadcast(const Shape& a, const Shape& b, const char* what);
+
+}  // namespace crisp

@@ -1,0 +1,145 @@
+#include "engine/tape.h"
+
+#include <algorithm>
+#include <list>
+#include <mutex>
+
+#include "engine/op.h"
+#include "engine/tensor_impl.h"
+
+namespace crisp {
+namespace {
+
+constexpr size_t block_bytes = size_t{64} << 10;
+
+// Interns (parent, name). A list keeps addresses stable; models have a few hundred names at most.
+const ScopeName* intern(const ScopeName* parent, std::string_view name) {
+  static std::mutex mutex;
+  static std::list<ScopeName>* const names = new std::list<ScopeName>;
+  const std::lock_guard lock(mutex);
+  for (const ScopeName& s : *names)
+    if (s.parent == parent && s.name == name) return &s;
+  return &names->emplace_back(ScopeName{parent, std::string(name)});
+}
+
+}  // namespace
+
+std::string ScopeName::path() const { return parent ? parent->path() + " > " + name : name; }
+
+Tape::Scope::Scope(Tape& tape, std::string_view name) : tape_(tape), outer_(tape.scope_) {
+  tape.scope_ = intern(tape.scope_, name);
+}
+
+Tensor Tape::output(const Op& op, const Shape& shape, DType dtype, std::span<const Tensor> inputs) {
+  Device device = Device::cpu;
+  bool needs_grad = false;
+  for (const Tensor& t : inputs) {
+    if (!t) continue;
+    device = t.device();
+    needs_grad = needs_grad || t.requires_grad();
+  }
+  Tensor out = Tensor::empty(shape, dtype, device);
+  TensorImpl& impl = out.impl();
+  impl.requires_grad = needs_grad && recording();
+  impl.leaf = false;
+  impl.made_by = op.name;
+  impl.scope = scope_;
+  return out;
+}
+
+Tensor Tape::output(const Op& op, const Shape& shape, DType dtype, std::initializer_list<Tensor> inputs) {
+  return output(op, shape, dtype, std::span(inputs.begin(), inputs.size()));
+}
+
+Tensor Tape::output_view(const Op& op, const Tensor& base, const Tensor& view) {
+  TensorImpl& impl = view.impl();
+  impl.requires_grad = base.requires_grad() && recording();
+  impl.leaf = false;
+  impl.made_by = op.name;
+  impl.scope = scope_;
+  return view;
+}
+
+void* Tape::arena(size_t bytes) {
+  constexpr size_t align = alignof(std::max_align_t);
+  bytes = (bytes + align - 1) / align * align;
+  if (bytes > block_bytes) fail("a backward function captures {} bytes; at most {} fit", bytes, block_bytes);
+  if (used_ + bytes > block_bytes) {
+    ++block_;
+    used_ = 0;
+  }
+  if (block_ == blocks_.size()) blocks_.push_back(std::make_unique<std::byte[]>(block_bytes));
+  void* place = blocks_[block_].get() + used_;
+  used_ += bytes;
+  return place;
+}
+
+void Tape::append(Node node) {
+  if (consumed_) {
+    node.destroy(node.closure);
+    fail("{}: this tape has run backward; clear() it before recording again", node.op->name);
+  }
+  nodes_.push_back(std::move(node));
+}
+
+void Tape::call_hooks(const Tensor& t) {
+  for (const auto& [tensor, f] : hooks_)
+    if (tensor.same_as(t)) f(t.grad());
+}
+
+void Tape::backward(const Tensor& loss, double seed) {
+  if (!recording()) fail("backward: this tape is in inference mode and has recorded nothing");
+  if (consumed_) fail("backward: this tape has run backward already and released what it saved; record the step again");
+  if (loss.numel() != 1) fail("backward starts from one number; {} has shape {}", loss.label(), loss.shape().str());
+  const bool known = std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& n) { return n.output.same_as(loss); });
+  if (!known) fail("backward: {} was not recorded on this tape (does any input require a gradient?)", loss.label());
+
+  consumed_ = true;
+  loss.clear_grad();
+  loss.grad_target().tensor.copy_from(Tensor::full(loss.shape(), loss.dtype(), seed, loss.device()));
+  for (size_t i = nodes_.size(); i-- > 0;) {
+    Node& node = nodes_[i];
+    const Tensor gradient = node.output.grad();
+    if (gradient) {
+      call_hooks(node.output);
+      node.run(node.closure, gradient);
+    }
+    node.destroy(node.closure);
+    node.closure = nullptr;
+    TensorImpl& out = node.output.impl();
+    if (!out.keep_grad) {
+      out.grad.reset();
+      out.has_grad = false;
+    }
+    node.output = {};
+  }
+  for (const auto& [tensor, f] : hooks_)
+    if (tensor.impl().leaf && tensor.grad()) f(tensor.grad());
+}
+
+void Tape::clear() {
+  for (Node& node : nodes_)
+    if (node.closure) node.destroy(node.closure);
+  nodes_.clear();
+  hooks_.clear();
+  block_ = used_ = 0;
+  consumed_ = false;
+}
+
+void Tape::keep_grad(const Tensor& t) { t.impl().keep_grad = true; }
+
+void Tape::on_grad(const Tensor& t, std::function<void(const Tensor&)> f) { hooks_.emplace_back(t, std::move(f)); }
+
+std::vector<NodeInfo> Tape::nodes() const {
+  std::vector<NodeInfo> infos;
+  for (const Node& n : nodes_) infos.push_back({n.op, n.scope, n.output, n.flops});
+  return infos;
+}
+
+double Tape::flops() const {
+  double sum = 0;
+  for (const Node& n : nodes_) sum += n.flops;
+  return sum;
+}
+
+}  // namespace crisp

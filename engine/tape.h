@@ -1,0 +1,129 @@
+// The tape: operations append nodes in execution order; backward() is one reverse loop over them.
+//
+//   Tape tape;
+//   Tensor y = gelu(tape, x);           // recorded, because x requires a gradient
+//   tape.backward(sum(tape, y));        // x.grad() now holds d(sum y)/dx
+//   tape.clear();                       // ready for the next step, its memory kept
+//
+// First derivatives only: a backward pass is not itself recorded, so there are no higher-order gradients.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <new>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "engine/tensor.h"
+
+namespace crisp {
+
+struct Op;  // engine/op.h
+
+/// A place in the model, for messages: "DistilBert > layer.2 > ffn.lin1". Interned and never freed.
+struct ScopeName {
+  const ScopeName* parent = nullptr;
+  std::string name;
+  std::string path() const;
+};
+
+/// One recorded operation, as inspection sees it.
+struct NodeInfo {
+  const Op* op;
+  const ScopeName* scope;
+  Tensor output;  // empty once the node has run backward
+  double flops;   // of the forward pass
+};
+
+class Tape {
+ public:
+  enum class Mode { record, inference };  // inference records nothing
+
+  explicit Tape(Mode mode = Mode::record) : mode_(mode) {}
+  ~Tape() { clear(); }
+  Tape(const Tape&) = delete;
+  Tape& operator=(const Tape&) = delete;
+
+  bool recording() const { return mode_ == Mode::record; }
+
+  /// Runs the tape backwards from `loss`, which must have one element; its own gradient is `seed`. Gradients accumulate
+  /// into grad() of every leaf that requires one. Each node's saved tensors are released as soon as it has run. Throws
+  /// Error when the tape was consumed already, or when nothing on it leads to `loss`.
+  void backward(const Tensor& loss, double seed = 1.0);
+
+  /// Drops all nodes and keeps their memory for the next step.
+  void clear();
+
+  /// Keeps the gradient of an intermediate tensor after backward(), for inspection.
+  void keep_grad(const Tensor& t);
+  /// Calls f with the complete gradient of t during backward(): for an intermediate tensor before the node that made it
+  /// runs, for a leaf at the end. f may change the gradient in place.
+  void on_grad(const Tensor& t, std::function<void(const Tensor&)> f);
+
+  /// The recorded nodes in execution order; flops() is the sum over them.
+  std::vector<NodeInfo> nodes() const;
+  double flops() const;
+
+  // --- for operations -------------------------------------------------------------------------------------------
+
+  /// A new tensor for the result of `op`; it requires a gradient if the tape records and any input requires one.
+  Tensor output(const Op& op, const Shape& shape, DType dtype, std::initializer_list<Tensor> inputs);
+  Tensor output(const Op& op, const Shape& shape, DType dtype, std::span<const Tensor> inputs);
+  /// The same for an operation whose result is a view of `base`.
+  Tensor output_view(const Op& op, const Tensor& base, const Tensor& view);
+
+  /// Appends a node if `out` requires a gradient. `backward` is called with the gradient of `out`; it captures what it
+  /// needs (that is what the node saves) and writes to grad_target() of its inputs.
+  template <class F>
+  void record(const Op& op, const Tensor& out, double flops, F backward) {
+    if (!out.requires_grad()) return;
+    static_assert(alignof(F) <= alignof(std::max_align_t));
+    void* place = arena(sizeof(F));
+    new (place) F(std::move(backward));
+    append({&op, scope_, out, flops, place, [](void* f, const Tensor& dy) { (*static_cast<F*>(f))(dy); },
+            [](void* f) { static_cast<F*>(f)->~F(); }});
+  }
+
+  /// Names the part of the model that follows, until the object dies.
+  class Scope {
+   public:
+    Scope(Tape& tape, std::string_view name);
+    ~Scope() { tape_.scope_ = outer_; }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Tape& tape_;
+    const ScopeName* outer_;
+  };
+  const ScopeName* scope() const { return scope_; }
+
+ private:
+  struct Node {
+    const Op* op;
+    const ScopeName* scope;
+    Tensor output;
+    double flops;
+    void* closure;
+    void (*run)(void*, const Tensor&);
+    void (*destroy)(void*);
+  };
+
+  void* arena(size_t bytes);
+  void append(Node node);
+  void call_hooks(const Tensor& t);
+
+  Mode mode_;
+  bool consumed_ = false;
+  const ScopeName* scope_ = nullptr;
+  std::vector<Node> nodes_;
+  std::vector<std::pair<Tensor, std::function<void(const Tensor&)>>> hooks_;
+  std::vector<std::unique_ptr<std::byte[]>> blocks_;  // closures live here; kept across clear()
+  size_t block_ = 0, used_ = 0;
+};
+
+}  // namespace crisp

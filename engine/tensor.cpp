@@ -1,0 +1,236 @@
+#include "engine/tensor.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/allocator.h"
+#include "engine/tape.h"
+#include "engine/tensor_impl.h"
+
+namespace crisp {
+namespace {
+
+std::shared_ptr<Storage> allocate_storage(size_t bytes, Device device) {
+  return std::allocate_shared<Storage>(CachedAlloc<Storage>(), bytes, device);
+}
+
+double load(const void* data, DType dtype, int64_t i) {
+  switch (dtype) {
+    case DType::f64:
+      return static_cast<const double*>(data)[i];
+    case DType::f32:
+      return static_cast<const float*>(data)[i];
+    case DType::bf16:
+      return to_float(static_cast<const BFloat16*>(data)[i]);
+    case DType::f16:
+      return to_float(static_cast<const Float16*>(data)[i]);
+    case DType::i32:
+      return static_cast<const int32_t*>(data)[i];
+  }
+  return 0;
+}
+
+void store(void* data, DType dtype, int64_t i, double value) {
+  switch (dtype) {
+    case DType::f64:
+      static_cast<double*>(data)[i] = value;
+      break;
+    case DType::f32:
+      static_cast<float*>(data)[i] = static_cast<float>(value);
+      break;
+    case DType::bf16:
+      static_cast<BFloat16*>(data)[i] = to_bfloat16(static_cast<float>(value));
+      break;
+    case DType::f16:
+      static_cast<Float16*>(data)[i] = to_float16(static_cast<float>(value));
+      break;
+    case DType::i32:
+      static_cast<int32_t*>(data)[i] = static_cast<int32_t>(value);
+      break;
+  }
+}
+
+// Fills a new tensor from f(i), through host memory where the device is another.
+template <class F>
+Tensor filled(const Shape& shape, DType dtype, Device device, F&& f) {
+  const Tensor host = Tensor::empty(shape, dtype);
+  for (int64_t i = 0, n = host.numel(); i < n; ++i) store(host.raw(), dtype, i, f(i));
+  return device == Device::cpu ? host : host.to(device);
+}
+
+}  // namespace
+
+Storage::Storage(size_t bytes, Device where)
+    : device(where), data(backend(where).allocate(std::max<size_t>(bytes, 1))) {}
+Storage::~Storage() { backend(device).free(data); }
+
+Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
+  Tensor t;
+  t.impl_ = std::allocate_shared<TensorImpl>(CachedAlloc<TensorImpl>());
+  t.impl_->shape = shape;
+  t.impl_->dtype = dtype;
+  t.impl_->storage = allocate_storage(static_cast<size_t>(shape.numel()) * size_of(dtype), device);
+  return t;
+}
+
+Tensor Tensor::full(const Shape& shape, DType dtype, double value, Device device) {
+  return filled(shape, dtype, device, [&](int64_t) { return value; });
+}
+
+Tensor Tensor::from(std::span<const double> values, const Shape& shape, DType dtype, Device device) {
+  if (static_cast<int64_t>(values.size()) != shape.numel())
+    fail("{} values do not fill a tensor of shape {}", values.size(), shape.str());
+  return filled(shape, dtype, device, [&](int64_t i) { return values[static_cast<size_t>(i)]; });
+}
+
+Tensor Tensor::from(std::span<const int32_t> values, const Shape& shape, Device device) {
+  if (static_cast<int64_t>(values.size()) != shape.numel())
+    fail("{} values do not fill a tensor of shape {}", values.size(), shape.str());
+  const Tensor t = empty(shape, DType::i32, device);
+  if (!values.empty()) backend(device).copy(t.raw(), device, values.data(), Device::cpu, t.bytes());
+  return t;
+}
+
+Tensor Tensor::normal(const Shape& shape, DType dtype, const RandomKey& key, double mean, double deviation,
+                      Device device) {
+  return filled(shape, dtype, device,
+                [&](int64_t i) { return mean + deviation * crisp::normal(key, static_cast<uint64_t>(i)); });
+}
+
+TensorImpl& Tensor::impl() const {
+  if (!impl_) fail("an empty tensor was used where one with data is needed");
+  return *impl_;
+}
+
+const Shape& Tensor::shape() const { return impl().shape; }
+DType Tensor::dtype() const { return impl().dtype; }
+Device Tensor::device() const { return impl().storage->device; }
+void* Tensor::raw() const { return static_cast<char*>(impl().storage->data) + impl().byte_offset; }
+
+void* Tensor::checked_data(DType wanted) const {
+  if (dtype() != wanted) fail("{} holds {}, not {}", label(), name_of(dtype()), name_of(wanted));
+  return raw();
+}
+
+double Tensor::item() const {
+  if (numel() != 1) fail("item() needs a tensor of one element; {} has shape {}", label(), shape().str());
+  const Tensor host = to(Device::cpu);
+  return load(host.raw(), dtype(), 0);
+}
+
+std::vector<double> Tensor::to_vector() const {
+  const Tensor host = to(Device::cpu);
+  std::vector<double> values(static_cast<size_t>(numel()));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = load(host.raw(), dtype(), static_cast<int64_t>(i));
+  return values;
+}
+
+void Tensor::copy_from(const Tensor& other) const {
+  if (shape() != other.shape())
+    fail("cannot copy {} of shape {} into {} of shape {}", other.label(), other.shape().str(), label(), shape().str());
+  const Tensor same_type = other.to(dtype());
+  backend(device()).copy(raw(), device(), same_type.raw(), same_type.device(), bytes());
+}
+
+Tensor Tensor::to(DType wanted) const {
+  if (dtype() == wanted) return *this;
+  const Tensor host = to(Device::cpu);
+  return filled(shape(), wanted, device(), [&](int64_t i) { return load(host.raw(), dtype(), i); });
+}
+
+Tensor Tensor::to(Device wanted) const {
+  if (device() == wanted) return *this;
+  const Tensor copy = empty(shape(), dtype(), wanted);
+  backend(wanted == Device::cpu ? device() : wanted).copy(copy.raw(), wanted, raw(), device(), bytes());
+  return copy;
+}
+
+Tensor Tensor::clone() const {
+  const Tensor copy = empty(shape(), dtype(), device());
+  copy.copy_from(*this);
+  return copy;
+}
+
+Tensor Tensor::view(const Shape& wanted) const {
+  if (wanted.numel() != numel()) fail("{} of shape {} cannot be viewed as {}", label(), shape().str(), wanted.str());
+  Tensor t;
+  t.impl_ = std::allocate_shared<TensorImpl>(CachedAlloc<TensorImpl>());
+  t.impl_->shape = wanted;
+  t.impl_->dtype = dtype();
+  t.impl_->storage = impl().storage;
+  t.impl_->byte_offset = impl().byte_offset;
+  return t;
+}
+
+Tensor Tensor::view_rows(int64_t begin, int64_t count) const {
+  const int64_t n = dim(0);
+  if (begin < 0 || count < 0 || begin > n - count)
+    fail("rows {}..{} are outside {} of shape {}", begin, begin + count, label(), shape().str());
+  const Tensor t = view(shape());
+  t.impl_->shape = shape().with(0, count);
+  t.impl_->byte_offset += static_cast<size_t>(begin * (n == 0 ? 0 : numel() / n)) * size_of(dtype());
+  return t;
+}
+
+const std::string& Tensor::name() const { return impl().name; }
+
+const Tensor& Tensor::set_name(std::string name) const {
+  impl().name = std::move(name);
+  return *this;
+}
+
+std::string Tensor::label() const {
+  if (!impl_) return "(empty tensor)";
+  if (!impl_->name.empty()) return "\"" + impl_->name + "\"";
+  if (!impl_->made_by) return "(unnamed tensor)";
+  const std::string path = impl_->scope ? impl_->scope->path() : "";
+  return fmt::format("\"{}{}{}\"", path, path.empty() ? "" : " > ", impl_->made_by);
+}
+
+bool Tensor::requires_grad() const { return impl_ && impl_->requires_grad; }
+
+const Tensor& Tensor::set_requires_grad(bool on) const {
+  if (on && dtype() != DType::f32 && dtype() != DType::f64)
+    fail("{} is a {} tensor: only f32 and f64 have gradients", label(), name_of(dtype()));
+  impl().requires_grad = on;
+  return *this;
+}
+
+Tensor Tensor::grad() const {
+  if (!impl().grad || !impl().has_grad) return {};
+  Tensor t;
+  t.impl_ = impl().grad;
+  return t;
+}
+
+void Tensor::clear_grad() const { impl().has_grad = false; }
+
+GradTarget Tensor::grad_target() const {
+  if (!requires_grad()) return {};
+  TensorImpl& self = impl();
+  if (!self.grad) self.grad = empty(self.shape, self.dtype, device()).impl_;
+  GradTarget target;
+  target.tensor.impl_ = self.grad;
+  target.beta = self.has_grad ? 1 : 0;
+  self.has_grad = true;
+  return target;
+}
+
+std::string Tensor::str(int64_t limit) const {
+  if (!impl_) return "(empty tensor)";
+  std::string text = fmt::format("{} {} {} {}", shape().str(), name_of(dtype()),
+                                 device() == Device::cpu ? "cpu" : "cuda", name().empty() ? "" : label());
+  const std::vector<double> values = to_vector();
+  const int64_t cols = shape().last();
+  const int64_t rows = cols == 0 ? 0 : numel() / cols;
+  for (int64_t r = 0; r < std::min(rows, limit); ++r) {
+    text += "\n  ";
+    for (int64_t c = 0; c < std::min(cols, limit); ++c)
+      text += fmt::format("{:>12.5g}", values[static_cast<size_t>(r * cols + c)]);
+    if (cols > limit) text += " ...";
+  }
+  if (rows > limit) text += "\n  ...";
+  return text;
+}
+
+}  // namespace crisp

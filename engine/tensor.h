@@ -1,0 +1,122 @@
+// A tensor: a value-semantic handle to contiguous row-major storage. Copying a Tensor copies the handle, not the data.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/backend.h"
+#include "engine/dtype.h"
+#include "engine/random.h"
+#include "engine/shape.h"
+
+namespace crisp {
+
+struct ScopeName;  // engine/tape.h
+struct TensorImpl;
+struct GradTarget;
+
+class Tensor {
+ public:
+  /// The empty handle: no storage; `if (tensor)` is false.
+  Tensor() = default;
+
+  /// Uninitialised.
+  static Tensor empty(const Shape& shape, DType dtype, Device device = Device::cpu);
+  static Tensor full(const Shape& shape, DType dtype, double value, Device device = Device::cpu);
+  static Tensor zeros(const Shape& shape, DType dtype, Device device = Device::cpu) {
+    return full(shape, dtype, 0, device);
+  }
+  static Tensor scalar(double value, DType dtype, Device device = Device::cpu) {
+    return full({}, dtype, value, device);
+  }
+  /// From host values, converted to dtype. Throws Error when their number differs from the shape's.
+  static Tensor from(std::span<const double> values, const Shape& shape, DType dtype, Device device = Device::cpu);
+  static Tensor from(std::span<const int32_t> values, const Shape& shape, Device device = Device::cpu);
+  /// Normal numbers: element e is mean + deviation * normal(key, e), the same for every dtype up to rounding.
+  static Tensor normal(const Shape& shape, DType dtype, const RandomKey& key, double mean = 0, double deviation = 1,
+                       Device device = Device::cpu);
+
+  explicit operator bool() const { return impl_ != nullptr; }
+  const Shape& shape() const;
+  DType dtype() const;
+  Device device() const;
+  int64_t numel() const { return shape().numel(); }
+  int rank() const { return shape().rank(); }
+  int64_t dim(int i) const { return shape()[i]; }
+
+  /// The elements, on the tensor's device. Throws Error when T is not the tensor's dtype.
+  template <class T>
+  T* data() const {
+    return static_cast<T*>(checked_data(dtype_of<T>));
+  }
+  void* raw() const;
+  size_t bytes() const { return static_cast<size_t>(numel()) * size_of(dtype()); }
+
+  /// Host round trips. item() needs exactly one element.
+  double item() const;
+  std::vector<double> to_vector() const;
+  void copy_from(const Tensor& other) const;  // same shape; converts dtype and moves between devices
+  Tensor to(DType dtype) const;
+  Tensor to(Device device) const;
+  Tensor clone() const;
+
+  /// Views that share storage; not recorded on any tape (crisp::reshape is).
+  Tensor view(const Shape& shape) const;
+  Tensor view_rows(int64_t begin, int64_t count) const;  // of the leading dimension
+
+  const std::string& name() const;
+  const Tensor& set_name(std::string name) const;
+  /// How error messages call it: its name, else the operation and scope that made it.
+  std::string label() const;
+
+  bool requires_grad() const;
+  const Tensor& set_requires_grad(bool on = true) const;
+  /// The accumulated gradient, or an empty handle.
+  Tensor grad() const;
+  /// Forgets the gradient; its memory is kept for the next one.
+  void clear_grad() const;
+  /// Where a backward function writes this tensor's gradient: false where nobody needs it.
+  GradTarget grad_target() const;
+
+  bool same_as(const Tensor& other) const { return impl_ == other.impl_; }
+  /// Shape, dtype, device, name and up to `limit` values a dimension, for people.
+  std::string str(int64_t limit = 6) const;
+
+ private:
+  friend class Tape;
+  void* checked_data(DType wanted) const;
+  TensorImpl& impl() const;
+  std::shared_ptr<TensorImpl> impl_;
+};
+
+/// beta = 0: overwrite (first contribution); beta = 1: add.
+struct GradTarget {
+  Tensor tensor;
+  double beta = 0;
+  explicit operator bool() const { return static_cast<bool>(tensor); }
+  /// The elements, or null where no gradient is wanted.
+  template <class T>
+  T* data() const {
+    return tensor ? tensor.data<T>() : nullptr;
+  }
+};
+
+/// Calls f.template operator()<T>() with T = float or double, the tensor's compute type. Throws Error for storage-only
+/// types.
+template <class F>
+decltype(auto) with_type(const Tensor& x, F&& f) {
+  switch (x.dtype()) {
+    case DType::f32:
+      return f.template operator()<float>();
+    case DType::f64:
+      return f.template operator()<double>();
+    default:
+      fail("{} is a {} tensor: operations compute in f32 or f64", x.label(), name_of(x.dtype()));
+  }
+}
+
+}  // namespace crisp

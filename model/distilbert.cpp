@@ -1,0 +1,160 @@
+#include "model/distilbert.h"
+
+#include <cmath>
+
+#include "engine/error.h"
+
+namespace crisp {
+namespace {
+
+// Sites of the dropout stream: one for every place that drops.
+constexpr uint32_t embedding_site = 0;
+constexpr uint32_t attention_site(int64_t layer) { return static_cast<uint32_t>(1 + 2 * layer); }
+constexpr uint32_t feed_forward_site(int64_t layer) { return static_cast<uint32_t>(2 + 2 * layer); }
+constexpr uint32_t classifier_site = 1u << 20;
+
+// 0, 1, .., n: every sequence has one query.
+Tensor one_each(int64_t n) {
+  const Tensor offsets = Tensor::empty({n + 1}, DType::i32);
+  for (int64_t i = 0; i <= n; ++i) offsets.data<int32_t>()[i] = static_cast<int32_t>(i);
+  return offsets;
+}
+
+}  // namespace
+
+DistilBert::DistilBert(const DistilBertConfig& config, DType dtype, Device device)
+    : config_(config), dtype_(dtype), device_(device) {
+  check_config(config, "model");
+  const int64_t dim = config.dim;
+  const std::string embeddings = "distilbert.embeddings.";
+  words_ = add(embeddings + "word_embeddings.weight", {config.vocab_size, dim}, true, false);
+  positions_ = add(embeddings + "position_embeddings.weight", {config.max_positions, dim}, true, false);
+  embedding_norm_ = add_norm(embeddings + "LayerNorm");
+  for (int64_t l = 0; l < config.layers; ++l) {
+    const std::string name = fmt::format("distilbert.transformer.layer.{}.", l);
+    Layer layer;
+    layer.scope = fmt::format("layer.{}", l);
+    layer.query = add_linear(name + "attention.q_lin", dim, dim);
+    layer.key = add_linear(name + "attention.k_lin", dim, dim);
+    layer.value = add_linear(name + "attention.v_lin", dim, dim);
+    layer.out = add_linear(name + "attention.out_lin", dim, dim);
+    layer.attention_norm = add_norm(name + "sa_layer_norm");
+    layer.up = add_linear(name + "ffn.lin1", config.hidden_dim, dim);
+    layer.down = add_linear(name + "ffn.lin2", dim, config.hidden_dim);
+    layer.output_norm = add_norm(name + "output_layer_norm");
+    layers_.push_back(std::move(layer));
+  }
+  pre_classifier_ = add_linear("pre_classifier", dim, dim, true);
+  classifier_ = add_linear("classifier", config.num_labels, dim, true);
+}
+
+Tensor DistilBert::add(const std::string& name, const Shape& shape, bool decays, bool in_head) {
+  const Tensor tensor = Tensor::empty(shape, dtype_, device_);
+  tensor.set_name(name).set_requires_grad();
+  parameters_.push_back({name, tensor, decays, in_head});
+  return tensor;
+}
+
+DistilBert::Linear DistilBert::add_linear(const std::string& name, int64_t out, int64_t in, bool in_head) {
+  const Tensor weight = add(name + ".weight", {out, in}, true, in_head);
+  return {weight, add(name + ".bias", {out}, false, in_head)};
+}
+
+DistilBert::Norm DistilBert::add_norm(const std::string& name) {
+  const Tensor weight = add(name + ".weight", {config_.dim}, false, false);
+  return {weight, add(name + ".bias", {config_.dim}, false, false)};
+}
+
+void DistilBert::initialise(const Parameter& p, uint32_t site, uint64_t seed) {
+  if (p.decays) {
+    const RandomKey key{seed, Stream::init, 0, site};
+    p.tensor.copy_from(Tensor::normal(p.tensor.shape(), dtype_, key, 0, config_.initializer_range));
+  } else {
+    const bool norm_weight = p.name.ends_with("orm.weight");
+    p.tensor.copy_from(Tensor::full(p.tensor.shape(), dtype_, norm_weight ? 1 : 0));
+  }
+}
+
+void DistilBert::initialise(uint64_t seed) {
+  for (size_t i = 0; i < parameters_.size(); ++i) initialise(parameters_[i], static_cast<uint32_t>(i), seed);
+}
+
+void DistilBert::initialise_head(uint64_t seed) {
+  for (size_t i = 0; i < parameters_.size(); ++i)
+    if (parameters_[i].in_head) initialise(parameters_[i], static_cast<uint32_t>(i), seed);
+}
+
+Dropout DistilBert::dropout(double p, const ForwardMode& mode, uint32_t site) const {
+  if (!mode.training) return {};
+  return {p, {mode.seed, Stream::dropout, mode.step, site}};
+}
+
+// `queries` are the rows of x whose new hidden states are wanted: all of them, or the first of each sequence.
+Tensor DistilBert::layer(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, const Tensor& q_offsets,
+                         const Tensor& kv_offsets, const ForwardMode& mode, AttentionStats* stats) const {
+  const Layer& w = layers_[static_cast<size_t>(index)];
+  const Tape::Scope scope(tape, w.scope);
+  Tensor normed;
+  {
+    const Tape::Scope attention_scope(tape, "attention");
+    const Tensor q = linear(tape, queries, w.query.weight, w.query.bias);
+    const Tensor k = linear(tape, x, w.key.weight, w.key.bias);
+    const Tensor v = linear(tape, x, w.value.weight, w.value.bias);
+    const AttentionRule rule{.heads = config_.heads,
+                             .scale = 1 / std::sqrt(static_cast<double>(config_.head_dim())),
+                             .selection = config_.sparsity.selection(index, mode.training),
+                             .sparsity = config_.sparsity.sparsity(index),
+                             .dropout = dropout(config_.attention_dropout, mode, attention_site(index))};
+    const Tensor context = attention(tape, q, k, v, q_offsets, kv_offsets, rule, stats);
+    const Tensor out = linear(tape, context, w.out.weight, w.out.bias);
+    normed = residual_layer_norm(tape, queries, out, {}, w.attention_norm.weight, w.attention_norm.bias,
+                                 config_.layer_norm_epsilon);
+  }
+  const Tape::Scope feed_forward_scope(tape, "ffn");
+  const Tensor up = linear(tape, normed, w.up.weight, w.up.bias, Activation::gelu);
+  const Tensor down = linear(tape, up, w.down.weight, w.down.bias);
+  return residual_layer_norm(tape, normed, down, dropout(config_.dropout, mode, feed_forward_site(index)),
+                             w.output_norm.weight, w.output_norm.bias, config_.layer_norm_epsilon);
+}
+
+Tensor DistilBert::hidden_states(Tape& tape, const BatchTensors& batch, const ForwardMode& mode, Rows rows) const {
+  const Tape::Scope scope(tape, "DistilBert");
+  Tensor x;  // [total, dim]
+  {
+    const Tape::Scope embedding_scope(tape, "embeddings");
+    x = embeddings_layer_norm(tape, words_, positions_, batch.ids, batch.positions, embedding_norm_.weight,
+                              embedding_norm_.bias, config_.layer_norm_epsilon,
+                              dropout(config_.dropout, mode, embedding_site));
+  }
+  const Tensor& offsets = batch.offsets;
+  const auto full_layer = [&](int64_t l) {
+    AttentionStats* stats = mode.stats ? &mode.stats->emplace_back() : nullptr;
+    return layer(tape, l, x, x, offsets, offsets, mode, stats);
+  };
+  const int64_t last = config_.layers - 1;
+  for (int64_t l = 0; l < last; ++l) x = full_layer(l);
+  if (rows == Rows::all) return full_layer(last);
+
+  const int64_t batch_size = batch.batch_size();
+  const Tensor first = offsets.view_rows(0, batch_size);  // [CLS] is the first token of each sequence
+  // A threshold over a head's whole score matrix needs every query of the last layer.
+  if (config_.sparsity.selection(last, mode.training) == Selection::percentile_head)
+    return embedding(tape, full_layer(last), first);
+  // Statistics need them too, but must not change a bit of the logits: that layer is computed beside the short one.
+  if (mode.stats) full_layer(last);
+  return layer(tape, last, x, embedding(tape, x, first), one_each(batch_size), offsets, mode, nullptr);
+}
+
+Tensor DistilBert::encode(Tape& tape, const BatchTensors& batch, const ForwardMode& mode) const {
+  return hidden_states(tape, batch, mode, Rows::all);
+}
+
+Tensor DistilBert::forward(Tape& tape, const BatchTensors& batch, const ForwardMode& mode) const {
+  const Tensor cls = hidden_states(tape, batch, mode, Rows::first);  // [batch, dim]
+  const Tape::Scope scope(tape, "classifier");
+  const Tensor hidden = relu(tape, linear(tape, cls, pre_classifier_.weight, pre_classifier_.bias));
+  const Tensor dropped = crisp::dropout(tape, hidden, dropout(config_.classifier_dropout, mode, classifier_site));
+  return linear(tape, dropped, classifier_.weight, classifier_.bias);
+}
+
+}  // namespace crisp

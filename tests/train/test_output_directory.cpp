@@ -1,0 +1,173 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <limits>
+
+#include "tests/support/catch.h"
+#include "tests/train/support.h"
+#include "train/checkpoint_store.h"
+#include "train/output_directory.h"
+#include "train/tensorboard.h"
+
+namespace crisp {
+namespace {
+
+namespace fs = std::filesystem;
+using test::contains;
+using test::message_of;
+using Names = std::vector<std::string>;
+
+const Names kFiles = {"metrics.jsonl", "model.safetensors", "config.json"};
+
+// What a run does in its directory.
+void run_in(const std::string& path) {
+  const OutputDirectory output(path, kFiles, false, false);
+  test::write_file(output.file("metrics.jsonl"), "{}\n");
+  test::write_file(output.file("model.safetensors"), "weights");
+  const TensorBoardWriter events(path);
+  CheckpointStore(path).save(5, [](const std::string& tmp) { test::write_file(tmp + "/model.safetensors", "w"); });
+}
+
+TEST_CASE("a directory is made with its parents, locked while in use, and marked") {
+  const test::TempDir dir;
+  {
+    const OutputDirectory output(dir / "a/b/", kFiles, false, false);
+    CHECK(output.path() == dir / "a/b");
+    CHECK_FALSE(output.holds_run());
+    CHECK(test::names_in(dir / "a/b") == Names{".crisp.lock", "crisp_run.json"});
+    const std::string message = message_of<UsageError>([&] { OutputDirectory(dir / "a/b", kFiles, true, false); });
+    CHECK(contains(message, "another run is writing here"));
+  }
+  CHECK(test::names_in(dir / "a/b") == Names{"crisp_run.json"});
+}
+
+TEST_CASE("the lock of a process that was killed does not linger") {
+  const test::TempDir dir;
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    const DirectoryLock lock(dir.path());
+    ::_exit(9);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(fs::exists(dir / ".crisp.lock"));
+  CHECK_NOTHROW(DirectoryLock(dir.path()));
+}
+
+TEST_CASE("a directory that holds a run is refused, with both ways out") {
+  const test::TempDir dir;
+  run_in(dir.path());
+  const Names before = test::names_in(dir.path());
+  const std::string message = message_of<UsageError>([&] { OutputDirectory(dir.path(), kFiles, false, false); });
+  CHECK(contains(message, "holds a run"));
+  CHECK(contains(message, "--resume"));
+  CHECK(contains(message, "--overwrite"));
+  CHECK(test::names_in(dir.path()) == before);
+  CHECK_THROWS_AS(OutputDirectory(dir.path(), kFiles, true, true), UsageError);
+}
+
+TEST_CASE("--overwrite deletes what the run wrote and nothing else") {
+  const test::TempDir dir;
+  run_in(dir.path());
+  test::write_file(dir / "notes.txt", "mine");
+  test::write_file(dir / "events.out.tfevents.1.host", "another program's");
+  test::write_file(dir / ".model.safetensors.tmp-123-0", "left by a crash");
+  const OutputDirectory output(dir.path(), kFiles, false, true);
+  CHECK_FALSE(output.holds_run());
+  CHECK(test::names_in(dir.path()) ==
+        Names{".crisp.lock", "crisp_run.json", "events.out.tfevents.1.host", "notes.txt"});
+}
+
+TEST_CASE("--overwrite follows no link out of the directory") {
+  const test::TempDir dir;
+  run_in(dir / "out");
+  test::write_file(dir / "precious", "x");
+  fs::remove(dir / "out/model.safetensors");
+  fs::create_symlink("../precious", dir / "out/model.safetensors");
+  const OutputDirectory output(dir / "out", kFiles, false, true);
+  CHECK_FALSE(fs::exists(fs::symlink_status(dir / "out/model.safetensors")));
+  CHECK(test::read_file(dir / "precious") == "x");
+}
+
+TEST_CASE("--resume finds the run, or starts one where there is none") {
+  const test::TempDir dir;
+  CHECK_FALSE(OutputDirectory(dir / "new", kFiles, true, false).holds_run());
+  run_in(dir / "old");
+  OutputDirectory output(dir / "old", kFiles, true, false);
+  CHECK(output.holds_run());
+  CHECK(test::read_file(dir / "old/model.safetensors") == "weights");
+  output.clear();
+  CHECK(test::names_in(dir / "old") == Names{".crisp.lock", "crisp_run.json"});
+}
+
+TEST_CASE("files that no run of ours wrote are never in danger") {
+  for (const bool resume : {false, true}) {
+    for (const bool overwrite : {false, true}) {
+      if (resume && overwrite) continue;
+      const test::TempDir dir;
+      test::write_file(dir / "model.safetensors", "precious");
+      fs::create_directory(dir / "checkpoint-500");  // transformers uses this name, too
+      const std::string message =
+          message_of<UsageError>([&] { OutputDirectory(dir.path(), kFiles, resume, overwrite); });
+      CHECK(contains(message, "model.safetensors, checkpoint-500"));
+      CHECK(contains(message, "choose another --output"));
+      CHECK(test::names_in(dir.path()) == Names{"checkpoint-500", "model.safetensors"});
+    }
+  }
+}
+
+TEST_CASE("a damaged marker deletes nothing, and cannot name files elsewhere") {
+  const test::TempDir dir;
+  for (const std::string text :
+       {"", "[]", "{\"format\":\"crisp-run\",\"files\":[\"../precious\"]}",
+        "{\"format\":\"crisp-run\",\"files\":[\"..\"]}", "{\"format\":\"other\",\"files\":[]}"}) {
+    test::write_file(dir / "crisp_run.json", text);
+    CHECK(contains(message_of<BadInput>([&] { OutputDirectory(dir.path(), kFiles, false, true); }), "damaged"));
+  }
+}
+
+TEST_CASE("an output that cannot be a directory is refused") {
+  const test::TempDir dir;
+  test::write_file(dir / "file", "x");
+  CHECK(contains(message_of<UsageError>([&] { OutputDirectory(dir / "file", kFiles, false, false); }),
+                 "is not a directory"));
+  CHECK(contains(message_of<Error>([&] { OutputDirectory(dir / "file/out", kFiles, false, false); }),
+                 "cannot be created"));
+  CHECK_THROWS_AS(OutputDirectory("", kFiles, false, false), UsageError);
+}
+
+TEST_CASE("a place where nothing can be made is refused, even for the superuser") {
+  CHECK(contains(message_of<Error>([&] { OutputDirectory("/proc/crisp-output", kFiles, false, false); }),
+                 "/proc/crisp-output: cannot be created"));
+}
+
+TEST_CASE("a directory that cannot be written is found at once") {
+  if (::geteuid() == 0) CRISP_SKIP("the superuser may write everywhere");
+  const test::TempDir dir;
+  fs::permissions(dir.path(), fs::perms::owner_read | fs::perms::owner_exec);
+  CHECK(contains(message_of<Error>([&] { OutputDirectory(dir.path(), kFiles, false, false); }), "Permission denied"));
+  fs::permissions(dir.path(), fs::perms::owner_all);
+}
+
+TEST_CASE("too little free space is found before the training") {
+  const test::TempDir dir;
+  const OutputDirectory output(dir.path(), kFiles, false, false);
+  CHECK_NOTHROW(output.require_free_space(1));
+  const std::string message =
+      message_of<Error>([&] { output.require_free_space(std::numeric_limits<int64_t>::max()); });
+  CHECK(contains(message, "the run needs about 9223 PB"));
+}
+
+TEST_CASE("amounts of bytes are shown in decimal units") {
+  CHECK(format_bytes(0) == "0 bytes");
+  CHECK(format_bytes(999) == "999 bytes");
+  CHECK(format_bytes(1000) == "1.0 kB");
+  CHECK(format_bytes(12'345) == "12 kB");
+  CHECK(format_bytes(999'999) == "1.0 MB");
+  CHECK(format_bytes(267'900'000) == "268 MB");
+  CHECK(format_bytes(1'540'000'000) == "1.5 GB");
+}
+
+}  // namespace
+}  // namespace crisp

@@ -1,0 +1,192 @@
+// Valid files: what the reader gives for them.
+#include "weights/safetensors.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "tests/support/catch.h"
+#include "tests/weights/support.h"
+
+namespace crisp {
+namespace {
+
+using test::bad_input;
+using test::bytes_of;
+using test::file_of;
+using test::TempDir;
+
+template <class T>
+std::vector<T> values(const SafetensorsFile& file, const char* name) {
+  const TensorEntry& entry = *file.find(name);
+  std::vector<T> out(entry.numel());
+  file.read(entry, std::span<T>(out));
+  return out;
+}
+
+TEST_CASE("a file's tensors, in the order of the data, and its metadata") {
+  const TempDir dir;
+  // In the header, "b" stands first; in the data, "a" does.
+  test::write_file(dir / "f", file_of(R"({"b":{"dtype":"F32","shape":[2],"data_offsets":[8,16]},)"
+                                      R"("__metadata__":{"format":"pt","x":"y"},)"
+                                      R"("a":{"shape":[1,1],"data_offsets":[0,8],"dtype":"F64"}})",
+                                      bytes_of({1.5}) + bytes_of({2.0f, -3.0f})));
+  const auto file = SafetensorsFile::open(dir / "f");
+  REQUIRE(file.tensors().size() == 2);
+  CHECK(file.tensors()[0].name == "a");
+  CHECK(file.tensors()[0].dtype == SafeDType::F64);
+  CHECK(file.tensors()[0].shape == std::vector<uint64_t>{1, 1});
+  CHECK(file.tensors()[1].name == "b");
+  CHECK(file.tensors()[1].begin == 8);
+  CHECK(file.tensors()[1].end == 16);
+  CHECK(file.metadata() == std::map<std::string, std::string>{{"format", "pt"}, {"x", "y"}});
+  CHECK(file.find("c") == nullptr);
+  CHECK(values<double>(file, "a") == std::vector<double>{1.5});
+  CHECK(values<float>(file, "a") == std::vector<float>{1.5f});
+  CHECK(values<float>(file, "b") == std::vector<float>{2, -3});
+  CHECK(values<double>(file, "b") == std::vector<double>{2, -3});
+  REQUIRE(file.bytes(file.tensors()[1]).size() == 8);
+  CHECK(std::memcmp(file.bytes(file.tensors()[1]).data(), bytes_of({2.0f, -3.0f}).data(), 8) == 0);
+}
+
+TEST_CASE("rank 0, zero-size tensors and files without tensors are valid") {
+  const TempDir dir;
+  test::write_file(dir / "f", file_of(R"({"scalar":{"dtype":"F32","shape":[],"data_offsets":[0,4]},)"
+                                      R"("empty":{"dtype":"F32","shape":[3,0,1099511627776],"data_offsets":[4,4]},)"
+                                      R"("void":{"dtype":"I64","shape":[0],"data_offsets":[0,0]},)"
+                                      R"("last":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1],"data_offsets":[4,8]}})",
+                                      bytes_of({7.0f, 8.0f})));
+  const auto file = SafetensorsFile::open(dir / "f");
+  CHECK(values<float>(file, "scalar") == std::vector<float>{7});
+  CHECK(values<float>(file, "empty").empty());
+  CHECK(file.find("empty")->shape == std::vector<uint64_t>{3, 0, 1099511627776});
+  CHECK(values<double>(file, "last") == std::vector<double>{8});
+
+  test::write_file(dir / "none", file_of("{}"));
+  CHECK(SafetensorsFile::open(dir / "none").tensors().empty());
+}
+
+TEST_CASE("JSON whitespace on both sides of the header, escapes in names, further keys") {
+  const TempDir dir;
+  test::write_file(dir / "f",
+                   file_of("\n\t {\"caf\\u00e9\\n\" :{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],"
+                           "\"note\":{\"dtype\":[1,{\"x\":-1.5}]},\"more\":null}} \r\n ",
+                           bytes_of({1.0f})));
+  CHECK(values<float>(SafetensorsFile::open(dir / "f"), "caf\xc3\xa9\n") == std::vector<float>{1});
+}
+
+TEST_CASE("misaligned tensors are read") {
+  const TempDir dir;
+  // One byte in front, and a header length that is no multiple of anything.
+  test::write_file(dir / "f", file_of(R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                                      R"("d":{"dtype":"F64","shape":[2],"data_offsets":[1,17]},)"
+                                      R"("f":{"dtype":"F32","shape":[1],"data_offsets":[17,21]},)"
+                                      R"("h":{"dtype":"BF16","shape":[1],"data_offsets":[21,23]}} )",
+                                      "!" + bytes_of({0.1, -1e300}) + bytes_of({0.7f}) + bytes_of<uint16_t>({0xc040})));
+  const auto file = SafetensorsFile::open(dir / "f");
+  CHECK(values<double>(file, "d") == std::vector<double>{0.1, -1e300});
+  CHECK(values<float>(file, "d") == std::vector<float>{0.1f, -INFINITY});
+  CHECK(values<double>(file, "f") == std::vector<double>{0.7f});
+  CHECK(values<float>(file, "h") == std::vector<float>{-3});
+}
+
+TEST_CASE("read_part gives a range of elements, and wrong sizes are refused") {
+  const TempDir dir;
+  std::vector<double> many(200'000);  // more than one conversion buffer
+  for (size_t i = 0; i < many.size(); ++i) many[i] = static_cast<double>(i);
+  const TensorToWrite tensor{"t", SafeDType::F64, {200, 1000}, std::span<const double>(many)};
+  write_safetensors(dir / "f", std::span(&tensor, 1));
+  const auto file = SafetensorsFile::open(dir / "f");
+  const TensorEntry& t = *file.find("t");
+
+  std::vector<float> row(1000);
+  file.read_part(t, 199'000, std::span<float>(row));
+  CHECK(row.front() == 199'000.0f);
+  CHECK(row.back() == 199'999.0f);
+  CHECK(values<float>(file, "t")[131'073] == 131'073.0f);
+
+  CHECK_THAT(test::error([&] { file.read(t, std::span<float>(row)); }), Catch::Contains("has 200000 elements"));
+  CHECK_THAT(test::error([&] { file.read_part(t, 199'001, std::span<float>(row)); }),
+             Catch::Contains("1000 from element 199001"));
+  CHECK_THAT(test::error([&] { file.read_part(t, UINT64_MAX, std::span<float>(row)); }), Catch::Contains("asked for"));
+}
+
+TEST_CASE("a dtype that is no floating-point type is refused by name when it is read") {
+  const TempDir dir;
+  test::write_file(dir / "f",
+                   file_of(R"({"ids":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}})", bytes_of<int64_t>({1})));
+  const auto file = SafetensorsFile::open(dir / "f");
+  std::vector<float> out(1);
+  CHECK_THAT(bad_input([&] { file.read(*file.find("ids"), std::span<float>(out)); }),
+             Catch::Contains("tensor \"ids\" has dtype I64"));
+}
+
+TEST_CASE("every dtype of the format is known with its size") {
+  const TempDir dir;
+  for (int i = 0; i <= static_cast<int>(SafeDType::U64); ++i) {
+    const auto t = static_cast<SafeDType>(i);
+    const uint64_t bytes = bits_of(t);  // of 8 elements
+    test::write_file(dir / "f", file_of(fmt::format(R"({{"x":{{"dtype":"{}","shape":[8],"data_offsets":[0,{}]}}}})",
+                                                    name_of(t), bytes),
+                                        std::string(bytes, '\0')));
+    CHECK(SafetensorsFile::open(dir / "f").find("x")->dtype == t);
+  }
+}
+
+TEST_CASE("a file cut short after opening is an error, not a crash") {
+  const TempDir dir;
+  const std::vector<float> data(10'000, 1.0f);
+  const TensorToWrite tensor{"t", SafeDType::F32, {10'000}, std::span<const float>(data)};
+  write_safetensors(dir / "f", std::span(&tensor, 1));
+  const auto file = SafetensorsFile::open(dir / "f");
+  std::filesystem::resize_file(dir / "f", 5000);
+  std::vector<float> f32(10'000);
+  std::vector<double> f64(10'000);
+  const auto message = Catch::Contains("f: the file has become shorter since it was opened");
+  CHECK_THAT(bad_input([&] { file.read(file.tensors()[0], std::span<float>(f32)); }), message);
+  CHECK_THAT(bad_input([&] { file.read(file.tensors()[0], std::span<double>(f64)); }), message);
+  CHECK_THAT(bad_input([&] { (void)file.bytes(file.tensors()[0]); }), message);
+}
+
+TEST_CASE("a file stays readable when its place is taken by a new one, and after a move") {
+  const TempDir dir;
+  const std::vector<float> old_data{1, 2}, new_data{3};
+  const TensorToWrite before{"t", SafeDType::F32, {2}, std::span<const float>(old_data)};
+  const TensorToWrite after{"t", SafeDType::F32, {1}, std::span<const float>(new_data)};
+  write_safetensors(dir / "f", std::span(&before, 1));
+  auto opened = SafetensorsFile::open(dir / "f");
+  write_safetensors(dir / "f", std::span(&after, 1));
+  SafetensorsFile file = std::move(opened);
+  CHECK(values<float>(file, "t") == old_data);
+  file = SafetensorsFile::open(dir / "f");
+  CHECK(values<float>(file, "t") == new_data);
+}
+
+TEST_CASE("tensors beyond 4 GB are found") {
+  const TempDir dir;
+  const uint64_t gap = 4'400'000'000;
+  const std::string header = fmt::format(R"({{"zeros":{{"dtype":"F32","shape":[{}],"data_offsets":[0,{}]}},)"
+                                         R"("t":{{"dtype":"F32","shape":[2],"data_offsets":[{},{}]}}}})",
+                                         gap / 4, gap, gap, gap + 8);
+  const int fd = ::open((dir / "f").c_str(), O_RDWR | O_CREAT, 0600);
+  REQUIRE(fd >= 0);
+  const std::string start = file_of(header), end = bytes_of({0.5f, 42.0f});
+  const auto at = static_cast<off_t>(start.size() + gap);
+  const bool made = ::ftruncate(fd, at) == 0 && ::pwrite(fd, start.data(), start.size(), 0) > 0 &&
+                    ::pwrite(fd, end.data(), end.size(), at) == static_cast<ssize_t>(end.size());
+  ::close(fd);
+  if (!made) CRISP_SKIP("no sparse file of 4.4 GB here");
+
+  const auto file = SafetensorsFile::open(dir / "f");
+  CHECK(values<float>(file, "t") == std::vector<float>{0.5f, 42.0f});
+  float last_zero = 1;
+  file.read_part(*file.find("zeros"), gap / 4 - 1, std::span(&last_zero, 1));
+  CHECK(last_zero == 0.0f);
+  CHECK(std::memcmp(file.bytes(*file.find("t")).data(), end.data(), end.size()) == 0);
+}
+
+}  // namespace
+}  // namespace crisp

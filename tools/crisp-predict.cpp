@@ -1,0 +1,93 @@
+// crisp-predict: a trained model's labels for sentences.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "data/batch.h"
+#include "data/dataset.h"
+#include "data/wordpiece.h"
+#include "engine/parallel.h"
+#include "tools/options.h"
+#include "train/evaluate.h"
+#include "train/model_files.h"
+
+namespace crisp {
+namespace {
+
+struct PredictOptions {
+  std::string model, vocab, input = "-";
+  int64_t batch_size = 64, max_length = 0, threads = 0;
+  bool json = false;
+};
+
+Dataset read_input(const std::string& path) {
+  const ReadOptions options{.num_labels = 0, .allow_plain_text = true};
+  if (path != "-") return read_dataset(path, options);
+  const std::string text{std::istreambuf_iterator<char>(std::cin), {}};
+  return parse_dataset(text, "standard input", options);
+}
+
+void print(const Prediction& p, const DistilBertConfig& config, bool json) {
+  const std::string name = config.label_name(p.label);
+  if (json) {
+    const nlohmann::ordered_json object{
+        {"label", p.label}, {"label_name", name}, {"logits", p.logits}, {"probabilities", p.probabilities}};
+    fmt::print("{}\n", object.dump());
+  } else {
+    fmt::print("{}\t{:.4f}\n", name, p.probabilities[static_cast<size_t>(p.label)]);
+  }
+}
+
+int predict(const PredictOptions& options) {
+  set_num_threads(static_cast<int>(options.threads));
+  const LoadedModel loaded = load_model(options.model, {.vocab = options.vocab, .head_required = true});
+  if (loaded.vocab_path.empty()) fail<UsageError>("there is no vocab.txt beside {}; give --vocab FILE", options.model);
+  const DistilBertConfig& config = loaded.model.config();
+  if (options.max_length > config.max_positions)
+    fail<UsageError>("--max-length {} is more than the model's {} positions", options.max_length, config.max_positions);
+  const int max_length = options.max_length > 0 ? static_cast<int>(options.max_length)
+                                                : saved_max_length(options.model, config.max_positions);
+  const WordPiece tokenizer = WordPiece::load(loaded.vocab_path);
+  if (tokenizer.size() > config.vocab_size)
+    fail<BadInput>("{} has {} tokens, but the model has embeddings for {}: this is not its vocabulary",
+                   loaded.vocab_path, tokenizer.size(), config.vocab_size);
+
+  const Dataset input = read_input(options.input);
+  if (input.num_labels > config.num_labels)
+    fail<BadInput>("{}: it has labels up to {}, but the model knows {}", input.path, input.num_labels - 1,
+                   config.num_labels);
+  const TokenizedDataset data(input, tokenizer, max_length);
+  if (data.truncated() > 0)
+    fmt::print(stderr, "{} of {} sentences are longer than {} tokens and were cut\n", data.truncated(), data.size(),
+               max_length);
+  const Evaluation result = evaluate(loaded.model, data, static_cast<int>(options.batch_size), Statistics::none);
+  for (const Prediction& p : result.predictions) print(p, config, options.json);
+  if (data.labelled())
+    fmt::print(stderr, "accuracy {}/{} = {:.2f} %, loss {:.4f}\n", result.correct, result.total,
+               100 * result.accuracy(), result.loss);
+  return 0;
+}
+
+}  // namespace
+}  // namespace crisp
+
+int main(int argc, char** argv) {
+  using namespace crisp;
+  CLI::App app(
+      "Prints a label and its probability for each sentence of FILE (plain lines, TSV or JSON lines; - reads standard "
+      "input). With labelled sentences the accuracy goes to standard error.",
+      "crisp-predict");
+  PredictOptions options;
+  set_help_style(app);
+  add_text(app, "model", options.model, "directory that crisp-train wrote, or any DistilBERT classifier")->required();
+  add_text(app, "vocab", options.vocab, "vocabulary; default: vocab.txt beside the model");
+  app.add_option("FILE", options.input, "the sentences")->capture_default_str();
+  add_flag(app, "json", options.json, "print an object a line: label, label_name, logits, probabilities");
+  add_integer(app, "batch-size", options.batch_size, 1, "sentences of a batch");
+  add_integer(app, "max-length", options.max_length, 0, "tokens of a sentence; 0: as in training");
+  add_integer(app, "threads", options.threads, 0, "0: all cores");
+  return run_program(app, argc, argv, [&] { return predict(options); });
+}

@@ -1,0 +1,363 @@
+#include "tools/options.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string_view>
+
+#include "engine/error.h"
+
+namespace crisp {
+namespace {
+
+// The whole of `text` as a number; nullopt otherwise. Decimal, independent of the locale.
+template <class T>
+std::optional<T> parse_number(const std::string& text) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
+  return value;
+}
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts{""};
+  for (const char c : text) {
+    if (c == separator) {
+      parts.emplace_back();
+    } else {
+      parts.back() += c;
+    }
+  }
+  return parts;
+}
+
+// "learning-rate,lr" -> "--learning-rate,--learning_rate,--lr".
+std::string spellings(const std::string& names) {
+  std::vector<std::string> all;
+  const auto add = [&](std::string name) {
+    name = "--" + name;
+    if (std::find(all.begin(), all.end(), name) == all.end()) all.push_back(name);
+  };
+  for (const std::string& name : split(names, ',')) {
+    add(name);
+    std::string underscored = name;
+    std::replace(underscored.begin(), underscored.end(), '-', '_');
+    add(underscored);
+  }
+  return fmt::format("{}", fmt::join(all, ","));
+}
+
+std::string first_spelling(const std::string& names) { return "--" + split(names, ',').front(); }
+
+std::string describe(const Interval& interval) {
+  if (std::isinf(interval.high)) return fmt::format("{} {:g}", interval.open_low ? "above" : "at least", interval.low);
+  return fmt::format("from {:g}{} to {:g}{}", interval.low, interval.open_low ? " (exclusive)" : "", interval.high,
+                     interval.open_high ? " (exclusive)" : "");
+}
+
+bool contains(const Interval& interval, double value) {
+  if (!std::isfinite(value)) return false;
+  const bool above = interval.open_low ? value > interval.low : value >= interval.low;
+  const bool below = interval.open_high ? value < interval.high : value <= interval.high;
+  return above && below;
+}
+
+// Parses and checks in one, so that a complaint names the allowed values whatever is wrong.
+std::string parse_real(const std::string& text, const Interval& interval, double& value) {
+  const std::optional<double> parsed = parse_number<double>(text);
+  if (!parsed || !contains(interval, *parsed)) {
+    return fmt::format("must be a number {}, not '{}'", describe(interval), text);
+  }
+  value = *parsed;
+  return "";
+}
+
+class OneNameFormatter : public CLI::Formatter {
+ public:
+  std::string make_option_name(const CLI::Option* option, bool is_positional) const override {
+    return option->get_name(is_positional, false);
+  }
+};
+
+// CLI11's reader, with complaints that name the culprit.
+class CheckedConfig : public CLI::ConfigTOML {
+ public:
+  explicit CheckedConfig(const CLI::App& app) : app_(app) {}
+
+  std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
+    std::vector<CLI::ConfigItem> entries = CLI::ConfigTOML::from_config(input);
+    for (CLI::ConfigItem& item : entries) {
+      if (!item.parents.empty()) {
+        throw CLI::ConfigError(fmt::format("--config: sections are not known, but there is '{}'", item.fullname()));
+      }
+      const CLI::Option* option = app_.get_option_no_throw("--" + item.name);
+      if (option == nullptr) throw CLI::ConfigError(fmt::format("--config: there is no option '{}'", item.name));
+      if (item.inputs.size() < 2) continue;
+      if (option->check_lname("sparsity")) {  // a list, one number per layer
+        item.inputs = {fmt::format("{}", fmt::join(item.inputs, ","))};
+      } else {
+        throw CLI::ConfigError(
+            fmt::format("--config: '{}' has several values; quote one that has spaces or commas", item.name));
+      }
+    }
+    return entries;
+  }
+
+ private:
+  const CLI::App& app_;
+};
+
+// The number of single-character changes that make one word of the other (Levenshtein).
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+// CLI11's message about the command line; for an option that does not exist, with the one that may be meant.
+std::string explain(const CLI::App& app, const CLI::ParseError& error) {
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr) return error.what();
+  for (const std::string& argument : app.remaining()) {
+    if (!argument.starts_with("--")) continue;
+    const std::string word = argument.substr(2, argument.find('=') - 2);
+    std::string nearest;
+    size_t distance = 3;  // more is another word
+    for (const CLI::Option* option : app.get_options()) {
+      for (const std::string& name : option->get_lnames()) {
+        const size_t d = edit_distance(word, name);
+        if (d < distance) nearest = option->get_name(), distance = d;
+      }
+    }
+    return fmt::format("there is no option --{}{}", word, nearest.empty() ? "" : "; did you mean " + nearest + "?");
+  }
+  return error.what();
+}
+
+int complain(const std::string& name, std::string_view message, int exit_code) {
+  std::fflush(stdout);
+  fmt::print(stderr, "{}: {}\n", name, message);
+  return exit_code;
+}
+
+}  // namespace
+
+CLI::Option* add_parsed(CLI::App& app, const std::string& names, const std::string& type_name,
+                        const std::string& default_text, std::function<std::string(const std::string&)> parse,
+                        const std::string& description) {
+  const CLI::callback_t callback = [parse = std::move(parse), name = first_spelling(names)](const CLI::results_t& r) {
+    const std::string complaint = parse(r.empty() ? "" : r.back());
+    if (!complaint.empty()) throw CLI::ValidationError(name, complaint);
+    return true;
+  };
+  return app.add_option(spellings(names), callback, description)
+      ->type_name(type_name)
+      ->default_str(default_text)
+      ->take_last();
+}
+
+CLI::Option* add_text(CLI::App& app, const std::string& names, std::string& variable, const std::string& description) {
+  const auto parse = [&variable](const std::string& text) -> std::string {
+    if (text.empty()) return "must not be empty";
+    variable = text;
+    return "";
+  };
+  return add_parsed(app, names, "TEXT", variable, parse, description);
+}
+
+CLI::Option* add_flag(CLI::App& app, const std::string& names, bool& variable, const std::string& description) {
+  return app.add_flag(spellings(names), variable, description);
+}
+
+CLI::Option* add_switch(CLI::App& app, const std::string& names, bool& variable, const std::string& description) {
+  const std::vector<std::pair<std::string, bool>> words = {
+      {"on", true}, {"off", false}, {"true", true}, {"false", false}};
+  return add_choice<bool>(app, names, variable, words, "on|off", description);
+}
+
+CLI::Option* add_integer(CLI::App& app, const std::string& names, int64_t& variable, int64_t minimum,
+                         const std::string& description) {
+  const auto parse = [&variable, minimum](const std::string& text) -> std::string {
+    const std::optional<int64_t> parsed = parse_number<int64_t>(text);
+    if (!parsed || *parsed < minimum)
+      return fmt::format("must be a whole number, at least {}, not '{}'", minimum, text);
+    variable = *parsed;
+    return "";
+  };
+  return add_parsed(app, names, "N", fmt::format("{}", variable), parse, description);
+}
+
+CLI::Option* add_real(CLI::App& app, const std::string& names, double& variable, const Interval& interval,
+                      const std::string& description) {
+  const auto parse = [&variable, interval](const std::string& text) { return parse_real(text, interval, variable); };
+  return add_parsed(app, names, "X", fmt::format("{:g}", variable), parse, description);
+}
+
+std::string check_sparsity(const std::string& text) {
+  for (const std::string_view preset : {"dense", "uniform", "light", "aggressive"}) {
+    if (text == preset) return "";
+  }
+  const Interval allowed{.low = 0, .high = 1};
+  for (const std::string& part : split(text, ',')) {
+    double ignored = 0;
+    if (!parse_real(part, allowed, ignored).empty()) {
+      return fmt::format(
+          "must be numbers from 0 to below 1 (0.8, or one per layer: 0.5,0.6,..) or "
+          "dense, uniform, light, aggressive, not '{}'",
+          text);
+    }
+  }
+  return "";
+}
+
+void set_help_style(CLI::App& app) {
+  app.set_help_flag("-h,--help", "Print this help");
+  const auto formatter = std::make_shared<OneNameFormatter>();
+  formatter->column_width(44);
+  app.formatter(formatter);
+}
+
+void add_config_option(CLI::App& app) {
+  app.config_formatter(std::make_shared<CheckedConfig>(app));
+  app.set_config("--config", "", "Read options from FILE, 'name = value' lines; the command line wins")
+      ->type_name("FILE")
+      ->group("Files");
+}
+
+void add_train_options(CLI::App& app, TrainOptions& o) {
+  set_help_style(app);
+  app.footer(
+      "Names may be written with '_' for '-', and Hugging Face's names (--num_train_epochs, ...) are understood.");
+
+  std::string group = "Files";
+  const auto in_group = [&group](CLI::Option* option) { return option->group(group); };
+  const auto file = [&](const std::string& names, std::string& variable, const char* type, const char* description) {
+    in_group(add_text(app, names, variable, description))->type_name(type);
+  };
+  file("weights,model-name-or-path", o.weights, "FILE|DIR",
+       "Pretrained weights: .safetensors or a Hugging Face directory");
+  file("init", o.init, "distilbert-base|FILE", "Start from random weights instead; FILE is a config.json");
+  file("data", o.data, "DIR", "Directory with train.tsv and dev.tsv (neither this nor --weights: a sample)");
+  file("train,train-file", o.train, "FILE", "Training examples, instead of DATA/train.tsv");
+  file("dev,validation-file", o.dev, "FILE", "Examples to evaluate on, instead of DATA/dev.tsv");
+  file("vocab,vocab-file", o.vocab, "FILE", "vocab.txt, instead of the one beside the weights");
+  file("output,output-dir", o.output, "DIR", "Directory that receives the model and all records");
+  in_group(add_flag(app, "resume,resume-from-checkpoint", o.resume,
+                    "Continue the run in OUTPUT from its newest checkpoint, if it has one"));
+  in_group(add_flag(app, "overwrite,overwrite-output-dir", o.overwrite, "Delete the run that is in OUTPUT"));
+  // By value: a file may well say "resume = false" beside "overwrite = true".
+  app.final_callback([&o] {
+    if (o.resume && o.overwrite) throw CLI::ValidationError("--resume", "excludes --overwrite");
+    if (!o.weights.empty() && !o.init.empty()) throw CLI::ValidationError("--weights", "excludes --init");
+  });
+  add_config_option(app);
+
+  group = "Sparse attention";
+  const auto parse_sparsity = [&o](const std::string& text) {
+    const std::string complaint = check_sparsity(text);
+    if (complaint.empty()) o.sparsity = text;
+    return complaint;
+  };
+  in_group(add_parsed(app, "sparsity", "S|S1,S2,..|PRESET", o.sparsity, parse_sparsity,
+                      "Part of the scores to remove, S < 1; dense, uniform, light, aggressive"));
+  in_group(add_choice<std::string>(app, "sparsity-scope", o.sparsity_scope, {{"row", "row"}, {"head", "head"}},
+                                   "row|head", "Remove the lowest scores of each row, or of each head as a whole"));
+  in_group(add_switch(app, "sparse-eval", o.sparse_eval, "Sparse attention at evaluation, too"));
+
+  group = "Optimisation";
+  in_group(add_real(app, "epochs,num-train-epochs", o.epochs, {.low = 0, .open_low = true},
+                    "Passes over the training data; may be a fraction"));
+  in_group(add_integer(app, "max-steps", o.max_steps, 0, "Optimizer steps, instead of --epochs; 0: by --epochs"));
+  in_group(add_real(app, "learning-rate,lr", o.learning_rate, {.low = 0, .open_low = true}, "Peak learning rate"));
+  in_group(add_integer(app, "batch-size,per-device-train-batch-size,train-batch-size", o.batch_size, 1,
+                       "Sequences of a batch"));
+  in_group(add_integer(app, "gradient-accumulation-steps", o.gradient_accumulation_steps, 1,
+                       "Batches whose gradients make one optimizer step"));
+  in_group(add_choice<ScheduleType>(app, "schedule,lr-scheduler-type", o.schedule,
+                                    {{"linear", ScheduleType::linear},
+                                     {"cosine", ScheduleType::cosine},
+                                     {"constant", ScheduleType::constant},
+                                     {"constant_with_warmup", ScheduleType::constant}},
+                                    "linear|cosine|constant", "Course of the learning rate after the warmup"));
+  in_group(add_real(app, "warmup-ratio", o.warmup_ratio, {.low = 0, .high = 1, .open_high = false},
+                    "Part of all steps in which the learning rate rises"));
+  in_group(add_integer(app, "warmup-steps", o.warmup_steps, 0, "The same in steps; 0: by --warmup-ratio"));
+  in_group(add_real(app, "weight-decay", o.weight_decay, {}, "AdamW weight decay (not on biases and LayerNorm)"));
+  in_group(add_real(app, "beta1,adam-beta1", o.beta1, {.low = 0, .high = 1}, "AdamW beta 1"));
+  in_group(add_real(app, "beta2,adam-beta2", o.beta2, {.low = 0, .high = 1}, "AdamW beta 2"));
+  in_group(add_real(app, "epsilon,adam-epsilon", o.epsilon, {.low = 0, .open_low = true}, "AdamW epsilon"));
+  in_group(add_real(app, "max-grad-norm", o.max_grad_norm, {}, "Largest norm of the gradient; 0: no clipping"));
+
+  group = "Model";
+  in_group(add_integer(app, "max-length,max-seq-length", o.max_length, 2, "Tokens of a sequence; the rest is cut off"));
+  const auto parse_dropout = [&o](const std::string& text) {
+    double rate = 0;
+    const std::string complaint = parse_real(text, {.low = 0, .high = 1}, rate);
+    if (complaint.empty()) o.dropout = rate;
+    return complaint;
+  };
+  in_group(add_parsed(app, "dropout", "X", o.dropout ? fmt::format("{:g}", *o.dropout) : "", parse_dropout,
+                      "Every dropout rate of the model (default: those of config.json)"));
+  in_group(add_integer(app, "num-labels", o.num_labels, 0, "Classes; 0: as many as the data has"));
+
+  group = "Evaluation and checkpoints";
+  in_group(add_integer(app, "eval-steps", o.eval_steps, 0, "Steps between evaluations; 0: after each epoch"));
+  in_group(add_integer(app, "eval-batch-size,per-device-eval-batch-size", o.eval_batch_size, 1,
+                       "Sequences of a batch in evaluation"));
+  in_group(add_integer(app, "save-steps", o.save_steps, 0, "Steps between checkpoints; 0: at each evaluation"));
+  in_group(add_integer(app, "logging-steps", o.logging_steps, 1, "Steps between lines of metrics.jsonl"));
+  in_group(add_integer(app, "early-stopping-patience", o.early_stopping_patience, 0,
+                       "Evaluations without a better accuracy after which to stop; 0: off"));
+
+  group = "Computation";
+  const auto parse_seed = [&o](const std::string& text) -> std::string {
+    const std::optional<uint64_t> parsed = parse_number<uint64_t>(text);
+    if (!parsed) return fmt::format("must be a whole number, at least 0 and below 2^64, not '{}'", text);
+    o.seed = *parsed;
+    return "";
+  };
+  in_group(add_parsed(app, "seed", "N", fmt::format("{}", o.seed), parse_seed,
+                      "Of all random numbers; the same seed gives the same bits"));
+  in_group(add_integer(app, "threads", o.threads, 0, "Threads; 0: as many as there are cores"));
+  in_group(add_choice<DType>(app, "precision", o.precision, {{"f32", DType::f32}, {"f64", DType::f64}}, "f32|f64",
+                             "Type of all numbers"));
+}
+
+int run_program(CLI::App& app, int argc, const char* const* argv, const std::function<int()>& body) {
+  const std::string name = app.get_name();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    return complain(name, fmt::format("{}\nRun {} --help for the options.", explain(app, error), name), 2);
+  }
+  try {
+    const int exit_code = body();
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) fail("the output could not be written completely");
+    return exit_code;
+  } catch (const UsageError& error) {
+    return complain(name, error.what(), 2);
+  } catch (const BadInput& error) {
+    return complain(name, error.what(), 3);
+  } catch (const Diverged& error) {
+    return complain(name, error.what(), 4);
+  } catch (const std::bad_alloc&) {
+    return complain(name, "out of memory; a smaller --batch-size or --max-length needs less", 1);
+  } catch (const std::exception& error) {
+    return complain(name, error.what(), 1);
+  }
+}
+
+}  // namespace crisp

@@ -1,0 +1,81 @@
+// The programs' common command-line vocabulary and the frame around their main().
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "train/options.h"
+
+namespace crisp {
+
+/// Adds every option of a training run, in groups, with Hugging Face's spellings as aliases, value checks, the defaults
+/// of `options` in --help, and --config FILE. `options` must outlive the parsing.
+void add_train_options(CLI::App& app, TrainOptions& options);
+
+/// What every program does around its work: parses the command line, runs `body`, and returns the exit code: the
+/// body's, or for an exception 1 (Error, out of memory), 2 (UsageError, command line), 3 (BadInput), 4 (Diverged), with
+/// "NAME: message" on stderr, where NAME is the app's. Output that cannot be written (a full disk behind `> file`) is
+/// an Error. --help and --version print to stdout and return 0.
+int run_program(CLI::App& app, int argc, const char* const* argv, const std::function<int()>& body);
+
+// --- Building blocks, for options that a program has beside these. `names` is "learning-rate,lr": the first is shown
+// in
+// --help, and each is accepted with '_' for '-' as well. The value that `variable` has now is the default shown. Of an
+// option given twice, the last counts. A value that is refused ends the parsing with one line saying what is allowed.
+
+/// Help with one name per option, flags shown as such. Called by add_train_options.
+void set_help_style(CLI::App& app);
+/// --config FILE with lines "name = value" (the subset of TOML that CLI11 reads). The command line wins over the file.
+void add_config_option(CLI::App& app);
+
+CLI::Option* add_text(CLI::App& app, const std::string& names, std::string& variable, const std::string& description);
+CLI::Option* add_flag(CLI::App& app, const std::string& names, bool& variable, const std::string& description);
+CLI::Option* add_switch(CLI::App& app, const std::string& names, bool& variable, const std::string& description);
+CLI::Option* add_integer(CLI::App& app, const std::string& names, int64_t& variable, int64_t minimum,
+                         const std::string& description);
+
+/// The numbers from `low` to `high`; an open end is not among them.
+struct Interval {
+  double low = 0;
+  double high = std::numeric_limits<double>::infinity();
+  bool open_low = false;
+  bool open_high = true;
+};
+CLI::Option* add_real(CLI::App& app, const std::string& names, double& variable, const Interval& interval,
+                      const std::string& description);
+
+/// An option of which the text is given to `parse`; what that returns is the complaint, "" for none.
+CLI::Option* add_parsed(CLI::App& app, const std::string& names, const std::string& type_name,
+                        const std::string& default_text, std::function<std::string(const std::string&)> parse,
+                        const std::string& description);
+
+/// One word of a few. The first word of a value is shown, the others are accepted too.
+template <class T>
+CLI::Option* add_choice(CLI::App& app, const std::string& names, T& variable,
+                        const std::vector<std::pair<std::string, T>>& words, const std::string& shown,
+                        const std::string& description) {
+  std::string default_text;
+  for (auto it = words.rbegin(); it != words.rend(); ++it) {
+    if (it->second == variable) default_text = it->first;
+  }
+  const auto parse = [words, shown, &variable](const std::string& text) -> std::string {
+    for (const auto& [word, value] : words) {
+      if (text == word) {
+        variable = value;
+        return "";
+      }
+    }
+    return "must be one of " + shown + ", not '" + text + "'";
+  };
+  return add_parsed(app, names, shown, default_text, parse, description);
+}
+
+/// Why a value of --sparsity is none: a number in [0, 1), such numbers with commas, or a preset's name. "" when good.
+std::string check_sparsity(const std::string& text);
+
+}  // namespace crisp

@@ -1,0 +1,20 @@
+// Where the bundled sample lies.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace crisp {
+
+/// The folder with weights/sample and data/sample: the source tree that this program was built from, or, if that has
+/// moved together with its build folder, the folder above the program.
+inline std::string sample_root() {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path built_from = CRISP_SOURCE_ROOT;
+  if (fs::exists(built_from / "data/sample", error)) return built_from.string();
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  return program.parent_path().parent_path().string();
+}
+
+}  // namespace crisp

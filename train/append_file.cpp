@@ -1,0 +1,99 @@
+#include "train/append_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "engine/error.h"
+
+namespace crisp {
+
+AppendFile::AppendFile(std::string path, Open how) : path_(std::move(path)) {
+  const int flags = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | (how == Open::create_new ? O_EXCL : 0);
+  do {
+    fd_ = ::open(path_.c_str(), flags, 0666);
+  } while (fd_ < 0 && errno == EINTR);
+  if (fd_ < 0) {
+    if (how == Open::create_new && errno == EEXIST) return;
+    fail_with(errno, "cannot be opened for writing");
+  }
+  struct stat status {};
+  const int error = ::fstat(fd_, &status) == 0 ? 0 : errno;
+  if (error != 0 || !S_ISREG(status.st_mode)) {
+    ::close(std::exchange(fd_, -1));
+    if (error != 0) fail_with(error, "cannot be examined");
+    fail("{}: cannot be written: it is not a regular file", path_);
+  }
+  bytes_ = static_cast<uint64_t>(status.st_size);
+}
+
+AppendFile::AppendFile(AppendFile&& other) noexcept
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), bytes_(other.bytes_) {}
+
+AppendFile& AppendFile::operator=(AppendFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(fd_, other.fd_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+AppendFile::~AppendFile() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void AppendFile::fail_with(int error, const char* doing) const {
+  fail("{}: {}: {}", path_, doing, std::strerror(error));
+}
+
+void AppendFile::truncate(uint64_t bytes) {
+  while (::ftruncate(fd_, static_cast<off_t>(bytes)) != 0) {
+    if (errno != EINTR) fail_with(errno, "cannot be cut back");
+  }
+  bytes_ = bytes;
+}
+
+uint64_t AppendFile::whole_lines(uint64_t limit) const {
+  char buffer[4096];
+  for (uint64_t end = limit < bytes_ ? limit : bytes_; end > 0;) {
+    const size_t n = end < sizeof buffer ? static_cast<size_t>(end) : sizeof buffer;
+    const ssize_t got = ::pread(fd_, buffer, n, static_cast<off_t>(end - n));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail_with(errno, "cannot be read");
+    if (static_cast<size_t>(got) < n) fail("{}: became shorter while it was read", path_);
+    for (size_t i = n; i > 0; --i) {
+      if (buffer[i - 1] == '\n') return end - n + i;
+    }
+    end -= n;
+  }
+  return 0;
+}
+
+void AppendFile::append(std::string_view record) {
+  size_t done = 0;
+  while (done < record.size()) {
+    const ssize_t n = ::write(fd_, record.data() + done, record.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      const int error = errno;
+      // Half a record would make the next one unreadable, too.
+      if (done > 0) (void)!::ftruncate(fd_, static_cast<off_t>(bytes_));
+      fail_with(error, "cannot be written");
+    }
+    done += static_cast<size_t>(n);
+  }
+  bytes_ += record.size();
+}
+
+void AppendFile::sync() {
+  while (::fsync(fd_) != 0) {
+    if (errno == EINTR) continue;
+    if (errno == EINVAL || errno == ENOTSUP) return;
+    fail_with(errno, "cannot be flushed to the disk");
+  }
+}
+
+}  // namespace crisp

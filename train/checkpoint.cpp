@@ -1,0 +1,142 @@
+#include "train/checkpoint.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "engine/error.h"
+#include "train/metrics.h"
+#include "train/model_files.h"
+
+namespace crisp {
+namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+constexpr const char* state_file = "/trainer_state.json";
+constexpr const char* optimizer_file = "/optimizer.safetensors";
+
+std::vector<NamedTensor> optimizer_tensors(Trainer& trainer, bool with_gradients) {
+  std::vector<NamedTensor> tensors;
+  const std::vector<Parameter>& parameters = trainer.model().parameters();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const Parameter& p = parameters[i];
+    tensors.push_back({"m." + p.name, trainer.optimizer().first_moments()[i]});
+    tensors.push_back({"v." + p.name, trainer.optimizer().second_moments()[i]});
+    // Restoring asks for the gradients' memory through grad_target(), which marks them as present.
+    if (with_gradients) {
+      const Tensor gradient = p.tensor.grad();
+      tensors.push_back({"grad." + p.name, gradient ? gradient : p.tensor.grad_target().tensor});
+    }
+  }
+  return tensors;
+}
+
+ordered_json state_json(const TrainState& s) {
+  return {{"step", s.step},
+          {"micro_step", s.micro_step},
+          {"accumulated", s.accumulated},
+          {"loss_sum", s.loss_sum},
+          {"pending_loss", s.pending_loss},
+          {"loss_count", s.loss_count},
+          {"total_loss_sum", s.total_loss_sum},
+          {"best_step", s.best_step},
+          {"best_accuracy", s.best_accuracy},
+          {"evaluations_without_gain", s.evaluations_without_gain},
+          {"last_evaluation", s.last_evaluation}};
+}
+
+TrainState state_from(const json& j) {
+  TrainState s;
+  j.at("step").get_to(s.step);
+  j.at("micro_step").get_to(s.micro_step);
+  j.at("accumulated").get_to(s.accumulated);
+  j.at("loss_sum").get_to(s.loss_sum);
+  j.at("pending_loss").get_to(s.pending_loss);
+  j.at("loss_count").get_to(s.loss_count);
+  j.at("total_loss_sum").get_to(s.total_loss_sum);
+  j.at("best_step").get_to(s.best_step);
+  j.at("best_accuracy").get_to(s.best_accuracy);
+  j.at("evaluations_without_gain").get_to(s.evaluations_without_gain);
+  j.at("last_evaluation").get_to(s.last_evaluation);
+  return s;
+}
+
+void check_same_run(const json& saved, const json& now, const std::string& directory) {
+  std::string differences;
+  for (const auto& [key, value] : now.items()) {
+    const json before = saved.contains(key) ? saved.at(key) : json();
+    if (before != value)
+      differences += fmt::format("\n  {}: {} in the checkpoint, {} now", key, before.dump(), value.dump());
+  }
+  if (!differences.empty())
+    fail<UsageError>(
+        "{} belongs to a run with other settings:{}\nResume with the same settings, or start afresh with "
+        "--overwrite or another --output",
+        directory, differences);
+}
+
+}  // namespace
+
+std::string run_fingerprint(const TrainOptions& o, const TokenizedDataset& data, const DistilBertConfig& config) {
+  const ordered_json j{{"init", o.init},
+                       {"total_steps", total_steps_of(o, data.size())},
+                       {"learning_rate", o.learning_rate},
+                       {"batch_size", o.batch_size},
+                       {"gradient_accumulation_steps", o.gradient_accumulation_steps},
+                       {"schedule", std::string(name_of(o.schedule))},
+                       {"warmup_ratio", o.warmup_ratio},
+                       {"warmup_steps", o.warmup_steps},
+                       {"weight_decay", o.weight_decay},
+                       {"beta1", o.beta1},
+                       {"beta2", o.beta2},
+                       {"epsilon", o.epsilon},
+                       {"max_grad_norm", o.max_grad_norm},
+                       {"max_length", o.max_length},
+                       {"seed", o.seed},
+                       {"precision", std::string(name_of(o.precision))},
+                       {"training_examples", data.size()},
+                       {"training_tokens", data.total_tokens()},
+                       {"dropout", config.dropout},
+                       {"attention_dropout", config.attention_dropout},
+                       {"classifier_dropout", config.classifier_dropout},
+                       {"layer_sparsity", config.sparsity.layers},
+                       {"sparsity_scope", scope_name(config.sparsity.scope)},
+                       {"sparse_eval", config.sparsity.at_evaluation}};
+  return j.dump();
+}
+
+void write_checkpoint(const std::string& directory, Trainer& trainer, const std::string& vocab_path, int max_length,
+                      const LogPositions& logs, const std::string& fingerprint) {
+  save_model(directory, trainer.model(), vocab_path, max_length);
+  save_tensors(directory + optimizer_file, optimizer_tensors(trainer, trainer.state().accumulated > 0));
+  ordered_json document = state_json(trainer.state());
+  document["logs"] = {
+      {"metrics_bytes", logs.metrics_bytes}, {"event_file", logs.event_file}, {"event_bytes", logs.event_bytes}};
+  document["settings"] = ordered_json::parse(fingerprint);
+  write_json_file(directory + state_file, document);
+}
+
+LogPositions read_checkpoint(const std::string& directory, Trainer& trainer, const std::string& fingerprint) {
+  const std::string path = directory + state_file;
+  std::ifstream file(path);
+  const json document = json::parse(file, nullptr, false);
+  if (document.is_discarded() || !document.is_object()) fail<BadInput>("{}: this is not a JSON object", path);
+  try {
+    check_same_run(document.at("settings"), json::parse(fingerprint), directory);
+    trainer.state() = state_from(document);
+    std::vector<NamedTensor> model;
+    for (const Parameter& p : trainer.model().parameters()) model.push_back({p.name, p.tensor});
+    load_tensors(directory + "/model.safetensors", model);
+    load_tensors(directory + optimizer_file, optimizer_tensors(trainer, trainer.state().accumulated > 0));
+    trainer.restore_position();
+    const json& logs = document.at("logs");
+    return {logs.at("metrics_bytes").get<uint64_t>(), logs.at("event_file").get<std::string>(),
+            logs.at("event_bytes").get<uint64_t>()};
+  } catch (const json::exception& e) {
+    fail<BadInput>("{}: {}", path, e.what());
+  }
+}
+
+}  // namespace crisp

@@ -1,0 +1,105 @@
+#include "train/evaluate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "engine/tape.h"
+
+namespace crisp {
+namespace {
+
+Prediction predict(const double* logits, int64_t n) {
+  Prediction p;
+  p.logits.assign(logits, logits + n);
+  p.label = static_cast<int32_t>(std::max_element(logits, logits + n) - logits);
+  const double largest = p.logits[static_cast<size_t>(p.label)];
+  double sum = 0;
+  for (const double x : p.logits) sum += std::exp(x - largest);
+  for (const double x : p.logits) p.probabilities.push_back(std::exp(x - largest) / sum);
+  return p;
+}
+
+double log_sum_exp(const std::vector<double>& x) {
+  const double largest = *std::max_element(x.begin(), x.end());
+  double sum = 0;
+  for (const double value : x) sum += std::exp(value - largest);
+  return largest + std::log(sum);
+}
+
+// Sums over batches, per layer and head.
+struct Sums {
+  std::vector<double> kept, pairs, entropy, queries;
+  void add(const AttentionStats& stats) {
+    const auto accumulate = [](std::vector<double>& sum, const Tensor& t) {
+      const std::vector<double> values = t.to_vector();
+      sum.resize(values.size());
+      for (size_t h = 0; h < values.size(); ++h) sum[h] += values[h];
+    };
+    accumulate(kept, stats.kept);
+    accumulate(pairs, stats.pairs);
+    accumulate(entropy, stats.entropy);
+    accumulate(queries, stats.queries);
+  }
+};
+
+LayerSparsity summarise(const Sums& sums, double requested) {
+  LayerSparsity layer{.requested = requested};
+  double kept = 0, pairs = 0;
+  for (size_t h = 0; h < sums.kept.size(); ++h) {
+    kept += sums.kept[h];
+    pairs += sums.pairs[h];
+    layer.head_entropy.push_back(sums.entropy[h] / sums.queries[h]);
+  }
+  layer.effective = pairs > 0 ? 1 - kept / pairs : 0;
+  return layer;
+}
+
+}  // namespace
+
+BatchTensors to_tensors(const PackedBatch& batch, Device device) {
+  return {Tensor::from(batch.ids, {batch.total()}, device), Tensor::from(batch.positions, {batch.total()}, device),
+          Tensor::from(batch.offsets, {batch.batch_size() + 1}, device)};
+}
+
+Tensor label_tensor(const PackedBatch& batch, Device device) {
+  return Tensor::from(batch.labels, {batch.batch_size()}, device);
+}
+
+Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int batch_size, Statistics statistics) {
+  Evaluation result;
+  result.total = data.size();
+  const bool labelled = data.labelled();
+  const std::vector<int32_t> order = sequential_order(data.size());
+  std::vector<Sums> sums(statistics == Statistics::attention ? static_cast<size_t>(model.config().layers) : 0);
+  Tape tape(Tape::Mode::inference);
+  PackedBatch batch;
+  std::vector<AttentionStats> stats;
+  double loss = 0;
+  for (int64_t b = 0; b < batch_count(data.size(), batch_size); ++b) {
+    fill_batch(data, batch_slice(order, batch_size, b), batch);
+    stats.clear();
+    const ForwardMode mode{.stats = sums.empty() ? nullptr : &stats};
+    const Tensor logits = model.forward(tape, to_tensors(batch, model.device()), mode);
+    for (size_t l = 0; l < sums.size(); ++l) sums[l].add(stats[l]);
+    const std::vector<double> values = logits.to_vector();
+    const int64_t classes = logits.dim(1);
+    for (int64_t i = 0; i < batch.batch_size(); ++i) {
+      Prediction p = predict(values.data() + i * classes, classes);
+      if (labelled) {
+        const int32_t label = batch.labels[static_cast<size_t>(i)];
+        result.correct += p.label == label;
+        loss += log_sum_exp(p.logits) - p.logits.at(static_cast<size_t>(label));
+      }
+      result.predictions.push_back(std::move(p));
+    }
+  }
+  result.loss = labelled ? loss / static_cast<double>(data.size()) : std::numeric_limits<double>::quiet_NaN();
+  const SparsityConfig& sparsity = model.config().sparsity;
+  for (size_t l = 0; l < sums.size(); ++l)
+    result.layers.push_back(
+        summarise(sums[l], sparsity.at_evaluation ? sparsity.sparsity(static_cast<int64_t>(l)) : 0));
+  return result;
+}
+
+}  // namespace crisp

@@ -1,0 +1,44 @@
+// Running a model over a dataset: predictions, accuracy, and what its attention kept.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "data/batch.h"
+#include "model/distilbert.h"
+
+namespace crisp {
+
+/// A packed batch as tensors for the model, copied to its device.
+BatchTensors to_tensors(const PackedBatch& batch, Device device);
+Tensor label_tensor(const PackedBatch& batch, Device device);
+
+struct Prediction {
+  int32_t label = 0;  // the largest logit; the first of equal ones
+  std::vector<double> logits;
+  std::vector<double> probabilities;  // their softmax
+};
+
+/// What the attention of one layer did, over all queries and keys of the dataset.
+struct LayerSparsity {
+  double requested = 0;              // as configured, 0 where dense
+  double effective = 0;              // 1 - kept / valid (query, key) pairs
+  std::vector<double> head_entropy = {};  // mean over queries of the weights' entropy in nats, one per head
+};
+
+struct Evaluation {
+  int64_t correct = 0;  // over labelled examples
+  int64_t total = 0;    // examples
+  double loss = 0;      // mean cross-entropy over all examples; NaN without labels
+  double accuracy() const { return total == 0 ? 0 : static_cast<double>(correct) / static_cast<double>(total); }
+  std::vector<Prediction> predictions;  // in the dataset's order
+  std::vector<LayerSparsity> layers;    // where statistics were asked for
+};
+
+enum class Statistics : uint8_t { none, attention };
+
+/// Every example, in batches of `batch_size` in the dataset's order, without dropout. Asking for statistics changes no
+/// bit of the predictions.
+Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int batch_size, Statistics statistics);
+
+}  // namespace crisp

@@ -1,0 +1,31 @@
+#include "train/metrics.h"
+
+#include <nlohmann/json.hpp>
+
+#include "weights/atomic_file.h"
+
+namespace crisp {
+namespace {
+
+// Text that is no UTF-8 (a file name, say) must not stop a training run: the offending bytes are replaced.
+constexpr auto kReplaceInvalidUtf8 = nlohmann::ordered_json::error_handler_t::replace;
+
+}  // namespace
+
+MetricsLog::MetricsLog(const std::string& path, uint64_t keep_bytes) : file_(path, AppendFile::Open::any) {
+  const uint64_t keep = file_.whole_lines(keep_bytes);
+  lost_bytes_ = keep_bytes - keep;
+  file_.truncate(keep);
+}
+
+void MetricsLog::write(const nlohmann::ordered_json& object) {
+  file_.append(object.dump(-1, ' ', false, kReplaceInvalidUtf8) + '\n');
+}
+
+void MetricsLog::sync() { file_.sync(); }
+
+void write_json_file(const std::string& path, const nlohmann::ordered_json& document) {
+  write_file_atomically(path, document.dump(2, ' ', false, kReplaceInvalidUtf8) + '\n');
+}
+
+}  // namespace crisp

@@ -1,0 +1,199 @@
+#include "train/model_files.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "data/wordpiece.h"
+#include "engine/error.h"
+#include "weights/atomic_file.h"
+#include "weights/locate.h"
+#include "weights/name_map.h"
+#include "weights/safetensors.h"
+
+namespace crisp {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  if (!file || !(text << file.rdbuf())) fail<BadInput>("{}: cannot be read", path);
+  return text.str();
+}
+
+std::vector<uint64_t> file_shape(const Shape& shape) { return {shape.dims().begin(), shape.dims().end()}; }
+
+// Calls f with the elements of a CPU tensor as a span.
+template <class F>
+void with_elements(const Tensor& tensor, F&& f) {
+  with_type(tensor, [&]<class T>() { f(std::span<T>(tensor.data<T>(), static_cast<size_t>(tensor.numel()))); });
+}
+
+// The configuration of a file without config.json.
+DistilBertConfig config_from_shapes(const SafetensorsFile& file, std::vector<std::string>& notes) {
+  const EncoderDims dims = infer_dims(file);
+  DistilBertConfig config;
+  config.vocab_size = static_cast<int64_t>(dims.vocab_size);
+  config.max_positions = static_cast<int64_t>(dims.max_positions);
+  config.dim = static_cast<int64_t>(dims.dim);
+  config.hidden_dim = static_cast<int64_t>(dims.hidden_dim);
+  config.layers = static_cast<int64_t>(dims.n_layers);
+  if (config.dim % 64 != 0)
+    fail<BadInput>(
+        "{}: there is no config.json beside it, and a width of {} is no multiple of 64, so the number of "
+        "attention heads cannot be guessed; put the model's config.json beside the file",
+        file.path(), config.dim);
+  config.heads = config.dim / 64;
+  if (dims.num_labels > 0) config.num_labels = static_cast<int64_t>(dims.num_labels);
+  notes.push_back(fmt::format("{} has no config.json beside it: taking {} heads of 64 and the usual dropout rates",
+                              file.path(), config.heads));
+  return config;
+}
+
+void apply_options(DistilBertConfig& config, const LoadModelOptions& options) {
+  if (options.num_labels > 0 && options.num_labels != config.num_labels) {
+    config.num_labels = options.num_labels;
+    config.label_names.clear();
+  }
+  if (options.dropout) config.dropout = config.attention_dropout = config.classifier_dropout = *options.dropout;
+}
+
+std::vector<WantedTensor> wanted_tensors(const DistilBert& model) {
+  std::vector<WantedTensor> wanted;
+  for (const Parameter& p : model.parameters()) wanted.push_back({p.name, file_shape(p.tensor.shape()), p.in_head});
+  return wanted;
+}
+
+}  // namespace
+
+LoadedModel load_model(const std::string& file_or_directory, const LoadModelOptions& options) {
+  const std::string path = locate_weights(file_or_directory);
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  const fs::path directory = fs::path(path).parent_path();
+  std::vector<std::string> notes;
+
+  const std::string config_path = (directory / "config.json").string();
+  DistilBertConfig config =
+      fs::exists(config_path) ? parse_config(read_text(config_path), config_path) : config_from_shapes(file, notes);
+  // A head in the file decides the number of labels; config.json may not mention it.
+  if (const EncoderDims dims = infer_dims(file); dims.num_labels > 0) {
+    const auto labels = static_cast<int64_t>(dims.num_labels);
+    if (options.num_labels > labels)
+      fail<BadInput>("{}: its classification head has {} labels, but the data has {}", path, labels,
+                     options.num_labels);
+    if (config.num_labels != labels) config.label_names.clear();
+    config.num_labels = labels;
+    if (options.dropout) config.dropout = config.attention_dropout = config.classifier_dropout = *options.dropout;
+  } else {
+    apply_options(config, options);
+  }
+
+  const bool f64 = !file.tensors().empty() && file.tensors()[0].dtype == SafeDType::F64;
+  LoadedModel loaded{DistilBert(config, options.dtype.value_or(f64 ? DType::f64 : DType::f32)), options.vocab, false,
+                     std::move(notes)};
+  const LoadPlan plan = plan_load(file, wanted_tensors(loaded.model));
+  if (options.head_required && !plan.initialised_head.empty())
+    fail<BadInput>("{}: there is no classification head in it (pre_classifier, classifier); train one with crisp-train",
+                   path);
+  for (const Parameter& p : loaded.model.parameters()) {
+    const auto source = plan.sources.find(p.name);
+    if (source == plan.sources.end()) continue;
+    with_elements(p.tensor, [&](auto elements) { read_source(file, source->second, elements); });
+  }
+  loaded.new_head = !plan.initialised_head.empty();
+  if (loaded.new_head) loaded.model.initialise_head(options.seed);
+  for (std::string& note : load_notes(plan)) loaded.notes.push_back(std::move(note));
+
+  const std::string vocab = (directory / "vocab.txt").string();
+  if (loaded.vocab_path.empty() && fs::exists(vocab)) loaded.vocab_path = vocab;
+  return loaded;
+}
+
+LoadedModel new_model(const std::string& what, const LoadModelOptions& options) {
+  DistilBertConfig config;
+  std::string vocab = options.vocab;
+  if (what != "distilbert-base") {
+    config = parse_config(read_text(what), what);
+    const std::string beside = (fs::path(what).parent_path() / "vocab.txt").string();
+    if (vocab.empty() && fs::exists(beside)) vocab = beside;
+  }
+  if (vocab.empty()) fail<UsageError>("--init {} needs a vocabulary: add --vocab FILE", what);
+  config.vocab_size = WordPiece::load(vocab).size();
+  apply_options(config, options);
+  LoadedModel made{DistilBert(config, options.dtype.value_or(DType::f32)), vocab, true, {}};
+  made.model.initialise(options.seed);
+  made.notes.push_back(fmt::format("every weight is new, drawn from N(0, {})", config.initializer_range));
+  return made;
+}
+
+int saved_max_length(const std::string& file_or_directory, int64_t limit) {
+  const fs::path path = fs::path(locate_weights(file_or_directory)).parent_path() / "tokenizer_config.json";
+  if (!fs::exists(path)) return static_cast<int>(limit);
+  const nlohmann::json config = nlohmann::json::parse(read_text(path.string()), nullptr, false);
+  if (!config.is_object()) fail<BadInput>("{}: this is not a JSON object", path.string());
+  const auto length = config.find("model_max_length");
+  // Hugging Face writes 1e30 for "no limit".
+  if (length == config.end() || !length->is_number_unsigned() || length->get<uint64_t>() < 2)
+    return static_cast<int>(limit);
+  return static_cast<int>(std::min<uint64_t>(length->get<uint64_t>(), static_cast<uint64_t>(limit)));
+}
+
+const std::vector<std::string>& model_file_names() {
+  static const std::vector<std::string> names{"model.safetensors", "config.json", "vocab.txt", "tokenizer_config.json",
+                                              "special_tokens_map.json"};
+  return names;
+}
+
+void save_model(const std::string& directory, const DistilBert& model, const std::string& vocab_path, int max_length) {
+  std::vector<NamedTensor> tensors;
+  for (const Parameter& p : model.parameters()) tensors.push_back({p.name, p.tensor});
+  save_tensors(directory + "/model.safetensors", tensors);
+  write_file_atomically(directory + "/config.json", config_json(model.config(), model.dtype()));
+  write_file_atomically(directory + "/vocab.txt", read_text(vocab_path));
+  const nlohmann::ordered_json special{{"unk_token", "[UNK]"},
+                                       {"sep_token", "[SEP]"},
+                                       {"pad_token", "[PAD]"},
+                                       {"cls_token", "[CLS]"},
+                                       {"mask_token", "[MASK]"}};
+  write_file_atomically(directory + "/special_tokens_map.json", special.dump(2) + "\n");
+  nlohmann::ordered_json tokenizer = special;
+  tokenizer["do_lower_case"] = true;
+  tokenizer["strip_accents"] = nullptr;
+  tokenizer["tokenize_chinese_chars"] = true;
+  tokenizer["model_max_length"] = max_length;
+  tokenizer["tokenizer_class"] = "DistilBertTokenizer";
+  write_file_atomically(directory + "/tokenizer_config.json", tokenizer.dump(2) + "\n");
+}
+
+void save_tensors(const std::string& path, const std::vector<NamedTensor>& tensors) {
+  std::vector<Tensor> on_host;  // keeps the memory of the spans
+  std::vector<TensorToWrite> to_write;
+  for (const NamedTensor& t : tensors) {
+    on_host.push_back(t.tensor.to(Device::cpu));
+    with_elements(on_host.back(), [&]<class T>(std::span<T> elements) {
+      to_write.push_back(
+          {t.name, safe_dtype(t.tensor.dtype()), file_shape(t.tensor.shape()), std::span<const T>(elements)});
+    });
+  }
+  write_safetensors(path, to_write);
+}
+
+void load_tensors(const std::string& path, const std::vector<NamedTensor>& tensors) {
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  for (const NamedTensor& t : tensors) {
+    const TensorEntry* entry = file.find(t.name);
+    if (!entry) fail<BadInput>("{}: tensor {} is missing", path, t.name);
+    if (entry->shape != file_shape(t.tensor.shape()))
+      fail<BadInput>("{}: tensor {} has shape {}, not {}", path, t.name, shape_string(entry->shape),
+                     t.tensor.shape().str());
+    const Tensor host = t.tensor.device() == Device::cpu ? t.tensor : Tensor::empty(t.tensor.shape(), t.tensor.dtype());
+    with_elements(host, [&](auto elements) { file.read(*entry, elements); });
+    if (!host.same_as(t.tensor)) t.tensor.copy_from(host);
+  }
+}
+
+}  // namespace crisp

@@ -1,0 +1,55 @@
+// A model as a directory, in the form of Hugging Face: model.safetensors, config.json, vocab.txt and the tokenizer's
+// two small files.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/distilbert.h"
+
+namespace crisp {
+
+struct LoadedModel {
+  DistilBert model;
+  std::string vocab_path;          // empty when none is known
+  bool new_head = false;           // the file had no classification head: it was initialised
+  std::vector<std::string> notes;  // for the user: what was left out, assumed or initialised
+};
+
+struct LoadModelOptions {
+  std::string vocab;                   // empty: vocab.txt beside the weights
+  std::optional<DType> dtype = {};     // unset: f64 for a file of f64 tensors, else f32
+  int64_t num_labels = 0;              // 0: from the file or its config.json
+  std::optional<double> dropout = {};  // for all three rates; unset: config.json's
+  uint64_t seed = 0;                   // of a head that the file lacks
+  bool head_required = false;          // a file without a head is an error
+};
+
+/// Loads a safetensors file, or a directory with one. config.json is taken from beside the file; without one, the
+/// shapes tell the sizes and a head of attention is taken to be 64 wide. Throws BadInput, listing all that is wrong.
+LoadedModel load_model(const std::string& file_or_directory, const LoadModelOptions& options);
+
+/// A model with random weights: `what` is "distilbert-base" or the path of a config.json. options.vocab is required,
+/// unless vocab.txt lies beside the config.json; the vocabulary's size replaces the configuration's.
+LoadedModel new_model(const std::string& what, const LoadModelOptions& options);
+
+/// Writes model.safetensors, config.json, vocab.txt, tokenizer_config.json and special_tokens_map.json, each
+/// atomically, so that transformers' from_pretrained(directory) works.
+void save_model(const std::string& directory, const DistilBert& model, const std::string& vocab_path, int max_length);
+/// The length to which the model in this directory was trained to cut sentences (tokenizer_config.json), at most
+/// `limit`, which is returned where the directory does not say.
+int saved_max_length(const std::string& file_or_directory, int64_t limit);
+/// The names of the files that save_model writes.
+const std::vector<std::string>& model_file_names();
+
+/// Copies of tensors under their names, all of one dtype, as a safetensors file; and back into existing tensors.
+/// Throws BadInput when the file lacks one or has another shape.
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
+};
+void save_tensors(const std::string& path, const std::vector<NamedTensor>& tensors);
+void load_tensors(const std::string& path, const std::vector<NamedTensor>& tensors);
+
+}  // namespace crisp

@@ -1,0 +1,62 @@
+// Everything that can be chosen about a training run, with its default. Plain data: tools/options.h fills it from a
+// command line, an embedding program fills it directly.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "engine/dtype.h"
+#include "train/schedule.h"
+
+namespace crisp {
+
+struct TrainOptions {
+  // --- Files. Empty: not given.
+  std::string weights;  // safetensors file or a Hugging Face directory; with `data` empty too: the bundled sample
+  std::string init;     // start from random weights: "distilbert-base" or a config.json; excludes `weights`
+  std::string data;     // a folder with train.tsv and dev.tsv
+  std::string train;    // the training file alone; wins over `data`
+  std::string dev;      // the evaluation file alone; wins over `data`
+  std::string vocab;    // vocab.txt; empty: the one beside the weights
+  std::string output = "out";  // the directory that the run writes
+
+  // --- Optimisation.
+  double epochs = 3;      // may be a fraction: ceil(epochs * steps of an epoch) steps in all
+  int64_t max_steps = 0;  // optimizer steps; above 0 it replaces `epochs`
+  double learning_rate = 2e-5;
+  int64_t batch_size = 32;                  // sequences of a micro-batch
+  int64_t gradient_accumulation_steps = 1;  // micro-batches of an optimizer step
+  ScheduleType schedule = ScheduleType::linear;
+  double warmup_ratio = 0.1;   // of all steps
+  int64_t warmup_steps = 0;    // above 0 it replaces `warmup_ratio`
+  double weight_decay = 0.01;  // not on biases and LayerNorm
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double max_grad_norm = 1.0;  // 0: no clipping
+
+  // --- Model.
+  int64_t max_length = 128;        // tokens of a sequence, [CLS] and [SEP] included
+  std::optional<double> dropout;   // every dropout rate of the model; unset: config.json's
+  int64_t num_labels = 0;          // 0: from the data
+  std::string sparsity = "dense";  // S | S1,S2,.. (a number per layer) | dense uniform light aggressive; S in [0, 1)
+  std::string sparsity_scope = "row";  // row | head
+  bool sparse_eval = true;             // sparse attention at evaluation, too
+
+  // --- Evaluation, logging, checkpoints. Steps are optimizer steps.
+  int64_t eval_steps = 0;  // 0: at the end of each epoch
+  int64_t eval_batch_size = 64;
+  int64_t logging_steps = 50;
+  int64_t save_steps = 0;               // 0: at each evaluation
+  int64_t early_stopping_patience = 0;  // evaluations without a better accuracy; 0: off
+  bool resume = false;
+  bool overwrite = false;
+
+  // --- The machine.
+  uint64_t seed = 42;
+  int64_t threads = 0;           // 0: all
+  DType precision = DType::f32;  // f32 | f64
+};
+
+}  // namespace crisp

@@ -1,0 +1,212 @@
+#include "train/output_directory.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "engine/error.h"
+#include "train/checkpoint_store.h"
+#include "train/tensorboard.h"
+#include "weights/atomic_file.h"
+
+namespace crisp {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr const char* kFormat = "crisp-run";
+
+bool exists(const std::string& path) {
+  struct stat status {};
+  return ::lstat(path.c_str(), &status) == 0;
+}
+
+// The file names in a marker. They are deleted by --overwrite, so a marker must not name anything outside.
+std::vector<std::string> read_marker(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  const json document = json::parse(text, nullptr, false);
+  std::vector<std::string> names;
+  bool good =
+      document.is_object() && document.value("format", json()) == kFormat && document.value("files", json()).is_array();
+  if (good) {
+    for (const json& name : document["files"]) {
+      good = good && name.is_string() && !name.get_ref<const std::string&>().empty() && name != "." && name != ".." &&
+             name.get_ref<const std::string&>().find_first_of(std::string_view("/\0", 2)) == std::string::npos;
+      if (good) names.push_back(name.get<std::string>());
+    }
+  }
+  if (!good) fail<BadInput>("{}: damaged, so what the run here wrote is unknown; choose another --output", path);
+  return names;
+}
+
+void write_marker(const std::string& path, const std::vector<std::string>& names) {
+  const nlohmann::ordered_json document = {{"format", kFormat}, {"files", names}};
+  write_file_atomically(path, document.dump(2) + '\n');
+}
+
+// The temporary files that a killed AtomicFile left for one of our names: ".NAME.tmp-PID-N".
+bool is_leftover_of(std::string_view entry, const std::string& name) {
+  const std::string prefix = fmt::format(".{}.tmp-", name.substr(0, 100));
+  return entry.starts_with(prefix) &&
+         std::all_of(entry.begin() + static_cast<std::ptrdiff_t>(prefix.size()), entry.end(),
+                     [](char c) { return c == '-' || (c >= '0' && c <= '9'); });
+}
+
+void remove_file(const std::string& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail("{}: cannot be removed: {}", path, std::strerror(errno));
+}
+
+template <class Predicate>
+void remove_files_where(const std::string& directory, Predicate&& matches) {
+  std::vector<std::string> found;
+  std::error_code error;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+    std::error_code ignored;
+    if (matches(it->path().filename().string()) && fs::is_regular_file(it->symlink_status(ignored))) {
+      found.push_back(it->path().string());
+    }
+  }
+  if (error) fail("{}: cannot be listed: {}", directory, error.message());
+  for (const std::string& path : found) remove_file(path);
+}
+
+std::string without_trailing_slashes(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
+}  // namespace
+
+DirectoryLock::DirectoryLock(const std::string& directory) : path_(directory + "/.crisp.lock") {
+  for (;;) {
+    fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (fd_ < 0) fail("{}: cannot be written: {}", directory, std::strerror(errno));
+    if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+      const int error = errno;
+      ::close(fd_);
+      if (error == EINTR) continue;
+      if (error == EWOULDBLOCK) {
+        fail<UsageError>("{}: another run is writing here; wait for it or choose another --output", directory);
+      }
+      fail("{}: cannot be locked: {}", directory, std::strerror(error));
+    }
+    // Between our open and flock the former owner may have removed the file; then nobody else sees our lock.
+    struct stat ours {
+    }, named{};
+    if (::fstat(fd_, &ours) == 0 && ::stat(path_.c_str(), &named) == 0 && ours.st_ino == named.st_ino) return;
+    ::close(fd_);
+  }
+}
+
+DirectoryLock::~DirectoryLock() {
+  ::unlink(path_.c_str());
+  ::close(fd_);
+}
+
+OutputDirectory::OutputDirectory(std::string path, const std::vector<std::string>& files, bool resume, bool overwrite)
+    : path_(without_trailing_slashes(std::move(path))) {
+  if (path_.empty()) fail<UsageError>("--output needs the name of a directory");
+  if (resume && overwrite) fail<UsageError>("--resume and --overwrite exclude each other");
+  std::error_code error;
+  fs::create_directories(path_, error);
+  std::error_code ignored;
+  if (!fs::is_directory(path_, ignored)) {
+    if (exists(path_)) fail<UsageError>("{}: is not a directory; choose another --output", path_);
+    fail("{}: cannot be created: {}", path_, error.message());
+  }
+  lock_.emplace(path_);
+
+  const std::string marker = file(marker_name);
+  const bool has_run = exists(marker);
+  if (has_run) {
+    if (!resume && !overwrite) {
+      fail<UsageError>("{}: holds a run; --resume continues it, --overwrite deletes it, or choose another --output",
+                       path_);
+    }
+    listed_ = read_marker(marker);
+    remove_files_where(path_, [&](const std::string& entry) {
+      return std::any_of(listed_.begin(), listed_.end(), [&](const auto& name) { return is_leftover_of(entry, name); });
+    });
+  }
+  if (has_run && overwrite) clear();
+  holds_run_ = has_run && resume;
+
+  std::vector<std::string> unknown;  // names that are not known to be a former run's
+  for (const std::string& name : files) {
+    const bool ours = holds_run_ && std::find(listed_.begin(), listed_.end(), name) != listed_.end();
+    if (!ours) unknown.push_back(name);
+  }
+  refuse_foreign_files(unknown, !holds_run_);
+  if (!holds_run_) listed_.clear();
+  for (const std::string& name : files) {
+    if (std::find(listed_.begin(), listed_.end(), name) == listed_.end()) listed_.push_back(name);
+  }
+  write_marker(marker, listed_);
+}
+
+void OutputDirectory::refuse_foreign_files(const std::vector<std::string>& files, bool checkpoints_too) const {
+  std::vector<std::string> found;
+  for (const std::string& name : files) {
+    if (exists(file(name))) found.push_back(name);
+  }
+  if (checkpoints_too) {
+    for (const Checkpoint& checkpoint : list_checkpoints(path_)) {
+      found.push_back(fs::path(checkpoint.path).filename().string());
+    }
+  }
+  if (found.empty()) return;
+  fail<UsageError>(
+      "{}: holds files that the run would have to replace ({}) and that no run of this program wrote; "
+      "choose another --output",
+      path_, fmt::join(found, ", "));
+}
+
+void OutputDirectory::clear() {
+  remove_unfinished_checkpoints(path_);
+  for (const Checkpoint& checkpoint : list_checkpoints(path_)) {
+    if (is_our_checkpoint(checkpoint.path)) remove_checkpoint(checkpoint.path);
+  }
+  for (const std::string& name : listed_) {
+    if (name != marker_name) remove_file(file(name));
+  }
+  remove_files_where(path_, [](const std::string& entry) { return is_event_file_name(entry); });
+  sync_directory(path_);
+}
+
+void OutputDirectory::require_free_space(uint64_t bytes) const {
+  struct statvfs status {};
+  int result;
+  do {
+    result = ::statvfs(path_.c_str(), &status);
+  } while (result != 0 && errno == EINTR);
+  if (result != 0) fail("{}: its free space cannot be found out: {}", path_, std::strerror(errno));
+  const uint64_t free_bytes = static_cast<uint64_t>(status.f_bavail) * status.f_frsize;
+  if (free_bytes < bytes) {
+    fail("{}: {} are free on its disk, the run needs about {}; make room or choose another --output", path_,
+         format_bytes(free_bytes), format_bytes(bytes));
+  }
+}
+
+std::string format_bytes(uint64_t bytes) {
+  if (bytes < 1000) return fmt::format("{} bytes", bytes);
+  double value = static_cast<double>(bytes) / 1000;
+  const char* const units[] = {"kB", "MB", "GB", "TB", "PB"};
+  size_t unit = 0;
+  for (; value >= 999.5 && unit + 1 < std::size(units); ++unit) value /= 1000;
+  return fmt::format("{:.{}f} {}", value, value < 9.95 ? 1 : 0, units[unit]);
+}
+
+}  // namespace crisp

@@ -1,0 +1,66 @@
+// The directory that a run writes: made, locked, checked before the training starts, and never at the cost of files
+// that no run of ours wrote.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace crisp {
+
+/// A lock on a directory, by flock on a file ".crisp.lock" in it, which is removed with the lock.
+class DirectoryLock {
+ public:
+  /// Throws UsageError when another process (or object) holds it, Error when the directory cannot be written.
+  explicit DirectoryLock(const std::string& directory);
+  ~DirectoryLock();
+  DirectoryLock(const DirectoryLock&) = delete;
+  DirectoryLock& operator=(const DirectoryLock&) = delete;
+
+ private:
+  std::string path_;
+  int fd_ = -1;
+};
+
+/// Holds the output directory of one run; the lock is released by the destructor (or the death of the process).
+///
+/// The file "crisp_run.json" marks the directory as a run's and lists the names that the run may write. As a run
+/// starts only where none of them exists, files of those names are the run's own and --overwrite may delete them.
+class OutputDirectory {
+ public:
+  static constexpr const char* marker_name = "crisp_run.json";
+
+  /// `files`: the names, without directory, that the run writes at the top level (checkpoints and event files need no
+  /// mention). Creates `path` and its parents. Throws
+  /// - UsageError when it holds a run and neither `resume` nor `overwrite` is set, or both are; when it holds files
+  ///   of those names (or checkpoints) that no run of ours wrote; when another process is using it;
+  /// - Error when it cannot be created or written.
+  /// `overwrite` deletes what the former run wrote.
+  OutputDirectory(std::string path, const std::vector<std::string>& files, bool resume, bool overwrite);
+
+  const std::string& path() const { return path_; }
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+
+  /// `resume` was set and a run is here. It may have been cut off before its first checkpoint: then call clear().
+  bool holds_run() const { return holds_run_; }
+
+  /// Deletes what the former run wrote (its listed files, checkpoints, event files), to start afresh. Throws Error.
+  void clear();
+
+  /// Throws Error, naming both amounts, when the file system has less than `bytes` free for this user.
+  void require_free_space(uint64_t bytes) const;
+
+ private:
+  void refuse_foreign_files(const std::vector<std::string>& files, bool checkpoints_too) const;
+
+  std::string path_;
+  std::optional<DirectoryLock> lock_;
+  std::vector<std::string> listed_;  // the names in the marker
+  bool holds_run_ = false;
+};
+
+/// "1.5 GB", "12 kB": decimal units.
+std::string format_bytes(uint64_t bytes);
+
+}  // namespace crisp

@@ -1,0 +1,61 @@
+// What the user sees while training: one redrawn line on a terminal, plain lines elsewhere.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace crisp {
+
+struct ProgressState {
+  double epoch = 0;   // done so far, 1.25 after a quarter of the second
+  double epochs = 0;  // of the whole run
+  int64_t step = 0;   // done so far
+  int64_t total_steps = 0;
+  double loss = 0;               // NaN: not known yet
+  double tokens_per_second = 0;  // 0: not known yet
+  double eta_seconds = -1;       // below 0: not known yet
+};
+
+/// One line of at most `width` columns (ASCII), without line end: "[===>   ]  step 250/600  epoch 1.25/3  loss 0.3071".
+/// In a narrow terminal the bar goes first, then the parts from the right.
+std::string format_progress_bar(const ProgressState& state, int width);
+/// The same facts as a line for a log file, without a bar.
+std::string format_progress_line(const ProgressState& state);
+/// "0:07", "12:34", "1:02:03".
+std::string format_duration(double seconds);
+
+class Progress {
+ public:
+  /// Writes to `fd` (stderr), as a bar if that is a terminal, else as a line every `logging_steps` steps (0: none) and
+  /// after the last.
+  explicit Progress(int64_t logging_steps, int fd = 2);
+  /// Erases the bar.
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  /// Call after every step. Fills in eta_seconds from the steps since the first call.
+  void update(ProgressState state);
+  /// A line of text for the user; a bar is taken away for it and redrawn below.
+  void message(const std::string& line);
+  /// Erases the bar, for instance before a summary.
+  void finish();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void draw();
+  void erase();
+  void put(const std::string& text);
+
+  int64_t logging_steps_;
+  int fd_;
+  bool terminal_;
+  bool drawn_ = false;
+  bool started_ = false;
+  int64_t first_step_ = 0;
+  Clock::time_point start_, last_draw_;
+  ProgressState state_;
+};
+
+}  // namespace crisp

@@ -1,0 +1,391 @@
+#include "train/run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "data/batch.h"
+#include "data/dataset.h"
+#include "engine/allocator.h"
+#include "engine/backend.h"
+#include "engine/error.h"
+#include "engine/parallel.h"
+#include "train/checkpoint.h"
+#include "train/checkpoint_store.h"
+#include "train/evaluate.h"
+#include "train/interrupt.h"
+#include "train/metrics.h"
+#include "train/model_files.h"
+#include "train/output_directory.h"
+#include "train/progress.h"
+#include "train/tensorboard.h"
+#include "train/trainer.h"
+#include "weights/atomic_file.h"
+
+namespace crisp {
+namespace {
+
+using nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+struct Files {
+  std::string train, dev;
+};
+
+Files find_files(const TrainOptions& options) {
+  Files files{options.train, options.dev};
+  if (!options.data.empty()) {
+    const DatasetFiles found = find_dataset(options.data);
+    if (files.train.empty()) files.train = found.train;
+    if (files.dev.empty()) files.dev = found.dev;
+  }
+  if (files.train.empty() && files.dev.empty() && options.data.empty())
+    fail<UsageError>("no data: give --data DIR, or --train FILE and --dev FILE");
+  if (files.train.empty()) fail<UsageError>("no training set: {} has no train.tsv; give --train FILE", options.data);
+  if (files.dev.empty())
+    fail<UsageError>("no evaluation set: add a dev.tsv beside the training set, or give --dev FILE");
+  return files;
+}
+
+std::vector<std::string> output_file_names() {
+  std::vector<std::string> names = model_file_names();
+  for (const char* name : {"metrics.jsonl", "dev_predictions.jsonl", "all_results.json"}) names.emplace_back(name);
+  return names;
+}
+
+// All that a run holds while it goes.
+class Run {
+ public:
+  Run(const TrainOptions& options, LoadedModel& loaded, const Dataset& dev_set, const TokenizedDataset& train,
+      const TokenizedDataset& dev, OutputDirectory& output, Progress& progress)
+      : options_(options),
+        loaded_(loaded),
+        dev_set_(dev_set),
+        train_(train),
+        dev_(dev),
+        output_(output),
+        progress_(progress),
+        trainer_(loaded.model, train, options),
+        store_(output.path()),
+        fingerprint_(run_fingerprint(options, train, loaded.model.config())) {}
+
+  int go();
+
+ private:
+  void open_logs();
+  bool train_until_done_or_stopped();
+  void log_step(const StepReport& report);
+  ordered_json evaluation_line(const Evaluation& e) const;
+  void evaluate_now();
+  void save();
+  void write_results();
+  bool stop_early() const {
+    return options_.early_stopping_patience > 0 &&
+           trainer_.state().evaluations_without_gain >= options_.early_stopping_patience;
+  }
+  bool evaluation_due() const;
+  double rate() const { return timed_seconds_ > 0 ? static_cast<double>(timed_tokens_) / timed_seconds_ : 0; }
+  void write_metrics(const ordered_json& line);
+
+  const TrainOptions& options_;
+  LoadedModel& loaded_;
+  const Dataset& dev_set_;
+  const TokenizedDataset& train_;
+  const TokenizedDataset& dev_;
+  OutputDirectory& output_;
+  Progress& progress_;
+  Trainer trainer_;
+  CheckpointStore store_;
+  const std::string fingerprint_;
+  std::optional<MetricsLog> metrics_;
+  std::optional<TensorBoardWriter> events_;
+  const Clock::time_point start_ = Clock::now();
+  int64_t timed_tokens_ = 0, all_tokens_ = 0;  // since the last log line; of this process
+  double timed_seconds_ = 0, train_seconds_ = 0;
+  double last_loss_ = std::nan("");
+  int64_t saved_step_ = -1;
+  ordered_json last_evaluation_ = ordered_json::object();
+};
+
+void Run::open_logs() {
+  const std::string path = output_.file("metrics.jsonl");
+  std::vector<std::string> damaged;
+  std::optional<Checkpoint> checkpoint;
+  if (output_.holds_run()) {
+    checkpoint = store_.newest_valid(&damaged);
+    for (const std::string& line : damaged) progress_.message("passing over a damaged checkpoint: " + line);
+    if (!checkpoint) {
+      progress_.message("the former run left no checkpoint: starting afresh");
+      output_.clear();
+    }
+  }
+  if (!checkpoint) {
+    metrics_.emplace(path);
+    events_.emplace(output_.path());
+    return;
+  }
+  const LogPositions logs = read_checkpoint(checkpoint->path, trainer_, fingerprint_);
+  metrics_.emplace(path, logs.metrics_bytes);
+  events_.emplace(output_.path(), logs.event_file, logs.event_bytes);
+  if (metrics_->lost_bytes() > 0)
+    progress_.message(fmt::format("{}: {} bytes that the checkpoint remembers are gone", path, metrics_->lost_bytes()));
+  saved_step_ = checkpoint->step;
+  progress_.message(
+      fmt::format("resuming from {} (step {} of {})", checkpoint->path, trainer_.state().step, trainer_.total_steps()));
+}
+
+void Run::write_metrics(const ordered_json& line) {
+  metrics_->write(line);
+  const auto step = line.at("step").get<int64_t>();
+  for (const auto& [name, value] : line.items())
+    if (value.is_number() && name != "step") events_->scalar(tensorboard_tag(name), value.get<double>(), step);
+}
+
+void Run::log_step(const StepReport& report) {
+  TrainState& s = trainer_.state();
+  last_loss_ = s.loss_sum / static_cast<double>(s.loss_count);
+  const bool due = options_.logging_steps > 0 && s.step % options_.logging_steps == 0;
+  if (due || s.step == trainer_.total_steps()) {
+    write_metrics({{"step", s.step},
+                   {"epoch", trainer_.epoch()},
+                   {"loss", last_loss_},
+                   {"learning_rate", report.learning_rate},
+                   {"grad_norm", report.grad_norm},
+                   {"tokens_per_second", rate()}});
+    s.loss_sum = 0;
+    s.loss_count = 0;
+  }
+  progress_.update(
+      {.epoch = trainer_.epoch(),
+       .epochs = static_cast<double>(trainer_.total_steps()) / static_cast<double>(trainer_.steps_per_epoch()),
+       .step = s.step,
+       .total_steps = trainer_.total_steps(),
+       .loss = last_loss_,
+       .tokens_per_second = rate()});
+  if (due) {
+    timed_tokens_ = 0;
+    timed_seconds_ = 0;
+  }
+}
+
+bool Run::evaluation_due() const {
+  const TrainState& s = trainer_.state();
+  if (s.last_evaluation == s.step) return false;
+  if (trainer_.finished()) return true;
+  if (options_.eval_steps > 0) return s.step > 0 && s.step % options_.eval_steps == 0;
+  return s.step > 0 && s.step % trainer_.steps_per_epoch() == 0;
+}
+
+ordered_json Run::evaluation_line(const Evaluation& e) const {
+  ordered_json line{{"step", trainer_.state().step}, {"epoch", trainer_.epoch()}, {"eval_loss", e.loss},
+                    {"eval_accuracy", e.accuracy()}, {"eval_correct", e.correct}, {"eval_total", e.total}};
+  double effective = 0;
+  for (const LayerSparsity& layer : e.layers) {
+    effective += layer.effective / static_cast<double>(e.layers.size());
+    line["eval_layer_sparsity_requested"].push_back(layer.requested);
+    line["eval_layer_sparsity"].push_back(layer.effective);
+    line["eval_attention_entropy"].push_back(layer.head_entropy);
+  }
+  line["eval_sparsity"] = effective;
+  return line;
+}
+
+void Run::evaluate_now() {
+  TrainState& s = trainer_.state();
+  const Evaluation e = evaluate(loaded_.model, dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention);
+  const ordered_json line = evaluation_line(e);
+  write_metrics(line);
+  last_evaluation_ = line;
+  s.last_evaluation = s.step;
+  progress_.message(
+      fmt::format("step {} (epoch {:.2f}): dev accuracy {}/{} = {:.2f} %, dev loss {:.4f}, effective "
+                  "sparsity {:.1f} % of valid keys",
+                  s.step, trainer_.epoch(), e.correct, e.total, 100 * e.accuracy(), e.loss,
+                  100 * line["eval_sparsity"].get<double>()));
+  ++s.evaluations_without_gain;
+  if (e.accuracy() <= s.best_accuracy) return;
+  s.best_accuracy = e.accuracy();
+  s.best_step = s.step;
+  s.evaluations_without_gain = 0;
+
+  // The output directory itself holds the best model so far, whatever happens later.
+  save_model(output_.path(), loaded_.model, loaded_.vocab_path, static_cast<int>(options_.max_length));
+  std::string predictions;
+  for (size_t i = 0; i < e.predictions.size(); ++i) {
+    const Prediction& p = e.predictions[i];
+    const ordered_json object{{"text", dev_set_.examples[i].text},
+                              {"label", dev_set_.examples[i].label},
+                              {"prediction", p.label},
+                              {"logits", p.logits},
+                              {"probabilities", p.probabilities}};
+    predictions += object.dump() + "\n";
+  }
+  write_file_atomically(output_.file("dev_predictions.jsonl"), predictions);
+  write_json_file(output_.file("all_results.json"), line);
+}
+
+void Run::save() {
+  metrics_->sync();
+  events_->sync();
+  const TrainState& s = trainer_.state();
+  const LogPositions logs{metrics_->bytes(), events_->filename(), events_->bytes()};
+  store_.save(s.step, [&](const std::string& directory) {
+    write_checkpoint(directory, trainer_, loaded_.vocab_path, static_cast<int>(options_.max_length), logs,
+                     fingerprint_);
+  });
+  saved_step_ = s.step;
+  store_.prune(1, s.best_step >= 0 ? std::vector<int64_t>{s.best_step} : std::vector<int64_t>{});
+}
+
+// False when a signal stopped it.
+bool Run::train_until_done_or_stopped() {
+  StepReport report;
+  while (!trainer_.finished() && !stop_early()) {
+    if (interrupted()) return false;
+    const auto begin = Clock::now();
+    const bool stepped = trainer_.micro_step(report);
+    const double seconds = seconds_since(begin);
+    timed_seconds_ += seconds;
+    train_seconds_ += seconds;
+    timed_tokens_ += trainer_.last_tokens();
+    all_tokens_ += trainer_.last_tokens();
+    if (!stepped) continue;
+    log_step(report);
+    const int64_t step = trainer_.state().step;
+    const bool evaluated = evaluation_due();
+    if (evaluated) evaluate_now();
+    const bool save_due = options_.save_steps > 0 ? step % options_.save_steps == 0 : evaluated;
+    if (save_due || trainer_.state().best_step == step || trainer_.finished() || stop_early()) save();
+  }
+  return true;
+}
+
+void Run::write_results() {
+  const TrainState& s = trainer_.state();
+  if (last_evaluation_.empty())  // resumed after the last evaluation
+    last_evaluation_ = evaluation_line(
+        evaluate(loaded_.model, dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention));
+  // all_results.json holds the best evaluation already; here the rest of the run joins it.
+  std::ifstream file(output_.file("all_results.json"));
+  ordered_json results = ordered_json::parse(file, nullptr, false);
+  if (results.is_discarded()) results = ordered_json::object();
+  results.erase("step");
+  results.erase("epoch");
+  ordered_json document{
+      {"epoch", trainer_.epoch()},
+      {"step", s.step},
+      {"best_step", s.best_step},
+      {"train_loss", s.step > 0 ? s.total_loss_sum / static_cast<double>(s.step) : 0.0},
+      {"train_runtime", seconds_since(start_)},
+      {"train_tokens_per_second", train_seconds_ > 0 ? static_cast<double>(all_tokens_) / train_seconds_ : 0.0}};
+  for (const auto& [key, value] : results.items())
+    if (!document.contains(key)) document[key] = value;
+  for (const char* key : {"eval_loss", "eval_accuracy", "eval_correct", "eval_total"})
+    if (last_evaluation_.contains(key)) document[std::string("last_") + key] = last_evaluation_[key];
+  document["peak_memory_bytes"] = allocator_stats().peak_bytes_in_use;
+  document["instruction_set"] = cpu_instruction_set();
+  document["threads"] = num_threads();
+  document["settings"] = ordered_json::parse(fingerprint_);
+  write_json_file(output_.file("all_results.json"), document);
+}
+
+int Run::go() {
+  const InterruptHandler signals;
+  open_logs();
+  if (trainer_.finished() && evaluation_due()) {  // nothing to train: evaluate and save the model as it is
+    evaluate_now();
+    save();
+  }
+  if (!train_until_done_or_stopped()) {
+    save();
+    progress_.finish();
+    progress_.message(fmt::format("interrupted at step {} of {}; the checkpoint is in {}; add --resume to go on",
+                                  trainer_.state().step, trainer_.total_steps(), output_.path()));
+    return exit_code_of(interrupted());
+  }
+  write_results();
+  progress_.finish();
+  const TrainState& s = trainer_.state();
+  if (stop_early() && !trainer_.finished())
+    progress_.message(
+        fmt::format("stopped early: {} evaluations without a better accuracy", s.evaluations_without_gain));
+  progress_.message(fmt::format("best dev accuracy {:.2f} % at step {}; model, metrics and predictions are in {}",
+                                100 * s.best_accuracy, s.best_step, output_.path()));
+  return 0;
+}
+
+void report_truncation(Progress& progress, const char* what, const TokenizedDataset& data, int64_t max_length) {
+  if (data.truncated() > 0)
+    progress.message(fmt::format("{} of {} {} sentences are longer than {} tokens and were cut (--max-length)",
+                                 data.truncated(), data.size(), what, max_length));
+}
+
+}  // namespace
+
+int run_training(TrainOptions options, const std::string& sample_root) {
+  set_num_threads(static_cast<int>(options.threads));
+  Progress progress(options.logging_steps);
+  const bool sample = options.weights.empty() && options.init.empty() && options.data.empty() && options.train.empty();
+  if (sample) {
+    options.weights = sample_root + "/weights/sample";
+    options.data = sample_root + "/data/sample";
+    progress.message(
+        "no --weights and no --data: training the bundled sample, a small model on made-up film reviews.\n"
+        "For the real ones: weights/fetch DIR and data/fetch DIR, then --weights DIR --data DIR");
+  } else if (options.weights.empty() && options.init.empty()) {
+    fail<UsageError>(
+        "no weights: give --weights FILE|DIR (weights/fetch downloads DistilBERT), or --init distilbert-base "
+        "to start from random ones");
+  }
+  const Files files = find_files(options);
+
+  const Dataset train_set = read_dataset(files.train, {.num_labels = static_cast<int>(options.num_labels)});
+  if (!train_set.labelled()) fail<BadInput>("{}: a training set needs labels", files.train);
+  const Dataset dev_set = read_dataset(files.dev, {.num_labels = train_set.num_labels});
+  if (!dev_set.labelled()) fail<BadInput>("{}: an evaluation set needs labels", files.dev);
+
+  const LoadModelOptions load{.vocab = options.vocab,
+                              .dtype = options.precision,
+                              .num_labels = std::max(train_set.num_labels, 2),
+                              .dropout = options.dropout,
+                              .seed = options.seed};
+  LoadedModel loaded = options.init.empty() ? load_model(options.weights, load) : new_model(options.init, load);
+  for (const std::string& note : loaded.notes) progress.message(note);
+  if (loaded.vocab_path.empty())
+    fail<UsageError>("no vocabulary: there is no vocab.txt beside {}; give --vocab FILE", options.weights);
+  DistilBertConfig& config = loaded.model.mutable_config();
+  config.sparsity = parse_sparsity(options.sparsity, config.layers);
+  config.sparsity.scope = parse_sparsity_scope(options.sparsity_scope);
+  config.sparsity.at_evaluation = options.sparse_eval;
+  if (options.max_length > config.max_positions)
+    fail<UsageError>("--max-length {} is more than the model's {} positions", options.max_length, config.max_positions);
+
+  const WordPiece tokenizer = WordPiece::load(loaded.vocab_path);
+  if (tokenizer.size() > config.vocab_size)
+    fail<BadInput>("{} has {} tokens, but the model has embeddings for {}: this is not its vocabulary",
+                   loaded.vocab_path, tokenizer.size(), config.vocab_size);
+  const auto max_length = static_cast<int>(options.max_length);
+  const TokenizedDataset train(train_set, tokenizer, max_length), dev(dev_set, tokenizer, max_length);
+  report_truncation(progress, "training", train, options.max_length);
+  report_truncation(progress, "dev", dev, options.max_length);
+
+  OutputDirectory output(options.output, output_file_names(), options.resume, options.overwrite);
+  int64_t parameters = 0;
+  for (const Parameter& p : loaded.model.parameters()) parameters += p.tensor.numel();
+  // Two checkpoints and a third being written, each with the model and two moments, and the model itself.
+  const auto bytes = static_cast<uint64_t>(parameters) * size_of(options.precision);
+  output.require_free_space(10 * bytes + (uint64_t{16} << 20));
+  progress.message(
+      fmt::format("{} parameters, {} layers of {}; {} training and {} dev sentences; sparsity {} (scope {}); "
+                  "{} kernels, {} threads",
+                  parameters, config.layers, config.dim, train.size(), dev.size(), config.sparsity.requested,
+                  scope_name(config.sparsity.scope), cpu_instruction_set(), num_threads()));
+  return Run(options, loaded, dev_set, train, dev, output, progress).go();
+}
+
+}  // namespace crisp

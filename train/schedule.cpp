@@ -1,0 +1,51 @@
+#include "train/schedule.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "engine/error.h"
+
+namespace crisp {
+
+std::string_view name_of(ScheduleType t) {
+  switch (t) {
+    case ScheduleType::linear:
+      return "linear";
+    case ScheduleType::cosine:
+      return "cosine";
+    case ScheduleType::constant:
+      return "constant";
+  }
+  return "?";
+}
+
+Schedule::Schedule(ScheduleType type, int64_t total_steps, int64_t warmup_steps)
+    : type_(type), total_steps_(total_steps), warmup_steps_(warmup_steps) {
+  if (total_steps < 0 || warmup_steps < 0) {
+    fail<UsageError>("a schedule needs steps >= 0, not {} steps of which {} are warmup", total_steps, warmup_steps);
+  }
+}
+
+double Schedule::factor(int64_t step) const {
+  if (step < warmup_steps_) return static_cast<double>(step + 1) / static_cast<double>(warmup_steps_);
+  const auto decay_steps = static_cast<double>(std::max<int64_t>(1, total_steps_ - warmup_steps_));
+  switch (type_) {
+    case ScheduleType::linear:
+      return std::max(0.0, static_cast<double>(total_steps_ - step) / decay_steps);
+    case ScheduleType::cosine: {
+      const double progress = std::min(1.0, static_cast<double>(step - warmup_steps_) / decay_steps);
+      return std::max(0.0, 0.5 * (1.0 + std::cos(std::numbers::pi * progress)));
+    }
+    case ScheduleType::constant:
+      return 1.0;
+  }
+  return 1.0;
+}
+
+int64_t warmup_steps_for(int64_t total_steps, double warmup_ratio, int64_t warmup_steps) {
+  if (warmup_steps > 0) return warmup_steps;
+  return static_cast<int64_t>(std::ceil(static_cast<double>(total_steps) * warmup_ratio));
+}
+
+}  // namespace crisp

@@ -1,0 +1,92 @@
+// Fine-tuning: the loop from batches to changed weights, with evaluation, checkpoints and logs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "data/batch.h"
+#include "model/distilbert.h"
+#include "train/evaluate.h"
+#include "train/optimizer.h"
+#include "train/options.h"
+#include "train/schedule.h"
+
+namespace crisp {
+
+/// Where a run is. A micro-step is one batch through the model; an optimizer step is gradient_accumulation_steps of
+/// them (fewer at the end of an epoch). Everything that a checkpoint must remember beside tensors.
+struct TrainState {
+  int64_t step = 0;         // optimizer steps done
+  int64_t micro_step = 0;   // micro-steps done, over all epochs
+  int64_t accumulated = 0;  // micro-steps since the last optimizer step: their gradients are pending
+  double loss_sum = 0;      // over the optimizer steps since the last log line
+  double pending_loss = 0;  // over the micro-steps of the unfinished optimizer step
+  int64_t loss_count = 0;
+  double total_loss_sum = 0;  // over all optimizer steps
+  int64_t best_step = -1;     // of the best evaluation; -1: none yet
+  double best_accuracy = -1;
+  int64_t evaluations_without_gain = 0;
+  int64_t last_evaluation = -1;  // its step; -1: none yet
+};
+
+/// The outcome of one optimizer step.
+struct StepReport {
+  double loss = 0;           // mean over the micro-batches
+  double grad_norm = 0;      // before clipping
+  double learning_rate = 0;  // used for the step
+};
+
+/// The training loop without files: it owns the optimizer and the position in the data, so that a test or an embedding
+/// program can drive it step by step. Same seed, same bits: at any thread count, and when state(), parameters, moments
+/// and pending gradients are saved and restored at any micro-step.
+class Trainer {
+ public:
+  /// `model` and `data` must outlive the trainer. Throws UsageError when the data has no labels or no examples.
+  Trainer(DistilBert& model, const TokenizedDataset& data, const TrainOptions& options);
+
+  int64_t total_steps() const { return schedule_.total_steps(); }
+  int64_t steps_per_epoch() const { return steps_per_epoch_; }
+  bool finished() const { return state_.step >= total_steps(); }
+  /// Epochs done, with its fraction.
+  double epoch() const;
+
+  /// One micro-step; true when it completed an optimizer step, which `report` then describes. Throws Diverged, naming
+  /// the step and the first tensor that is not finite, before any weight is changed by it.
+  bool micro_step(StepReport& report);
+  /// Tokens that the last micro-step processed.
+  int64_t last_tokens() const { return batch_.total(); }
+  /// FLOPs of the last micro-step's forward pass.
+  double last_flops() const { return flops_; }
+
+  const TrainState& state() const { return state_; }
+  TrainState& state() { return state_; }
+  AdamW& optimizer() { return optimizer_; }
+  DistilBert& model() { return model_; }
+
+  /// Sets the position in the data after state() has been restored.
+  void restore_position();
+
+ private:
+  int64_t micro_steps_in(int64_t step_of_epoch) const;
+  StepReport optimizer_step();
+  [[noreturn]] void report_divergence(const std::string& what);
+
+  DistilBert& model_;
+  const TokenizedDataset& data_;
+  const TrainOptions options_;
+  int64_t batches_per_epoch_, steps_per_epoch_;
+  Schedule schedule_;
+  AdamW optimizer_;
+  Tape tape_;
+  PackedBatch batch_;
+  std::vector<int32_t> order_;
+  int64_t order_epoch_ = -1;
+  double flops_ = 0;
+  TrainState state_;
+};
+
+/// Optimizer steps of a whole run with these options over `examples` training examples.
+int64_t total_steps_of(const TrainOptions& options, int64_t examples);
+
+}  // namespace crisp

@@ -1,0 +1,45 @@
+// Files that are either the old one or the complete new one, never a part: written beside their final place, flushed to
+// the disk, then renamed over it.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace crisp {
+
+/// Collects a file's new content in a temporary file of the same directory (".NAME.tmp-PID-N"). Every failure is an
+/// Error naming the path; until commit() has returned, the old file is what others see. The destructor removes the
+/// temporary file of an uncommitted write. A process that is killed leaves it; it can be deleted.
+class AtomicFile {
+ public:
+  /// Throws Error when `path` exists and is no regular file, or its directory cannot be written.
+  explicit AtomicFile(std::string path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text);
+  /// fsync, rename, fsync of the directory. A symbolic link at `path` is replaced, what it points to is not touched.
+  void commit();
+
+ private:
+  [[noreturn]] void fail_with(int error, const char* doing) const;
+
+  std::string path_;
+  std::string temporary_;  // empty once there is nothing to remove
+  int fd_ = -1;
+};
+
+/// The whole of it for content at hand.
+void write_file_atomically(const std::string& path, std::string_view content);
+
+/// Makes the entries of a directory (new, renamed or removed files) survive a power failure. Throws Error.
+void sync_directory(const std::string& directory);
+
+/// "a/b" for "a/b/c", "." for "c", "/" for "/c".
+std::string parent_directory(const std::string& path);
+
+}  // namespace crisp

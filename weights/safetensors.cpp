@@ -1,0 +1,272 @@
+#include "weights/safetensors.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "engine/error.h"
+#include "weights/locate.h"
+#include "weights/safetensors_header.h"
+
+namespace crisp {
+
+static_assert(std::endian::native == std::endian::little, "the format is little-endian and copied as it is");
+
+namespace {
+
+struct DTypeFacts {
+  std::string_view name;
+  uint64_t bits;
+};
+
+// In the order of SafeDType.
+constexpr std::array<DTypeFacts, 22> dtype_facts = {{
+    {"BOOL", 8},    {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6},     {"U8", 8},          {"I8", 8},
+    {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16},
+    {"U16", 16},    {"F16", 16},    {"BF16", 16},   {"I32", 32},        {"U32", 32},        {"F32", 32},
+    {"C64", 64},    {"F64", 64},    {"I64", 64},    {"U64", 64},
+}};
+static_assert(dtype_facts.size() == static_cast<size_t>(SafeDType::U64) + 1);
+
+// Closes what open() has opened when a rule is broken on the way.
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+};
+
+// Fills `out` from file position `offset`; false when the file ends before.
+bool pread_all(int fd, uint64_t offset, std::span<std::byte> out, const std::string& path) {
+  while (!out.empty()) {
+    const ssize_t n = ::pread(fd, out.data(), out.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail<BadInput>("{}: cannot be read: {}", path, std::strerror(errno));
+    if (n == 0) return false;
+    out = out.subspan(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
+  return true;
+}
+
+template <class Stored, class T>
+T convert(const std::byte* at) {
+  Stored value;
+  std::memcpy(&value, at, sizeof(Stored));
+  if constexpr (std::is_arithmetic_v<Stored>) {
+    return static_cast<T>(value);
+  } else {
+    return static_cast<T>(to_float(value));
+  }
+}
+
+template <class Stored, class T>
+void convert_all(std::span<const std::byte> from, T* to) {
+  for (size_t i = 0; i < from.size() / sizeof(Stored); ++i)
+    to[i] = convert<Stored, T>(from.data() + i * sizeof(Stored));
+}
+
+}  // namespace
+
+std::string_view name_of(SafeDType t) { return dtype_facts[static_cast<size_t>(t)].name; }
+uint64_t bits_of(SafeDType t) { return dtype_facts[static_cast<size_t>(t)].bits; }
+
+SafeDType safe_dtype(DType t) {
+  switch (t) {
+    case DType::f64:
+      return SafeDType::F64;
+    case DType::f32:
+      return SafeDType::F32;
+    case DType::bf16:
+      return SafeDType::BF16;
+    case DType::f16:
+      return SafeDType::F16;
+    case DType::i32:
+      return SafeDType::I32;
+  }
+  fail("unknown dtype");
+}
+
+bool is_readable_float(SafeDType t) {
+  return t == SafeDType::F64 || t == SafeDType::F32 || t == SafeDType::BF16 || t == SafeDType::F16;
+}
+
+uint64_t TensorEntry::numel() const {
+  uint64_t n = 1;
+  for (const uint64_t d : shape) n *= d;
+  return n;
+}
+
+std::string shape_string(std::span<const uint64_t> shape) {
+  std::string s = "[";
+  for (size_t i = 0; i < shape.size(); ++i) s += fmt::format("{}{}", i ? ", " : "", shape[i]);
+  return s + "]";
+}
+
+SafetensorsFile SafetensorsFile::open(const std::string& path) {
+  // O_NONBLOCK: opening a FIFO without a writer would wait for ever. It means nothing for regular files.
+  Descriptor file{::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};
+  if (file.fd < 0) fail<BadInput>("{}: cannot be opened: {}", path, std::strerror(errno));
+  struct stat status {};
+  if (::fstat(file.fd, &status) != 0) fail<BadInput>("{}: cannot be read: {}", path, std::strerror(errno));
+  if (S_ISDIR(status.st_mode)) fail<BadInput>("{}: is a directory, not a safetensors file", path);
+  if (!S_ISREG(status.st_mode)) fail<BadInput>("{}: is a pipe or device, not a regular file", path);
+
+  const auto size = static_cast<uint64_t>(status.st_size);
+  const auto refuse = [&](const std::string& why) {
+    std::array<std::byte, 512> first{};
+    const auto start = std::span(first).first(std::min<uint64_t>(size, first.size()));
+    if (!pread_all(file.fd, 0, start, path)) start[0] = std::byte{0};
+    const std::string foreign = explain_foreign_format(start);
+    if (!foreign.empty()) fail<BadInput>("{}: {}", path, foreign);
+    fail<BadInput>("{}: not a valid safetensors file: {}", path, why);
+  };
+  // Everything is compared with the true size before anything is allocated.
+  if (size < 8) refuse(fmt::format("it has {} bytes, too short for the 8-byte header length", size));
+  uint64_t n = 0;
+  if (!pread_all(file.fd, 0, std::as_writable_bytes(std::span(&n, 1)), path))
+    refuse("it became shorter while being read");
+  if (n > safetensors_header_limit) {
+    refuse(fmt::format("header length {} is over the limit of {}", n, safetensors_header_limit));
+  }
+  if (n > size - 8) refuse(fmt::format("the header of {} bytes reaches past the end of the file ({} bytes)", n, size));
+
+  std::string text(n, '\0');
+  if (!pread_all(file.fd, 8, std::as_writable_bytes(std::span(text)), path))
+    refuse("it became shorter while being read");
+  SafetensorsHeader header = parse_safetensors_header(text, size - 8 - n, path);
+
+  SafetensorsFile result;
+  result.path_ = path;
+  result.size_ = size;
+  result.data_begin_ = 8 + n;
+  result.tensors_ = std::move(header.tensors);
+  result.metadata_ = std::move(header.metadata);
+  result.index_.reserve(result.tensors_.size());
+  for (size_t i = 0; i < result.tensors_.size(); ++i) result.index_.emplace(result.tensors_[i].name, i);
+  void* const map = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
+  if (map == MAP_FAILED) fail("{}: cannot be mapped into memory: {}", path, std::strerror(errno));
+  result.map_ = static_cast<const std::byte*>(map);
+  result.fd_ = std::exchange(file.fd, -1);
+  return result;
+}
+
+SafetensorsFile::SafetensorsFile(SafetensorsFile&& other) noexcept { *this = std::move(other); }
+
+SafetensorsFile& SafetensorsFile::operator=(SafetensorsFile&& other) noexcept {
+  if (this == &other) return *this;
+  close();
+  path_ = std::move(other.path_);
+  fd_ = std::exchange(other.fd_, -1);
+  map_ = std::exchange(other.map_, nullptr);
+  size_ = other.size_;
+  data_begin_ = other.data_begin_;
+  tensors_ = std::move(other.tensors_);  // moves the elements' storage, so the index's keys stay valid
+  index_ = std::move(other.index_);
+  metadata_ = std::move(other.metadata_);
+  return *this;
+}
+
+SafetensorsFile::~SafetensorsFile() { close(); }
+
+void SafetensorsFile::close() noexcept {
+  if (map_ != nullptr) ::munmap(const_cast<std::byte*>(map_), size_);
+  if (fd_ >= 0) ::close(fd_);
+  map_ = nullptr;
+  fd_ = -1;
+}
+
+const TensorEntry* SafetensorsFile::find(std::string_view name) const {
+  const auto found = index_.find(name);
+  return found == index_.end() ? nullptr : &tensors_[found->second];
+}
+
+std::span<const std::byte> SafetensorsFile::bytes(const TensorEntry& entry) const {
+  struct stat status {};
+  if (::fstat(fd_, &status) != 0 || static_cast<uint64_t>(status.st_size) < size_) {
+    fail<BadInput>("{}: the file has become shorter since it was opened", path_);
+  }
+  return {map_ + data_begin_ + entry.begin, entry.end - entry.begin};
+}
+
+void SafetensorsFile::read_bytes(uint64_t offset, std::span<std::byte> out) const {
+  if (!pread_all(fd_, data_begin_ + offset, out, path_)) {
+    fail<BadInput>("{}: the file has become shorter since it was opened", path_);
+  }
+}
+
+template <class T>
+void SafetensorsFile::read_as(const TensorEntry& entry, uint64_t first, std::span<T> out) const {
+  if (!is_readable_float(entry.dtype)) {
+    fail<BadInput>("{}: tensor {} has dtype {}; only F64, F32, BF16 and F16 can be loaded", path_,
+                   quote_name(entry.name), name_of(entry.dtype));
+  }
+  const uint64_t total = entry.numel();
+  if (first > total || out.size() > total - first) {
+    fail("{}: tensor {} has {} elements; {} from element {} were asked for", path_, quote_name(entry.name), total,
+         out.size(), first);
+  }
+  const uint64_t width = bits_of(entry.dtype) / 8;
+  uint64_t offset = entry.begin + first * width;
+  if (entry.dtype == safe_dtype(dtype_of<T>)) {
+    read_bytes(offset, std::as_writable_bytes(out));
+    return;
+  }
+  constexpr size_t chunk = size_t{1} << 16;  // elements
+  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(std::min(chunk, out.size()) * width);
+  for (size_t done = 0; done < out.size(); done += chunk) {
+    const size_t n = std::min(chunk, out.size() - done);
+    const std::span<std::byte> raw(buffer.get(), n * width);
+    read_bytes(offset, raw);
+    offset += raw.size();
+    switch (entry.dtype) {
+      case SafeDType::F64:
+        convert_all<double>(raw, out.data() + done);
+        break;
+      case SafeDType::F32:
+        convert_all<float>(raw, out.data() + done);
+        break;
+      case SafeDType::BF16:
+        convert_all<BFloat16>(raw, out.data() + done);
+        break;
+      default:
+        convert_all<Float16>(raw, out.data() + done);
+        break;
+    }
+  }
+}
+
+void SafetensorsFile::read_part(const TensorEntry& entry, uint64_t first, std::span<float> out) const {
+  read_as(entry, first, out);
+}
+
+void SafetensorsFile::read_part(const TensorEntry& entry, uint64_t first, std::span<double> out) const {
+  read_as(entry, first, out);
+}
+
+void SafetensorsFile::read(const TensorEntry& entry, std::span<float> out) const {
+  check_whole(entry, out.size());
+  read_as(entry, 0, out);
+}
+
+void SafetensorsFile::read(const TensorEntry& entry, std::span<double> out) const {
+  check_whole(entry, out.size());
+  read_as(entry, 0, out);
+}
+
+void SafetensorsFile::check_whole(const TensorEntry& entry, size_t n) const {
+  if (n != entry.numel()) {
+    fail("{}: tensor {} has {} elements, the destination {}", path_, quote_name(entry.name), entry.numel(), n);
+  }
+}
+
+}  // namespace crisp
