@@ -6,6 +6,7 @@ Every code point is shown to both sides, and each difference is kept. Run it aga
 
     python3 data/make_unicode_tables.py > data/unicode_tables.h
 """
+
 import ctypes
 import sys
 
@@ -101,7 +102,8 @@ def show(name, comment, rows):
 
 
 version = utf8proc.utf8proc_unicode_version().decode()
-print(f"""// Where Hugging Face's BERT normaliser (tokenizers {tokenizers.__version__}) disagrees with utf8proc (Unicode {version}).
+print(
+    f"""// Where Hugging Face's BERT normaliser (tokenizers {tokenizers.__version__}) disagrees with utf8proc (Unicode {version}).
 // Its category tables date from 2015, its decompositions from 2019, its lower-casing from the compiler that built it.
 // Written by data/make_unicode_tables.py from observed differences over every code point; ranges are inclusive, sorted.
 #pragma once
@@ -113,14 +115,31 @@ namespace crisp {{
 
 struct CodeRange {{ char32_t first, last; }};
 struct LowerRange {{ char32_t first, last; int32_t delta; }};
-""")
-show("kKeptControls", f"Category Cf in utf8proc, yet not dropped ({len(kept_controls)} code points).", ranges(kept_controls))
-show("kExtraPunctuation", f"No P* in utf8proc, yet split off as punctuation ({len(extra_punctuation)}).", ranges(extra_punctuation))
+"""
+)
+show(
+    "kKeptControls",
+    f"Category Cf in utf8proc, yet not dropped ({len(kept_controls)} code points).",
+    ranges(kept_controls),
+)
+show(
+    "kExtraPunctuation",
+    f"No P* in utf8proc, yet split off as punctuation ({len(extra_punctuation)}).",
+    ranges(extra_punctuation),
+)
 show("kNotPunctuation", f"P* in utf8proc, yet an ordinary character ({len(not_punctuation)}).", ranges(not_punctuation))
 show("kExtraMarks", f"Not Mn in utf8proc, yet dropped as an accent ({len(extra_marks)}).", ranges(extra_marks))
 show("kKeptMarks", f"Mn in utf8proc, yet kept ({len(kept_marks)}).", ranges(kept_marks))
-show("kStarters", f"Canonical combining class not 0 in utf8proc, yet never reordered ({len(starters)}).", ranges(starters))
-show("kUndecomposed", f"Has a canonical decomposition in utf8proc, yet is left whole ({len(undecomposed)}).", ranges(undecomposed))
+show(
+    "kStarters",
+    f"Canonical combining class not 0 in utf8proc, yet never reordered ({len(starters)}).",
+    ranges(starters),
+)
+show(
+    "kUndecomposed",
+    f"Has a canonical decomposition in utf8proc, yet is left whole ({len(undecomposed)}).",
+    ranges(undecomposed),
+)
 rows = []
 for code, low in lowered:
     if rows and rows[-1][1] == code - 1 and rows[-1][2] == low - code:

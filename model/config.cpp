@@ -85,6 +85,8 @@ void read_bert(const Reader& r, DistilBertConfig& c, const std::string& where) {
   if (r.text_or("hidden_act", "gelu") != "gelu")
     fail<BadInput>("{}: hidden_act \"{}\" is not supported; only \"gelu\" (the erf form) is", where,
                    r.text_or("hidden_act", "gelu"));
+  // A decoder's attention is causal: another function of the same weights.
+  if (r.flag_or("is_decoder", false)) fail<BadInput>("{}: a decoder (\"is_decoder\": true) is not supported", where);
   if (r.text_or("position_embedding_type", "absolute") != "absolute")
     fail<BadInput>("{}: position_embedding_type \"{}\" is not supported; only \"absolute\" is", where,
                    r.text_or("position_embedding_type", "absolute"));
@@ -113,7 +115,10 @@ void read_sparsity(const json& object, DistilBertConfig& c, const std::string& w
   if (!found->is_object()) fail<BadInput>("{}: \"crisp\" must be an object", where);
   const Reader r(*found, where);
   c.sparsity.requested = r.text_or("sparsity", "dense");
-  c.sparsity.scope = parse_sparsity_scope(r.text_or("sparsity_scope", "row"));
+  const std::string scope = r.text_or("sparsity_scope", "row");
+  if (scope != "row" && scope != "head")
+    fail<BadInput>("{}: \"sparsity_scope\" is \"{}\"; it must be row or head", where, scope);
+  c.sparsity.scope = parse_sparsity_scope(scope);
   c.sparsity.at_evaluation = r.flag_or("sparse_eval", true);
   if (!found->contains("layer_sparsity")) return;
   const json& list = found->at("layer_sparsity");

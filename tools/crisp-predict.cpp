@@ -1,6 +1,8 @@
 // crisp-predict: a trained model's labels for sentences.
 #include <fmt/format.h>
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <iostream>
 #include <iterator>
@@ -23,9 +25,10 @@ struct PredictOptions {
   bool json = false;
 };
 
-Dataset read_input(const std::string& path) {
-  const ReadOptions options{.num_labels = 0, .allow_plain_text = true};
+Dataset read_input(const std::string& path, int64_t num_labels) {
+  const ReadOptions options{.num_labels = static_cast<int>(num_labels), .allow_plain_text = true};
   if (path != "-") return read_dataset(path, options);
+  if (::isatty(STDIN_FILENO) == 1) fmt::print(stderr, "type sentences, one a line; Ctrl-D ends\n");
   const std::string text{std::istreambuf_iterator<char>(std::cin), {}};
   return parse_dataset(text, "standard input", options);
 }
@@ -47,7 +50,8 @@ int predict(const PredictOptions& options) {
   if (loaded.vocab_path.empty()) fail<UsageError>("there is no vocab.txt beside {}; give --vocab FILE", options.model);
   const DistilBertConfig& config = loaded.model.config();
   if (options.max_length > config.max_positions)
-    fail<UsageError>("--max-length {} is more than the model's {} positions", options.max_length, config.max_positions);
+    fail<UsageError>("--max-length {} is more than the model's {} positions; give --max-length {} or less",
+                     options.max_length, config.max_positions, config.max_positions);
   const int max_length = options.max_length > 0 ? static_cast<int>(options.max_length)
                                                 : saved_max_length(options.model, config.max_positions);
   const WordPiece tokenizer = WordPiece::load(loaded.vocab_path);
@@ -55,10 +59,7 @@ int predict(const PredictOptions& options) {
     fail<BadInput>("{} has {} tokens, but the model has embeddings for {}: this is not its vocabulary",
                    loaded.vocab_path, tokenizer.size(), config.vocab_size);
 
-  const Dataset input = read_input(options.input);
-  if (input.num_labels > config.num_labels)
-    fail<BadInput>("{}: it has labels up to {}, but the model knows {}", input.path, input.num_labels - 1,
-                   config.num_labels);
+  const Dataset input = read_input(options.input, config.num_labels);
   const TokenizedDataset data(input, tokenizer, max_length);
   if (data.truncated() > 0)
     fmt::print(stderr, "{} of {} sentences are longer than {} tokens and were cut\n", data.truncated(), data.size(),
@@ -82,9 +83,11 @@ int main(int argc, char** argv) {
       "crisp-predict");
   PredictOptions options;
   set_help_style(app);
-  add_text(app, "model", options.model, "directory that crisp-train wrote, or any DistilBERT classifier")->required();
-  add_text(app, "vocab", options.vocab, "vocabulary; default: vocab.txt beside the model");
-  app.add_option("FILE", options.input, "the sentences")->capture_default_str();
+  add_text(app, "model", options.model, "directory that crisp-train wrote, or any DistilBERT classifier")
+      ->type_name("DIR")
+      ->required();
+  add_text(app, "vocab", options.vocab, "vocabulary; default: vocab.txt beside the model")->type_name("FILE");
+  app.add_option("FILE", options.input, "the sentences")->type_name("")->capture_default_str();
   add_flag(app, "json", options.json, "print an object a line: label, label_name, logits, probabilities");
   add_integer(app, "batch-size", options.batch_size, 1, "sentences of a batch");
   add_integer(app, "max-length", options.max_length, 0, "tokens of a sentence; 0: as in training");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <memory>
 #include <new>
@@ -249,6 +250,7 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
   file("weights,model-name-or-path", o.weights, "FILE|DIR",
        "Pretrained weights: .safetensors or a Hugging Face directory");
   file("init", o.init, "distilbert-base|FILE", "Start from random weights instead; FILE is a config.json");
+  in_group(add_flag(app, "new-head", o.new_head, "Make a new classification head even where the weights have one"));
   file("data", o.data, "DIR", "Directory with train.tsv and dev.tsv (neither this nor --weights: a sample)");
   file("train,train-file", o.train, "FILE", "Training examples, instead of DATA/train.tsv");
   file("dev,validation-file", o.dev, "FILE", "Examples to evaluate on, instead of DATA/dev.tsv");
@@ -277,8 +279,8 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
   in_group(add_switch(app, "sparse-eval", o.sparse_eval, "Sparse attention at evaluation, too"));
 
   group = "Optimisation";
-  in_group(add_real(app, "epochs,num-train-epochs", o.epochs, {.low = 0, .open_low = true},
-                    "Passes over the training data; may be a fraction"));
+  in_group(add_real(app, "epochs,num-train-epochs", o.epochs, {},
+                    "Passes over the training data; may be a fraction; 0 saves the model as it is"));
   in_group(add_integer(app, "max-steps", o.max_steps, 0, "Optimizer steps, instead of --epochs; 0: by --epochs"));
   in_group(add_real(app, "learning-rate,lr", o.learning_rate, {.low = 0, .open_low = true}, "Peak learning rate"));
   in_group(add_integer(app, "batch-size,per-device-train-batch-size,train-batch-size", o.batch_size, 1,
@@ -337,6 +339,8 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
 
 int run_program(CLI::App& app, int argc, const char* const* argv, const std::function<int()>& body) {
   const std::string name = app.get_name();
+  // A file that may not grow (ulimit -f) is then an error like a full disk, with a message, instead of a sudden death.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

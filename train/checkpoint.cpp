@@ -2,11 +2,12 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
+#include <span>
 
 #include "engine/error.h"
 #include "train/metrics.h"
 #include "train/model_files.h"
+#include "train/sha256.h"
 
 namespace crisp {
 namespace {
@@ -77,6 +78,17 @@ void check_same_run(const json& saved, const json& now, const std::string& direc
         directory, differences);
 }
 
+// Of what is trained on: the tokens and labels, wherever the files lie.
+std::string digest(const TokenizedDataset& data) {
+  Sha256 hash;
+  for (int32_t i = 0; i < data.size(); ++i) {
+    const int32_t head[] = {data.label(i), static_cast<int32_t>(data.ids(i).size())};
+    hash.update(std::as_bytes(std::span(head)));
+    hash.update(std::as_bytes(data.ids(i)));
+  }
+  return hash.finish();
+}
+
 }  // namespace
 
 std::string run_fingerprint(const TrainOptions& o, const TokenizedDataset& data, const DistilBertConfig& config) {
@@ -98,6 +110,8 @@ std::string run_fingerprint(const TrainOptions& o, const TokenizedDataset& data,
                        {"precision", std::string(name_of(o.precision))},
                        {"training_examples", data.size()},
                        {"training_tokens", data.total_tokens()},
+                       {"training_data_sha256", digest(data)},
+                       {"attention_heads", config.heads},
                        {"dropout", config.dropout},
                        {"attention_dropout", config.attention_dropout},
                        {"classifier_dropout", config.classifier_dropout},

@@ -62,10 +62,24 @@ void apply_options(DistilBertConfig& config, const LoadModelOptions& options) {
   if (options.dropout) config.dropout = config.attention_dropout = config.classifier_dropout = *options.dropout;
 }
 
-std::vector<WantedTensor> wanted_tensors(const DistilBert& model) {
+std::vector<WantedTensor> wanted_tensors(const DistilBert& model, bool with_head) {
   std::vector<WantedTensor> wanted;
-  for (const Parameter& p : model.parameters()) wanted.push_back({p.name, file_shape(p.tensor.shape()), p.in_head});
+  for (const Parameter& p : model.parameters())
+    if (with_head || !p.in_head) wanted.push_back({p.name, file_shape(p.tensor.shape()), p.in_head});
   return wanted;
+}
+
+// The plan without the file's head, if it has one.
+LoadPlan plan_with_new_head(const SafetensorsFile& file, const DistilBert& model) {
+  LoadPlan plan = plan_load(file, wanted_tensors(model, false));
+  std::erase_if(plan.unused, [&](const std::string& name) {
+    const bool in_head = name.starts_with("pre_classifier.") || name.starts_with("classifier.");
+    if (in_head) plan.left_out.push_back({name, "a new head was asked for"});
+    return in_head;
+  });
+  for (const Parameter& p : model.parameters())
+    if (p.in_head) plan.initialised_head.push_back(p.name);
+  return plan;
 }
 
 }  // namespace
@@ -80,11 +94,11 @@ LoadedModel load_model(const std::string& file_or_directory, const LoadModelOpti
   DistilBertConfig config =
       fs::exists(config_path) ? parse_config(read_text(config_path), config_path) : config_from_shapes(file, notes);
   // A head in the file decides the number of labels; config.json may not mention it.
-  if (const EncoderDims dims = infer_dims(file); dims.num_labels > 0) {
+  if (const EncoderDims dims = infer_dims(file); dims.num_labels > 0 && !options.new_head) {
     const auto labels = static_cast<int64_t>(dims.num_labels);
     if (options.num_labels > labels)
-      fail<BadInput>("{}: its classification head has {} labels, but the data has {}", path, labels,
-                     options.num_labels);
+      fail<BadInput>("{}: its classification head has {} labels, but the data has {}; --new-head makes a new one", path,
+                     labels, options.num_labels);
     if (config.num_labels != labels) config.label_names.clear();
     config.num_labels = labels;
     if (options.dropout) config.dropout = config.attention_dropout = config.classifier_dropout = *options.dropout;
@@ -95,7 +109,8 @@ LoadedModel load_model(const std::string& file_or_directory, const LoadModelOpti
   const bool f64 = !file.tensors().empty() && file.tensors()[0].dtype == SafeDType::F64;
   LoadedModel loaded{DistilBert(config, options.dtype.value_or(f64 ? DType::f64 : DType::f32)), options.vocab, false,
                      std::move(notes)};
-  const LoadPlan plan = plan_load(file, wanted_tensors(loaded.model));
+  const LoadPlan plan =
+      options.new_head ? plan_with_new_head(file, loaded.model) : plan_load(file, wanted_tensors(loaded.model, true));
   if (options.head_required && !plan.initialised_head.empty())
     fail<BadInput>("{}: there is no classification head in it (pre_classifier, classifier); train one with crisp-train",
                    path);

@@ -23,6 +23,7 @@ struct LoadModelOptions {
   int64_t num_labels = 0;              // 0: from the file or its config.json
   std::optional<double> dropout = {};  // for all three rates; unset: config.json's
   uint64_t seed = 0;                   // of a head that the file lacks
+  bool new_head = false;               // initialise the classification head even where the file has one
   bool head_required = false;          // a file without a head is an error
 };
 

@@ -13,12 +13,13 @@ namespace crisp {
 
 struct TrainOptions {
   // --- Files. Empty: not given.
-  std::string weights;  // safetensors file or a Hugging Face directory; with `data` empty too: the bundled sample
-  std::string init;     // start from random weights: "distilbert-base" or a config.json; excludes `weights`
-  std::string data;     // a folder with train.tsv and dev.tsv
-  std::string train;    // the training file alone; wins over `data`
-  std::string dev;      // the evaluation file alone; wins over `data`
-  std::string vocab;    // vocab.txt; empty: the one beside the weights
+  std::string weights;    // safetensors file or a Hugging Face directory; with `data` empty too: the bundled sample
+  std::string init;       // start from random weights: "distilbert-base" or a config.json; excludes `weights`
+  bool new_head = false;  // initialise the classification head even where the weights have one
+  std::string data;       // a folder with train.tsv and dev.tsv
+  std::string train;      // the training file alone; wins over `data`
+  std::string dev;        // the evaluation file alone; wins over `data`
+  std::string vocab;      // vocab.txt; empty: the one beside the weights
   std::string output = "out";  // the directory that the run writes
 
   // --- Optimisation.

@@ -130,13 +130,13 @@ OutputDirectory::OutputDirectory(std::string path, const std::vector<std::string
   lock_.emplace(path_);
 
   const std::string marker = file(marker_name);
-  const bool has_run = exists(marker);
+  if (exists(marker)) listed_ = read_marker(marker);
+  const bool has_run = exists(marker) && has_run_files();
   if (has_run) {
     if (!resume && !overwrite) {
       fail<UsageError>("{}: holds a run; --resume continues it, --overwrite deletes it, or choose another --output",
                        path_);
     }
-    listed_ = read_marker(marker);
     remove_files_where(path_, [&](const std::string& entry) {
       return std::any_of(listed_.begin(), listed_.end(), [&](const auto& name) { return is_leftover_of(entry, name); });
     });
@@ -155,6 +155,16 @@ OutputDirectory::OutputDirectory(std::string path, const std::vector<std::string
     if (std::find(listed_.begin(), listed_.end(), name) == listed_.end()) listed_.push_back(name);
   }
   write_marker(marker, listed_);
+}
+
+// A run that ended before it wrote anything (its data was not found, say) must not stand in the way of the next try.
+bool OutputDirectory::has_run_files() const {
+  if (std::any_of(listed_.begin(), listed_.end(), [&](const std::string& name) { return exists(file(name)); })) {
+    return true;
+  }
+  const std::vector<Checkpoint> checkpoints = list_checkpoints(path_);
+  return std::any_of(checkpoints.begin(), checkpoints.end(),
+                     [](const Checkpoint& checkpoint) { return is_our_checkpoint(checkpoint.path); });
 }
 
 void OutputDirectory::refuse_foreign_files(const std::vector<std::string>& files, bool checkpoints_too) const {

@@ -27,6 +27,7 @@ class DirectoryLock {
 ///
 /// The file "crisp_run.json" marks the directory as a run's and lists the names that the run may write. As a run
 /// starts only where none of them exists, files of those names are the run's own and --overwrite may delete them.
+/// A marker alone, without any of the files, is no run.
 class OutputDirectory {
  public:
   static constexpr const char* marker_name = "crisp_run.json";
@@ -52,6 +53,7 @@ class OutputDirectory {
   void require_free_space(uint64_t bytes) const;
 
  private:
+  bool has_run_files() const;
   void refuse_foreign_files(const std::vector<std::string>& files, bool checkpoints_too) const;
 
   std::string path_;

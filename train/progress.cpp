@@ -29,6 +29,12 @@ int terminal_width(int fd) {
   return size.ws_col;
 }
 
+// "epoch 1.25/3"; a run whose length was given in steps has a fraction there.
+std::string epoch_text(const ProgressState& state) {
+  const bool whole = state.epochs == std::floor(state.epochs);
+  return fmt::format("epoch {:.2f}/{:.{}f}", state.epoch, state.epochs, whole ? 0 : 2);
+}
+
 std::string short_number(double value) {
   if (value >= 1e6) return fmt::format("{:.1f}M", value / 1e6);
   if (value >= 1e4) return fmt::format("{:.1f}k", value / 1e3);
@@ -48,7 +54,7 @@ std::string format_progress_bar(const ProgressState& state, int width) {
   const size_t columns = width > 0 ? static_cast<size_t>(width) : 0;
   std::vector<std::string> parts;  // the most wanted first
   parts.push_back(fmt::format("step {}/{}", state.step, state.total_steps));
-  parts.push_back(fmt::format("epoch {:.2f}/{:g}", state.epoch, state.epochs));
+  parts.push_back(epoch_text(state));
   if (!std::isnan(state.loss)) parts.push_back(fmt::format("loss {:.4f}", state.loss));
   if (state.eta_seconds >= 0) parts.push_back("ETA " + format_duration(state.eta_seconds));
   if (state.tokens_per_second > 0) parts.push_back(short_number(state.tokens_per_second) + " tokens/s");
@@ -72,8 +78,7 @@ std::string format_progress_bar(const ProgressState& state, int width) {
 }
 
 std::string format_progress_line(const ProgressState& state) {
-  std::string text =
-      fmt::format("step {}/{}  epoch {:.2f}/{:g}", state.step, state.total_steps, state.epoch, state.epochs);
+  std::string text = fmt::format("step {}/{}  {}", state.step, state.total_steps, epoch_text(state));
   if (!std::isnan(state.loss)) text += fmt::format("  loss {:.4f}", state.loss);
   if (state.tokens_per_second > 0) text += fmt::format("  {:.0f} tokens/s", state.tokens_per_second);
   if (state.eta_seconds >= 0) text += "  ETA " + format_duration(state.eta_seconds);

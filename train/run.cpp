@@ -21,6 +21,7 @@
 #include "train/model_files.h"
 #include "train/output_directory.h"
 #include "train/progress.h"
+#include "train/results.h"
 #include "train/tensorboard.h"
 #include "train/trainer.h"
 #include "weights/atomic_file.h"
@@ -48,7 +49,8 @@ Files find_files(const TrainOptions& options) {
     fail<UsageError>("no data: give --data DIR, or --train FILE and --dev FILE");
   if (files.train.empty()) fail<UsageError>("no training set: {} has no train.tsv; give --train FILE", options.data);
   if (files.dev.empty())
-    fail<UsageError>("no evaluation set: add a dev.tsv beside the training set, or give --dev FILE");
+    fail<UsageError>("no evaluation set: {}give --dev FILE",
+                     options.data.empty() ? "" : options.data + " has no dev.tsv; ");
   return files;
 }
 
@@ -78,9 +80,10 @@ class Run {
 
  private:
   void open_logs();
+  bool complete() const;
+  void report_best();
   bool train_until_done_or_stopped();
   void log_step(const StepReport& report);
-  ordered_json evaluation_line(const Evaluation& e) const;
   void evaluate_now();
   void save();
   void write_results();
@@ -108,7 +111,6 @@ class Run {
   int64_t timed_tokens_ = 0, all_tokens_ = 0;  // since the last log line; of this process
   double timed_seconds_ = 0, train_seconds_ = 0;
   double last_loss_ = std::nan("");
-  int64_t saved_step_ = -1;
   ordered_json last_evaluation_ = ordered_json::object();
 };
 
@@ -134,7 +136,6 @@ void Run::open_logs() {
   events_.emplace(output_.path(), logs.event_file, logs.event_bytes);
   if (metrics_->lost_bytes() > 0)
     progress_.message(fmt::format("{}: {} bytes that the checkpoint remembers are gone", path, metrics_->lost_bytes()));
-  saved_step_ = checkpoint->step;
   progress_.message(
       fmt::format("resuming from {} (step {} of {})", checkpoint->path, trainer_.state().step, trainer_.total_steps()));
 }
@@ -181,24 +182,16 @@ bool Run::evaluation_due() const {
   return s.step > 0 && s.step % trainer_.steps_per_epoch() == 0;
 }
 
-ordered_json Run::evaluation_line(const Evaluation& e) const {
-  ordered_json line{{"step", trainer_.state().step}, {"epoch", trainer_.epoch()}, {"eval_loss", e.loss},
-                    {"eval_accuracy", e.accuracy()}, {"eval_correct", e.correct}, {"eval_total", e.total}};
-  double effective = 0;
-  for (const LayerSparsity& layer : e.layers) {
-    effective += layer.effective / static_cast<double>(e.layers.size());
-    line["eval_layer_sparsity_requested"].push_back(layer.requested);
-    line["eval_layer_sparsity"].push_back(layer.effective);
-    line["eval_attention_entropy"].push_back(layer.head_entropy);
-  }
-  line["eval_sparsity"] = effective;
-  return line;
-}
-
 void Run::evaluate_now() {
   TrainState& s = trainer_.state();
   const Evaluation e = evaluate(loaded_.model, dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention);
-  const ordered_json line = evaluation_line(e);
+  // The last step's update is seen by no training loss any more.
+  if (!std::isfinite(e.loss))
+    fail<Diverged>(
+        "the dev loss is not finite after step {}\nTry a lower --learning-rate or a longer warmup; the checkpoints of "
+        "earlier steps are intact",
+        s.step);
+  const ordered_json line = evaluation_json(e, trainer_);
   write_metrics(line);
   last_evaluation_ = line;
   s.last_evaluation = s.step;
@@ -215,17 +208,7 @@ void Run::evaluate_now() {
 
   // The output directory itself holds the best model so far, whatever happens later.
   save_model(output_.path(), loaded_.model, loaded_.vocab_path, static_cast<int>(options_.max_length));
-  std::string predictions;
-  for (size_t i = 0; i < e.predictions.size(); ++i) {
-    const Prediction& p = e.predictions[i];
-    const ordered_json object{{"text", dev_set_.examples[i].text},
-                              {"label", dev_set_.examples[i].label},
-                              {"prediction", p.label},
-                              {"logits", p.logits},
-                              {"probabilities", p.probabilities}};
-    predictions += object.dump() + "\n";
-  }
-  write_file_atomically(output_.file("dev_predictions.jsonl"), predictions);
+  write_file_atomically(output_.file("dev_predictions.jsonl"), prediction_lines(e, dev_set_));
   write_json_file(output_.file("all_results.json"), line);
 }
 
@@ -238,7 +221,6 @@ void Run::save() {
     write_checkpoint(directory, trainer_, loaded_.vocab_path, static_cast<int>(options_.max_length), logs,
                      fingerprint_);
   });
-  saved_step_ = s.step;
   store_.prune(1, s.best_step >= 0 ? std::vector<int64_t>{s.best_step} : std::vector<int64_t>{});
 }
 
@@ -265,11 +247,26 @@ bool Run::train_until_done_or_stopped() {
   return true;
 }
 
+// A run that has ended already, so that a job script may start it again: its results stay as they are.
+bool Run::complete() const {
+  const TrainState& s = trainer_.state();
+  if (!(trainer_.finished() || stop_early()) || s.last_evaluation < 0 || evaluation_due()) return false;
+  std::ifstream file(output_.file("all_results.json"));
+  const ordered_json results = ordered_json::parse(file, nullptr, false);
+  return results.is_object() && results.contains("settings") && results.value("step", int64_t{-1}) == s.step;
+}
+
+void Run::report_best() {
+  const TrainState& s = trainer_.state();
+  progress_.message(fmt::format("best dev accuracy {:.2f} % at step {}; model, metrics and predictions are in {}",
+                                100 * s.best_accuracy, s.best_step, output_.path()));
+}
+
 void Run::write_results() {
   const TrainState& s = trainer_.state();
   if (last_evaluation_.empty())  // resumed after the last evaluation
-    last_evaluation_ = evaluation_line(
-        evaluate(loaded_.model, dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention));
+    last_evaluation_ = evaluation_json(
+        evaluate(loaded_.model, dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention), trainer_);
   // all_results.json holds the best evaluation already; here the rest of the run joins it.
   std::ifstream file(output_.file("all_results.json"));
   ordered_json results = ordered_json::parse(file, nullptr, false);
@@ -297,13 +294,17 @@ void Run::write_results() {
 int Run::go() {
   const InterruptHandler signals;
   open_logs();
-  if (trainer_.finished() && evaluation_due()) {  // nothing to train: evaluate and save the model as it is
-    evaluate_now();
-    save();
+  if (complete()) {
+    progress_.message("the run is complete: nothing is left to do");
+    report_best();
+    return 0;
   }
+  // Nothing to train: the model as it is, without the moments of an optimizer that never ran.
+  if (trainer_.finished() && evaluation_due()) evaluate_now();
   if (!train_until_done_or_stopped()) {
-    save();
     progress_.finish();
+    progress_.message("interrupted: saving a checkpoint (Ctrl-C again leaves without it)");
+    save();
     progress_.message(fmt::format("interrupted at step {} of {}; the checkpoint is in {}; add --resume to go on",
                                   trainer_.state().step, trainer_.total_steps(), output_.path()));
     return exit_code_of(interrupted());
@@ -314,8 +315,7 @@ int Run::go() {
   if (stop_early() && !trainer_.finished())
     progress_.message(
         fmt::format("stopped early: {} evaluations without a better accuracy", s.evaluations_without_gain));
-  progress_.message(fmt::format("best dev accuracy {:.2f} % at step {}; model, metrics and predictions are in {}",
-                                100 * s.best_accuracy, s.best_step, output_.path()));
+  report_best();
   return 0;
 }
 
@@ -334,8 +334,11 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   if (sample) {
     options.weights = sample_root + "/weights/sample";
     options.data = sample_root + "/data/sample";
+    options.new_head = true;
+    if (options.learning_rate == TrainOptions().learning_rate) options.learning_rate = 5e-4;
     progress.message(
-        "no --weights and no --data: training the bundled sample, a small model on made-up film reviews.\n"
+        "no --weights and no --data: training the bundled sample, a small model on made-up film reviews, with a new "
+        "head\nand, unless told otherwise, the learning rate that suits its size (5e-4).\n"
         "For the real ones: weights/fetch DIR and data/fetch DIR, then --weights DIR --data DIR");
   } else if (options.weights.empty() && options.init.empty()) {
     fail<UsageError>(
@@ -346,14 +349,16 @@ int run_training(TrainOptions options, const std::string& sample_root) {
 
   const Dataset train_set = read_dataset(files.train, {.num_labels = static_cast<int>(options.num_labels)});
   if (!train_set.labelled()) fail<BadInput>("{}: a training set needs labels", files.train);
-  const Dataset dev_set = read_dataset(files.dev, {.num_labels = train_set.num_labels});
+  const int classes = std::max(train_set.num_labels, 2);
+  const Dataset dev_set = read_dataset(files.dev, {.num_labels = classes});
   if (!dev_set.labelled()) fail<BadInput>("{}: an evaluation set needs labels", files.dev);
 
   const LoadModelOptions load{.vocab = options.vocab,
                               .dtype = options.precision,
-                              .num_labels = std::max(train_set.num_labels, 2),
+                              .num_labels = classes,
                               .dropout = options.dropout,
-                              .seed = options.seed};
+                              .seed = options.seed,
+                              .new_head = options.new_head};
   LoadedModel loaded = options.init.empty() ? load_model(options.weights, load) : new_model(options.init, load);
   for (const std::string& note : loaded.notes) progress.message(note);
   if (loaded.vocab_path.empty())
@@ -363,7 +368,8 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   config.sparsity.scope = parse_sparsity_scope(options.sparsity_scope);
   config.sparsity.at_evaluation = options.sparse_eval;
   if (options.max_length > config.max_positions)
-    fail<UsageError>("--max-length {} is more than the model's {} positions", options.max_length, config.max_positions);
+    fail<UsageError>("--max-length {} is more than the model's {} positions; give --max-length {} or less",
+                     options.max_length, config.max_positions, config.max_positions);
 
   const WordPiece tokenizer = WordPiece::load(loaded.vocab_path);
   if (tokenizer.size() > config.vocab_size)
@@ -380,11 +386,11 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   // Two checkpoints and a third being written, each with the model and two moments, and the model itself.
   const auto bytes = static_cast<uint64_t>(parameters) * size_of(options.precision);
   output.require_free_space(10 * bytes + (uint64_t{16} << 20));
-  progress.message(
-      fmt::format("{} parameters, {} layers of {}; {} training and {} dev sentences; sparsity {} (scope {}); "
-                  "{} kernels, {} threads",
-                  parameters, config.layers, config.dim, train.size(), dev.size(), config.sparsity.requested,
-                  scope_name(config.sparsity.scope), cpu_instruction_set(), num_threads()));
+  progress.message(fmt::format(
+      "{} parameters, {} layers of {}; {} training and {} dev sentences; sparsity {} (scope {}); "
+      "{} kernels, {} thread{}",
+      parameters, config.layers, config.dim, train.size(), dev.size(), config.sparsity.requested,
+      scope_name(config.sparsity.scope), cpu_instruction_set(), num_threads(), num_threads() == 1 ? "" : "s"));
   return Run(options, loaded, dev_set, train, dev, output, progress).go();
 }
 

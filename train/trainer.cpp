@@ -15,6 +15,9 @@ int64_t steps_of_epoch(const TrainOptions& options, int64_t examples) {
   return (batches + options.gradient_accumulation_steps - 1) / options.gradient_accumulation_steps;
 }
 
+// Without the sign of a NaN, which is chance.
+double printable(double x) { return std::isnan(x) ? std::abs(x) : x; }
+
 Schedule schedule_of(const TrainOptions& options, int64_t examples) {
   const int64_t total = total_steps_of(options, examples);
   return {options.schedule, total, warmup_steps_for(total, options.warmup_ratio, options.warmup_steps)};
@@ -48,6 +51,9 @@ double Trainer::epoch() const {
 void Trainer::restore_position() {
   optimizer_.set_steps(state_.step);
   order_epoch_ = -1;
+  // Gradients of a step that is not part of the restored run.
+  if (state_.accumulated == 0)
+    for (const Parameter& p : model_.parameters()) p.tensor.clear_grad();
 }
 
 // Micro-steps of the optimizer step that is number `step_of_epoch` of its epoch: the last one takes what is left.
@@ -72,7 +78,7 @@ bool Trainer::micro_step(StepReport& report) {
   const Tensor loss = cross_entropy(tape_, logits, label_tensor(batch_, model_.device()));
   const double loss_value = loss.item();
   flops_ = tape_.flops();
-  if (!std::isfinite(loss_value)) report_divergence(fmt::format("the loss is {}", loss_value));
+  if (!std::isfinite(loss_value)) report_divergence(fmt::format("the loss is {}", printable(loss_value)));
   tape_.backward(loss, 1.0 / static_cast<double>(group));
 
   state_.pending_loss += loss_value;
@@ -91,7 +97,8 @@ bool Trainer::micro_step(StepReport& report) {
 StepReport Trainer::optimizer_step() {
   StepReport report;
   report.grad_norm = optimizer_.grad_norm();
-  if (!std::isfinite(report.grad_norm)) report_divergence(fmt::format("the gradient norm is {}", report.grad_norm));
+  if (!std::isfinite(report.grad_norm))
+    report_divergence(fmt::format("the gradient norm is {}", printable(report.grad_norm)));
   report.learning_rate = options_.learning_rate * schedule_.factor(state_.step);
   optimizer_.step(report.learning_rate, clip_scale(report.grad_norm, options_.max_grad_norm));
   ++state_.step;

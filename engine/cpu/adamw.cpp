@@ -1,5 +1,5 @@
-// AdamW (Loshchilov & Hutter, arXiv 1711.05101) in one pass over the parameter, in the order of operations of
-// torch.optim.AdamW: epsilon is added to the bias-corrected root.
+// AdamW (Loshchilov & Hutter, arXiv 1711.05101) in one pass over the parameter, with epsilon added to the
+// bias-corrected root, as torch.optim.AdamW does.
 #include <cmath>
 
 #include "engine/cpu/cpu_kernels.h"
@@ -11,7 +11,8 @@ namespace {
 template <class T>
 void adamw(StreamHandle, int64_t n, const AdamWStep& s, const T* gradient, T* parameter, T* m, T* v) {
   const auto step = static_cast<double>(s.step);
-  const T keep = static_cast<T>(1 - s.learning_rate * s.weight_decay);
+  // Not as a factor 1 - decay: in f32 that would round away a good part of a decay of 1e-7.
+  const T decay = static_cast<T>(s.learning_rate * s.weight_decay);
   const T size = static_cast<T>(s.learning_rate / (1 - std::pow(s.beta1, step)));
   const T correction2 = static_cast<T>(std::sqrt(1 - std::pow(s.beta2, step)));
   const T scale = static_cast<T>(s.gradient_scale), epsilon = static_cast<T>(s.epsilon);
@@ -23,7 +24,7 @@ void adamw(StreamHandle, int64_t n, const AdamWStep& s, const T* gradient, T* pa
       m[i] += blend1 * (g - m[i]);
       v[i] = keep2 * v[i] + blend2 * (g * g);
       const T denominator = std::sqrt(v[i]) / correction2 + epsilon;
-      parameter[i] = keep * parameter[i] - size * (m[i] / denominator);
+      parameter[i] -= decay * parameter[i] + size * (m[i] / denominator);
     }
   });
 }

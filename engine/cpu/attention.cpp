@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/dropout.h"
 #include "engine/cpu/math.h"
 
 namespace crisp::CRISP_ISA {
@@ -157,28 +158,6 @@ CRISP_INLINE Block block_of(const AttentionShape& s, int64_t index) {
           s.weight_offsets[sequence] + head * n_q * n_k};
 }
 
-// What dropout multiplies the weight of element e by.
-template <class T>
-class DropFactor {
- public:
-  explicit DropFactor(const Dropout& dropout) : dropout_(dropout), up_(static_cast<T>(1 / (1 - dropout.p))) {}
-  CRISP_INLINE T operator()(int64_t element) {
-    if (dropout_.p == 0) return 1;
-    const auto block = static_cast<uint64_t>(element) / 4;
-    if (block != block_) {  // neighbouring elements share a block of four words
-      words_ = random_block(dropout_.key, block);
-      block_ = block;
-    }
-    return keeps(words_[static_cast<size_t>(element % 4)], dropout_.p) ? up_ : T(0);
-  }
-
- private:
-  const Dropout& dropout_;
-  T up_;
-  uint64_t block_ = ~uint64_t{0};
-  std::array<uint32_t, 4> words_{};
-};
-
 template <class T>
 void attention_block(const AttentionShape& s, const Block& b, const T* q, const T* k, const T* v, T* weights, T* out,
                      int32_t* kept_count, double* entropy) {
@@ -188,13 +167,14 @@ void attention_block(const AttentionShape& s, const Block& b, const T* q, const 
       weights[i * b.n_k + j] = static_cast<T>(s.scale) * dot(q + i * dim, k + j * dim, d);
 
   const bool sparse = s.selection != Selection::all && s.sparsity > 0;
-  uint8_t* kept = nullptr;
   const auto scores = static_cast<size_t>(b.n_q * b.n_k);
-  if (sparse) {
-    T* work = static_cast<T*>(thread_workspace(scores * (sizeof(T) + 1)));
-    kept = reinterpret_cast<uint8_t*>(work + scores);
-    select_keys(s, b.n_q, b.n_k, weights, work, kept);
-  }
+  const size_t selecting = sparse ? scores : 0;
+  // Workspace: a copy of the scores for the selection, a row of dropout factors, the marks of kept keys.
+  T* work = static_cast<T*>(
+      thread_workspace((selecting + static_cast<size_t>(b.n_k)) * sizeof(T) + selecting * sizeof(uint8_t)));
+  T* factors = work + selecting;
+  uint8_t* kept = sparse ? reinterpret_cast<uint8_t*>(factors + b.n_k) : nullptr;
+  if (sparse) select_keys(s, b.n_q, b.n_k, weights, work, kept);
   double entropy_sum = 0;
   for (int64_t i = 0; i < b.n_q; ++i)
     entropy_sum += softmax_row(b.n_k, kept ? kept + i * b.n_k : nullptr, weights + i * b.n_k, entropy != nullptr);
@@ -208,14 +188,14 @@ void attention_block(const AttentionShape& s, const Block& b, const T* q, const 
     *kept_count = count;
   }
 
-  DropFactor<T> factor(s.dropout);
   for (int64_t i = 0; i < b.n_q; ++i) {
+    if (s.dropout.p > 0) dropout_factors(s.dropout, b.weights + i * b.n_k, b.n_k, factors);
     T* row = out + i * dim;
     for (int64_t c = 0; c < d; ++c) row[c] = 0;
     for (int64_t j = 0; j < b.n_k; ++j) {
       const T w = weights[i * b.n_k + j];
       // A weight of exactly 0 (not selected) costs nothing; NaN compares unequal and goes on.
-      if (w != 0) add_scaled(row, w * factor(b.weights + i * b.n_k + j), v + j * dim, d);
+      if (w != 0) add_scaled(row, s.dropout.p > 0 ? w * factors[j] : w, v + j * dim, d);
     }
   }
 }
@@ -235,16 +215,17 @@ void attention_block_backward(const AttentionShape& s, const Block& b, const T* 
   clear(dq, b.n_q, beta_q);
   clear(dk, b.n_k, beta_k);
   clear(dv, b.n_k, beta_v);
-  T* ds = static_cast<T*>(thread_workspace(static_cast<size_t>(b.n_k) * sizeof(T)));
-  DropFactor<T> factor(s.dropout);
+  T* ds = static_cast<T*>(thread_workspace(2 * static_cast<size_t>(b.n_k) * sizeof(T)));
+  T* factors = ds + b.n_k;
   for (int64_t i = 0; i < b.n_q; ++i) {
+    if (s.dropout.p > 0) dropout_factors(s.dropout, b.weights + i * b.n_k, b.n_k, factors);
     const T* a = weights + i * b.n_k;
     const T* d_row = dout + i * dim;
     T sum = 0;
     for (int64_t j = 0; j < b.n_k; ++j) {
       ds[j] = 0;
       if (a[j] == 0) continue;
-      const T f = factor(b.weights + i * b.n_k + j);
+      const T f = s.dropout.p > 0 ? factors[j] : T(1);
       if (f == 0) continue;
       ds[j] = f * dot(d_row, v + j * dim, d);
       sum += ds[j] * a[j];

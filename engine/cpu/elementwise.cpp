@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/dropout.h"
 #include "engine/cpu/loops.h"
 #include "engine/cpu/math.h"
 
@@ -296,26 +297,19 @@ void scale(StreamHandle, int64_t n, double alpha, const T* x, T* out, double bet
 
 template <class T>
 void dropout(StreamHandle, int64_t n, const Dropout& d, const T* x, T* y, double beta) {
-  static_assert(chunk_size % 4 == 0, "a chunk draws whole Philox blocks");
-  const double p = d.p;
-  const RandomKey key = d.key;
-  const T factor = static_cast<T>(1 / (1 - p));
   for_chunks(n, [=](int64_t begin, int64_t end) {
-    constexpr int64_t width = 512;
-    T multiplier[width];
+    constexpr int64_t width = 1024;
+    T factor[width];
     for (int64_t from = begin; from < end; from += width) {
-      for (int64_t i = 0; i < width; i += 4) {
-        const auto words = random_block(key, static_cast<uint64_t>(from + i) / 4);
-        for (size_t j = 0; j < 4; ++j) multiplier[i + static_cast<int64_t>(j)] = keeps(words[j], p) ? factor : T(0);
-      }
       const int64_t count = min_of(width, end - from);
+      dropout_factors(d, from, count, factor);
       // A dropped element is zero even where x is not finite.
       if (beta == 0) {
 #pragma omp simd
-        for (int64_t i = 0; i < count; ++i) y[from + i] = multiplier[i] == T(0) ? T(0) : x[from + i] * multiplier[i];
+        for (int64_t i = 0; i < count; ++i) y[from + i] = factor[i] == T(0) ? T(0) : x[from + i] * factor[i];
       } else {
 #pragma omp simd
-        for (int64_t i = 0; i < count; ++i) y[from + i] += multiplier[i] == T(0) ? T(0) : x[from + i] * multiplier[i];
+        for (int64_t i = 0; i < count; ++i) y[from + i] += factor[i] == T(0) ? T(0) : x[from + i] * factor[i];
       }
     }
   });

@@ -3,12 +3,13 @@
 #include <cmath>
 
 #include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/dropout.h"
 #include "engine/cpu/math.h"
 
 namespace crisp::CRISP_ISA {
 namespace {
 
-// z = x + dropout(r) for elements begin..end; begin is any index, so the first block may be entered in its middle.
+// z = x + dropout(r) for elements begin..end.
 template <class T>
 void add_dropped(int64_t begin, int64_t end, const Dropout& dropout, const T* x, const T* r, T* z) {
   if (dropout.p == 0) {
@@ -16,12 +17,10 @@ void add_dropped(int64_t begin, int64_t end, const Dropout& dropout, const T* x,
     for (int64_t e = begin; e < end; ++e) z[e] = x[e] + r[e];
     return;
   }
-  const T up = static_cast<T>(1 / (1 - dropout.p));
-  for (int64_t e = begin; e < end;) {
-    const auto words = random_block(dropout.key, static_cast<uint64_t>(e) / 4);
-    for (int64_t lane = e % 4; lane < 4 && e < end; ++lane, ++e)
-      z[e] = x[e] + (keeps(words[static_cast<size_t>(lane)], dropout.p) ? r[e] * up : T(0));
-  }
+  T* factors = static_cast<T*>(thread_workspace(static_cast<size_t>(end - begin) * sizeof(T)));
+  dropout_factors(dropout, begin, end - begin, factors);
+#pragma omp simd
+  for (int64_t e = begin; e < end; ++e) z[e] = x[e] + r[e] * factors[e - begin];
 }
 
 template <class T>

@@ -40,31 +40,27 @@ void for_row_chunks(int64_t rows, int64_t cols, F f) {
   }
 }
 
+/// The sum of f(i) over one chunk.
+template <class F>
+[[gnu::always_inline]] inline double chunk_sum(int64_t begin, int64_t end, F f) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = begin; i < end; ++i) sum += f(i);
+  return sum;
+}
+
 /// Adds f(i) over 0..n in f64, chunk by chunk: the same value whether or not the chunks run in parallel.
 template <class F>
 double sum_chunks(int64_t n, bool parallel, F f) {
   const int64_t chunks = divide_up(n, chunk_size);
+  double total = 0;
   if (chunks <= 1 || !parallel) {
-    double total = 0;
-    for (int64_t c = 0; c < chunks; ++c) {
-      const int64_t end = min_of(n, (c + 1) * chunk_size);
-      double s = 0;
-#pragma omp simd reduction(+ : s)
-      for (int64_t i = c * chunk_size; i < end; ++i) s += f(i);
-      total += s;
-    }
+    for (int64_t c = 0; c < chunks; ++c) total += chunk_sum(c * chunk_size, min_of(n, (c + 1) * chunk_size), f);
     return total;
   }
   auto* partial = static_cast<double*>(thread_workspace(static_cast<size_t>(chunks) * sizeof(double)));
-#pragma omp parallel for schedule(static)
-  for (int64_t c = 0; c < chunks; ++c) {
-    const int64_t end = min_of(n, (c + 1) * chunk_size);
-    double s = 0;
-#pragma omp simd reduction(+ : s)
-    for (int64_t i = c * chunk_size; i < end; ++i) s += f(i);
-    partial[c] = s;
-  }
-  double total = 0;
+#pragma omp parallel for schedule(static) firstprivate(f)
+  for (int64_t c = 0; c < chunks; ++c) partial[c] = chunk_sum(c * chunk_size, min_of(n, (c + 1) * chunk_size), f);
   for (int64_t c = 0; c < chunks; ++c) total += partial[c];
   return total;
 }

@@ -3,10 +3,10 @@
 
 #include "engine/kernels.h"
 
-#define CRISP_DECLARE_TABLES(isa)          \
-  namespace crisp::isa {                   \
-  const Kernels<float>& table(float);      \
-  const Kernels<double>& table(double);    \
+#define CRISP_DECLARE_TABLES(isa)       \
+  namespace crisp::isa {                \
+  const Kernels<float>& table(float);   \
+  const Kernels<double>& table(double); \
   }
 
 CRISP_DECLARE_TABLES(cpu_generic)

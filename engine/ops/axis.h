@@ -1,6 +1,8 @@
 // What the operations along one axis share.
 #pragma once
 
+#include <array>
+
 #include "engine/op.h"
 
 namespace crisp {
@@ -23,9 +25,11 @@ inline AxisSplit split_axis(const Tape& tape, const Op& op, const Tensor& x, int
 
 /// x's shape without the axis.
 inline Shape without_axis(const Tensor& x, int axis) {
-  std::vector<int64_t> dims(x.shape().dims().begin(), x.shape().dims().end());
-  dims.erase(dims.begin() + axis);
-  return Shape(std::span<const int64_t>(dims));
+  std::array<int64_t, Shape::max_rank> dims{};
+  size_t rank = 0;
+  for (int i = 0; i < x.rank(); ++i)
+    if (i != axis) dims[rank++] = x.dim(i);
+  return Shape(std::span<const int64_t>(dims).first(rank));
 }
 
 /// Sum or mean over the middle dimension of `s`; declared in engine/ops/sum.cpp.

@@ -1,4 +1,7 @@
 // Rows of a table, looked up by id.
+#include <algorithm>
+#include <array>
+
 #include "engine/op.h"
 #include "engine/ops.h"
 
@@ -25,11 +28,14 @@ Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids) {
   check_ids(tape, embedding_op, {"ids", ids}, rows);
   if (ids.device() != table.device())
     fail_operands(tape, embedding_op, "devices differ", {{"table", table}, {"ids", ids}});
-  std::vector<int64_t> dims(ids.shape().dims().begin(), ids.shape().dims().end());
-  dims.push_back(dim);
+  std::array<int64_t, Shape::max_rank + 1> dims{};
+  std::copy(ids.shape().dims().begin(), ids.shape().dims().end(), dims.begin());
+  const auto rank = static_cast<size_t>(ids.rank());
+  dims[rank] = dim;
   const int64_t n = ids.numel();
   const Device device = table.device();
-  const Tensor out = tape.output(embedding_op, Shape(std::span<const int64_t>(dims)), table.dtype(), {table});
+  const Tensor out =
+      tape.output(embedding_op, Shape(std::span<const int64_t>(dims).first(rank + 1)), table.dtype(), {table});
   with_type(table, [&]<class T>() {
     need(kernels<T>(device).gather_rows, "gather_rows", device)(nullptr, n, dim, ids.data<int32_t>(), table.data<T>(),
                                                                 out.data<T>(), 0);

@@ -12,11 +12,11 @@
 #include <string>
 
 /// Ends the test case; ctest reports it as "Skipped" because of the printed mark.
-#define CRISP_SKIP(reason)                                            \
-  do {                                                                \
-    std::printf("[skipped] %s\n", std::string(reason).c_str());       \
-    SUCCEED("skipped");                                               \
-    return;                                                           \
+#define CRISP_SKIP(reason)                                      \
+  do {                                                          \
+    std::printf("[skipped] %s\n", std::string(reason).c_str()); \
+    SUCCEED("skipped");                                         \
+    return;                                                     \
   } while (false)
 
 /// The folder of real datasets: environment variable CRISP_DATASETS, else the CMake option's value.

@@ -67,6 +67,13 @@ TEST_CASE("a directory that holds a run is refused, with both ways out") {
   CHECK_THROWS_AS(OutputDirectory(dir.path(), kFiles, true, true), UsageError);
 }
 
+TEST_CASE("a run that ended before it wrote anything does not stand in the way") {
+  const test::TempDir dir;
+  { const OutputDirectory first(dir.path(), kFiles, false, false); }
+  CHECK_NOTHROW(OutputDirectory(dir.path(), kFiles, false, false));
+  CHECK_FALSE(OutputDirectory(dir.path(), kFiles, true, false).holds_run());
+}
+
 TEST_CASE("--overwrite deletes what the run wrote and nothing else") {
   const test::TempDir dir;
   run_in(dir.path());

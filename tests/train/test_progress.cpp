@@ -50,9 +50,10 @@ TEST_CASE("what is not known yet is left out") {
   CHECK(format_progress_line(kHalf) == "step 250/500  epoch 1.25/3  loss 0.3071  12345 tokens/s  ETA 1:02");
 }
 
-TEST_CASE("a finished bar is full; a run without steps has an empty one") {
+TEST_CASE("a finished bar is full, a run without steps has an empty one") {
   ProgressState state{.epochs = 1, .step = 5, .total_steps = 5, .loss = 1};
   CHECK(format_progress_bar(state, 80).starts_with("[==============================]"));
+  CHECK(test::contains(format_progress_line({.epoch = 0.01, .epochs = 0.095, .step = 1}), "epoch 0.01/0.10"));
   state.total_steps = state.step = 0;
   CHECK(format_progress_bar(state, 80).starts_with("[>   "));
 }

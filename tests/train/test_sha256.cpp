@@ -30,7 +30,7 @@ TEST_CASE("SHA-256 does not depend on how the message is cut, at every length ar
   }
 }
 
-TEST_CASE("SHA-256 of a file equals that of its content; a missing file is an error") {
+TEST_CASE("SHA-256 of a file equals that of its content, a missing file is an error") {
   const test::TempDir dir;
   const std::string content(700'001, '\x17');
   test::write_file(dir / "file", content);

@@ -1,0 +1,56 @@
+// What the engine's tests share.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "engine/error.h"
+#include "engine/gradcheck.h"
+#include "engine/op.h"
+#include "engine/ops.h"
+#include "tests/support/catch.h"
+
+namespace crisp::test {
+
+/// Normal numbers without a gradient, in any dtype.
+inline Tensor numbers(const Shape& shape, uint64_t seed, DType dtype = DType::f64, double mean = 0,
+                      double deviation = 1) {
+  return Tensor::normal(shape, dtype, {.seed = seed, .stream = Stream::init}, mean, deviation);
+}
+
+inline Tensor vec(const std::vector<double>& values, DType dtype = DType::f64) {
+  return Tensor::from(std::span<const double>(values), {static_cast<int64_t>(values.size())}, dtype);
+}
+
+/// The L2 norm of the difference relative to that of `expected`; 0 when both are empty. NaN when anything is.
+inline double relative_error(const std::vector<double>& actual, const std::vector<double>& expected) {
+  if (actual.size() != expected.size()) return std::nan("");
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < actual.size(); ++i) {
+    difference += (actual[i] - expected[i]) * (actual[i] - expected[i]);
+    size += expected[i] * expected[i];
+  }
+  return difference == 0 ? 0 : std::sqrt(difference / size);
+}
+
+inline bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.shape() == b.shape() && a.dtype() == b.dtype() && std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
+}
+
+/// The message of the Error that f throws; fails the test where it throws none.
+template <class F>
+std::string error_of(F&& f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  FAIL("no error was thrown");
+  return {};
+}
+
+inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+}  // namespace crisp::test

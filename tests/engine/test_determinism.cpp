@@ -1,0 +1,153 @@
+// The same bits at 1, 2 and 4 threads and from run to run: every operation's samples, and larger shapes that cross the
+// bounds of the kernels' chunks and tiles. Forward and backward.
+#include "engine/parallel.h"
+#include "tests/engine/helpers.h"
+
+using namespace crisp;
+using namespace crisp::test;
+
+namespace {
+
+using Function = std::function<Tensor(Tape&, std::span<const Tensor>)>;
+
+// The result and all gradients, from fresh gradients.
+std::vector<Tensor> results(const Function& f, const std::vector<Tensor>& inputs) {
+  for (const Tensor& t : inputs) t.clear_grad();
+  Tape tape;
+  const Tensor out = f(tape, inputs);
+  std::vector<Tensor> all{out.clone()};
+  tape.backward(sum(tape, mul(tape, out, numbers(out.shape(), 99, out.dtype()))));
+  for (const Tensor& t : inputs)
+    if (t.requires_grad() && t.grad()) all.push_back(t.grad().clone());
+  return all;
+}
+
+void same_at_any_thread_count(const Function& f, const std::vector<Tensor>& inputs) {
+  const int before = num_threads();
+  set_num_threads(1);
+  const std::vector<Tensor> expected = results(f, inputs);
+  for (const int threads : {1, 2, 3, 4}) {
+    set_num_threads(threads);
+    const std::vector<Tensor> actual = results(f, inputs);
+    REQUIRE(actual.size() == expected.size());
+    for (size_t i = 0; i < actual.size(); ++i) {
+      INFO(threads << " threads, " << (i == 0 ? "result" : "gradient ") << i);
+      CHECK(same_bits(actual[i], expected[i]));
+    }
+  }
+  set_num_threads(before);
+}
+
+Tensor input(const Shape& shape, uint64_t seed, double mean = 0) {
+  return numbers(shape, seed, DType::f32, mean).set_requires_grad();
+}
+
+}  // namespace
+
+TEST_CASE("every sample has the same bits at any thread count") {
+  for (const Op* op : all_ops()) {
+    for (const Sample& sample : op->samples()) {
+      INFO(op->name << ": " << sample.what);
+      same_at_any_thread_count(sample.run, sample.inputs);
+    }
+  }
+}
+
+TEST_CASE("large elementwise operations have the same bits at any thread count") {
+  const Tensor x = input({37, 1237}, 1, 3), y = input({37, 1237}, 2, 3), row = input({1237}, 3, 3),
+               column = input({37, 1}, 4, 3);
+  for (const auto f : {exp, log, sqrt, tanh, sigmoid, relu, erf, gelu})
+    same_at_any_thread_count([f](Tape& t, auto in) { return f(t, in[0]); }, {x});
+  for (const auto f : {add, sub, mul, div}) {
+    for (const Tensor& other : {y, row, column})
+      same_at_any_thread_count([f](Tape& t, auto in) { return f(t, in[0], in[1]); }, {x, other});
+  }
+  same_at_any_thread_count([](Tape& t, auto in) { return scale(t, in[0], 0.3); }, {x});
+  same_at_any_thread_count([](Tape& t, auto in) { return dropout(t, in[0], {0.1, {.seed = 1}}); }, {x});
+}
+
+TEST_CASE("large reductions and moves have the same bits at any thread count") {
+  const Tensor x = input({301, 3, 97}, 1), table = input({997, 64}, 2);
+  same_at_any_thread_count([](Tape& t, auto in) { return sum(t, in[0]); }, {x});
+  for (const int axis : {0, 1, 2}) {
+    same_at_any_thread_count([=](Tape& t, auto in) { return sum(t, in[0], axis); }, {x});
+    same_at_any_thread_count([=](Tape& t, auto in) { return mean(t, in[0], axis); }, {x});
+    same_at_any_thread_count([=](Tape& t, auto in) { return max(t, in[0], axis); }, {x});
+    same_at_any_thread_count([=](Tape& t, auto in) { return slice(t, in[0], axis, 1, 2); }, {x});
+    same_at_any_thread_count([=](Tape& t, auto in) { return concat(t, std::vector{in[0], in[0]}, axis); }, {x});
+  }
+  same_at_any_thread_count([](Tape& t, auto in) { return transpose(t, in[0]); }, {x});
+  std::vector<int32_t> ids;
+  for (int i = 0; i < 3000; ++i) ids.push_back(i * i % 997);
+  const Tensor id = Tensor::from(std::span<const int32_t>(ids), {3000});
+  same_at_any_thread_count([=](Tape& t, auto in) { return embedding(t, in[0], id); }, {table});
+
+  const int before = num_threads();
+  set_num_threads(1);
+  const double expected = sum_squares(x);
+  for (const int threads : {2, 4}) {
+    set_num_threads(threads);
+    CHECK(sum_squares(x) == expected);
+  }
+  set_num_threads(before);
+}
+
+TEST_CASE("large products and fused operations have the same bits at any thread count") {
+  const Tensor x = input({517, 96}, 1), w = input({401, 96}, 2), b = input({401}, 3), y = input({517, 96}, 4);
+  const Tensor gain = input({96}, 5, 1), bias = input({96}, 6);
+  const Dropout drop{0.1, {.seed = 1, .stream = Stream::dropout}};
+  same_at_any_thread_count([](Tape& t, auto in) { return matmul(t, in[0], in[1], false, true); }, {x, w});
+  same_at_any_thread_count([](Tape& t, auto in) { return linear(t, in[0], in[1], in[2], Activation::gelu); },
+                           {x, w, b});
+  same_at_any_thread_count([](Tape& t, auto in) { return softmax(t, in[0]); }, {x});
+  same_at_any_thread_count([](Tape& t, auto in) { return log_softmax(t, in[0]); }, {x});
+  same_at_any_thread_count([](Tape& t, auto in) { return layer_norm(t, in[0], in[1], in[2], 1e-12); }, {x, gain, bias});
+  same_at_any_thread_count(
+      [=](Tape& t, auto in) { return residual_layer_norm(t, in[0], in[1], drop, in[2], in[3], 1e-12); },
+      {x, y, gain, bias});
+  std::vector<int32_t> labels(517), positions(517);
+  for (int i = 0; i < 517; ++i) {
+    labels[static_cast<size_t>(i)] = i * 5 % 96;
+    positions[static_cast<size_t>(i)] = i % 40;
+  }
+  const Tensor label = Tensor::from(std::span<const int32_t>(labels), {517});
+  const Tensor position = Tensor::from(std::span<const int32_t>(positions), {517});
+  same_at_any_thread_count([=](Tape& t, auto in) { return cross_entropy(t, in[0], label); }, {x});
+  same_at_any_thread_count(
+      [=](Tape& t, auto in) {
+        return embeddings_layer_norm(t, in[0], in[1], label, position, in[2], in[3], 1e-12, drop);
+      },
+      {input({96, 96}, 7), input({40, 96}, 8), gain, bias});
+  const Tensor offsets = sample_ids({0, 3, 130, 258, 259, 517});
+  for (const Selection selection : {Selection::all, Selection::top_k_row, Selection::percentile_head}) {
+    same_at_any_thread_count(
+        [=](Tape& t, auto in) {
+          return attention(t, in[0], in[1], in[2], offsets, offsets,
+                           {.heads = 4, .scale = 0.2, .selection = selection, .sparsity = 0.8, .dropout = drop});
+        },
+        {x, y, input({517, 96}, 9)});
+  }
+}
+
+TEST_CASE("AdamW has the same bits at any thread count") {
+  const int before = num_threads();
+  std::vector<Tensor> first;
+  for (const int threads : {1, 2, 4}) {
+    set_num_threads(threads);
+    const Tensor p = numbers({50001}, 1, DType::f32), g = numbers({50001}, 2, DType::f32);
+    const Tensor m = numbers({50001}, 3, DType::f32), v = Tensor::full({50001}, DType::f32, 0.5);
+    adamw(p, g, m, v,
+          {.learning_rate = 1e-3,
+           .beta1 = 0.9,
+           .beta2 = 0.999,
+           .epsilon = 1e-8,
+           .weight_decay = 0.01,
+           .gradient_scale = 0.7,
+           .step = 3});
+    if (first.empty()) first = {p, m, v};
+    CHECK(same_bits(p, first[0]));
+    CHECK(same_bits(m, first[1]));
+    CHECK(same_bits(v, first[2]));
+  }
+  set_num_threads(before);
+}

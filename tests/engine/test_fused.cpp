@@ -1,0 +1,230 @@
+// The fused operations against compositions of plain ones, values and gradients.
+#include <algorithm>
+
+#include "tests/engine/helpers.h"
+
+using namespace crisp;
+using namespace crisp::test;
+
+namespace {
+
+using Function = std::function<Tensor(Tape&, std::span<const Tensor>)>;
+
+// Both functions on the same inputs, contracted with the same weights: results and gradients agree.
+void same_function(const Function& fused, const Function& plain, const std::vector<Tensor>& inputs, double tolerance) {
+  const auto run = [&](const Function& f) {
+    for (const Tensor& t : inputs) t.clear_grad();
+    Tape tape;
+    const Tensor out = f(tape, inputs);
+    tape.backward(sum(tape, mul(tape, out, numbers(out.shape(), 77, out.dtype()))));
+    std::vector<std::vector<double>> results{out.to_vector()};
+    for (const Tensor& t : inputs)
+      if (t.requires_grad()) results.push_back(t.grad().to_vector());
+    return results;
+  };
+  const auto a = run(fused), b = run(plain);
+  REQUIRE(a.size() == b.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    INFO((i == 0 ? "value" : "gradient ") << i);
+    CHECK(relative_error(a[i], b[i]) < tolerance);
+  }
+}
+
+Tensor input(const Shape& shape, uint64_t seed, DType type, double mean = 0) {
+  return numbers(shape, seed, type, mean).set_requires_grad();
+}
+
+Tensor plain_layer_norm(Tape& t, const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon) {
+  const Shape column{x.dim(0), 1};
+  const Tensor centred = sub(t, x, reshape(t, mean(t, x, -1), column));
+  const Tensor variance = reshape(t, mean(t, mul(t, centred, centred), -1), column);
+  const Tensor deviation = sqrt(t, add(t, variance, Tensor::scalar(epsilon, x.dtype())));
+  return add(t, mul(t, div(t, centred, deviation), weight), bias);
+}
+
+// Which keys a query keeps, from one head's scores [n_q, n_k], by sorting.
+std::vector<bool> selected(const std::vector<double>& scores, size_t n_q, size_t n_k, Selection rule, double sparsity) {
+  std::vector<bool> keep(n_q * n_k, rule == Selection::all || sparsity == 0);
+  if (rule == Selection::all || sparsity == 0 || n_q == 0) return keep;
+  double threshold = 0;
+  if (rule == Selection::percentile_head) {
+    std::vector<double> sorted = scores;
+    std::sort(sorted.begin(), sorted.end());
+    const double at = sparsity * static_cast<double>(sorted.size() - 1);
+    const auto below = static_cast<size_t>(at);
+    const double next = sorted[std::min(below + 1, sorted.size() - 1)];
+    threshold = sorted[below] + (at - static_cast<double>(below)) * (next - sorted[below]);
+  }
+  for (size_t q = 0; q < n_q; ++q) {
+    std::vector<size_t> order(n_k);
+    for (size_t k = 0; k < n_k; ++k) order[k] = k;
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t i, size_t j) { return scores[q * n_k + i] > scores[q * n_k + j]; });
+    if (rule == Selection::top_k_row) {
+      const auto k = static_cast<size_t>(std::max(1.0, std::floor((1 - sparsity) * static_cast<double>(n_k) + 0.5)));
+      for (size_t i = 0; i < k; ++i) keep[q * n_k + order[i]] = true;
+    } else {
+      for (size_t k = 0; k < n_k; ++k) keep[q * n_k + k] = scores[q * n_k + k] >= threshold;
+      keep[q * n_k + order[0]] = true;
+    }
+  }
+  return keep;
+}
+
+// Attention sequence by sequence and head by head, from slices, products and a softmax over masked scores.
+Tensor plain_attention(Tape& t, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets,
+                       const Tensor& kv_offsets, const AttentionRule& rule, double* kept = nullptr) {
+  const int64_t width = q.dim(1) / rule.heads;
+  std::vector<Tensor> sequences;
+  uint64_t weight_index = 0;
+  for (int64_t s = 0; s + 1 < q_offsets.dim(0); ++s) {
+    const auto *qo = q_offsets.data<int32_t>() + s, *ko = kv_offsets.data<int32_t>() + s;
+    const int64_t n_q = qo[1] - qo[0], n_k = ko[1] - ko[0];
+    std::vector<Tensor> heads;
+    for (int64_t h = 0; h < rule.heads; ++h) {
+      const auto head = [&](const Tensor& x, int64_t from, int64_t n) {
+        return slice(t, slice(t, x, 0, from, n), 1, h * width, width);
+      };
+      const Tensor scores = scale(t, matmul(t, head(q, qo[0], n_q), head(k, ko[0], n_k), false, true), rule.scale);
+      const auto keep = selected(scores.to_vector(), static_cast<size_t>(n_q), static_cast<size_t>(n_k), rule.selection,
+                                 rule.sparsity);
+      std::vector<double> mask(keep.size()), dropped(keep.size());
+      for (size_t i = 0; i < keep.size(); ++i) {
+        mask[i] = keep[i] ? 0 : -1e30;
+        if (kept) *kept += keep[i];
+        const bool stays = keeps(random_word(rule.dropout.key, weight_index++), rule.dropout.p);
+        dropped[i] = stays ? 1 / (1 - rule.dropout.p) : 0;
+      }
+      const auto constant = [&](const std::vector<double>& values) { return vec(values, q.dtype()).view({n_q, n_k}); };
+      const Tensor weights = mul(t, softmax(t, add(t, scores, constant(mask))), constant(dropped));
+      heads.push_back(matmul(t, weights, head(v, ko[0], n_k)));
+    }
+    sequences.push_back(concat(t, heads, 1));
+  }
+  return concat(t, sequences, 0);
+}
+
+}  // namespace
+
+TEST_CASE("linear equals matmul, add and gelu", "[isa]") {
+  for (const auto& [type, tolerance] : {std::pair{DType::f64, 1e-14}, {DType::f32, 2e-6}}) {
+    for (const auto activation : {Activation::none, Activation::gelu}) {
+      same_function([=](Tape& t, auto in) { return linear(t, in[0], in[1], in[2], activation); },
+                    [=](Tape& t, auto in) {
+                      const Tensor y = add(t, matmul(t, in[0], in[1], false, true), in[2]);
+                      return activation == Activation::gelu ? gelu(t, y) : y;
+                    },
+                    {input({300, 70}, 1, type), input({90, 70}, 2, type), input({90}, 3, type)}, tolerance);
+    }
+  }
+}
+
+TEST_CASE("layer norms equal their compositions", "[isa]") {
+  const Dropout drop{0.3, {.seed = 4, .stream = Stream::dropout, .step = 2, .site = 1}};
+  for (const auto& [type, tolerance] : {std::pair{DType::f64, 1e-13}, {DType::f32, 3e-6}}) {
+    const Tensor x = input({120, 50}, 1, type, 3), r = input({120, 50}, 2, type), w = input({50}, 3, type, 1),
+                 b = input({50}, 4, type);
+    same_function([](Tape& t, auto in) { return layer_norm(t, in[0], in[1], in[2], 1e-5); },
+                  [](Tape& t, auto in) { return plain_layer_norm(t, in[0], in[1], in[2], 1e-5); }, {x, w, b},
+                  tolerance);
+    same_function([&](Tape& t, auto in) { return residual_layer_norm(t, in[0], in[1], drop, in[2], in[3], 1e-5); },
+                  [&](Tape& t, auto in) {
+                    return plain_layer_norm(t, add(t, in[0], dropout(t, in[1], drop)), in[2], in[3], 1e-5);
+                  },
+                  {x, r, w, b}, tolerance);
+    std::vector<int32_t> ids, positions;
+    for (int i = 0; i < 200; ++i) {
+      ids.push_back(i * i % 23);
+      positions.push_back(i % 9);
+    }
+    const Tensor id = Tensor::from(std::span<const int32_t>(ids), {200});
+    const Tensor position = Tensor::from(std::span<const int32_t>(positions), {200});
+    same_function(
+        [&](Tape& t, auto in) {
+          return embeddings_layer_norm(t, in[0], in[1], id, position, in[2], in[3], 1e-5, drop);
+        },
+        [&](Tape& t, auto in) {
+          const Tensor z = add(t, embedding(t, in[0], id), embedding(t, in[1], position));
+          return dropout(t, plain_layer_norm(t, z, in[2], in[3], 1e-5), drop);
+        },
+        {input({30, 50}, 5, type), input({10, 50}, 6, type), w, b}, tolerance);
+  }
+}
+
+TEST_CASE("cross-entropy equals log-softmax and a choice", "[isa]") {
+  const Tensor labels = sample_ids({1, 0, 2, 2}), x = input({4, 3}, 1, DType::f64);
+  same_function([&](Tape& t, auto in) { return cross_entropy(t, in[0], labels); },
+                [&](Tape& t, auto in) {
+                  const Tensor flat = reshape(t, log_softmax(t, in[0]), {12, 1});
+                  return scale(t, mean(t, embedding(t, flat, sample_ids({1, 3, 8, 11}))), -1);
+                },
+                {x}, 1e-14);
+}
+
+TEST_CASE("attention equals slices, products and a masked softmax", "[isa]") {
+  const Dropout drop{0.2, {.seed = 6, .stream = Stream::dropout, .step = 1, .site = 3}};
+  for (const auto& [type, tolerance] : {std::pair{DType::f64, 1e-13}, {DType::f32, 3e-6}}) {
+    const Tensor q_offsets = sample_ids({0, 1, 18, 83}), first = sample_ids({0, 1, 2, 3});
+    const Tensor q = input({83, 24}, 1, type), q3 = input({3, 24}, 4, type), k = input({83, 24}, 2, type),
+                 v = input({83, 24}, 3, type);
+    for (const Selection selection : {Selection::all, Selection::top_k_row, Selection::percentile_head}) {
+      for (const Dropout& d : {Dropout{}, drop}) {
+        for (const double sparsity : {0.0, 0.5, 0.8, 0.99}) {
+          const AttentionRule rule{
+              .heads = 3, .scale = 0.35, .selection = selection, .sparsity = sparsity, .dropout = d};
+          INFO("selection " << static_cast<int>(selection) << " sparsity " << sparsity << " dropout " << d.p);
+          same_function(
+              [&](Tape& t, auto in) { return attention(t, in[0], in[1], in[2], q_offsets, q_offsets, rule); },
+              [&](Tape& t, auto in) { return plain_attention(t, in[0], in[1], in[2], q_offsets, q_offsets, rule); },
+              {q, k, v}, tolerance);
+          same_function(
+              [&](Tape& t, auto in) { return attention(t, in[0], in[1], in[2], first, q_offsets, rule); },
+              [&](Tape& t, auto in) { return plain_attention(t, in[0], in[1], in[2], first, q_offsets, rule); },
+              {q3, k, v}, tolerance);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("attention: ties go to the earlier key, and sparsity 0 is dense bit for bit", "[isa]") {
+  const Tensor offsets = sample_ids({0, 5});
+  const Tensor q = Tensor::full({5, 2}, DType::f64, 1), k = Tensor::full({5, 2}, DType::f64, 1);
+  const Tensor v = vec({1, 10, 2, 20, 4, 40, 8, 80, 16, 160}).view({5, 2});
+  Tape t(Tape::Mode::inference);
+  const auto run = [&](Selection selection, double sparsity, AttentionStats* stats = nullptr) {
+    return attention(t, q, k, v, offsets, offsets,
+                     {.heads = 1, .scale = 1, .selection = selection, .sparsity = sparsity, .dropout = {}}, stats);
+  };
+  AttentionStats stats;
+  const auto out = run(Selection::top_k_row, 0.6, &stats).to_vector();  // keeps 2 of 5: keys 0 and 1
+  for (size_t i = 0; i < 5; ++i) {
+    CHECK(out[2 * i] == Approx(1.5));
+    CHECK(out[2 * i + 1] == Approx(15));
+  }
+  CHECK(stats.kept.item() == 10);
+  CHECK(stats.pairs.item() == 25);
+  CHECK(stats.queries.item() == 5);
+  CHECK(stats.entropy.item() == Approx(5 * std::log(2.0)));
+  run(Selection::percentile_head, 0.6, &stats);  // ties at the threshold are all kept
+  CHECK(stats.kept.item() == 25);
+  CHECK(same_bits(run(Selection::top_k_row, 0), run(Selection::all, 0)));
+  CHECK(same_bits(run(Selection::percentile_head, 0), run(Selection::all, 0)));
+}
+
+TEST_CASE("attention counts what the plain selection keeps", "[isa]") {
+  const Tensor offsets = sample_ids({0, 1, 8, 60});
+  const Tensor q = numbers({60, 8}, 1), k = numbers({60, 8}, 2), v = numbers({60, 8}, 3);
+  for (const Selection selection : {Selection::all, Selection::top_k_row, Selection::percentile_head}) {
+    for (const double sparsity : {0.0, 0.3, 0.5, 0.8, 0.95}) {
+      const AttentionRule rule{.heads = 2, .scale = 0.5, .selection = selection, .sparsity = sparsity, .dropout = {}};
+      Tape t(Tape::Mode::inference);
+      AttentionStats stats;
+      double expected = 0;
+      attention(t, q, k, v, offsets, offsets, rule, &stats);
+      plain_attention(t, q, k, v, offsets, offsets, rule, &expected);
+      CHECK(stats.kept.to_vector()[0] + stats.kept.to_vector()[1] == expected);
+      CHECK(stats.pairs.to_vector()[0] == 1 + 49 + 52 * 52);
+    }
+  }
+}

@@ -1,0 +1,216 @@
+// Every operation's gradient against central differences in f64, and the checker itself.
+#include "tests/engine/helpers.h"
+
+using namespace crisp;
+using namespace crisp::test;
+
+TEST_CASE("every operation has samples, and their gradients equal central differences", "[isa]") {
+  REQUIRE(all_ops().size() == 31);
+  for (const Op* op : all_ops()) {
+    const std::vector<Sample> samples = op->samples();
+    INFO(op->name);
+    REQUIRE(samples.size() >= 2);
+    for (const Sample& sample : samples) {
+      const GradCheckReport report = check_gradients(sample.run, sample.inputs);
+      INFO(sample.what << "\n" << report.str());
+      CHECK(!report.inputs.empty());
+      CHECK(sample.tolerance <= 1e-6);
+      CHECK(report.passes(sample.tolerance));
+    }
+  }
+}
+
+TEST_CASE("gradients accumulate: each sample used twice on one tape gives twice the gradient") {
+  for (const Op* op : all_ops()) {
+    for (const Sample& sample : op->samples()) {
+      const auto gradients = [&](int uses) {
+        for (const Tensor& t : sample.inputs) t.clear_grad();
+        Tape tape;
+        Tensor total = sum(tape, sample.run(tape, sample.inputs));
+        for (int i = 1; i < uses; ++i) total = add(tape, total, sum(tape, sample.run(tape, sample.inputs)));
+        tape.backward(total);
+        std::vector<std::vector<double>> result;
+        for (const Tensor& t : sample.inputs)
+          if (t.requires_grad() && t.grad()) result.push_back(t.grad().to_vector());
+        return result;
+      };
+      const auto once = gradients(1), twice = gradients(2);
+      INFO(op->name << ": " << sample.what);
+      REQUIRE(once.size() == twice.size());
+      for (size_t i = 0; i < once.size(); ++i) {
+        for (size_t e = 0; e < once[i].size(); ++e) {
+          const double expected = 2 * once[i][e];
+          REQUIRE(twice[i][e] == Approx(expected).epsilon(1e-12).margin(1e-14));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("gradients in f32 equal those in f64 to f32's precision", "[isa]") {
+  for (const Op* op : all_ops()) {
+    for (const Sample& sample : op->samples()) {
+      // The same numbers in both types: rounded to f32 first.
+      const auto gradients = [&](DType type) {
+        std::vector<Tensor> inputs;
+        for (const Tensor& t : sample.inputs)
+          inputs.push_back(t.dtype() == DType::i32 ? t : t.to(DType::f32).to(type).clone().set_requires_grad());
+        Tape tape;
+        const Tensor out = sample.run(tape, inputs);
+        CHECK(out.dtype() == type);
+        tape.backward(sum(tape, mul(tape, out, numbers(out.shape(), 99, DType::f32).to(type))));
+        std::vector<std::vector<double>> result{out.to_vector()};
+        for (const Tensor& t : inputs)
+          if (t.requires_grad()) result.push_back(t.grad().to_vector());
+        return result;
+      };
+      const auto single = gradients(DType::f32), exact = gradients(DType::f64);
+      for (size_t i = 0; i < exact.size(); ++i) {
+        INFO(op->name << ": " << sample.what << (i == 0 ? ", result" : ", gradient ") << i);
+        CHECK(relative_error(single[i], exact[i]) < 4e-6);
+      }
+    }
+  }
+}
+
+TEST_CASE("an input used twice gets both gradients", "[isa]") {
+  const auto passes = [](const Tensor& x, const std::function<Tensor(Tape&, std::span<const Tensor>)>& f,
+                         double tolerance = 1e-7) {
+    const GradCheckReport report = check_gradients(f, {x});
+    INFO(report.str());
+    CHECK(report.passes(tolerance));
+  };
+  const Tensor x = sample_input({4, 4}, 1, 2, 0.3);
+  passes(x, [](Tape& t, auto in) { return add(t, in[0], in[0]); });
+  passes(x, [](Tape& t, auto in) { return sub(t, in[0], scale(t, in[0], 3)); });
+  passes(x, [](Tape& t, auto in) { return mul(t, in[0], in[0]); });
+  passes(x, [](Tape& t, auto in) { return div(t, add(t, in[0], in[0]), mul(t, in[0], in[0])); });
+  passes(x, [](Tape& t, auto in) { return add(t, in[0], slice(t, in[0], 0, 1, 1)); });
+  for (const bool trans_a : {false, true})
+    for (const bool trans_b : {false, true})
+      passes(x, [=](Tape& t, auto in) { return matmul(t, in[0], in[0], trans_a, trans_b); });
+  passes(x, [](Tape& t, auto in) { return linear(t, in[0], in[0], {}); });
+  passes(x, [](Tape& t, auto in) { return linear(t, in[0], in[0], {}, Activation::gelu); });
+  passes(x, [](Tape& t, auto in) { return concat(t, std::vector{in[0], in[0]}, 1); });
+  passes(x, [](Tape& t, auto in) { return mul(t, transpose(t, in[0]), reshape(t, in[0], {4, 4})); });
+  passes(x, [](Tape& t, auto in) { return embedding(t, mul(t, in[0], in[0]), sample_ids({1, 1, 3})); });
+  const Tensor row = sample_input({5}, 2, 1, 0.5);
+  passes(
+      row, [](Tape& t, auto in) { return layer_norm(t, in[0], in[0], in[0], 1e-5); }, 1e-6);
+  passes(
+      x,
+      [](Tape& t, auto in) {
+        const Tensor weight = slice(t, in[0], 0, 0, 1), w = reshape(t, weight, {4});
+        return residual_layer_norm(t, in[0], in[0], {}, w, w, 1e-5);
+      },
+      1e-6);
+  for (const Selection selection : {Selection::all, Selection::top_k_row, Selection::percentile_head}) {
+    passes(
+        sample_input({7, 4}, 3),
+        [=](Tape& t, auto in) {
+          const Tensor offsets = sample_ids({0, 3, 7});
+          return attention(t, in[0], in[0], in[0], offsets, offsets,
+                           {.heads = 2, .scale = 0.7, .selection = selection, .sparsity = 0.5, .dropout = {}});
+        },
+        1e-6);
+  }
+}
+
+TEST_CASE("kinks and ties have the documented gradient") {
+  Tape tape;
+  const auto gradient = [&](const Tensor& x, auto&& f) {
+    x.clear_grad();
+    tape.clear();
+    tape.backward(sum(tape, f(x)));
+    return x.grad().to_vector();
+  };
+  SECTION("relu has gradient 0 at 0, also at -0") {
+    const Tensor x = vec({-1, -0.0, 0, 2}).set_requires_grad();
+    CHECK(gradient(x, [&](auto& t) { return relu(tape, t); }) == std::vector<double>{0, 0, 0, 1});
+  }
+  SECTION("max gives the gradient to the first of equal maxima") {
+    const Tensor x = vec({1, 3, 3, 2, 3}).set_requires_grad();
+    CHECK(gradient(x, [&](auto& t) { return max(tape, t, 0); }) == std::vector<double>{0, 1, 0, 0, 0});
+    const Tensor m = vec({1, 5, 1, 5, 1, 5}).view({3, 2}).set_requires_grad();
+    CHECK(gradient(m, [&](auto& t) { return max(tape, t, 0); }) == std::vector<double>{1, 1, 0, 0, 0, 0});
+  }
+  SECTION("max: a NaN is larger than everything") {
+    const Tensor x = vec({1, std::nan(""), INFINITY, std::nan("")}).set_requires_grad();
+    CHECK(std::isnan(max(tape, x, 0).item()));
+    CHECK(gradient(x, [&](auto& t) { return max(tape, t, 0); }) == std::vector<double>{0, 1, 0, 0});
+  }
+  SECTION("a finite difference across the kink disagrees: the checker notices") {
+    const Tensor x = vec({0.0}).set_requires_grad();
+    CHECK(!check_gradients([](Tape& t, auto in) { return relu(t, in[0]); }, {x}).passes(1e-3));
+  }
+}
+
+TEST_CASE("broadcast gradients are sums of plain contributions", "[isa]") {
+  // [3, 1, 4] with [2, 1, 5, 1]: every operand is broadcast along some axis.
+  const Tensor a = sample_input({3, 1, 4}, 1), b = sample_input({2, 1, 5, 1}, 2, 3, 0.5), g = numbers({2, 3, 5, 4}, 3);
+  Tape tape;
+  const Tensor out = div(tape, a, b);
+  REQUIRE(out.shape() == Shape{2, 3, 5, 4});
+  tape.backward(sum(tape, mul(tape, out, g)));
+  std::vector<double> da(12), db(10);
+  const auto va = a.to_vector(), vb = b.to_vector(), vg = g.to_vector(), vo = out.to_vector();
+  for (size_t i = 0; i < 2; ++i)
+    for (size_t j = 0; j < 3; ++j)
+      for (size_t k = 0; k < 5; ++k)
+        for (size_t l = 0; l < 4; ++l) {
+          const size_t at = ((i * 3 + j) * 5 + k) * 4 + l;
+          const double x = va[j * 4 + l], y = vb[i * 5 + k];
+          CHECK(vo[at] == Approx(x / y).epsilon(1e-15));
+          da[j * 4 + l] += vg[at] / y;
+          db[i * 5 + k] -= vg[at] * x / (y * y);
+        }
+  CHECK(relative_error(a.grad().to_vector(), da) < 1e-14);
+  CHECK(relative_error(b.grad().to_vector(), db) < 1e-14);
+}
+
+TEST_CASE("an empty operand gives its partner a gradient of zeros") {
+  const Tensor x = sample_input({0, 4}, 1), row = sample_input({4}, 2);
+  Tape tape;
+  tape.backward(sum(tape, mul(tape, x, row)));
+  CHECK(row.grad().to_vector() == std::vector<double>(4, 0.0));
+  CHECK(x.grad().shape() == Shape{0, 4});
+}
+
+TEST_CASE("the gradient checker finds wrong gradients and says where") {
+  // The second element is scaled by 2 where gradients are recorded, and by 3 where differences are taken.
+  const auto wrong = [](Tape& t, std::span<const Tensor> in) {
+    return mul(t, in[0], t.recording() ? vec({1, 2, 1}) : vec({1, 3, 1}));
+  };
+  const Tensor x = vec({-1.0, 0.5, 1.5}).set_requires_grad().set_name("x");
+  const GradCheckReport report = check_gradients(wrong, {x});
+  CHECK(!report.passes(1e-2));
+  REQUIRE(report.inputs.size() == 1);
+  CHECK(report.inputs[0].label == "x");
+  CHECK(report.inputs[0].elements == 3);
+  CHECK(report.inputs[0].worst == 1);
+  CHECK(contains(report.str(), "analytic"));
+  CHECK(!x.grad());  // the caller's tensors are left alone
+
+  SECTION("a NaN is no pass") {
+    const Tensor bad = vec({-1.0}).set_requires_grad();
+    CHECK(!check_gradients([](Tape& t, auto in) { return log(t, in[0]); }, {bad}).passes(1e300));
+  }
+  SECTION("a result that depends on nothing is an error") {
+    CHECK(contains(error_of([] { check_gradients([](Tape& t, auto in) { return gelu(t, in[0]); }, {vec({1.0})}); }),
+                   "depends on no input"));
+  }
+}
+
+TEST_CASE("directional derivatives check whole functions") {
+  const Tensor w = sample_input({3, 4}, 1).set_name("w"), b = sample_input({4}, 2), x = numbers({5, 3}, 3);
+  const auto loss = [&](Tape& t) { return mean(t, tanh(t, add(t, matmul(t, x, w), b))); };
+  const std::vector<double> before = w.to_vector();
+  const DirectionalReport report = check_directional(loss, {w, b}, 20);
+  INFO(report.str());
+  CHECK(report.directions.size() == 20);
+  CHECK(report.passes(1e-9));
+  CHECK(w.to_vector() == before);
+
+  const auto wrong = [&](Tape& t) { return t.recording() ? loss(t) : scale(t, loss(t), 1.001); };
+  CHECK(!check_directional(wrong, {w, b}, 3).passes(1e-4));
+}

@@ -1,0 +1,128 @@
+// Kernels that no operation's value test reaches well: optimizer, sums for it, scatter, contracts on beta.
+#include <algorithm>
+#include <limits>
+
+#include "engine/cpu/tables.h"
+#include "tests/engine/helpers.h"
+
+using namespace crisp;
+using namespace crisp::test;
+
+TEST_CASE("adamw follows its formula over several steps", "[isa]") {
+  for (const auto& [type, tolerance] : {std::pair{DType::f64, 1e-14}, {DType::f32, 1e-6}}) {
+    const Tensor p = numbers({5000}, 1, type), m = Tensor::zeros({5000}, type), v = Tensor::zeros({5000}, type);
+    std::vector<double> ep = p.to_vector(), em(5000), ev(5000);
+    for (int step = 1; step <= 5; ++step) {
+      const Tensor g = numbers({5000}, static_cast<uint64_t>(10 + step), type);
+      const AdamWStep rule{.learning_rate = 1e-2,
+                           .beta1 = 0.9,
+                           .beta2 = 0.999,
+                           .epsilon = 1e-8,
+                           .weight_decay = 0.1,
+                           .gradient_scale = 0.5,
+                           .step = step};
+      adamw(p, g, m, v, rule);
+      const auto eg = g.to_vector();
+      for (size_t i = 0; i < 5000; ++i) {
+        const double gi = 0.5 * eg[i];
+        ep[i] -= 1e-2 * 0.1 * ep[i];
+        em[i] = 0.9 * em[i] + 0.1 * gi;
+        ev[i] = 0.999 * ev[i] + 0.001 * gi * gi;
+        const double mh = em[i] / (1 - std::pow(0.9, step)), vh = ev[i] / (1 - std::pow(0.999, step));
+        ep[i] -= 1e-2 * mh / (std::sqrt(vh) + 1e-8);
+      }
+    }
+    CHECK(relative_error(p.to_vector(), ep) < tolerance);
+    CHECK(relative_error(m.to_vector(), em) < tolerance);
+    CHECK(relative_error(v.to_vector(), ev) < tolerance);
+  }
+}
+
+TEST_CASE("sum of squares and the search for what is not finite", "[isa]") {
+  for (const int64_t n : {0, 1, 100, 4096, 100001}) {
+    for (const DType type : {DType::f32, DType::f64}) {
+      const Tensor x = numbers({n}, 1, type);
+      double expected = 0;
+      for (const double v : x.to_vector()) expected += v * v;
+      CHECK(sum_squares(x) == Approx(expected).epsilon(1e-13));
+      CHECK(all_finite(x));
+      for (const double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
+        for (const int64_t at : {int64_t{0}, n / 2, n - 1}) {
+          if (n == 0) continue;
+          const Tensor y = x.clone();
+          y.view_rows(at, 1).copy_from(vec({bad}));
+          CHECK(!all_finite(y));
+        }
+      }
+    }
+  }
+  // Squares that overflow f32 are summed in f64.
+  CHECK(sum_squares(vec({1e30, 1e30}, DType::f32)) == Approx(2e60).epsilon(1e-6));
+}
+
+TEST_CASE("an f32 sum of many numbers keeps its digits") {
+  Tape t(Tape::Mode::inference);
+  const Tensor x = Tensor::full({1000000}, DType::f32, 0.1);
+  CHECK(sum(t, x).item() == Approx(100000.0015).epsilon(1e-7));
+  CHECK(sum(t, x.view({1000, 1000}), 0).to_vector()[999] == Approx(100.0000015).epsilon(1e-7));
+}
+
+TEST_CASE("scatter sums repeated rows in order and leaves the others alone", "[isa]") {
+  for (const int64_t rows : {1, 7, 300, 70000}) {
+    const int64_t n = 500, cols = 33;
+    std::vector<int32_t> ids;
+    for (int64_t i = 0; i < n; ++i)
+      ids.push_back(static_cast<int32_t>((i * i * 31 + i) % (i % 3 ? rows : 1 + rows / 2)));
+    const Tensor id = Tensor::from(std::span<const int32_t>(ids), {n});
+    const Tensor g = numbers({n, cols}, 1, DType::f32), start = numbers({rows, cols}, 2, DType::f32);
+    for (const double beta : {0.0, 1.0}) {
+      const Tensor out = start.clone();
+      if (beta == 0) out.copy_from(Tensor::full({rows, cols}, DType::f32, std::nan("")));
+      std::vector<float> expected(static_cast<size_t>(rows * cols));
+      std::vector<bool> touched(static_cast<size_t>(rows), beta != 0);
+      if (beta != 0) std::copy_n(start.data<float>(), rows * cols, expected.begin());
+      for (int64_t i = 0; i < n; ++i)
+        for (int64_t c = 0; c < cols; ++c)
+          expected[static_cast<size_t>(ids[static_cast<size_t>(i)] * cols + c)] += g.data<float>()[i * cols + c];
+      backend(Device::cpu)
+          .f32.scatter_rows(nullptr, n, rows, cols, id.data<int32_t>(), g.data<float>(), out.data<float>(), beta);
+      CHECK(std::equal(expected.begin(), expected.end(), out.data<float>()));
+    }
+  }
+}
+
+TEST_CASE("beta = 0 never reads the destination", "[isa]") {
+  // Gradients land in memory full of NaN and must come out finite: every operation, every sample.
+  for (const Op* op : all_ops()) {
+    for (const Sample& sample : op->samples()) {
+      for (const Tensor& t : sample.inputs) {
+        if (!t.requires_grad()) continue;
+        t.grad_target().tensor.copy_from(Tensor::full(t.shape(), t.dtype(), std::nan("")));
+        t.clear_grad();
+      }
+      Tape tape;
+      tape.backward(sum(tape, sample.run(tape, sample.inputs)));
+      for (const Tensor& t : sample.inputs) {
+        INFO(op->name << ": " << sample.what);
+        if (t.requires_grad()) {
+          REQUIRE(t.grad());
+          CHECK(all_finite(t.grad()));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("every entry of every kernel table is filled") {
+  const auto complete = [](const auto& table) {
+    const auto* entries = reinterpret_cast<void* const*>(&table);
+    for (size_t i = 0; i < sizeof(table) / sizeof(void*); ++i) {
+      INFO("entry " << i);
+      CHECK(entries[i] != nullptr);
+    }
+  };
+  complete(cpu_generic::table(float{}));
+  complete(cpu_generic::table(double{}));
+  complete(backend(Device::cpu).f32);
+  complete(backend(Device::cpu).f64);
+}

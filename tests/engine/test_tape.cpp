@@ -1,0 +1,200 @@
+// The tape's rules: what is recorded, what backward does, and what errors say.
+#include "engine/allocator.h"
+#include "tests/engine/helpers.h"
+
+using namespace crisp;
+using namespace crisp::test;
+
+TEST_CASE("backward fills the gradients of leaves") {
+  const Tensor x = vec({1, 2, 3}).set_requires_grad();
+  Tape tape;
+  tape.backward(sum(tape, mul(tape, x, x)));
+  CHECK(x.grad().to_vector() == std::vector<double>{2, 4, 6});
+}
+
+TEST_CASE("gradients accumulate over backward calls until they are cleared") {
+  const Tensor x = vec({1, 2, 3}).set_requires_grad();
+  Tape tape;
+  for (int i = 0; i < 2; ++i) {
+    tape.backward(sum(tape, mul(tape, x, x)));
+    tape.clear();
+  }
+  CHECK(x.grad().to_vector() == std::vector<double>{4, 8, 12});
+  x.clear_grad();
+  CHECK(!x.grad());
+  tape.backward(sum(tape, x), 0.5);  // the seed scales
+  CHECK(x.grad().to_vector() == std::vector<double>{0.5, 0.5, 0.5});
+}
+
+TEST_CASE("a consumed tape says so") {
+  const Tensor x = vec({1, 2}).set_requires_grad();
+  Tape tape;
+  const Tensor loss = sum(tape, x);
+  tape.backward(loss);
+  CHECK(contains(error_of([&] { tape.backward(loss); }), "has run backward already"));
+  CHECK(contains(error_of([&] { sum(tape, x); }), "clear() it before recording again"));
+  tape.clear();
+  CHECK_NOTHROW(tape.backward(sum(tape, x)));
+}
+
+TEST_CASE("backward starts from one recorded number") {
+  const Tensor x = vec({1, 2}).set_requires_grad();
+  Tape tape;
+  const Tensor y = exp(tape, x);
+  CHECK(contains(error_of([&] { tape.backward(y); }), "[2]"));
+  CHECK(contains(error_of([&] { tape.backward(Tensor::scalar(1, DType::f64)); }), "was not recorded"));
+  Tape inference(Tape::Mode::inference);
+  CHECK(contains(error_of([&] { inference.backward(sum(inference, x)); }), "inference mode"));
+}
+
+TEST_CASE("inference and constants record nothing") {
+  const Tensor x = vec({1, 2}).set_requires_grad(), constant = vec({3, 4});
+  Tape inference(Tape::Mode::inference);
+  CHECK(!gelu(inference, x).requires_grad());
+  CHECK(inference.nodes().empty());
+  Tape tape;
+  CHECK(!gelu(tape, constant).requires_grad());
+  CHECK(tape.nodes().empty());
+  CHECK(gelu(tape, x).requires_grad());
+  REQUIRE(tape.nodes().size() == 1);
+  CHECK(std::string(tape.nodes()[0].op->name) == "gelu");
+}
+
+TEST_CASE("no gradient is computed where nobody needs it") {
+  const Tensor x = sample_input({3, 4}, 1), constant = numbers({4, 2}, 2);
+  Tape tape;
+  const Tensor unused = exp(tape, x);  // recorded, but the loss does not depend on it
+  tape.keep_grad(unused);
+  tape.backward(sum(tape, matmul(tape, x, constant)));
+  CHECK(x.grad());
+  CHECK(!constant.grad());
+  CHECK(!unused.grad());
+}
+
+TEST_CASE("hooks see complete gradients, kept gradients stay, the others go") {
+  const Tensor x = vec({1, 2}).set_requires_grad();
+  Tape tape;
+  const Tensor kept = scale(tape, x, 3), hooked = mul(tape, kept, kept), dropped = scale(tape, hooked, 2);
+  tape.keep_grad(kept);
+  int calls = 0;
+  tape.on_grad(hooked, [&](const Tensor& g) {
+    ++calls;
+    CHECK(g.to_vector() == std::vector<double>{3, 3});  // 2 from one use and 1 from the other
+    g.data<double>()[0] = 0;                            // a hook may change the gradient
+  });
+  tape.on_grad(x, [&](const Tensor& g) {
+    ++calls;
+    CHECK(g.to_vector() == std::vector<double>{0, 3 * 2 * 6 * 3});
+  });
+  tape.backward(sum(tape, add(tape, dropped, hooked)));
+  CHECK(calls == 2);
+  CHECK(kept.grad().to_vector() == std::vector<double>{0, 36});
+  CHECK(!dropped.grad());
+}
+
+TEST_CASE("backward releases what was saved, node by node") {
+  const Tensor x = sample_input({256, 64}, 1);  // 128 KiB
+  const auto in_use = [] { return allocator_stats().bytes_in_use; };
+  const int64_t one = static_cast<int64_t>(x.bytes());
+  Tape tape;
+  const int64_t at_start = in_use();
+  Tensor y = x;
+  int64_t first_use = 0;
+  for (int i = 0; i < 10; ++i) {
+    y = tanh(tape, y);
+    if (i == 0) {
+      // The hook on the first output runs when the nine later nodes are gone: they hold nothing any more.
+      tape.on_grad(y, [&](const Tensor&) { first_use = in_use(); });
+    }
+  }
+  const Tensor loss = mean(tape, y);
+  y = {};
+  const int64_t recorded = in_use();
+  CHECK(recorded - at_start >= 10 * one);
+  tape.backward(loss);
+  CHECK(first_use - at_start <= 5 * one);
+  CHECK(in_use() - at_start <= 2 * one + 4096);  // x's gradient and the first output, which the hook holds
+  tape.clear();
+}
+
+TEST_CASE("a warmed-up step takes no memory from the system") {
+  const Tensor x = sample_input({64, 32}, 1), w = sample_input({32, 32}, 2);
+  Tape tape;
+  const auto step = [&] {
+    tape.backward(mean(tape, softmax(tape, linear(tape, x, w, {}, Activation::gelu))));
+    tape.clear();
+    x.clear_grad();
+    w.clear_grad();
+  };
+  step();
+  step();
+  const int64_t before = allocator_stats().system_allocations;
+  for (int i = 0; i < 5; ++i) step();
+  CHECK(allocator_stats().system_allocations == before);
+}
+
+TEST_CASE("errors name the operation, the operands and the place") {
+  const Tensor x = Tensor::zeros({37, 768}, DType::f32).set_name("layer.2.sa_norm.out");
+  const Tensor weight = Tensor::zeros({3072, 766}, DType::f32).set_name("layer.2.ffn.lin1.weight");
+  Tape tape;
+  const Tape::Scope model(tape, "DistilBert"), layer(tape, "layer.2"), module(tape, "ffn.lin1");
+  const std::string message = error_of([&] { linear(tape, x, weight, {}); });
+  INFO(message);
+  CHECK(contains(message, "linear: inner dimensions differ\n"));
+  CHECK(contains(message, "[37, 768]"));
+  CHECK(contains(message, "[3072, 766]"));
+  CHECK(contains(message, "f32"));
+  CHECK(contains(message, "cpu"));
+  CHECK(contains(message, "\"layer.2.ffn.lin1.weight\""));
+  CHECK(contains(message, "\n  in DistilBert > layer.2 > ffn.lin1"));
+}
+
+TEST_CASE("every operation refuses operands that do not fit") {
+  Tape t;
+  const Tensor m = Tensor::zeros({3, 4}, DType::f64), v = Tensor::zeros({3}, DType::f64);
+  const Tensor single = Tensor::zeros({3, 4}, DType::f32), ids = sample_ids({0, 1, 2}), none;
+  const auto says = [](const std::string& part, auto&& f) {
+    const std::string message = error_of(f);
+    INFO(message);
+    CHECK(contains(message, part));
+  };
+  says("add: shapes do not broadcast", [&] { add(t, m, v); });
+  says("mul: dtypes differ", [&] { mul(t, m, single); });
+  says("sub: an operand is missing", [&] { sub(t, m, none); });
+  says("exp: an operand is missing", [&] { exp(t, none); });
+  says("gelu: x must be f32 or f64", [&] { gelu(t, ids); });
+  says("sum: axis 2 is outside", [&] { sum(t, m, 2); });
+  says("mean: axis -3 is outside", [&] { mean(t, m, -3); });
+  says("max: axis 0 is empty", [&] { max(t, Tensor::zeros({0, 2}, DType::f64), 0); });
+  says("slice: 3 elements from 2 are outside axis 0", [&] { slice(t, m, 0, 2, 3); });
+  says("slice", [&] { slice(t, m, 0, -1, 2); });
+  says("slice", [&] { slice(t, m, 0, 1, INT64_MAX); });
+  says("concat: there are no parts", [&] { concat(t, {}, 0); });
+  says("concat: shapes differ outside axis 0", [&] {
+    concat(t, std::vector{m, Tensor::zeros({3, 5}, DType::f64)}, 0);
+  });
+  says("reshape: [5] has another number", [&] { reshape(t, m, {5}); });
+  says("transpose: x needs at least two", [&] { transpose(t, v); });
+  says("embedding: ids[1] = 4 is outside 0..2", [&] { embedding(t, m, sample_ids({0, 4})); });
+  says("embedding: ids[0] = -1", [&] { embedding(t, m, sample_ids({-1})); });
+  says("embedding: ids must be an i32", [&] { embedding(t, m, v); });
+  says("matmul: inner dimensions differ", [&] { matmul(t, m, m); });
+  says("matmul: inner dimensions differ, a transposed", [&] { matmul(t, m, Tensor::zeros({4, 3}, DType::f64), true); });
+  says("matmul: leading dimensions differ", [&] {
+    matmul(t, Tensor::zeros({2, 3, 4}, DType::f64), Tensor::zeros({3, 4, 5}, DType::f64));
+  });
+  says("softmax: x needs at least one", [&] { softmax(t, Tensor::scalar(1, DType::f64)); });
+  says("layer_norm: weight and bias", [&] { layer_norm(t, m, v, v, 1e-5); });
+  says("dropout: probability 1 is outside", [&] { dropout(t, m, {1.0, {}}); });
+  says("dropout: probability nan", [&] { dropout(t, m, {std::nan(""), {}}); });
+  says("cross_entropy: labels[0] = 7", [&] { cross_entropy(t, m, sample_ids({7, 0, 0})); });
+  says("cross_entropy: logits must be", [&] { cross_entropy(t, m, sample_ids({0})); });
+  says("cross_entropy: there are no rows", [&] {
+    cross_entropy(t, Tensor::zeros({0, 4}, DType::f64), sample_ids({}));
+  });
+  says("attention: q_offsets must run from 0 to 3", [&] {
+    attention(t, m, m, m, sample_ids({0, 2}), sample_ids({0, 3}), {.heads = 2, .dropout = {}});
+  });
+  says("adamw: steps count from 1", [&] { adamw(m, m, m, m, {}); });
+  says("adamw", [&] { adamw(m, v, m, m, AdamWStep{}); });
+}

@@ -1,0 +1,223 @@
+#include <nlohmann/json.hpp>
+
+#include "engine/error.h"
+#include "model/config.h"
+#include "tests/support/catch.h"
+
+using namespace crisp;
+using nlohmann::json;
+
+namespace {
+
+json distilbert() {
+  return {{"model_type", "distilbert"},
+          {"vocab_size", 100},
+          {"max_position_embeddings", 64},
+          {"dim", 24},
+          {"hidden_dim", 96},
+          {"n_layers", 3},
+          {"n_heads", 4},
+          {"dropout", 0.15},
+          {"attention_dropout", 0.05},
+          {"seq_classif_dropout", 0.25},
+          {"activation", "gelu"},
+          {"sinusoidal_pos_embds", false},
+          {"initializer_range", 0.03}};
+}
+
+json bert() {
+  return {{"model_type", "bert"},     {"vocab_size", 100},           {"max_position_embeddings", 64},
+          {"hidden_size", 24},        {"intermediate_size", 96},     {"num_hidden_layers", 3},
+          {"num_attention_heads", 4}, {"hidden_dropout_prob", 0.15}, {"attention_probs_dropout_prob", 0.05},
+          {"hidden_act", "gelu"},     {"layer_norm_eps", 1e-5},      {"position_embedding_type", "absolute"},
+          {"initializer_range", 0.03}};
+}
+
+DistilBertConfig parse(const json& object) { return parse_config(object.dump(), "config.json"); }
+
+json with(json object, const char* key, const json& value) {
+  object[key] = value;
+  return object;
+}
+
+// The message of the BadInput; every one names the file.
+std::string complaint(const std::string& text) {
+  try {
+    parse_config(text, "dir/config.json");
+  } catch (const BadInput& e) {
+    CHECK(std::string(e.what()).starts_with("dir/config.json: "));
+    return e.what();
+  }
+  FAIL("accepted: " << text);
+  return {};
+}
+
+bool mentions(const json& object, const std::string& part) {
+  const std::string message = complaint(object.dump());
+  INFO(message);
+  CHECK(message.find(part) != std::string::npos);
+  return message.find(part) != std::string::npos;
+}
+
+void same(const DistilBertConfig& a, const DistilBertConfig& b) {
+  CHECK(a.vocab_size == b.vocab_size);
+  CHECK(a.max_positions == b.max_positions);
+  CHECK(a.dim == b.dim);
+  CHECK(a.hidden_dim == b.hidden_dim);
+  CHECK(a.layers == b.layers);
+  CHECK(a.heads == b.heads);
+  CHECK(a.num_labels == b.num_labels);
+  CHECK(a.dropout == b.dropout);
+  CHECK(a.attention_dropout == b.attention_dropout);
+  CHECK(a.classifier_dropout == b.classifier_dropout);
+  CHECK(a.layer_norm_epsilon == b.layer_norm_epsilon);
+  CHECK(a.initializer_range == b.initializer_range);
+  for (int64_t l = 0; l < a.num_labels; ++l) CHECK(a.label_name(l) == b.label_name(l));
+  CHECK(a.sparsity.layers == b.sparsity.layers);
+  CHECK(a.sparsity.scope == b.sparsity.scope);
+  CHECK(a.sparsity.at_evaluation == b.sparsity.at_evaluation);
+  CHECK(a.sparsity.requested == b.sparsity.requested);
+}
+
+}  // namespace
+
+TEST_CASE("a DistilBERT configuration is read key by key") {
+  const DistilBertConfig c = parse(distilbert());
+  CHECK(c.vocab_size == 100);
+  CHECK(c.max_positions == 64);
+  CHECK(c.dim == 24);
+  CHECK(c.hidden_dim == 96);
+  CHECK(c.layers == 3);
+  CHECK(c.heads == 4);
+  CHECK(c.head_dim() == 6);
+  CHECK(c.dropout == 0.15);
+  CHECK(c.attention_dropout == 0.05);
+  CHECK(c.classifier_dropout == 0.25);
+  CHECK(c.layer_norm_epsilon == 1e-12);
+  CHECK(c.initializer_range == 0.03);
+  CHECK(c.num_labels == 2);
+  CHECK(c.label_name(1) == "LABEL_1");
+  CHECK(c.sparsity.dense());
+}
+
+TEST_CASE("a BERT configuration maps to the same keys") {
+  const DistilBertConfig c = parse(bert());
+  CHECK(c.vocab_size == 100);
+  CHECK(c.max_positions == 64);
+  CHECK(c.dim == 24);
+  CHECK(c.hidden_dim == 96);
+  CHECK(c.layers == 3);
+  CHECK(c.heads == 4);
+  CHECK(c.dropout == 0.15);
+  CHECK(c.attention_dropout == 0.05);
+  CHECK(c.layer_norm_epsilon == 1e-5);
+  CHECK(c.initializer_range == 0.03);
+}
+
+TEST_CASE("what a configuration may leave out has transformers' default") {
+  json small = distilbert();
+  for (const char* key : {"max_position_embeddings", "dropout", "attention_dropout", "seq_classif_dropout",
+                          "activation", "sinusoidal_pos_embds", "initializer_range", "model_type"})
+    small.erase(key);
+  const DistilBertConfig c = parse(small);
+  CHECK(c.max_positions == 512);
+  CHECK(c.dropout == 0.1);
+  CHECK(c.attention_dropout == 0.1);
+  CHECK(c.classifier_dropout == 0.2);
+  CHECK(c.initializer_range == 0.02);
+  CHECK(parse(with(distilbert(), "id2label", nullptr)).num_labels == 2);  // null is absent
+  // BERT files of old have no model_type either.
+  json old = bert();
+  old.erase("model_type");
+  CHECK(parse(old).dim == 24);
+}
+
+TEST_CASE("labels: their number and names") {
+  const DistilBertConfig c = parse(with(distilbert(), "id2label", {{"0", "no"}, {"1", "yes"}, {"2", "maybe"}}));
+  CHECK(c.num_labels == 3);
+  CHECK(c.label_name(2) == "maybe");
+  CHECK(parse(with(distilbert(), "num_labels", 5)).num_labels == 5);
+  CHECK(mentions(with(distilbert(), "id2label", {{"0", "no"}, {"2", "yes"}}), "\"id2label\" has 2 entries"));
+  CHECK(mentions(with(distilbert(), "id2label", {{"0", 7}}), "id2label"));
+  CHECK(mentions(with(distilbert(), "id2label", json::object()), "id2label"));
+  CHECK(mentions(with(distilbert(), "id2label", {"no", "yes"}), "id2label"));
+}
+
+TEST_CASE("what is no configuration is refused") {
+  for (const char* text : {"", "{", "[]", "3", "null", "\"distilbert\"", "{\"dim\": }", "\xff"})
+    CHECK(complaint(text).find("not a JSON object") != std::string::npos);
+}
+
+TEST_CASE("a model that cannot be reproduced is refused") {
+  CHECK(mentions(with(distilbert(), "model_type", "roberta"), "model_type \"roberta\""));
+  CHECK(mentions(with(distilbert(), "model_type", 3), "\"model_type\" must be a string"));
+  CHECK(mentions(with(distilbert(), "activation", "relu"), "activation \"relu\""));
+  CHECK(mentions(with(distilbert(), "activation", "gelu_new"), "activation \"gelu_new\""));
+  CHECK(mentions(with(bert(), "hidden_act", "gelu_new"), "hidden_act \"gelu_new\""));
+  CHECK(mentions(with(distilbert(), "sinusoidal_pos_embds", true), "sinusoidal"));
+  CHECK(mentions(with(bert(), "position_embedding_type", "relative_key"), "position_embedding_type"));
+  CHECK(mentions(with(bert(), "is_decoder", true), "is_decoder"));
+}
+
+TEST_CASE("numbers that make no sense are refused by name") {
+  for (const char* key : {"vocab_size", "dim", "hidden_dim", "n_layers", "n_heads"}) {
+    json object = distilbert();
+    object.erase(key);
+    CHECK(mentions(object, fmt::format("\"{}\" is missing", key)));
+  }
+  for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"}) {
+    json object = bert();
+    object.erase(key);
+    CHECK(mentions(object, fmt::format("\"{}\" is missing", key)));
+  }
+  for (const char* key : {"vocab_size", "max_position_embeddings", "dim", "hidden_dim", "n_layers", "n_heads"})
+    for (const json& value : {json(0), json(-4), json(2.5), json("8"), json(true), json(int64_t{1} << 40)})
+      CHECK(mentions(with(distilbert(), key, value), fmt::format("\"{}\" must be a positive integer", key)));
+  CHECK(mentions(with(distilbert(), "n_heads", 5), "5 heads do not divide a width of 24"));
+  CHECK(mentions(with(distilbert(), "n_layers", 1001), "1001 layers"));
+  for (const char* key : {"dropout", "attention_dropout", "seq_classif_dropout"}) {
+    CHECK(mentions(with(distilbert(), key, 1.0), fmt::format("\"{}\" = 1 is outside", key)));
+    CHECK(mentions(with(distilbert(), key, -0.1), key));
+    CHECK(mentions(with(distilbert(), key, "0.1"), fmt::format("\"{}\" must be a number", key)));
+  }
+  CHECK(mentions(with(distilbert(), "sinusoidal_pos_embds", "no"), "must be true or false"));
+  CHECK(mentions(with(bert(), "layer_norm_eps", 0), "layer_norm_eps"));
+}
+
+TEST_CASE("a written configuration reads back the same") {
+  for (const char* sparsity : {"dense", "0.8", "0.5,0.25,0.125", "light", "aggressive"}) {
+    for (const Selection scope : {Selection::top_k_row, Selection::percentile_head}) {
+      DistilBertConfig c = parse(distilbert());
+      c.num_labels = 3;
+      c.label_names = {"no", "yes", "m\"a\\y\nb\xc3\xa9"};
+      c.layer_norm_epsilon = 1e-5;
+      c.initializer_range = 0.1 + 0.2;  // every bit survives
+      c.sparsity = parse_sparsity(sparsity, c.layers);
+      c.sparsity.scope = scope;
+      c.sparsity.at_evaluation = scope == Selection::top_k_row;
+      same(parse_config(config_json(c), "config.json"), c);
+    }
+  }
+  same(parse_config(config_json(DistilBertConfig{}), "config.json"), DistilBertConfig{});
+  const json written = json::parse(config_json(parse(bert()), DType::f64));
+  CHECK(written.at("model_type") == "distilbert");
+  CHECK(written.at("architectures") == json{"DistilBertForSequenceClassification"});
+  CHECK(written.at("torch_dtype") == "float64");
+  CHECK(written.at("layer_norm_eps") == 1e-5);
+}
+
+TEST_CASE("a broken sparsity section is refused") {
+  const auto section = [](const json& crisp) { return with(distilbert(), "crisp", crisp); };
+  const DistilBertConfig c =
+      parse(section({{"sparsity", "own"}, {"layer_sparsity", {0.1, 0.2, 0.3}}, {"sparsity_scope", "head"}}));
+  CHECK(c.sparsity.layers == std::vector<double>{0.1, 0.2, 0.3});
+  CHECK(c.sparsity.scope == Selection::percentile_head);
+  CHECK(c.sparsity.at_evaluation);
+  CHECK(mentions(section(3), "\"crisp\" must be an object"));
+  CHECK(mentions(section({{"layer_sparsity", {0.1, 0.2}}}), "must list 3 numbers"));
+  CHECK(mentions(section({{"layer_sparsity", 0.5}}), "must list 3 numbers"));
+  for (const json& value : {json(1), json(-0.1), json("0.5"), json()})
+    CHECK(mentions(section({{"layer_sparsity", {0.1, 0.2, value}}}), "outside [0, 1)"));
+  CHECK(mentions(section({{"sparsity_scope", "column"}}), "sparsity_scope"));
+  CHECK(mentions(section({{"sparse_eval", 1}}), "\"sparse_eval\" must be true or false"));
+}

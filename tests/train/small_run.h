@@ -1,0 +1,80 @@
+// A small training run for the tests of the trainer: vocabulary, sentences, model, options.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "data/batch.h"
+#include "data/wordpiece.h"
+#include "tests/support/small_model.h"
+#include "train/trainer.h"
+
+namespace crisp::test {
+
+constexpr int small_max_length = 40;
+
+inline std::vector<std::string> small_vocabulary() {
+  std::vector<std::string> tokens{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
+  for (int i = 0; i < 45; ++i) tokens.push_back(fmt::format("w{}", i));
+  return tokens;
+}
+
+/// `examples` random sentences of `shortest` to `longest` words, labelled 0 and 1 in turn.
+inline TokenizedDataset small_data(int examples, int shortest, int longest) {
+  const WordPiece tokenizer = WordPiece::from_tokens(small_vocabulary());
+  Dataset dataset{.path = "sentences", .examples = {}, .num_labels = 2};
+  uint64_t element = 0;
+  const auto draw = [&](int n) {
+    return static_cast<int>(random_word({.seed = 5}, element++) % static_cast<uint32_t>(n));
+  };
+  for (int i = 0; i < examples; ++i) {
+    std::string text;
+    for (int words = shortest + draw(longest - shortest + 1); words > 0; --words) text += fmt::format("w{} ", draw(45));
+    dataset.examples.push_back({text, i % 2});
+  }
+  return {dataset, tokenizer, small_max_length};
+}
+
+/// A model that exercises everything that a step can do: dropout everywhere and sparse attention.
+inline DistilBertConfig small_run_config() {
+  DistilBertConfig config = small_config();
+  config.vocab_size = static_cast<int64_t>(small_vocabulary().size());
+  config.max_positions = small_max_length;
+  config.num_labels = 2;
+  config.initializer_range = 0.2;
+  config.dropout = config.attention_dropout = config.classifier_dropout = 0.1;
+  config.sparsity = parse_sparsity("0.5", config.layers);
+  return config;
+}
+
+inline DistilBert small_run_model(const DistilBertConfig& config, DType dtype = DType::f32) {
+  DistilBert model(config, dtype);
+  model.initialise(3);
+  return model;
+}
+
+/// Copies of all parameters.
+inline std::vector<Tensor> weights_now(const DistilBert& model) {
+  std::vector<Tensor> copies;
+  for (const Parameter& p : model.parameters()) copies.push_back(p.tensor.clone());
+  return copies;
+}
+
+/// The name of the first parameter that differs by a bit; empty when none does.
+inline std::string first_difference(const DistilBert& model, const std::vector<Tensor>& expected) {
+  for (size_t i = 0; i < expected.size(); ++i)
+    if (!same_bits(model.parameters()[i].tensor, expected[i])) return model.parameters()[i].name;
+  return "";
+}
+
+/// Micro-steps until the run is finished; the reports of the optimizer steps.
+inline std::vector<StepReport> finish(Trainer& trainer) {
+  std::vector<StepReport> reports;
+  StepReport report;
+  while (!trainer.finished())
+    if (trainer.micro_step(report)) reports.push_back(report);
+  return reports;
+}
+
+}  // namespace crisp::test

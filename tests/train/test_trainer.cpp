@@ -1,0 +1,223 @@
+// The training loop: determinism, gradient accumulation, divergence, and that it learns.
+#include "train/trainer.h"
+
+#include <cmath>
+#include <limits>
+
+#include "engine/parallel.h"
+#include "tests/support/catch.h"
+#include "tests/support/golden.h"
+#include "tests/train/small_run.h"
+#include "tests/train/support.h"
+
+using namespace crisp;
+using namespace crisp::test;
+
+namespace {
+
+TrainOptions options_for(int64_t batch_size, int64_t accumulation, double epochs) {
+  TrainOptions options;
+  options.batch_size = batch_size;
+  options.gradient_accumulation_steps = accumulation;
+  options.epochs = epochs;
+  options.learning_rate = 1e-3;
+  return options;
+}
+
+Tensor parameter(const DistilBert& model, const std::string& name) {
+  for (const Parameter& p : model.parameters())
+    if (p.name == name) return p.tensor;
+  FAIL("no parameter " << name);
+  return {};
+}
+
+void fill(const DistilBert& model, const std::string& name, double value) {
+  const Tensor t = parameter(model, name);
+  t.copy_from(Tensor::full(t.shape(), t.dtype(), value));
+}
+
+std::string divergence(Trainer& trainer) {
+  return message_of<Diverged>([&] { finish(trainer); });
+}
+
+}  // namespace
+
+TEST_CASE("training has the same bits at 1, 2 and 4 threads and from run to run") {
+  // Wide enough that every kernel splits its work: products of several tiles, rows above the parallel threshold.
+  DistilBertConfig config = small_run_config();
+  config.dim = 128;
+  config.heads = 4;
+  config.hidden_dim = 400;
+  config.layers = 2;
+  config.sparsity = parse_sparsity("0.5", config.layers);
+  const TokenizedDataset data = small_data(32, 15, 35);
+  const auto train = [&](int threads, uint64_t seed) {
+    set_num_threads(threads);
+    DistilBert model = small_run_model(config);
+    TrainOptions options = options_for(16, 1, 2);
+    options.seed = seed;
+    Trainer trainer(model, data, options);
+    finish(trainer);
+    set_num_threads(0);
+    return model;
+  };
+  const DistilBert reference = train(1, 42);
+  const std::vector<Tensor> expected = weights_now(reference);
+  for (const int threads : {1, 2, 4}) CHECK(first_difference(train(threads, 42), expected) == "");
+  CHECK(first_difference(train(1, 43), expected) != "");  // the seed orders and drops otherwise
+}
+
+TEST_CASE("accumulating 4 micro-batches of 8 equals one batch of 32") {
+  DistilBertConfig config = small_run_config();
+  config.dropout = config.attention_dropout = config.classifier_dropout = 0;
+  const TokenizedDataset data = small_data(64, 1, 12);
+  DistilBert split = small_run_model(config, DType::f64), whole = small_run_model(config, DType::f64);
+  Trainer in_parts(split, data, options_for(8, 4, 3)), at_once(whole, data, options_for(32, 1, 3));
+  CHECK(in_parts.total_steps() == 6);
+  const std::vector<StepReport> a = finish(in_parts), b = finish(at_once);
+  REQUIRE(a.size() == 6);
+  REQUIRE(b.size() == 6);
+  for (size_t i = 0; i < a.size(); ++i) {
+    CHECK(a[i].loss == Approx(b[i].loss).epsilon(1e-12));
+    CHECK(a[i].grad_norm == Approx(b[i].grad_norm).epsilon(1e-10));
+    CHECK(a[i].learning_rate == b[i].learning_rate);
+  }
+  for (size_t i = 0; i < split.parameters().size(); ++i) {
+    INFO(split.parameters()[i].name);
+    if (is_key_bias(split.parameters()[i].name)) continue;  // moved by rounding noise alone
+    CHECK(relative_l2(split.parameters()[i].tensor.to_vector(), whole.parameters()[i].tensor.to_vector()) <= 1e-9);
+  }
+}
+
+TEST_CASE("the last optimizer step of an epoch takes the micro-batches that are left") {
+  const TokenizedDataset data = small_data(22, 1, 6);  // batches of 3: 8 an epoch; steps of 3, 3 and 2
+  DistilBert model = small_run_model(small_run_config());
+  Trainer trainer(model, data, options_for(3, 3, 2));
+  CHECK(trainer.steps_per_epoch() == 3);
+  CHECK(trainer.total_steps() == 6);
+  std::vector<int64_t> completed;
+  StepReport report;
+  while (!trainer.finished())
+    if (trainer.micro_step(report)) completed.push_back(trainer.state().micro_step);
+  CHECK(completed == std::vector<int64_t>{3, 6, 8, 11, 14, 16});
+  CHECK(trainer.epoch() == 2.0);
+}
+
+TEST_CASE("the learning rate follows the schedule") {
+  const TokenizedDataset data = small_data(20, 1, 6);
+  DistilBert model = small_run_model(small_run_config());
+  TrainOptions options = options_for(2, 1, 1);
+  options.warmup_steps = 2;
+  Trainer trainer(model, data, options);
+  const std::vector<StepReport> reports = finish(trainer);
+  REQUIRE(reports.size() == 10);
+  CHECK(reports[0].learning_rate == Approx(0.5e-3));
+  CHECK(reports[1].learning_rate == Approx(1e-3));
+  CHECK(reports[2].learning_rate == Approx(1e-3));
+  CHECK(reports[9].learning_rate == Approx(1e-3 / 8));
+}
+
+TEST_CASE("a parameter that is not finite stops the run before it changes a weight") {
+  const TokenizedDataset data = small_data(12, 2, 6);
+  for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    DistilBert model = small_run_model(small_run_config());
+    Trainer trainer(model, data, options_for(4, 1, 5));
+    StepReport report;
+    for (int step = 0; step < 3; ++step) REQUIRE(trainer.micro_step(report));
+    const std::string name = "distilbert.transformer.layer.1.attention.out_lin.weight";
+    parameter(model, name).data<float>()[17] = static_cast<float>(bad);
+    const std::vector<Tensor> before = weights_now(model);
+    const std::string message = divergence(trainer);
+    INFO(message);
+    CHECK(contains(message, "the loss is nan at step 4"));
+    CHECK(contains(message, "the parameter \"" + name + '"'));
+    CHECK(first_difference(model, before) == "");
+    CHECK(trainer.state().step == 3);
+    CHECK(trainer.optimizer().steps() == 3);
+  }
+}
+
+TEST_CASE("a result that overflows is named with its place in the model") {
+  const TokenizedDataset data = small_data(12, 2, 6);
+  DistilBert model = small_run_model(small_run_config());
+  fill(model, "distilbert.transformer.layer.2.ffn.lin2.weight", 3e38);
+  Trainer trainer(model, data, options_for(4, 1, 1));
+  const std::vector<Tensor> before = weights_now(model);
+  const std::string message = divergence(trainer);
+  INFO(message);
+  CHECK(contains(message, "at step 1"));
+  CHECK(contains(message, "the result "));
+  CHECK(contains(message, "layer.2 > ffn"));
+  CHECK(first_difference(model, before) == "");
+}
+
+TEST_CASE("a gradient that overflows stops the run, though the loss is finite") {
+  const TokenizedDataset data = small_data(12, 2, 6);
+  DistilBertConfig config = small_run_config();
+  config.dropout = config.attention_dropout = config.classifier_dropout = 0;
+  DistilBert model = small_run_model(config);
+  // Zeros everywhere: the last LayerNorm divides by sqrt(epsilon), and its gradient grows by 1e6 on the way back.
+  for (const Parameter& p : model.parameters())
+    if (p.decays && !p.in_head) fill(model, p.name, 0);
+  const std::string last_norm = "distilbert.transformer.layer.2.output_layer_norm.bias";
+  const Tensor bias = parameter(model, last_norm);
+  bias.copy_from(Tensor::normal(bias.shape(), bias.dtype(), {.seed = 1}));
+  for (const char* head : {"pre_classifier.weight", "classifier.weight"}) {
+    const Tensor t = parameter(model, head);
+    t.copy_from(Tensor::normal(t.shape(), t.dtype(), {.seed = 2}, 0, std::string(head)[0] == 'p' ? 1e5 : 1e30));
+  }
+  Trainer trainer(model, data, options_for(4, 1, 1));
+  const std::vector<Tensor> before = weights_now(model);
+  const std::string message = divergence(trainer);
+  INFO(message);
+  CHECK(contains(message, "the gradient norm is "));
+  CHECK(contains(message, " at step 1;"));
+  CHECK(contains(message, "the gradient of \"distilbert."));
+  CHECK(first_difference(model, before) == "");
+  CHECK(trainer.state().step == 0);
+}
+
+TEST_CASE("a learning rate that is far too large ends as divergence") {
+  const TokenizedDataset data = small_data(12, 2, 6);
+  DistilBert model = small_run_model(small_run_config());
+  TrainOptions options = options_for(4, 1, 100);
+  options.learning_rate = 1e30;
+  options.warmup_ratio = 0;
+  Trainer trainer(model, data, options);
+  StepReport report;
+  std::vector<Tensor> before;
+  const std::string message = message_of<Diverged>([&] {
+    while (!trainer.finished()) {
+      before = weights_now(model);
+      trainer.micro_step(report);
+    }
+  });
+  INFO(message);
+  CHECK(contains(message, fmt::format("at step {}", trainer.state().step + 1)));
+  CHECK(contains(message, "the first tensor that is not finite: "));
+  CHECK(first_difference(model, before) == "");
+}
+
+TEST_CASE("a small model learns a few sentences by heart") {
+  const TokenizedDataset data = small_data(16, 3, 10);
+  DistilBertConfig config = small_run_config();
+  config.dropout = config.attention_dropout = config.classifier_dropout = 0;
+  DistilBert model = small_run_model(config);
+  TrainOptions options = options_for(8, 1, 60);
+  options.learning_rate = 5e-3;
+  Trainer trainer(model, data, options);
+  const std::vector<StepReport> reports = finish(trainer);
+  CHECK(reports.front().loss > 0.5);
+  CHECK(reports.back().loss < 0.05);
+  CHECK(evaluate(model, data, 5, Statistics::none).correct == 16);
+}
+
+TEST_CASE("there must be labelled data") {
+  DistilBert model = small_run_model(small_run_config());
+  const WordPiece tokenizer = WordPiece::from_tokens(small_vocabulary());
+  const TokenizedDataset empty(Dataset{}, tokenizer, small_max_length);
+  const TokenizedDataset unlabelled(Dataset{.path = "x", .examples = {{"w1", -1}}, .num_labels = 0}, tokenizer,
+                                    small_max_length);
+  CHECK_THROWS_AS(Trainer(model, empty, options_for(4, 1, 1)), UsageError);
+  CHECK_THROWS_AS(Trainer(model, unlabelled, options_for(4, 1, 1)), UsageError);
+}

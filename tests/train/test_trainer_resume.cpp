@@ -1,0 +1,139 @@
+// A run that is saved and restored at any micro-step goes on with the bits of the run that never stopped.
+#include "tests/support/catch.h"
+#include "tests/train/small_run.h"
+#include "tests/train/support.h"
+#include "train/checkpoint.h"
+
+using namespace crisp;
+using namespace crisp::test;
+
+namespace {
+
+// Batches of 3 of 22 examples: 8 an epoch, in optimizer steps of 3, 3 and 2 micro-batches.
+TrainOptions resume_options() {
+  TrainOptions options;
+  options.batch_size = 3;
+  options.gradient_accumulation_steps = 3;
+  options.epochs = 2;
+  options.learning_rate = 1e-2;
+  return options;
+}
+constexpr int micro_steps = 16;
+
+std::vector<int> every_cut() {
+  std::vector<int> cuts;
+  for (int cut = 0; cut <= micro_steps; ++cut) cuts.push_back(cut);
+  return cuts;
+}
+
+std::string vocabulary_file(const TempDir& directory) {
+  std::string text;
+  for (const std::string& token : small_vocabulary()) text += token + "\n";
+  write_file(directory / "words.txt", text);
+  return directory / "words.txt";
+}
+
+void same_state(const TrainState& a, const TrainState& b) {
+  CHECK(a.step == b.step);
+  CHECK(a.micro_step == b.micro_step);
+  CHECK(a.accumulated == b.accumulated);
+  CHECK(a.loss_sum == b.loss_sum);
+  CHECK(a.pending_loss == b.pending_loss);
+  CHECK(a.loss_count == b.loss_count);
+  CHECK(a.total_loss_sum == b.total_loss_sum);
+}
+
+// A run of its own model over the common data.
+struct Run {
+  Run(const TokenizedDataset& data, DType dtype, uint64_t seed = 3)
+      : model(small_run_config(), dtype), trainer(start(model, seed), data, resume_options()) {}
+  static DistilBert& start(DistilBert& model, uint64_t seed) {
+    model.initialise(seed);
+    return model;
+  }
+  void advance(int n) {
+    StepReport report;
+    for (int i = 0; i < n; ++i) trainer.micro_step(report);
+  }
+  DistilBert model;
+  Trainer trainer;
+};
+
+}  // namespace
+
+TEST_CASE("resuming at any micro-step gives the bits of the run that never stopped") {
+  const TempDir directory;
+  const std::string vocabulary = vocabulary_file(directory);
+  const TokenizedDataset data = small_data(22, 1, 9);
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    Run whole(data, dtype);
+    const std::string fingerprint = run_fingerprint(resume_options(), data, whole.model.config());
+    whole.advance(micro_steps);
+    REQUIRE(whole.trainer.finished());
+    const std::vector<Tensor> expected = weights_now(whole.model);
+    // f64 takes the same path: four cuts will do, at and within steps and at the end of the epoch.
+    for (const int cut : dtype == DType::f32 ? every_cut() : std::vector<int>{3, 5, 7, 8}) {
+      INFO(name_of(dtype) << ", stopped after micro-step " << cut);
+      Run stopped(data, dtype);
+      stopped.advance(cut);
+      const std::string checkpoint = directory / fmt::format("{}-{}", name_of(dtype), cut);
+      std::filesystem::create_directory(checkpoint);
+      write_checkpoint(checkpoint, stopped.trainer, vocabulary, small_max_length, {12, "events", 34}, fingerprint);
+
+      Run resumed(data, dtype, 999);  // other weights, so that what is not restored shows
+      const LogPositions logs = read_checkpoint(checkpoint, resumed.trainer, fingerprint);
+      CHECK(logs.metrics_bytes == 12);
+      CHECK(logs.event_file == "events");
+      CHECK(logs.event_bytes == 34);
+      same_state(resumed.trainer.state(), stopped.trainer.state());
+      CHECK(first_difference(resumed.model, weights_now(stopped.model)) == "");
+      resumed.advance(micro_steps - cut);
+      CHECK(resumed.trainer.finished());
+      CHECK(first_difference(resumed.model, expected) == "");
+      same_state(resumed.trainer.state(), whole.trainer.state());
+
+      // Saving is only looking: the run that was saved goes on unharmed.
+      stopped.advance(micro_steps - cut);
+      CHECK(first_difference(stopped.model, expected) == "");
+    }
+  }
+}
+
+TEST_CASE("a trainer that has pending gradients of its own can go back to a checkpoint") {
+  const TempDir directory;
+  const std::string vocabulary = vocabulary_file(directory);
+  const TokenizedDataset data = small_data(22, 1, 9);
+  for (const int cut : {3, 4}) {  // without and with pending gradients
+    Run run(data, DType::f32);
+    const std::string fingerprint = run_fingerprint(resume_options(), data, run.model.config());
+    run.advance(cut);
+    const std::string checkpoint = directory / fmt::format("{}", cut);
+    std::filesystem::create_directory(checkpoint);
+    write_checkpoint(checkpoint, run.trainer, vocabulary, small_max_length, {}, fingerprint);
+    run.advance(micro_steps - cut);
+    const std::vector<Tensor> expected = weights_now(run.model);
+
+    Run other(data, DType::f32);
+    other.advance(10);  // in the middle of an accumulation
+    read_checkpoint(checkpoint, other.trainer, fingerprint);
+    other.advance(micro_steps - cut);
+    CHECK(first_difference(other.model, expected) == "");
+  }
+}
+
+TEST_CASE("a checkpoint of other settings is refused, naming them") {
+  const TempDir directory;
+  const TokenizedDataset data = small_data(22, 1, 9);
+  Run run(data, DType::f32);
+  const std::string fingerprint = run_fingerprint(resume_options(), data, run.model.config());
+  write_checkpoint(directory.path(), run.trainer, vocabulary_file(directory), small_max_length, {}, fingerprint);
+  TrainOptions other = resume_options();
+  other.learning_rate = 0.5;
+  other.seed = 43;
+  const std::string message = message_of<UsageError>(
+      [&] { read_checkpoint(directory.path(), run.trainer, run_fingerprint(other, data, run.model.config())); });
+  INFO(message);
+  CHECK(contains(message, "learning_rate: 0.01 in the checkpoint, 0.5 now"));
+  CHECK(contains(message, "seed: 42 in the checkpoint, 43 now"));
+  CHECK_FALSE(contains(message, "batch_size"));
+}
