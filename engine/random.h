@@ -25,7 +25,8 @@ struct RandomKey {
 };
 
 /// Four independent 32-bit words for the given 128-bit counter and 64-bit key.
-[[gnu::always_inline]] inline std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, uint32_t key0, uint32_t key1) {
+[[gnu::always_inline]] inline std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, uint32_t key0,
+                                                                 uint32_t key1) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t product0 = uint64_t{0xD2511F53u} * counter[0];
     const uint64_t product1 = uint64_t{0xCD9E8D57u} * counter[2];
@@ -54,7 +55,9 @@ struct RandomKey {
 [[gnu::always_inline]] inline float uniform01(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
 
 /// A dropout decision: true with probability 1 - p (to 2^-24).
-[[gnu::always_inline]] inline bool keeps(uint32_t word, double p) { return static_cast<double>(word >> 8) * 0x1p-24 >= p; }
+[[gnu::always_inline]] inline bool keeps(uint32_t word, double p) {
+  return static_cast<double>(word >> 8) * 0x1p-24 >= p;
+}
 
 /// Standard normal number by Box-Muller, from the pair of words (2i, 2i+1) of a key with i = element.
 inline double normal(const RandomKey& key, uint64_t element) {

@@ -42,6 +42,8 @@ ordered_json state_json(const TrainState& s) {
           {"pending_loss", s.pending_loss},
           {"loss_count", s.loss_count},
           {"total_loss_sum", s.total_loss_sum},
+          {"train_seconds", s.train_seconds},
+          {"train_tokens", s.train_tokens},
           {"best_step", s.best_step},
           {"best_accuracy", s.best_accuracy},
           {"evaluations_without_gain", s.evaluations_without_gain},
@@ -57,6 +59,8 @@ TrainState state_from(const json& j) {
   j.at("pending_loss").get_to(s.pending_loss);
   j.at("loss_count").get_to(s.loss_count);
   j.at("total_loss_sum").get_to(s.total_loss_sum);
+  j.at("train_seconds").get_to(s.train_seconds);
+  j.at("train_tokens").get_to(s.train_tokens);
   j.at("best_step").get_to(s.best_step);
   j.at("best_accuracy").get_to(s.best_accuracy);
   j.at("evaluations_without_gain").get_to(s.evaluations_without_gain);

@@ -21,8 +21,8 @@ struct Prediction {
 
 /// What the attention of one layer did, over all queries and keys of the dataset.
 struct LayerSparsity {
-  double requested = 0;              // as configured, 0 where dense
-  double effective = 0;              // 1 - kept / valid (query, key) pairs
+  double requested = 0;                   // as configured, 0 where dense
+  double effective = 0;                   // 1 - kept / valid (query, key) pairs
   std::vector<double> head_entropy = {};  // mean over queries of the weights' entropy in nats, one per head
 };
 

@@ -1,38 +1,19 @@
 #include "train/run.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <fstream>
-#include <nlohmann/json.hpp>
-#include <optional>
 
 #include "data/batch.h"
 #include "data/dataset.h"
-#include "engine/allocator.h"
 #include "engine/backend.h"
 #include "engine/error.h"
 #include "engine/parallel.h"
-#include "train/checkpoint.h"
-#include "train/checkpoint_store.h"
-#include "train/evaluate.h"
-#include "train/interrupt.h"
-#include "train/metrics.h"
 #include "train/model_files.h"
 #include "train/output_directory.h"
 #include "train/progress.h"
-#include "train/results.h"
-#include "train/tensorboard.h"
-#include "train/trainer.h"
-#include "weights/atomic_file.h"
+#include "train/session.h"
 
 namespace crisp {
 namespace {
-
-using nlohmann::ordered_json;
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 struct Files {
   std::string train, dev;
@@ -52,271 +33,6 @@ Files find_files(const TrainOptions& options) {
     fail<UsageError>("no evaluation set: {}give --dev FILE",
                      options.data.empty() ? "" : options.data + " has no dev.tsv; ");
   return files;
-}
-
-std::vector<std::string> output_file_names() {
-  std::vector<std::string> names = model_file_names();
-  for (const char* name : {"metrics.jsonl", "dev_predictions.jsonl", "all_results.json"}) names.emplace_back(name);
-  return names;
-}
-
-// All that a run holds while it goes.
-class Run {
- public:
-  Run(const TrainOptions& options, LoadedModel& loaded, const Dataset& dev_set, const TokenizedDataset& train,
-      const TokenizedDataset& dev, OutputDirectory& output, Progress& progress)
-      : options_(options),
-        loaded_(loaded),
-        dev_set_(dev_set),
-        train_(train),
-        dev_(dev),
-        output_(output),
-        progress_(progress),
-        trainer_(loaded.model, train, options),
-        store_(output.path()),
-        fingerprint_(run_fingerprint(options, train, loaded.model.config())) {}
-
-  int go();
-
- private:
-  void open_logs();
-  bool complete() const;
-  void report_best();
-  bool train_until_done_or_stopped();
-  void log_step(const StepReport& report);
-  void evaluate_now();
-  void save();
-  void write_results();
-  bool stop_early() const {
-    return options_.early_stopping_patience > 0 &&
-           trainer_.state().evaluations_without_gain >= options_.early_stopping_patience;
-  }
-  bool evaluation_due() const;
-  double rate() const { return timed_seconds_ > 0 ? static_cast<double>(timed_tokens_) / timed_seconds_ : 0; }
-  void write_metrics(const ordered_json& line);
-
-  const TrainOptions& options_;
-  LoadedModel& loaded_;
-  const Dataset& dev_set_;
-  const TokenizedDataset& train_;
-  const TokenizedDataset& dev_;
-  OutputDirectory& output_;
-  Progress& progress_;
-  Trainer trainer_;
-  CheckpointStore store_;
-  const std::string fingerprint_;
-  std::optional<MetricsLog> metrics_;
-  std::optional<TensorBoardWriter> events_;
-  const Clock::time_point start_ = Clock::now();
-  int64_t timed_tokens_ = 0, all_tokens_ = 0;  // since the last log line; of this process
-  double timed_seconds_ = 0, train_seconds_ = 0;
-  double last_loss_ = std::nan("");
-  ordered_json last_evaluation_ = ordered_json::object();
-};
-
-void Run::open_logs() {
-  const std::string path = output_.file("metrics.jsonl");
-  std::vector<std::string> damaged;
-  std::optional<Checkpoint> checkpoint;
-  if (output_.holds_run()) {
-    checkpoint = store_.newest_valid(&damaged);
-    for (const std::string& line : damaged) progress_.message("passing over a damaged checkpoint: " + line);
-    if (!checkpoint) {
-      progress_.message("the former run left no checkpoint: starting afresh");
-      output_.clear();
-    }
-  }
-  if (!checkpoint) {
-    metrics_.emplace(path);
-    events_.emplace(output_.path());
-    return;
-  }
-  const LogPositions logs = read_checkpoint(checkpoint->path, trainer_, fingerprint_);
-  metrics_.emplace(path, logs.metrics_bytes);
-  events_.emplace(output_.path(), logs.event_file, logs.event_bytes);
-  if (metrics_->lost_bytes() > 0)
-    progress_.message(fmt::format("{}: {} bytes that the checkpoint remembers are gone", path, metrics_->lost_bytes()));
-  progress_.message(
-      fmt::format("resuming from {} (step {} of {})", checkpoint->path, trainer_.state().step, trainer_.total_steps()));
-}
-
-void Run::write_metrics(const ordered_json& line) {
-  metrics_->write(line);
-  const auto step = line.at("step").get<int64_t>();
-  for (const auto& [name, value] : line.items())
-    if (value.is_number() && name != "step") events_->scalar(tensorboard_tag(name), value.get<double>(), step);
-}
-
-void Run::log_step(const StepReport& report) {
-  TrainState& s = trainer_.state();
-  last_loss_ = s.loss_sum / static_cast<double>(s.loss_count);
-  const bool due = options_.logging_steps > 0 && s.step % options_.logging_steps == 0;
-  if (due || s.step == trainer_.total_steps()) {
-    write_metrics({{"step", s.step},
-                   {"epoch", trainer_.epoch()},
-                   {"loss", last_loss_},
-                   {"learning_rate", report.learning_rate},
-                   {"grad_norm", report.grad_norm},
-                   {"tokens_per_second", rate()}});
-    s.loss_sum = 0;
-    s.loss_count = 0;
-  }
-  progress_.update(
-      {.epoch = trainer_.epoch(),
-       .epochs = static_cast<double>(trainer_.total_steps()) / static_cast<double>(trainer_.steps_per_epoch()),
-       .step = s.step,
-       .total_steps = trainer_.total_steps(),
-       .loss = last_loss_,
-       .tokens_per_second = rate()});
-  if (due) {
-    timed_tokens_ = 0;
-    timed_seconds_ = 0;
-  }
-}
-
-bool Run::evaluation_due() const {
-  const TrainState& s = trainer_.state();
-  if (s.last_evaluation == s.step) return false;
-  if (trainer_.finished()) return true;
-  if (options_.eval_steps > 0) return s.step > 0 && s.step % options_.eval_steps == 0;
-  return s.step > 0 && s.step % trainer_.steps_per_epoch() == 0;
-}
-
-void Run::evaluate_now() {
-  TrainState& s = trainer_.state();
-  const Evaluation e = evaluate(loaded_.model, dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention);
-  // The last step's update is seen by no training loss any more.
-  if (!std::isfinite(e.loss))
-    fail<Diverged>(
-        "the dev loss is not finite after step {}\nTry a lower --learning-rate or a longer warmup; the checkpoints of "
-        "earlier steps are intact",
-        s.step);
-  const ordered_json line = evaluation_json(e, trainer_);
-  write_metrics(line);
-  last_evaluation_ = line;
-  s.last_evaluation = s.step;
-  progress_.message(
-      fmt::format("step {} (epoch {:.2f}): dev accuracy {}/{} = {:.2f} %, dev loss {:.4f}, effective "
-                  "sparsity {:.1f} % of valid keys",
-                  s.step, trainer_.epoch(), e.correct, e.total, 100 * e.accuracy(), e.loss,
-                  100 * line["eval_sparsity"].get<double>()));
-  ++s.evaluations_without_gain;
-  if (e.accuracy() <= s.best_accuracy) return;
-  s.best_accuracy = e.accuracy();
-  s.best_step = s.step;
-  s.evaluations_without_gain = 0;
-
-  // The output directory itself holds the best model so far, whatever happens later.
-  save_model(output_.path(), loaded_.model, loaded_.vocab_path, static_cast<int>(options_.max_length));
-  write_file_atomically(output_.file("dev_predictions.jsonl"), prediction_lines(e, dev_set_));
-  write_json_file(output_.file("all_results.json"), line);
-}
-
-void Run::save() {
-  metrics_->sync();
-  events_->sync();
-  const TrainState& s = trainer_.state();
-  const LogPositions logs{metrics_->bytes(), events_->filename(), events_->bytes()};
-  store_.save(s.step, [&](const std::string& directory) {
-    write_checkpoint(directory, trainer_, loaded_.vocab_path, static_cast<int>(options_.max_length), logs,
-                     fingerprint_);
-  });
-  store_.prune(1, s.best_step >= 0 ? std::vector<int64_t>{s.best_step} : std::vector<int64_t>{});
-}
-
-// False when a signal stopped it.
-bool Run::train_until_done_or_stopped() {
-  StepReport report;
-  while (!trainer_.finished() && !stop_early()) {
-    if (interrupted()) return false;
-    const auto begin = Clock::now();
-    const bool stepped = trainer_.micro_step(report);
-    const double seconds = seconds_since(begin);
-    timed_seconds_ += seconds;
-    train_seconds_ += seconds;
-    timed_tokens_ += trainer_.last_tokens();
-    all_tokens_ += trainer_.last_tokens();
-    if (!stepped) continue;
-    log_step(report);
-    const int64_t step = trainer_.state().step;
-    const bool evaluated = evaluation_due();
-    if (evaluated) evaluate_now();
-    const bool save_due = options_.save_steps > 0 ? step % options_.save_steps == 0 : evaluated;
-    if (save_due || trainer_.state().best_step == step || trainer_.finished() || stop_early()) save();
-  }
-  return true;
-}
-
-// A run that has ended already, so that a job script may start it again: its results stay as they are.
-bool Run::complete() const {
-  const TrainState& s = trainer_.state();
-  if (!(trainer_.finished() || stop_early()) || s.last_evaluation < 0 || evaluation_due()) return false;
-  std::ifstream file(output_.file("all_results.json"));
-  const ordered_json results = ordered_json::parse(file, nullptr, false);
-  return results.is_object() && results.contains("settings") && results.value("step", int64_t{-1}) == s.step;
-}
-
-void Run::report_best() {
-  const TrainState& s = trainer_.state();
-  progress_.message(fmt::format("best dev accuracy {:.2f} % at step {}; model, metrics and predictions are in {}",
-                                100 * s.best_accuracy, s.best_step, output_.path()));
-}
-
-void Run::write_results() {
-  const TrainState& s = trainer_.state();
-  if (last_evaluation_.empty())  // resumed after the last evaluation
-    last_evaluation_ = evaluation_json(
-        evaluate(loaded_.model, dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention), trainer_);
-  // all_results.json holds the best evaluation already; here the rest of the run joins it.
-  std::ifstream file(output_.file("all_results.json"));
-  ordered_json results = ordered_json::parse(file, nullptr, false);
-  if (results.is_discarded()) results = ordered_json::object();
-  results.erase("step");
-  results.erase("epoch");
-  ordered_json document{
-      {"epoch", trainer_.epoch()},
-      {"step", s.step},
-      {"best_step", s.best_step},
-      {"train_loss", s.step > 0 ? s.total_loss_sum / static_cast<double>(s.step) : 0.0},
-      {"train_runtime", seconds_since(start_)},
-      {"train_tokens_per_second", train_seconds_ > 0 ? static_cast<double>(all_tokens_) / train_seconds_ : 0.0}};
-  for (const auto& [key, value] : results.items())
-    if (!document.contains(key)) document[key] = value;
-  for (const char* key : {"eval_loss", "eval_accuracy", "eval_correct", "eval_total"})
-    if (last_evaluation_.contains(key)) document[std::string("last_") + key] = last_evaluation_[key];
-  document["peak_memory_bytes"] = allocator_stats().peak_bytes_in_use;
-  document["instruction_set"] = cpu_instruction_set();
-  document["threads"] = num_threads();
-  document["settings"] = ordered_json::parse(fingerprint_);
-  write_json_file(output_.file("all_results.json"), document);
-}
-
-int Run::go() {
-  const InterruptHandler signals;
-  open_logs();
-  if (complete()) {
-    progress_.message("the run is complete: nothing is left to do");
-    report_best();
-    return 0;
-  }
-  // Nothing to train: the model as it is, without the moments of an optimizer that never ran.
-  if (trainer_.finished() && evaluation_due()) evaluate_now();
-  if (!train_until_done_or_stopped()) {
-    progress_.finish();
-    progress_.message("interrupted: saving a checkpoint (Ctrl-C again leaves without it)");
-    save();
-    progress_.message(fmt::format("interrupted at step {} of {}; the checkpoint is in {}; add --resume to go on",
-                                  trainer_.state().step, trainer_.total_steps(), output_.path()));
-    return exit_code_of(interrupted());
-  }
-  write_results();
-  progress_.finish();
-  const TrainState& s = trainer_.state();
-  if (stop_early() && !trainer_.finished())
-    progress_.message(
-        fmt::format("stopped early: {} evaluations without a better accuracy", s.evaluations_without_gain));
-  report_best();
-  return 0;
 }
 
 void report_truncation(Progress& progress, const char* what, const TokenizedDataset& data, int64_t max_length) {
@@ -380,18 +96,20 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   report_truncation(progress, "training", train, options.max_length);
   report_truncation(progress, "dev", dev, options.max_length);
 
-  OutputDirectory output(options.output, output_file_names(), options.resume, options.overwrite);
+  OutputDirectory output(options.output, run_file_names(), options.resume, options.overwrite);
   int64_t parameters = 0;
   for (const Parameter& p : loaded.model.parameters()) parameters += p.tensor.numel();
-  // Two checkpoints and a third being written, each with the model and two moments, and the model itself.
+  // Two checkpoints (maybe there already) and a third being written, each with the model and two moments, and the
+  // model.
   const auto bytes = static_cast<uint64_t>(parameters) * size_of(options.precision);
-  output.require_free_space(10 * bytes + (uint64_t{16} << 20));
+  const uint64_t there = output.holds_run() ? std::min<size_t>(2, list_checkpoints(output.path()).size()) : 0;
+  output.require_free_space((10 - 3 * there) * bytes + (uint64_t{16} << 20));
   progress.message(fmt::format(
       "{} parameters, {} layers of {}; {} training and {} dev sentences; sparsity {} (scope {}); "
       "{} kernels, {} thread{}",
       parameters, config.layers, config.dim, train.size(), dev.size(), config.sparsity.requested,
       scope_name(config.sparsity.scope), cpu_instruction_set(), num_threads(), num_threads() == 1 ? "" : "s"));
-  return Run(options, loaded, dev_set, train, dev, output, progress).go();
+  return Session(options, loaded, dev_set, train, dev, output, progress).go();
 }
 
 }  // namespace crisp

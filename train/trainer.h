@@ -24,6 +24,8 @@ struct TrainState {
   double pending_loss = 0;  // over the micro-steps of the unfinished optimizer step
   int64_t loss_count = 0;
   double total_loss_sum = 0;  // over all optimizer steps
+  double train_seconds = 0;   // in micro-steps, over all processes of the run
+  int64_t train_tokens = 0;   // the same
   int64_t best_step = -1;     // of the best evaluation; -1: none yet
   double best_accuracy = -1;
   int64_t evaluations_without_gain = 0;

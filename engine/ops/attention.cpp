@@ -35,33 +35,56 @@ std::vector<Sample> attention_samples() {
   };
 }
 
-// Offsets as host numbers: checked here once, so that the kernels can trust them.
-const int32_t* checked_offsets(const Tape& tape, const Op& op, const Operand& offsets, int64_t total) {
+// The offsets in host memory: checked here once, so that the kernels can trust them.
+Tensor checked_offsets(const Tape& tape, const Op& op, const Operand& offsets, const Operand& rows) {
   const Tensor& t = offsets.tensor;
+  const int64_t total = rows.tensor.dim(0);
   if (!t || t.dtype() != DType::i32 || t.rank() != 1 || t.dim(0) < 1)
     fail_operands(tape, op, fmt::format("{} must be i32 [batch + 1]", offsets.role), {offsets});
-  if (t.device() != Device::cpu) fail_operands(tape, op, fmt::format("{} must be on the cpu", offsets.role), {offsets});
-  const auto* o = t.data<int32_t>();
+  if (t.device() != rows.tensor.device())
+    fail_operands(tape, op, fmt::format("{} and {} are on different devices", offsets.role, rows.role),
+                  {offsets, rows});
+  const Tensor host = t.to(Device::cpu);
+  const auto* o = host.data<int32_t>();
   for (int64_t s = 0; s + 1 < t.dim(0); ++s)
     if (o[s + 1] < o[s]) fail_operands(tape, op, fmt::format("{} decrease at {}", offsets.role, s + 1), {offsets});
   if (o[0] != 0 || o[t.dim(0) - 1] != total)
-    fail_operands(tape, op, fmt::format("{} must run from 0 to {}", offsets.role, total), {offsets});
-  return o;
+    fail_operands(tape, op, fmt::format("{} must run from 0 to {}", offsets.role, total), {offsets, rows});
+  return host;
 }
 
-// Per (sequence, head) counts become per head.
-void fill_stats(const AttentionShape& s, const int32_t* kept, const double* entropy, AttentionStats& stats) {
-  for (Tensor* t : {&stats.kept, &stats.pairs, &stats.entropy, &stats.queries})
-    *t = Tensor::zeros({s.heads}, DType::f64);
-  for (int64_t b = 0; b < s.batch; ++b) {
-    const double n_q = s.q_offsets[b + 1] - s.q_offsets[b], n_k = s.kv_offsets[b + 1] - s.kv_offsets[b];
-    for (int64_t h = 0; h < s.heads; ++h) {
-      stats.kept.data<double>()[h] += kept[b * s.heads + h];
+// Where each sequence's weights [heads, n_q, n_k] lie, [batch + 1] in host memory, from host offsets.
+Tensor weight_offsets_of(const int32_t* q, const int32_t* kv, int64_t batch, int64_t heads) {
+  const Tensor offsets = Tensor::empty({batch + 1}, DType::i32);
+  int64_t total = 0;
+  for (int64_t b = 0; b <= batch; ++b) {
+    if (total > std::numeric_limits<int32_t>::max())
+      fail("attention: too many (query, key) pairs in one batch; make it smaller");
+    offsets.data<int32_t>()[b] = static_cast<int32_t>(total);
+    if (b == batch) break;
+    const int64_t n_q = q[b + 1] - q[b], n_k = kv[b + 1] - kv[b];
+    if (n_q > 0 && n_k == 0) fail("attention: sequence {} has queries but no keys", b);
+    total += heads * n_q * n_k;
+  }
+  return offsets;
+}
+
+// Counts per (sequence, head), on the device, become sums per head.
+AttentionStats sum_stats(const Tensor& kept, const Tensor& entropy, const int32_t* q, const int32_t* kv, int64_t batch,
+                         int64_t heads) {
+  AttentionStats stats;
+  for (Tensor* t : {&stats.kept, &stats.pairs, &stats.entropy, &stats.queries}) *t = Tensor::zeros({heads}, DType::f64);
+  const Tensor host_kept = kept.to(Device::cpu), host_entropy = entropy.to(Device::cpu);
+  for (int64_t b = 0; b < batch; ++b) {
+    const double n_q = q[b + 1] - q[b], n_k = kv[b + 1] - kv[b];
+    for (int64_t h = 0; h < heads; ++h) {
+      stats.kept.data<double>()[h] += host_kept.data<int32_t>()[b * heads + h];
       stats.pairs.data<double>()[h] += n_q * n_k;
-      stats.entropy.data<double>()[h] += entropy[b * s.heads + h];
+      stats.entropy.data<double>()[h] += host_entropy.data<double>()[b * heads + h];
       stats.queries.data<double>()[h] += n_q;
     }
   }
+  return stats;
 }
 
 }  // namespace
@@ -83,45 +106,39 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
     complain(fmt::format("dim does not divide into {} heads", rule.heads));
   if (!(rule.sparsity >= 0 && rule.sparsity < 1)) complain(fmt::format("sparsity {} is outside [0, 1)", rule.sparsity));
   if (!(rule.dropout.p >= 0 && rule.dropout.p < 1)) complain("the dropout probability must lie in [0, 1)");
-  AttentionShape s{.heads = rule.heads,
-                   .head_dim = q.dim(1) / rule.heads,
-                   .q_offsets = checked_offsets(tape, op, {"q_offsets", q_offsets}, q.dim(0)),
-                   .kv_offsets = checked_offsets(tape, op, {"kv_offsets", kv_offsets}, k.dim(0)),
-                   .scale = rule.scale,
-                   .selection = rule.selection,
-                   .sparsity = rule.sparsity,
-                   .dropout = rule.dropout};
+  const Tensor host_q = checked_offsets(tape, op, {"q_offsets", q_offsets}, {"q", q});
+  const Tensor host_kv = checked_offsets(tape, op, {"kv_offsets", kv_offsets}, {"k", k});
   if (q_offsets.dim(0) != kv_offsets.dim(0)) complain("q_offsets and kv_offsets are for different batch sizes");
-  s.batch = q_offsets.dim(0) - 1;
+  const int64_t batch = q_offsets.dim(0) - 1, heads = rule.heads;
+  const auto *q_rows = host_q.data<int32_t>(), *kv_rows = host_kv.data<int32_t>();
+  const Tensor host_weight_offsets = weight_offsets_of(q_rows, kv_rows, batch, heads);
+  const int64_t total = host_weight_offsets.data<int32_t>()[batch];
 
-  // Where each sequence's weights [heads, n_q, n_k] lie.
-  const Tensor weight_offsets = Tensor::empty({s.batch + 1}, DType::i32);
-  int64_t total = 0;
-  double pairs = 0;
-  for (int64_t b = 0; b <= s.batch; ++b) {
-    if (total > std::numeric_limits<int32_t>::max())
-      complain("too many (query, key) pairs in one batch; make it smaller");
-    weight_offsets.data<int32_t>()[b] = static_cast<int32_t>(total);
-    if (b == s.batch) break;
-    const int64_t n_q = s.q_offsets[b + 1] - s.q_offsets[b], n_k = s.kv_offsets[b + 1] - s.kv_offsets[b];
-    if (n_q > 0 && n_k == 0) complain(fmt::format("sequence {} has queries but no keys", b));
-    total += rule.heads * n_q * n_k;
-    pairs += static_cast<double>(n_q) * static_cast<double>(n_k);
-  }
-  s.weight_offsets = weight_offsets.data<int32_t>();
-
+  const Device device = q.device();
+  const Tensor weight_offsets = host_weight_offsets.to(device);
+  const AttentionShape s{.batch = batch,
+                         .heads = heads,
+                         .head_dim = q.dim(1) / heads,
+                         .q_offsets = q_offsets.data<int32_t>(),
+                         .kv_offsets = kv_offsets.data<int32_t>(),
+                         .weight_offsets = weight_offsets.data<int32_t>(),
+                         .scale = rule.scale,
+                         .selection = rule.selection,
+                         .sparsity = rule.sparsity,
+                         .dropout = rule.dropout};
   const Tensor y = tape.output(op, q.shape(), q.dtype(), {q, k, v});
-  const Tensor weights = Tensor::empty({total}, q.dtype(), q.device());
-  const Tensor kept = stats ? Tensor::zeros({s.batch * s.heads}, DType::i32) : Tensor();
-  const Tensor entropy = stats ? Tensor::zeros({s.batch * s.heads}, DType::f64) : Tensor();
+  const Tensor weights = Tensor::empty({total}, q.dtype(), device);
+  const Tensor kept = stats ? Tensor::zeros({batch * heads}, DType::i32, device) : Tensor();
+  const Tensor entropy = stats ? Tensor::zeros({batch * heads}, DType::f64, device) : Tensor();
   with_type(q, [&]<class T>() {
-    need(kernels<T>(q.device()).attention, "attention", q.device())(
+    need(kernels<T>(device).attention, "attention", device)(
         nullptr, s, q.data<T>(), k.data<T>(), v.data<T>(), weights.data<T>(), y.data<T>(),
         stats ? kept.data<int32_t>() : nullptr, stats ? entropy.data<double>() : nullptr);
   });
-  if (stats) fill_stats(s, kept.data<int32_t>(), entropy.data<double>(), *stats);
+  if (stats) *stats = sum_stats(kept, entropy, q_rows, kv_rows, batch, heads);
 
-  const double flops = 4.0 * pairs * static_cast<double>(q.dim(1));
+  // Scores and the weighted sum: 2 head_dim FLOPs each for every pair of every head.
+  const double flops = 4.0 * static_cast<double>(total) * static_cast<double>(s.head_dim);
   tape.record(op, y, flops, [q, k, v, q_offsets, kv_offsets, weight_offsets, weights, s](const Tensor& dy) {
     with_type(q, [&]<class T>() {
       const GradTarget dq = q.grad_target(), dk = k.grad_target(), dv = v.grad_target();

@@ -347,7 +347,7 @@ TEST_CASE("mistakes in an option file are named") {
   }
 }
 
-TEST_CASE("--help names each option once, with its default, in groups") {
+TEST_CASE("the option --help names each option once, with its default, in groups") {
   const Outcome outcome = run_with({"--help"}, [] { return 99; });
   CHECK(outcome.exit_code == 0);
   CHECK(outcome.err.empty());

@@ -74,7 +74,7 @@ TEST_CASE("a run that ended before it wrote anything does not stand in the way")
   CHECK_FALSE(OutputDirectory(dir.path(), kFiles, true, false).holds_run());
 }
 
-TEST_CASE("--overwrite deletes what the run wrote and nothing else") {
+TEST_CASE("the option --overwrite deletes what the run wrote and nothing else") {
   const test::TempDir dir;
   run_in(dir.path());
   test::write_file(dir / "notes.txt", "mine");
@@ -86,7 +86,7 @@ TEST_CASE("--overwrite deletes what the run wrote and nothing else") {
         Names{".crisp.lock", "crisp_run.json", "events.out.tfevents.1.host", "notes.txt"});
 }
 
-TEST_CASE("--overwrite follows no link out of the directory") {
+TEST_CASE("the option --overwrite follows no link out of the directory") {
   const test::TempDir dir;
   run_in(dir / "out");
   test::write_file(dir / "precious", "x");
@@ -97,7 +97,7 @@ TEST_CASE("--overwrite follows no link out of the directory") {
   CHECK(test::read_file(dir / "precious") == "x");
 }
 
-TEST_CASE("--resume finds the run, or starts one where there is none") {
+TEST_CASE("the option --resume finds the run, or starts one where there is none") {
   const test::TempDir dir;
   CHECK_FALSE(OutputDirectory(dir / "new", kFiles, true, false).holds_run());
   run_in(dir / "old");
