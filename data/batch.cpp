@@ -85,7 +85,7 @@ void fill_batch(const TokenizedDataset& dataset, std::span<const int32_t> indice
 }
 
 void reserve_batch(const TokenizedDataset& dataset, int batch_size, PackedBatch& batch) {
-  const auto examples = static_cast<size_t>(batch_size);
+  const auto examples = static_cast<size_t>(std::min(batch_size, dataset.size()));
   const size_t tokens = examples * static_cast<size_t>(dataset.max_tokens());
   batch.ids.reserve(tokens);
   batch.positions.reserve(tokens);

@@ -14,7 +14,7 @@ namespace {
 
 // Where a file does not say how many classes there are, a larger label is taken for a mistake (an id in the wrong
 // column) rather than for a classifier of that width.
-constexpr int64_t kMaxLabel = 9999;
+constexpr int64_t largest_label = 9999;
 
 std::vector<std::string_view> split_tabs(std::string_view line) {
   std::vector<std::string_view> columns;
@@ -56,29 +56,62 @@ class Parser {
   }
 
   Dataset run() {
-    if (!lines_.next()) fail<BadInput>("{}: is empty", name_);
-    const std::string_view first = lines_.line();
-    if (first.starts_with('{')) {
-      each_line([&] { read_json(); });
-    } else if (const auto header = parse_header(first)) {
-      if (lines_.next()) each_line([&] { read_columns(*header); });
-    } else if (std::count(first.begin(), first.end(), '\t') == 1) {
-      each_line([&] { read_columns({.text = 0, .label = 1, .count = 2}); });
-    } else if (options_.allow_plain_text) {
-      do add(std::string(lines_.line()), -1);
-      while (lines_.next());
-    } else {
-      fail<BadInput>(
-          "{}: unknown format; expected a header `sentence<TAB>label`, or lines `text<TAB>label`, or JSON lines "
-          "like {{\"text\": \"...\", \"label\": 0}}",
-          lines_.where());
+    if (!lines_.next()) {
+      if (options_.allow_empty) return std::move(result_);
+      fail<BadInput>("{}: is empty", name_);
     }
-    if (result_.examples.empty()) fail<BadInput>("{}: has a header but no examples", name_);
+    switch (options_.format) {
+      case TextFormat::automatic:
+        if (lines_.line().starts_with('{')) {
+          each_line([&] { read_json(); });
+        } else if (!read_table(!options_.allow_plain_text)) {
+          if (!options_.allow_plain_text) unknown_format();
+          read_plain();
+        }
+        break;
+      case TextFormat::text:
+        read_plain();
+        break;
+      case TextFormat::tsv:
+        if (!read_table(true)) unknown_format();
+        break;
+      case TextFormat::jsonl:
+        each_line([&] { read_json(); });
+        break;
+    }
+    if (result_.examples.empty() && !options_.allow_empty) fail<BadInput>("{}: has a header but no examples", name_);
     if (result_.labelled()) result_.num_labels = options_.num_labels > 0 ? options_.num_labels : max_label_ + 1;
     return std::move(result_);
   }
 
  private:
+  [[noreturn]] void unknown_format() const {
+    fail<BadInput>("{}: unknown format; expected a header `sentence<TAB>label`, or lines `text<TAB>label`{}",
+                   lines_.where(),
+                   options_.format == TextFormat::tsv ? "" : ", or JSON lines like {\"text\": \"...\", \"label\": 0}");
+  }
+
+  // False, with nothing read, when the first line is neither a header nor two columns. `one_word_header`: a header may
+  // consist of the sentence's name alone.
+  bool read_table(bool one_word_header) {
+    const std::string_view first = lines_.line();
+    const auto tabs = std::count(first.begin(), first.end(), '\t');
+    const auto header = tabs > 0 || one_word_header ? parse_header(first) : std::nullopt;
+    if (header) {
+      if (lines_.next()) each_line([&] { read_columns(*header); });
+    } else if (tabs == 1) {
+      each_line([&] { read_columns({.text = 0, .label = 1, .count = 2}); });
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  void read_plain() {
+    do add(std::string(lines_.line()), -1);
+    while (lines_.next());
+  }
+
   // Calls read() for the current line and all that follow, leaving out blank lines at the end of the file.
   template <class Read>
   void each_line(Read read) {
@@ -138,11 +171,11 @@ class Parser {
       fail<BadInput>("{}: the label {} is out of range; {} classes are numbered 0..{}", lines_.where(), label,
                      options_.num_labels, options_.num_labels - 1);
     }
-    fail<BadInput>("{}: the label {} is out of range; labels are 0..{}", lines_.where(), label, kMaxLabel);
+    fail<BadInput>("{}: the label {} is out of range; labels are 0..{}", lines_.where(), label, largest_label);
   }
 
   int32_t check_label(int64_t value) const {
-    if (value < 0 || value > (options_.num_labels > 0 ? options_.num_labels - 1 : kMaxLabel)) {
+    if (value < 0 || value > (options_.num_labels > 0 ? options_.num_labels - 1 : largest_label)) {
       label_out_of_range(std::to_string(value));
     }
     return static_cast<int32_t>(value);

@@ -23,19 +23,28 @@ struct Dataset {
   bool labelled() const { return !examples.empty() && examples.front().label >= 0; }
 };
 
+/// What a file is. `automatic`: its first line tells.
+enum class TextFormat : uint8_t { automatic, text, tsv, jsonl };
+
 struct ReadOptions {
   /// Labels must be below this; 0 = not known, take it from the file.
   int num_labels = 0;
   /// Take a file in no known format as one unlabelled sentence per line, instead of refusing it.
   bool allow_plain_text = false;
+  /// Return a dataset without examples for a file without any, instead of refusing it.
+  bool allow_empty = false;
+  /// Other than `automatic`: no guess, so that any sentence may stand in the first line.
+  TextFormat format = TextFormat::automatic;
 };
 
 /// Reads a file. The first line tells the format:
 ///  - `{` first: JSON lines, objects with "text" or "sentence" (a string) and maybe "label" (an integer);
 ///  - tab-separated names out of `sentence`/`text`, `label`, `index`/`idx`/`id`, among them a sentence: a header as in
-///    GLUE's SST-2, so that train and dev (`sentence label`) and test (`index sentence`) are read alike;
+///    GLUE's SST-2, so that train and dev (`sentence label`) and test (`index sentence`) are read alike. Where plain
+///    text is allowed, the single word `sentence` or `text` is a sentence like any other, not a header;
 ///  - two columns: `text<TAB>label` without a header;
 ///  - else plain text, where allowed.
+/// ReadOptions::format decides instead: `tsv` is one of the two in the middle, `text` takes every line as it is.
 /// UTF-8 with or without a byte order mark; LF or CRLF; the last line end may be missing. Quotes are literal. Blank
 /// lines at the end do not count (in plain text they do). Throws BadInput with file and line: wrong number of columns,
 /// a label that is no integer, negative or not below `num_labels`, labels on some lines only, invalid UTF-8, bad JSON,

@@ -118,25 +118,25 @@ struct LowerRange {{ char32_t first, last; int32_t delta; }};
 """
 )
 show(
-    "kKeptControls",
+    "kept_controls",
     f"Category Cf in utf8proc, yet not dropped ({len(kept_controls)} code points).",
     ranges(kept_controls),
 )
 show(
-    "kExtraPunctuation",
+    "extra_punctuation",
     f"No P* in utf8proc, yet split off as punctuation ({len(extra_punctuation)}).",
     ranges(extra_punctuation),
 )
-show("kNotPunctuation", f"P* in utf8proc, yet an ordinary character ({len(not_punctuation)}).", ranges(not_punctuation))
-show("kExtraMarks", f"Not Mn in utf8proc, yet dropped as an accent ({len(extra_marks)}).", ranges(extra_marks))
-show("kKeptMarks", f"Mn in utf8proc, yet kept ({len(kept_marks)}).", ranges(kept_marks))
+show("not_punctuation", f"P* in utf8proc, yet an ordinary character ({len(not_punctuation)}).", ranges(not_punctuation))
+show("extra_marks", f"Not Mn in utf8proc, yet dropped as an accent ({len(extra_marks)}).", ranges(extra_marks))
+show("kept_marks", f"Mn in utf8proc, yet kept ({len(kept_marks)}).", ranges(kept_marks))
 show(
-    "kStarters",
+    "starters",
     f"Canonical combining class not 0 in utf8proc, yet never reordered ({len(starters)}).",
     ranges(starters),
 )
 show(
-    "kUndecomposed",
+    "undecomposed",
     f"Has a canonical decomposition in utf8proc, yet is left whole ({len(undecomposed)}).",
     ranges(undecomposed),
 )
@@ -147,6 +147,6 @@ for code, low in lowered:
     else:
         rows.append([code, code, low - code])
 print(f"/// Lower-case letters that utf8proc does not know ({len(lowered)}): lower = code + delta.")
-print("inline constexpr LowerRange kLowered[] = {")
+print("inline constexpr LowerRange lowered_ranges[] = {")
 print("\n".join(f"    {{0x{a:X}, 0x{b:X}, {d}}}," for a, b, d in rows).rstrip(",") + "};\n")
 print("}  // namespace crisp")

@@ -10,7 +10,7 @@
 namespace crisp {
 namespace {
 
-constexpr char32_t kReplacement = 0xFFFD;
+constexpr char32_t replacement_character = 0xFFFD;
 
 template <class Range, size_t N>
 const Range* find_range(const Range (&ranges)[N], char32_t code) {
@@ -23,12 +23,12 @@ int category(char32_t code) { return utf8proc_category(static_cast<utf8proc_int3
 
 bool is_dropped(char32_t code) {
   if (code == '\t' || code == '\n' || code == '\r') return false;
-  if (code == 0 || code == kReplacement) return true;
+  if (code == 0 || code == replacement_character) return true;
   switch (category(code)) {
     case UTF8PROC_CATEGORY_CC:
     case UTF8PROC_CATEGORY_CF:
     case UTF8PROC_CATEGORY_CO:
-      return !find_range(kKeptControls, code);
+      return !find_range(kept_controls, code);
     default:
       return false;
   }
@@ -43,17 +43,17 @@ bool is_cjk(char32_t code) {
 }
 
 bool is_accent(char32_t code) {
-  if (category(code) == UTF8PROC_CATEGORY_MN) return !find_range(kKeptMarks, code);
-  return find_range(kExtraMarks, code) != nullptr;
+  if (category(code) == UTF8PROC_CATEGORY_MN) return !find_range(kept_marks, code);
+  return find_range(extra_marks, code) != nullptr;
 }
 
 int combining_class(char32_t code) {
   const int value = utf8proc_get_property(static_cast<utf8proc_int32_t>(code))->combining_class;
-  return value != 0 && find_range(kStarters, code) ? 0 : value;
+  return value != 0 && find_range(starters, code) ? 0 : value;
 }
 
 char32_t lower(char32_t code) {
-  if (const auto* range = find_range(kLowered, code)) {
+  if (const auto* range = find_range(lowered_ranges, code)) {
     return static_cast<char32_t>(static_cast<int32_t>(code) + range->delta);
   }
   return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code)));
@@ -102,7 +102,7 @@ void bert_normalize(std::string_view text, size_t begin, size_t end, std::vector
     utf8proc_int32_t decoded;
     auto length = utf8proc_iterate(bytes + i, static_cast<utf8proc_ssize_t>(end - i), &decoded);
     if (length <= 0) {
-      decoded = kReplacement;
+      decoded = replacement_character;
       length = 1;
     }
     const auto code = static_cast<char32_t>(decoded);
@@ -120,7 +120,7 @@ void bert_normalize(std::string_view text, size_t begin, size_t end, std::vector
                               static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE), &boundary);
       out.push_back({static_cast<char32_t>(unified), from, to});
       out.push_back({U' ', to, to});
-    } else if (find_range(kUndecomposed, code)) {
+    } else if (find_range(undecomposed, code)) {
       out.push_back({code, from, to});
     } else {
       utf8proc_int32_t parts[32];  // the longest canonical decomposition in Unicode has 4 characters
@@ -152,8 +152,8 @@ bool is_bert_punctuation(char32_t code) {
            (code >= 123 && code <= 126);
   }
   const int kind = category(code);
-  if (kind >= UTF8PROC_CATEGORY_PC && kind <= UTF8PROC_CATEGORY_PO) return !find_range(kNotPunctuation, code);
-  return find_range(kExtraPunctuation, code) != nullptr;
+  if (kind >= UTF8PROC_CATEGORY_PC && kind <= UTF8PROC_CATEGORY_PO) return !find_range(not_punctuation, code);
+  return find_range(extra_punctuation, code) != nullptr;
 }
 
 bool is_white_space(char32_t code) {

@@ -12,15 +12,15 @@ struct CodeRange { char32_t first, last; };
 struct LowerRange { char32_t first, last; int32_t delta; };
 
 /// Category Cf in utf8proc, yet not dropped (20 code points).
-inline constexpr CodeRange kKeptControls[] = {
+inline constexpr CodeRange kept_controls[] = {
     {0x890, 0x891}, {0x8E2, 0x8E2}, {0x110CD, 0x110CD}, {0x13430, 0x1343F}};
 
 /// No P* in utf8proc, yet split off as punctuation (2).
-inline constexpr CodeRange kExtraPunctuation[] = {
+inline constexpr CodeRange extra_punctuation[] = {
     {0x166D, 0x166D}, {0x111C9, 0x111C9}};
 
 /// P* in utf8proc, yet an ordinary character (127).
-inline constexpr CodeRange kNotPunctuation[] = {
+inline constexpr CodeRange not_punctuation[] = {
     {0x61D, 0x61D}, {0x9FD, 0x9FD}, {0xA76, 0xA76}, {0xC77, 0xC77}, {0xC84, 0xC84}, {0x1B7D, 0x1B7E}, {0x2E43, 0x2E4F},
     {0x2E52, 0x2E5D}, {0x10EAD, 0x10EAD}, {0x10F55, 0x10F59}, {0x10F86, 0x10F89}, {0x1144B, 0x1144F},
     {0x1145A, 0x1145B}, {0x1145D, 0x1145D}, {0x11660, 0x1166C}, {0x116B9, 0x116B9}, {0x1183B, 0x1183B},
@@ -29,11 +29,11 @@ inline constexpr CodeRange kNotPunctuation[] = {
     {0x11FFF, 0x11FFF}, {0x12FF1, 0x12FF2}, {0x16E97, 0x16E9A}, {0x16FE2, 0x16FE2}, {0x1E95E, 0x1E95F}};
 
 /// Not Mn in utf8proc, yet dropped as an accent (1).
-inline constexpr CodeRange kExtraMarks[] = {
+inline constexpr CodeRange extra_marks[] = {
     {0x1734, 0x1734}};
 
 /// Mn in utf8proc, yet kept (419).
-inline constexpr CodeRange kKeptMarks[] = {
+inline constexpr CodeRange kept_marks[] = {
     {0x7FD, 0x7FD}, {0x898, 0x89F}, {0x8CA, 0x8E1}, {0x9FE, 0x9FE}, {0xAFA, 0xAFF}, {0xB55, 0xB55}, {0xC04, 0xC04},
     {0xC3C, 0xC3C}, {0xD00, 0xD00}, {0xD3B, 0xD3C}, {0xD81, 0xD81}, {0xEBA, 0xEBA}, {0xECE, 0xECE}, {0x180F, 0x180F},
     {0x1885, 0x1886}, {0x1ABF, 0x1ACE}, {0x1DF6, 0x1DFB}, {0xA82C, 0xA82C}, {0xA8C5, 0xA8C5}, {0xA8FF, 0xA8FF},
@@ -54,7 +54,7 @@ inline constexpr CodeRange kKeptMarks[] = {
     {0x1E944, 0x1E94A}};
 
 /// Canonical combining class not 0 in utf8proc, yet never reordered (108).
-inline constexpr CodeRange kStarters[] = {
+inline constexpr CodeRange starters[] = {
     {0x7FD, 0x7FD}, {0x898, 0x89F}, {0x8CA, 0x8D3}, {0x9FE, 0x9FE}, {0xC3C, 0xC3C}, {0xD3B, 0xD3C}, {0xEBA, 0xEBA},
     {0x1715, 0x1715}, {0x1ABF, 0x1ACE}, {0x1DF6, 0x1DFA}, {0xA82C, 0xA82C}, {0x10D24, 0x10D27}, {0x10EAB, 0x10EAC},
     {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B},
@@ -64,11 +64,11 @@ inline constexpr CodeRange kStarters[] = {
     {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}};
 
 /// Has a canonical decomposition in utf8proc, yet is left whole (1).
-inline constexpr CodeRange kUndecomposed[] = {
+inline constexpr CodeRange undecomposed[] = {
     {0x11938, 0x11938}};
 
 /// Lower-case letters that utf8proc does not know (55): lower = code + delta.
-inline constexpr LowerRange kLowered[] = {
+inline constexpr LowerRange lowered_ranges[] = {
     {0x1C89, 0x1C89, 1},
     {0xA7CB, 0xA7CB, -42343},
     {0xA7CC, 0xA7CC, 1},

@@ -8,12 +8,12 @@
 namespace crisp {
 namespace {
 
-constexpr size_t kMaxWordCharacters = 100;  // HF's max_input_chars_per_word
+constexpr size_t max_word_characters = 100;  // HF's max_input_chars_per_word
 
 // What the normaliser and the pre-tokenizer do with an ASCII character.
 enum class Ascii : uint8_t { drop, space, punctuation, letter };
 
-constexpr std::array<Ascii, 128> kAsciiClass = [] {
+constexpr std::array<Ascii, 128> ascii_class = [] {
   std::array<Ascii, 128> table{};
   for (int c = 0; c < 128; ++c) {
     const bool punctuation =
@@ -34,15 +34,16 @@ bool is_ascii(std::string_view text) {
 
 }  // namespace
 
-WordPiece WordPiece::load(const std::string& path) {
-  const std::string content = read_text_file(path);
+WordPiece WordPiece::load(const std::string& path) { return parse(read_text_file(path), path); }
+
+WordPiece WordPiece::parse(std::string_view text, const std::string& name) {
   std::vector<std::string> tokens;
-  LineReader lines(content, path);
+  LineReader lines(text, name);
   while (lines.next()) {
     tokens.emplace_back(trim_end(lines.line()));
   }
-  if (tokens.empty()) fail<BadInput>("{}: the vocabulary is empty; expected one token per line", path);
-  return from_tokens(std::move(tokens), path);
+  if (tokens.empty()) fail<BadInput>("{}: the vocabulary is empty; expected one token per line", name);
+  return from_tokens(std::move(tokens), name);
 }
 
 WordPiece WordPiece::from_tokens(std::vector<std::string> tokens, const std::string& name) {
@@ -112,9 +113,9 @@ uint32_t WordPiece::child(uint32_t node, unsigned char byte) const {
 // emit(id, begin, end) gets bytes of `word` and returns false to stop; so do the functions below, with their own text.
 template <class Emit>
 bool WordPiece::encode_word(std::string_view word, size_t characters, Emit&& emit) const {
-  if (characters > kMaxWordCharacters) return emit(unk_id(), size_t{0}, word.size());
+  if (characters > max_word_characters) return emit(unk_id(), size_t{0}, word.size());
   // A word has at most 100 characters, so at most 100 pieces. They are emitted only when the whole word is covered.
-  std::array<Piece, kMaxWordCharacters> pieces;
+  std::array<Piece, max_word_characters> pieces;
   size_t count = 0;
   for (size_t begin = 0; begin < word.size(); ++count) {
     uint32_t node = begin == 0 ? 0 : continuation_root_;
@@ -141,18 +142,18 @@ bool WordPiece::encode_word(std::string_view word, size_t characters, Emit&& emi
 
 template <class Emit>
 bool WordPiece::encode_ascii(std::string_view text, Emit&& emit) const {
-  char word[kMaxWordCharacters];
+  char word[max_word_characters];
   size_t length = 0;  // counts on beyond the buffer, so that a longer word is seen to be too long
   const auto flush = [&] {
     if (length == 0) return true;
-    const bool more = encode_word({word, std::min(length, kMaxWordCharacters)}, length, emit);
+    const bool more = encode_word({word, std::min(length, max_word_characters)}, length, emit);
     length = 0;
     return more;
   };
   for (const char c : text) {
-    switch (kAsciiClass[static_cast<unsigned char>(c)]) {
+    switch (ascii_class[static_cast<unsigned char>(c)]) {
       case Ascii::letter:
-        if (length < kMaxWordCharacters) word[length] = c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+        if (length < max_word_characters) word[length] = c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
         ++length;
         break;
       case Ascii::space:

@@ -27,6 +27,9 @@ class WordPiece {
   /// file is missing, empty or no UTF-8, or has no [PAD], [UNK], [CLS] or [SEP].
   static WordPiece load(const std::string& path);
 
+  /// The same from the text of a vocab.txt; `name` stands for the file in messages.
+  static WordPiece parse(std::string_view text, const std::string& name = "vocabulary");
+
   /// The same from tokens in memory; `name` stands for the file in messages.
   static WordPiece from_tokens(std::vector<std::string> tokens, const std::string& name = "vocabulary");
 

@@ -9,7 +9,7 @@ namespace crisp {
 
 struct AllocatorStats {
   int64_t system_allocations = 0;  // times the system was asked for memory
-  int64_t bytes_reserved = 0;      // held from the system
+  int64_t bytes_reserved = 0;      // held from the system, with headers and everything else that is lost
   int64_t bytes_in_use = 0;        // handed out now
   int64_t peak_bytes_in_use = 0;
 };
@@ -23,8 +23,27 @@ void release_cached_memory() noexcept;
 AllocatorStats allocator_stats();
 
 /// Scratch memory of the calling thread, at least `bytes` long and 64-byte aligned; it grows and is kept. The next call
-/// on the same thread invalidates it: a kernel asks once and divides the block itself.
+/// of this function or of reserve_workspaces() on the same thread invalidates it: a kernel asks once and divides the
+/// block itself. Throws Error when memory runs out, hence never called inside a parallel region, where that would end
+/// the program.
 void* thread_workspace(size_t bytes);
+
+/// Scratch memory for each thread of the parallel region that follows.
+class Workspaces {
+ public:
+  Workspaces(void* first, size_t stride) : first_(static_cast<char*>(first)), stride_(stride) {}
+  /// The part of the thread that asks: of its number in the current team.
+  void* mine() const;
+
+ private:
+  char* first_;
+  size_t stride_;
+};
+
+/// `bytes` for each thread that a parallel region started by the calling thread may have, 64-byte aligned; part of
+/// thread_workspace()'s memory, with the same rules. Reserving for all at once makes the amount independent of which
+/// thread the schedule gives which work.
+Workspaces reserve_workspaces(size_t bytes);
 
 /// The caching allocator in the form that the standard library takes.
 template <class T>

@@ -35,18 +35,23 @@ constexpr double multiples[4] = {-2, -1, 1, 2};
 
 InputCheck compare(const std::string& label, const std::vector<double>& analytic, const std::vector<double>& numeric) {
   InputCheck check{.label = label, .elements = static_cast<int64_t>(numeric.size())};
-  double difference = 0, norm_a = 0, norm_n = 0, worst = -1;
+  double difference = 0, norm_a = 0, norm_n = 0;
   for (size_t i = 0; i < numeric.size(); ++i) {
     const double d = std::abs(analytic[i] - numeric[i]);
     difference += d * d;
     norm_a += analytic[i] * analytic[i];
     norm_n += numeric[i] * numeric[i];
-    if (!(d <= worst)) {
-      worst = std::isnan(d) ? std::numeric_limits<double>::infinity() : d;
-      check.worst = static_cast<int64_t>(i);
-      check.analytic = analytic[i];
-      check.numeric = numeric[i];
-    }
+  }
+  const double rms = std::sqrt(std::max(norm_a, norm_n) / static_cast<double>(std::max<size_t>(numeric.size(), 1)));
+  double worst = -1;
+  for (size_t i = 0; i < numeric.size(); ++i) {
+    const double size = std::max(std::abs(numeric[i]), InputCheck::element_floor * rms);
+    const double error = relative(std::abs(analytic[i] - numeric[i]), analytic[i], size);
+    if (std::isnan(worst) || error <= worst) continue;
+    worst = check.element_error = error;
+    check.worst = static_cast<int64_t>(i);
+    check.analytic = analytic[i];
+    check.numeric = numeric[i];
   }
   check.relative_error = relative(std::sqrt(difference), std::sqrt(norm_a), std::sqrt(norm_n));
   return check;
@@ -56,7 +61,7 @@ InputCheck compare(const std::string& label, const std::vector<double>& analytic
 
 double GradCheckReport::max_error() const {
   double worst = 0;
-  for (const InputCheck& c : inputs) worst = largest(worst, c.relative_error);
+  for (const InputCheck& c : inputs) worst = largest(largest(worst, c.relative_error), c.element_error);
   return worst;
 }
 
@@ -65,7 +70,8 @@ std::string GradCheckReport::str() const {
   for (const InputCheck& c : inputs) {
     text += fmt::format("{:<24} {:>8} elements  relative error {:.2e}", c.label, c.elements, c.relative_error);
     if (c.worst >= 0)
-      text += fmt::format("  worst at {}: analytic {:.12g}, numeric {:.12g}", c.worst, c.analytic, c.numeric);
+      text += fmt::format("  of an element {:.2e}, worst at {}: analytic {:.12g}, numeric {:.12g}", c.element_error,
+                          c.worst, c.analytic, c.numeric);
     text += '\n';
   }
   return text;

@@ -31,15 +31,21 @@ struct InputCheck {
   std::string label;  // its name, or "input 0"
   int64_t elements = 0;
   double relative_error = 0;  // |analytic - numeric| / max(|analytic|, |numeric|) over the whole input, in the L2 norm
-  int64_t worst = -1;         // flat index of the element with the largest difference, -1 where there is no element
+  /// The largest |analytic - numeric| / max(|analytic|, |numeric|, floor) over the elements. The norm above hides an
+  /// error of one small element among large ones; this one does not. The floor is element_floor times the root mean
+  /// square of the input's gradient: below it an element counts with its absolute error, because central differences
+  /// resolve it no better than the sum of all weighted results that they subtract.
+  double element_error = 0;
+  int64_t worst = -1;                // flat index of the element with that error, -1 where there is no element
   double analytic = 0, numeric = 0;  // at that element
+  static constexpr double element_floor = 1e-2;
 };
 
 struct GradCheckReport {
   std::vector<InputCheck> inputs;  // those that require a gradient
-  /// The largest relative error; NaN if any is.
+  /// The largest relative or element error; NaN if any is.
   double max_error() const;
-  /// Every relative error is at most the tolerance.
+  /// Every input's relative error and every element's error is at most the tolerance.
   bool passes(double tolerance) const { return max_error() <= tolerance; }
   /// One line per input, for people.
   std::string str() const;

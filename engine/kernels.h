@@ -56,6 +56,16 @@ struct GemmCall {
 /// Which keys a query keeps, decided on the raw scores before the softmax. See engine/ops.h: attention().
 enum class Selection : uint8_t { all, top_k_row, percentile_head };
 
+/// How many of n keys top_k_row keeps: max(1, floor((1 - sparsity) n + 1/2)) of the decimal number that `sparsity`
+/// stands for. 0.9 and its kin are not exact in binary, so a result that should be an integer and a half may fall short
+/// by rounding; 1e-9 covers that and is less than any step of a sparsity given to 6 digits. Inlined by force, because
+/// kernels of several instruction sets use it.
+[[gnu::always_inline]] inline int64_t top_k_count(double sparsity, int64_t n) {
+  const auto length = static_cast<double>(n);
+  const auto k = static_cast<int64_t>(length - sparsity * length + (0.5 + 1e-9));
+  return k < 1 ? 1 : k;
+}
+
 /// Packed multi-head attention. Queries of sequence s are rows q_offsets[s] .. q_offsets[s+1] of q; keys and values are
 /// rows kv_offsets[s] .. kv_offsets[s+1] of k and v; a row is heads * head_dim wide. Weights of (s, h) are a block
 /// [n_q, n_k] at weight_offsets[s] + h * n_q * n_k of `weights`.
@@ -149,12 +159,16 @@ struct Kernels {
                                  const int32_t* labels, const T* dy, T* dlogits, double beta);
 
   // attention
-  /// out = dropout(weights) v with weights = softmax over the selected keys; a key that was not selected has weight 0.
+  /// out = dropout(weights) v with weights = softmax over the selected keys; a key that was not selected has weight 0
+  /// and takes no further part: its value is not read, so an infinity there does no harm. A selected key whose weight
+  /// underflowed to 0 or was dropped does take part: 0 times an infinite value is NaN.
   /// kept and entropy (null, or one element per (sequence, head)) receive the number of selected (query, key) pairs and
   /// the sum over queries of the weights' entropy in nats.
   void (*attention)(StreamHandle, const AttentionShape&, const T* q, const T* k, const T* v, T* weights, T* out,
                     int32_t* kept, double* entropy);
-  /// Any of dq, dk, dv may be null.
+  /// Any of dq, dk, dv may be null. `weights` alone tells which keys were selected: under a selection a weight of
+  /// exactly 0 counts as not selected, and a dropped weight passes nothing to its value row. The skipped terms have a
+  /// factor 0; they could differ from 0 only where the other factor is infinite or NaN.
   void (*attention_backward)(StreamHandle, const AttentionShape&, const T* q, const T* k, const T* v, const T* weights,
                              const T* dout, T* dq, double beta_q, T* dk, double beta_k, T* dv, double beta_v);
 

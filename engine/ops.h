@@ -84,8 +84,9 @@ struct AttentionRule {
   int64_t heads = 1;
   double scale = 1;  // scores = scale * q k'; usually 1/sqrt(head size)
   /// Which keys are kept, before the softmax. A row always keeps at least one key.
-  /// - top_k_row: per query, the k = max(1, floor((1 - sparsity) n + 0.5)) largest of its n scores; among equal scores
-  ///   the earlier key wins, so exactly k are kept.
+  /// - top_k_row: per query, the k = max(1, floor((1 - sparsity) n + 0.5)) largest of its n scores, computed so that a
+  ///   sparsity of 0.9 means nine tenths whatever its binary rounding (top_k_count in engine/kernels.h); among equal
+  ///   scores the earlier key wins, so exactly k are kept.
   /// - percentile_head: all scores of one head and sequence that are at or above their `sparsity` quantile (linear
   ///   interpolation, as torch.quantile and numpy.quantile); ties at the threshold are all kept; a query that would
   ///   keep none keeps its largest score (the earliest of equal ones).

@@ -1,6 +1,7 @@
 #include "engine/tape.h"
 
 #include <algorithm>
+#include <atomic>
 #include <list>
 #include <mutex>
 
@@ -11,6 +12,11 @@ namespace crisp {
 namespace {
 
 constexpr size_t block_bytes = size_t{64} << 10;
+
+uint64_t next_recording() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
 
 // Interns (parent, name). A list keeps addresses stable; models have a few hundred names at most.
 const ScopeName* intern(const ScopeName* parent, std::string_view name) {
@@ -26,8 +32,27 @@ const ScopeName* intern(const ScopeName* parent, std::string_view name) {
 
 std::string ScopeName::path() const { return parent ? parent->path() + " > " + name : name; }
 
+Tape::Tape(Mode mode) : mode_(mode), recording_(next_recording()) {}
+
 Tape::Scope::Scope(Tape& tape, std::string_view name) : tape_(tape), outer_(tape.scope_) {
   tape.scope_ = intern(tape.scope_, name);
+}
+
+void Tape::check_made_here(const Op& op, const Tensor& input) const {
+  const TensorImpl& impl = input.impl();
+  if (!recording() || !impl.requires_grad || impl.leaf || impl.recording == recording_) return;
+  fail(
+      "{}: {} of shape {} was recorded on another tape, or before this one's clear(); its gradient cannot reach what "
+      "made it{}\n  use its detach() to take it as a constant, or record it again on this tape",
+      op.name, input.label(), impl.shape.str(), scope_ ? ", in " + scope_->path() : "");
+}
+
+void Tape::mark(const Op& op, TensorImpl& result, bool requires_grad) const {
+  result.requires_grad = requires_grad && recording();
+  result.leaf = false;
+  result.recording = result.requires_grad ? recording_ : 0;
+  result.made_by = op.name;
+  result.scope = scope_;
 }
 
 Tensor Tape::output(const Op& op, const Shape& shape, DType dtype, std::span<const Tensor> inputs) {
@@ -35,15 +60,12 @@ Tensor Tape::output(const Op& op, const Shape& shape, DType dtype, std::span<con
   bool needs_grad = false;
   for (const Tensor& t : inputs) {
     if (!t) continue;
+    check_made_here(op, t);
     device = t.device();
     needs_grad = needs_grad || t.requires_grad();
   }
   Tensor out = Tensor::empty(shape, dtype, device);
-  TensorImpl& impl = out.impl();
-  impl.requires_grad = needs_grad && recording();
-  impl.leaf = false;
-  impl.made_by = op.name;
-  impl.scope = scope_;
+  mark(op, out.impl(), needs_grad);
   return out;
 }
 
@@ -52,11 +74,8 @@ Tensor Tape::output(const Op& op, const Shape& shape, DType dtype, std::initiali
 }
 
 Tensor Tape::output_view(const Op& op, const Tensor& base, const Tensor& view) {
-  TensorImpl& impl = view.impl();
-  impl.requires_grad = base.requires_grad() && recording();
-  impl.leaf = false;
-  impl.made_by = op.name;
-  impl.scope = scope_;
+  check_made_here(op, base);
+  mark(op, view.impl(), base.requires_grad());
   return view;
 }
 
@@ -95,7 +114,8 @@ void Tape::backward(const Tensor& loss, double seed) {
   if (!known) fail("backward: {} was not recorded on this tape (does any input require a gradient?)", loss.label());
 
   consumed_ = true;
-  loss.clear_grad();
+  // A gradient that an intermediate tensor already has (a caller wrote it, say) is not part of this pass.
+  for (const Node& node : nodes_) node.output.clear_grad();
   loss.grad_target().tensor.copy_from(Tensor::full(loss.shape(), loss.dtype(), seed, loss.device()));
   for (size_t i = nodes_.size(); i-- > 0;) {
     Node& node = nodes_[i];
@@ -124,6 +144,7 @@ void Tape::clear() {
   hooks_.clear();
   block_ = used_ = 0;
   consumed_ = false;
+  recording_ = next_recording();
 }
 
 void Tape::keep_grad(const Tensor& t) { t.impl().keep_grad = true; }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <initializer_list>
 #include <memory>
@@ -43,7 +44,7 @@ class Tape {
  public:
   enum class Mode { record, inference };  // inference records nothing
 
-  explicit Tape(Mode mode = Mode::record) : mode_(mode) {}
+  explicit Tape(Mode mode = Mode::record);
   ~Tape() { clear(); }
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
@@ -70,7 +71,9 @@ class Tape {
 
   // --- for operations -------------------------------------------------------------------------------------------
 
-  /// A new tensor for the result of `op`; it requires a gradient if the tape records and any input requires one.
+  /// A new tensor for the result of `op`; it requires a gradient if the tape records and any input requires one. Throws
+  /// Error when such an input is a result that this tape has not recorded since its last clear(): the gradient would
+  /// stop at it silently. detach() makes it a constant.
   Tensor output(const Op& op, const Shape& shape, DType dtype, std::initializer_list<Tensor> inputs);
   Tensor output(const Op& op, const Shape& shape, DType dtype, std::span<const Tensor> inputs);
   /// The same for an operation whose result is a view of `base`.
@@ -113,12 +116,15 @@ class Tape {
     void (*destroy)(void*);
   };
 
+  void check_made_here(const Op& op, const Tensor& input) const;
+  void mark(const Op& op, TensorImpl& result, bool requires_grad) const;
   void* arena(size_t bytes);
   void append(Node node);
   void call_hooks(const Tensor& t);
 
   Mode mode_;
   bool consumed_ = false;
+  uint64_t recording_;  // tells this tape, between two calls of clear(), from every other; never 0
   const ScopeName* scope_ = nullptr;
   std::vector<Node> nodes_;
   std::vector<std::pair<Tensor, std::function<void(const Tensor&)>>> hooks_;

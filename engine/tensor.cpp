@@ -172,6 +172,14 @@ Tensor Tensor::view_rows(int64_t begin, int64_t count) const {
   return t;
 }
 
+Tensor Tensor::detach() const {
+  const Tensor t = view(shape());
+  t.impl_->name = impl().name;
+  t.impl_->made_by = impl().made_by;
+  t.impl_->scope = impl().scope;
+  return t;
+}
+
 const std::string& Tensor::name() const { return impl().name; }
 
 const Tensor& Tensor::set_name(std::string name) const {
@@ -192,6 +200,8 @@ bool Tensor::requires_grad() const { return impl_ && impl_->requires_grad; }
 const Tensor& Tensor::set_requires_grad(bool on) const {
   if (on && dtype() != DType::f32 && dtype() != DType::f64)
     fail("{} is a {} tensor: only f32 and f64 have gradients", label(), name_of(dtype()));
+  // A result that no tape recorded (of inference, or of constants) becomes a leaf.
+  if (on && !requires_grad() && impl().recording == 0) impl().leaf = true;
   impl().requires_grad = on;
   return *this;
 }

@@ -48,7 +48,8 @@ class Tensor {
   int rank() const { return shape().rank(); }
   int64_t dim(int i) const { return shape()[i]; }
 
-  /// The elements, on the tensor's device. Throws Error when T is not the tensor's dtype.
+  /// The elements, on the tensor's device. Throws Error when T is not the tensor's dtype. Do not change a tensor that
+  /// an operation has saved before backward() has run: see copy_from().
   template <class T>
   T* data() const {
     return static_cast<T*>(checked_data(dtype_of<T>));
@@ -59,10 +60,17 @@ class Tensor {
   /// Host round trips. item() needs exactly one element.
   double item() const;
   std::vector<double> to_vector() const;
-  void copy_from(const Tensor& other) const;  // same shape; converts dtype and moves between devices
+  /// Same shape; converts dtype and moves between devices. As with every write in place (data()), the tape does not
+  /// notice: changing a tensor between an operation that saved it and backward() gives a wrong gradient, without an
+  /// error. Parameters are changed after backward(), or cloned first.
+  void copy_from(const Tensor& other) const;
   Tensor to(DType dtype) const;
   Tensor to(Device device) const;
   Tensor clone() const;
+
+  /// The same values as a constant: shares storage, requires no gradient, belongs to no tape. The way to use a result
+  /// of one tape on another, or after clear().
+  Tensor detach() const;
 
   /// Views that share storage; not recorded on any tape (crisp::reshape is).
   Tensor view(const Shape& shape) const;

@@ -1,6 +1,7 @@
 // What a Tensor handle points to. Private to the engine's tensor.cpp and tape.cpp.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -25,7 +26,8 @@ struct TensorImpl {
   bool requires_grad = false;
   bool has_grad = false;   // grad holds a value (its memory outlives clear_grad())
   bool keep_grad = false;  // do not release it during backward: a leaf, or kept for inspection
-  bool leaf = true;
+  bool leaf = true;        // not made by a recorded operation
+  uint64_t recording = 0;  // of a recorded result: the Tape::recording_ that made it
   std::shared_ptr<TensorImpl> grad;
   std::string name;
   const char* made_by = nullptr;  // the operation

@@ -57,7 +57,7 @@ Tensor DistilBert::add(const std::string& name, const Shape& shape, bool decays,
 
 DistilBert::Linear DistilBert::add_linear(const std::string& name, int64_t out, int64_t in, bool in_head) {
   const Tensor weight = add(name + ".weight", {out, in}, true, in_head);
-  return {weight, add(name + ".bias", {out}, false, in_head)};
+  return {name.substr(name.rfind('.') + 1), weight, add(name + ".bias", {out}, false, in_head)};
 }
 
 DistilBert::Norm DistilBert::add_norm(const std::string& name) {
@@ -84,6 +84,11 @@ void DistilBert::initialise_head(uint64_t seed) {
     if (parameters_[i].in_head) initialise(parameters_[i], static_cast<uint32_t>(i), seed);
 }
 
+Tensor DistilBert::apply(Tape& tape, const Linear& layer, const Tensor& x, Activation activation) {
+  const Tape::Scope scope(tape, layer.scope);
+  return linear(tape, x, layer.weight, layer.bias, activation);
+}
+
 Dropout DistilBert::dropout(double p, const ForwardMode& mode, uint32_t site) const {
   if (!mode.training) return {};
   return {p, {mode.seed, Stream::dropout, mode.step, site}};
@@ -97,22 +102,22 @@ Tensor DistilBert::layer(Tape& tape, int64_t index, const Tensor& x, const Tenso
   Tensor normed;
   {
     const Tape::Scope attention_scope(tape, "attention");
-    const Tensor q = linear(tape, queries, w.query.weight, w.query.bias);
-    const Tensor k = linear(tape, x, w.key.weight, w.key.bias);
-    const Tensor v = linear(tape, x, w.value.weight, w.value.bias);
+    const Tensor q = apply(tape, w.query, queries);
+    const Tensor k = apply(tape, w.key, x);
+    const Tensor v = apply(tape, w.value, x);
     const AttentionRule rule{.heads = config_.heads,
                              .scale = 1 / std::sqrt(static_cast<double>(config_.head_dim())),
                              .selection = config_.sparsity.selection(index, mode.training),
                              .sparsity = config_.sparsity.sparsity(index),
                              .dropout = dropout(config_.attention_dropout, mode, attention_site(index))};
     const Tensor context = attention(tape, q, k, v, q_offsets, kv_offsets, rule, stats);
-    const Tensor out = linear(tape, context, w.out.weight, w.out.bias);
+    const Tensor out = apply(tape, w.out, context);
     normed = residual_layer_norm(tape, queries, out, {}, w.attention_norm.weight, w.attention_norm.bias,
                                  config_.layer_norm_epsilon);
   }
   const Tape::Scope feed_forward_scope(tape, "ffn");
-  const Tensor up = linear(tape, normed, w.up.weight, w.up.bias, Activation::gelu);
-  const Tensor down = linear(tape, up, w.down.weight, w.down.bias);
+  const Tensor up = apply(tape, w.up, normed, Activation::gelu);
+  const Tensor down = apply(tape, w.down, up);
   return residual_layer_norm(tape, normed, down, dropout(config_.dropout, mode, feed_forward_site(index)),
                              w.output_norm.weight, w.output_norm.bias, config_.layer_norm_epsilon);
 }
@@ -151,10 +156,10 @@ Tensor DistilBert::encode(Tape& tape, const BatchTensors& batch, const ForwardMo
 
 Tensor DistilBert::forward(Tape& tape, const BatchTensors& batch, const ForwardMode& mode) const {
   const Tensor cls = hidden_states(tape, batch, mode, Rows::first);  // [batch, dim]
-  const Tape::Scope scope(tape, "classifier");
-  const Tensor hidden = relu(tape, linear(tape, cls, pre_classifier_.weight, pre_classifier_.bias));
+  const Tape::Scope scope(tape, "head");
+  const Tensor hidden = relu(tape, apply(tape, pre_classifier_, cls));
   const Tensor dropped = crisp::dropout(tape, hidden, dropout(config_.classifier_dropout, mode, classifier_site));
-  return linear(tape, dropped, classifier_.weight, classifier_.bias);
+  return apply(tape, classifier_, dropped);
 }
 
 }  // namespace crisp

@@ -62,9 +62,12 @@ class DistilBert {
 
  private:
   struct Linear {
+    std::string scope;  // for messages: "q_lin"
     Tensor weight, bias;
   };
-  using Norm = Linear;  // LayerNorm's weight and bias
+  struct Norm {
+    Tensor weight, bias;
+  };
   struct Layer {
     std::string scope;
     Linear query, key, value, out;
@@ -82,6 +85,7 @@ class DistilBert {
   Tensor hidden_states(Tape& tape, const BatchTensors& batch, const ForwardMode& mode, Rows rows) const;
   Tensor layer(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, const Tensor& q_offsets,
                const Tensor& kv_offsets, const ForwardMode& mode, AttentionStats* stats) const;
+  static Tensor apply(Tape& tape, const Linear& layer, const Tensor& x, Activation activation = Activation::none);
   Dropout dropout(double p, const ForwardMode& mode, uint32_t site) const;
 
   DistilBertConfig config_;

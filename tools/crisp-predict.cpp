@@ -10,7 +10,6 @@
 
 #include "data/batch.h"
 #include "data/dataset.h"
-#include "data/wordpiece.h"
 #include "engine/parallel.h"
 #include "tools/options.h"
 #include "train/evaluate.h"
@@ -22,11 +21,13 @@ namespace {
 struct PredictOptions {
   std::string model, vocab, input = "-";
   int64_t batch_size = 64, max_length = 0, threads = 0;
+  TextFormat format = TextFormat::automatic;
   bool json = false;
 };
 
-Dataset read_input(const std::string& path, int64_t num_labels) {
-  const ReadOptions options{.num_labels = static_cast<int>(num_labels), .allow_plain_text = true};
+Dataset read_input(const std::string& path, TextFormat format, int64_t num_labels) {
+  const ReadOptions options{
+      .num_labels = static_cast<int>(num_labels), .allow_plain_text = true, .allow_empty = true, .format = format};
   if (path != "-") return read_dataset(path, options);
   if (::isatty(STDIN_FILENO) == 1) fmt::print(stderr, "type sentences, one a line; Ctrl-D ends\n");
   const std::string text{std::istreambuf_iterator<char>(std::cin), {}};
@@ -47,19 +48,12 @@ void print(const Prediction& p, const DistilBertConfig& config, bool json) {
 int predict(const PredictOptions& options) {
   set_num_threads(static_cast<int>(options.threads));
   const LoadedModel loaded = load_model(options.model, {.vocab = options.vocab, .head_required = true});
-  if (loaded.vocab_path.empty()) fail<UsageError>("there is no vocab.txt beside {}; give --vocab FILE", options.model);
+  const WordPiece tokenizer = load_tokenizer(loaded, options.max_length);
   const DistilBertConfig& config = loaded.model.config();
-  if (options.max_length > config.max_positions)
-    fail<UsageError>("--max-length {} is more than the model's {} positions; give --max-length {} or less",
-                     options.max_length, config.max_positions, config.max_positions);
   const int max_length = options.max_length > 0 ? static_cast<int>(options.max_length)
                                                 : saved_max_length(options.model, config.max_positions);
-  const WordPiece tokenizer = WordPiece::load(loaded.vocab_path);
-  if (tokenizer.size() > config.vocab_size)
-    fail<BadInput>("{} has {} tokens, but the model has embeddings for {}: this is not its vocabulary",
-                   loaded.vocab_path, tokenizer.size(), config.vocab_size);
 
-  const Dataset input = read_input(options.input, config.num_labels);
+  const Dataset input = read_input(options.input, options.format, config.num_labels);
   const TokenizedDataset data(input, tokenizer, max_length);
   if (data.truncated() > 0)
     fmt::print(stderr, "{} of {} sentences are longer than {} tokens and were cut\n", data.truncated(), data.size(),
@@ -88,9 +82,16 @@ int main(int argc, char** argv) {
       ->required();
   add_text(app, "vocab", options.vocab, "vocabulary; default: vocab.txt beside the model")->type_name("FILE");
   app.add_option("FILE", options.input, "the sentences")->type_name("")->capture_default_str();
+  add_choice<TextFormat>(app, "format", options.format,
+                         {{"auto", TextFormat::automatic},
+                          {"text", TextFormat::text},
+                          {"tsv", TextFormat::tsv},
+                          {"jsonl", TextFormat::jsonl}},
+                         "auto|text|tsv|jsonl",
+                         "of FILE; auto: its first line tells; text: a sentence a line, as it is");
   add_flag(app, "json", options.json, "print an object a line: label, label_name, logits, probabilities");
-  add_integer(app, "batch-size", options.batch_size, 1, "sentences of a batch");
-  add_integer(app, "max-length", options.max_length, 0, "tokens of a sentence; 0: as in training");
-  add_integer(app, "threads", options.threads, 0, "0: all cores");
+  add_integer(app, "batch-size", options.batch_size, 1, largest_batch, "sentences of a batch");
+  add_integer(app, "max-length", options.max_length, 0, longest_sentence, "tokens of a sentence; 0: as in training");
+  add_integer(app, "threads", options.threads, 0, most_threads, "0: all cores");
   return run_program(app, argc, argv, [&] { return predict(options); });
 }

@@ -188,12 +188,12 @@ CLI::Option* add_switch(CLI::App& app, const std::string& names, bool& variable,
   return add_choice<bool>(app, names, variable, words, "on|off", description);
 }
 
-CLI::Option* add_integer(CLI::App& app, const std::string& names, int64_t& variable, int64_t minimum,
+CLI::Option* add_integer(CLI::App& app, const std::string& names, int64_t& variable, int64_t minimum, int64_t maximum,
                          const std::string& description) {
-  const auto parse = [&variable, minimum](const std::string& text) -> std::string {
+  const auto parse = [&variable, minimum, maximum](const std::string& text) -> std::string {
     const std::optional<int64_t> parsed = parse_number<int64_t>(text);
-    if (!parsed || *parsed < minimum)
-      return fmt::format("must be a whole number, at least {}, not '{}'", minimum, text);
+    if (!parsed || *parsed < minimum || *parsed > maximum)
+      return fmt::format("must be a whole number from {} to {}, not '{}'", minimum, maximum, text);
     variable = *parsed;
     return "";
   };
@@ -204,6 +204,17 @@ CLI::Option* add_real(CLI::App& app, const std::string& names, double& variable,
                       const std::string& description) {
   const auto parse = [&variable, interval](const std::string& text) { return parse_real(text, interval, variable); };
   return add_parsed(app, names, "X", fmt::format("{:g}", variable), parse, description);
+}
+
+CLI::Option* add_real(CLI::App& app, const std::string& names, std::optional<double>& variable, double default_value,
+                      const Interval& interval, const std::string& description) {
+  const auto parse = [&variable, interval](const std::string& text) {
+    double value = 0;
+    std::string complaint = parse_real(text, interval, value);
+    if (complaint.empty()) variable = value;
+    return complaint;
+  };
+  return add_parsed(app, names, "X", fmt::format("{:g}", variable.value_or(default_value)), parse, description);
 }
 
 std::string check_sparsity(const std::string& text) {
@@ -279,13 +290,16 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
   in_group(add_switch(app, "sparse-eval", o.sparse_eval, "Sparse attention at evaluation, too"));
 
   group = "Optimisation";
-  in_group(add_real(app, "epochs,num-train-epochs", o.epochs, {},
+  in_group(add_real(app, "epochs,num-train-epochs", o.epochs, default_epochs,
+                    {.low = 0, .high = most_epochs, .open_high = false},
                     "Passes over the training data; may be a fraction; 0 saves the model as it is"));
-  in_group(add_integer(app, "max-steps", o.max_steps, 0, "Optimizer steps, instead of --epochs; 0: by --epochs"));
-  in_group(add_real(app, "learning-rate,lr", o.learning_rate, {.low = 0, .open_low = true}, "Peak learning rate"));
-  in_group(add_integer(app, "batch-size,per-device-train-batch-size,train-batch-size", o.batch_size, 1,
+  in_group(add_integer(app, "max-steps", o.max_steps, 0, most_steps,
+                       "Optimizer steps, instead of --epochs; 0: by --epochs"));
+  in_group(add_real(app, "learning-rate,lr", o.learning_rate, default_learning_rate, {.low = 0, .open_low = true},
+                    "Peak learning rate"));
+  in_group(add_integer(app, "batch-size,per-device-train-batch-size,train-batch-size", o.batch_size, 1, largest_batch,
                        "Sequences of a batch"));
-  in_group(add_integer(app, "gradient-accumulation-steps", o.gradient_accumulation_steps, 1,
+  in_group(add_integer(app, "gradient-accumulation-steps", o.gradient_accumulation_steps, 1, largest_batch,
                        "Batches whose gradients make one optimizer step"));
   in_group(add_choice<ScheduleType>(app, "schedule,lr-scheduler-type", o.schedule,
                                     {{"linear", ScheduleType::linear},
@@ -295,7 +309,7 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
                                     "linear|cosine|constant", "Course of the learning rate after the warmup"));
   in_group(add_real(app, "warmup-ratio", o.warmup_ratio, {.low = 0, .high = 1, .open_high = false},
                     "Part of all steps in which the learning rate rises"));
-  in_group(add_integer(app, "warmup-steps", o.warmup_steps, 0, "The same in steps; 0: by --warmup-ratio"));
+  in_group(add_integer(app, "warmup-steps", o.warmup_steps, 0, most_steps, "The same in steps; 0: by --warmup-ratio"));
   in_group(add_real(app, "weight-decay", o.weight_decay, {}, "AdamW weight decay (not on biases and LayerNorm)"));
   in_group(add_real(app, "beta1,adam-beta1", o.beta1, {.low = 0, .high = 1}, "AdamW beta 1"));
   in_group(add_real(app, "beta2,adam-beta2", o.beta2, {.low = 0, .high = 1}, "AdamW beta 2"));
@@ -303,7 +317,8 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
   in_group(add_real(app, "max-grad-norm", o.max_grad_norm, {}, "Largest norm of the gradient; 0: no clipping"));
 
   group = "Model";
-  in_group(add_integer(app, "max-length,max-seq-length", o.max_length, 2, "Tokens of a sequence; the rest is cut off"));
+  in_group(add_integer(app, "max-length,max-seq-length", o.max_length, 2, longest_sentence,
+                       "Tokens of a sequence; the rest is cut off"));
   const auto parse_dropout = [&o](const std::string& text) {
     double rate = 0;
     const std::string complaint = parse_real(text, {.low = 0, .high = 1}, rate);
@@ -312,15 +327,17 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
   };
   in_group(add_parsed(app, "dropout", "X", o.dropout ? fmt::format("{:g}", *o.dropout) : "", parse_dropout,
                       "Every dropout rate of the model (default: those of config.json)"));
-  in_group(add_integer(app, "num-labels", o.num_labels, 0, "Classes; 0: as many as the data has"));
+  in_group(add_integer(app, "num-labels", o.num_labels, 0, most_labels, "Classes; 0: as many as the data has"));
 
   group = "Evaluation and checkpoints";
-  in_group(add_integer(app, "eval-steps", o.eval_steps, 0, "Steps between evaluations; 0: after each epoch"));
-  in_group(add_integer(app, "eval-batch-size,per-device-eval-batch-size", o.eval_batch_size, 1,
+  in_group(
+      add_integer(app, "eval-steps", o.eval_steps, 0, most_steps, "Steps between evaluations; 0: after each epoch"));
+  in_group(add_integer(app, "eval-batch-size,per-device-eval-batch-size", o.eval_batch_size, 1, largest_batch,
                        "Sequences of a batch in evaluation"));
-  in_group(add_integer(app, "save-steps", o.save_steps, 0, "Steps between checkpoints; 0: at each evaluation"));
-  in_group(add_integer(app, "logging-steps", o.logging_steps, 1, "Steps between lines of metrics.jsonl"));
-  in_group(add_integer(app, "early-stopping-patience", o.early_stopping_patience, 0,
+  in_group(
+      add_integer(app, "save-steps", o.save_steps, 0, most_steps, "Steps between checkpoints; 0: at each evaluation"));
+  in_group(add_integer(app, "logging-steps", o.logging_steps, 1, most_steps, "Steps between lines of metrics.jsonl"));
+  in_group(add_integer(app, "early-stopping-patience", o.early_stopping_patience, 0, most_steps,
                        "Evaluations without a better accuracy after which to stop; 0: off"));
 
   group = "Computation";
@@ -332,7 +349,7 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
   };
   in_group(add_parsed(app, "seed", "N", fmt::format("{}", o.seed), parse_seed,
                       "Of all random numbers; the same seed gives the same bits"));
-  in_group(add_integer(app, "threads", o.threads, 0, "Threads; 0: as many as there are cores"));
+  in_group(add_integer(app, "threads", o.threads, 0, most_threads, "Threads; 0: as many as there are cores"));
   in_group(add_choice<DType>(app, "precision", o.precision, {{"f32", DType::f32}, {"f64", DType::f64}}, "f32|f64",
                              "Type of all numbers"));
 }

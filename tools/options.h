@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,7 +37,8 @@ void add_config_option(CLI::App& app);
 CLI::Option* add_text(CLI::App& app, const std::string& names, std::string& variable, const std::string& description);
 CLI::Option* add_flag(CLI::App& app, const std::string& names, bool& variable, const std::string& description);
 CLI::Option* add_switch(CLI::App& app, const std::string& names, bool& variable, const std::string& description);
-CLI::Option* add_integer(CLI::App& app, const std::string& names, int64_t& variable, int64_t minimum,
+/// A whole number from `minimum` to `maximum`.
+CLI::Option* add_integer(CLI::App& app, const std::string& names, int64_t& variable, int64_t minimum, int64_t maximum,
                          const std::string& description);
 
 /// The numbers from `low` to `high`; an open end is not among them.
@@ -48,6 +50,9 @@ struct Interval {
 };
 CLI::Option* add_real(CLI::App& app, const std::string& names, double& variable, const Interval& interval,
                       const std::string& description);
+/// The same for a variable that stays unset where the option is not given; --help shows `default_value`.
+CLI::Option* add_real(CLI::App& app, const std::string& names, std::optional<double>& variable, double default_value,
+                      const Interval& interval, const std::string& description);
 
 /// An option of which the text is given to `parse`; what that returns is the complaint, "" for none.
 CLI::Option* add_parsed(CLI::App& app, const std::string& names, const std::string& type_name,

@@ -68,21 +68,7 @@ TrainState state_from(const json& j) {
   return s;
 }
 
-void check_same_run(const json& saved, const json& now, const std::string& directory) {
-  std::string differences;
-  for (const auto& [key, value] : now.items()) {
-    const json before = saved.contains(key) ? saved.at(key) : json();
-    if (before != value)
-      differences += fmt::format("\n  {}: {} in the checkpoint, {} now", key, before.dump(), value.dump());
-  }
-  if (!differences.empty())
-    fail<UsageError>(
-        "{} belongs to a run with other settings:{}\nResume with the same settings, or start afresh with "
-        "--overwrite or another --output",
-        directory, differences);
-}
-
-// Of what is trained on: the tokens and labels, wherever the files lie.
+// Of what is trained on: the tokens and labels, wherever the file lies.
 std::string digest(const TokenizedDataset& data) {
   Sha256 hash;
   for (int32_t i = 0; i < data.size(); ++i) {
@@ -95,39 +81,68 @@ std::string digest(const TokenizedDataset& data) {
 
 }  // namespace
 
-std::string run_fingerprint(const TrainOptions& o, const TokenizedDataset& data, const DistilBertConfig& config) {
-  const ordered_json j{{"init", o.init},
-                       {"total_steps", total_steps_of(o, data.size())},
-                       {"learning_rate", o.learning_rate},
-                       {"batch_size", o.batch_size},
-                       {"gradient_accumulation_steps", o.gradient_accumulation_steps},
-                       {"schedule", std::string(name_of(o.schedule))},
-                       {"warmup_ratio", o.warmup_ratio},
-                       {"warmup_steps", o.warmup_steps},
-                       {"weight_decay", o.weight_decay},
-                       {"beta1", o.beta1},
-                       {"beta2", o.beta2},
-                       {"epsilon", o.epsilon},
-                       {"max_grad_norm", o.max_grad_norm},
-                       {"max_length", o.max_length},
-                       {"seed", o.seed},
-                       {"precision", std::string(name_of(o.precision))},
-                       {"training_examples", data.size()},
-                       {"training_tokens", data.total_tokens()},
-                       {"training_data_sha256", digest(data)},
-                       {"attention_heads", config.heads},
-                       {"dropout", config.dropout},
-                       {"attention_dropout", config.attention_dropout},
-                       {"classifier_dropout", config.classifier_dropout},
-                       {"layer_sparsity", config.sparsity.layers},
-                       {"sparsity_scope", scope_name(config.sparsity.scope)},
-                       {"sparse_eval", config.sparsity.at_evaluation}};
+std::string run_fingerprint(const TrainOptions& o, const TokenizedDataset& data, const TokenizedDataset& dev,
+                            const DistilBertConfig& config, const std::string& weights_file) {
+  const ordered_json j{
+      {"initial_weights_sha256", weights_file.empty() ? ordered_json() : ordered_json(sha256_file(weights_file))},
+      {"new_head", o.new_head},
+      {"vocab_size", config.vocab_size},
+      {"max_positions", config.max_positions},
+      {"dim", config.dim},
+      {"hidden_dim", config.hidden_dim},
+      {"layers", config.layers},
+      {"initializer_range", config.initializer_range},
+      {"layer_norm_eps", config.layer_norm_epsilon},
+      {"total_steps", total_steps_of(o, data.size())},
+      {"learning_rate", o.learning_rate_or_default()},
+      {"batch_size", o.batch_size},
+      {"gradient_accumulation_steps", o.gradient_accumulation_steps},
+      {"schedule", std::string(name_of(o.schedule))},
+      {"warmup_ratio", o.warmup_ratio},
+      {"warmup_steps", o.warmup_steps},
+      {"weight_decay", o.weight_decay},
+      {"beta1", o.beta1},
+      {"beta2", o.beta2},
+      {"epsilon", o.epsilon},
+      {"max_grad_norm", o.max_grad_norm},
+      {"max_length", o.max_length},
+      {"seed", o.seed},
+      {"precision", std::string(name_of(o.precision))},
+      {"training_examples", data.size()},
+      {"training_tokens", data.total_tokens()},
+      {"training_data_sha256", digest(data)},
+      {"dev_data_sha256", digest(dev)},
+      {"attention_heads", config.heads},
+      {"dropout", config.dropout},
+      {"attention_dropout", config.attention_dropout},
+      {"classifier_dropout", config.classifier_dropout},
+      {"layer_sparsity", config.sparsity.layers},
+      {"sparsity_scope", scope_name(config.sparsity.scope)},
+      {"sparse_eval", config.sparsity.at_evaluation}};
   return j.dump();
 }
 
-void write_checkpoint(const std::string& directory, Trainer& trainer, const std::string& vocab_path, int max_length,
+void check_same_run(const std::string& saved_settings, const std::string& fingerprint, const std::string& where) {
+  const json saved = json::parse(saved_settings, nullptr, false), now = json::parse(fingerprint);
+  std::string differences;
+  for (const auto& [key, value] : now.items()) {
+    const json before = saved.is_object() && saved.contains(key) ? saved.at(key) : json();
+    if (before == value) continue;
+    // No option of that name.
+    const char* from =
+        key == "total_steps" ? " (by --epochs or --max-steps, the size of a step and that of the data)" : "";
+    differences += fmt::format("\n  {}: {} then, {} now{}", key, before.dump(), value.dump(), from);
+  }
+  if (!differences.empty())
+    fail<UsageError>(
+        "{} belongs to a run with other settings:{}\nResume with the same settings, or start afresh with "
+        "--overwrite or another --output",
+        where, differences);
+}
+
+void write_checkpoint(const std::string& directory, Trainer& trainer, const std::string& vocab_text, int max_length,
                       const LogPositions& logs, const std::string& fingerprint) {
-  save_model(directory, trainer.model(), vocab_path, max_length);
+  save_model(directory, trainer.model(), vocab_text, max_length);
   save_tensors(directory + optimizer_file, optimizer_tensors(trainer, trainer.state().accumulated > 0));
   ordered_json document = state_json(trainer.state());
   document["logs"] = {
@@ -142,7 +157,7 @@ LogPositions read_checkpoint(const std::string& directory, Trainer& trainer, con
   const json document = json::parse(file, nullptr, false);
   if (document.is_discarded() || !document.is_object()) fail<BadInput>("{}: this is not a JSON object", path);
   try {
-    check_same_run(document.at("settings"), json::parse(fingerprint), directory);
+    check_same_run(document.at("settings").dump(), fingerprint, directory);
     trainer.state() = state_from(document);
     std::vector<NamedTensor> model;
     for (const Parameter& p : trainer.model().parameters()) model.push_back({p.name, p.tensor});

@@ -19,11 +19,18 @@ struct LogPositions {
   uint64_t event_bytes = 0;
 };
 
-/// The choices that decide the bits of a run, as JSON text: a resumed run must have the same.
-std::string run_fingerprint(const TrainOptions& options, const TokenizedDataset& data, const DistilBertConfig& config);
+/// What decides the bits of a run and the meaning of its numbers, as JSON text: a resumed run must have the same.
+/// `weights_file`: the one that the model was loaded from, empty for random weights. It and the data sets count by
+/// their content, wherever they lie.
+std::string run_fingerprint(const TrainOptions& options, const TokenizedDataset& train, const TokenizedDataset& dev,
+                            const DistilBertConfig& config, const std::string& weights_file);
+
+/// Throws UsageError, naming each difference, when `fingerprint` differs from the "settings" that a file of the run in
+/// `where` holds (an object as JSON text, which may hold more).
+void check_same_run(const std::string& saved_settings, const std::string& fingerprint, const std::string& where);
 
 /// Writes the files above into `directory`.
-void write_checkpoint(const std::string& directory, Trainer& trainer, const std::string& vocab_path, int max_length,
+void write_checkpoint(const std::string& directory, Trainer& trainer, const std::string& vocab_text, int max_length,
                       const LogPositions& logs, const std::string& fingerprint);
 
 /// Restores model, moments, pending gradients and position. Throws UsageError when the options differ from those of the

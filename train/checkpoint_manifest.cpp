@@ -20,9 +20,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr const char* kFormat = "crisp-checkpoint";
-constexpr int kVersion = 1;
-constexpr uintmax_t kMaxManifestBytes = 1 << 20;
+constexpr const char* manifest_format = "crisp-checkpoint";
+constexpr int manifest_version = 1;
+constexpr uintmax_t max_manifest_bytes = 1 << 20;
 
 // A manifest is a file like any other: its names must not lead out of the checkpoint.
 bool is_safe_name(const std::string& name) {
@@ -45,8 +45,8 @@ std::vector<std::string> files_below(const std::string& directory) {
 
 std::optional<Manifest> parse(const std::string& text) {
   const json document = json::parse(text, nullptr, false);
-  if (!document.is_object() || document.value("format", json()) != kFormat) return std::nullopt;
-  if (document.value("version", json()) != kVersion) return std::nullopt;
+  if (!document.is_object() || document.value("format", json()) != manifest_format) return std::nullopt;
+  if (document.value("version", json()) != manifest_version) return std::nullopt;
   const json step = document.value("step", json());
   const json files = document.value("files", json());
   if (!step.is_number_unsigned() || step.get<uint64_t>() > INT64_MAX || !files.is_object() || files.empty()) {
@@ -81,7 +81,7 @@ std::string format_manifest(const Manifest& manifest) {
   nlohmann::ordered_json files = nlohmann::ordered_json::object();
   for (const auto& [name, file] : manifest.files) files[name] = {{"size", file.size}, {"sha256", file.sha256}};
   const nlohmann::ordered_json document = {
-      {"format", kFormat}, {"version", kVersion}, {"step", manifest.step}, {"files", files}};
+      {"format", manifest_format}, {"version", manifest_version}, {"step", manifest.step}, {"files", files}};
   return document.dump(2) + '\n';
 }
 
@@ -94,7 +94,7 @@ std::optional<Manifest> read_manifest(const std::string& directory, std::string*
   std::error_code error;
   if (!fs::is_regular_file(fs::symlink_status(path, error))) return reject("has no manifest.json");
   const uintmax_t size = fs::file_size(path, error);
-  if (error || size > kMaxManifestBytes) return reject("manifest.json is not one of ours");
+  if (error || size > max_manifest_bytes) return reject("manifest.json is not one of ours");
   std::ifstream in(path, std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
   if (!in) return reject("manifest.json cannot be read");

@@ -21,16 +21,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kPrefix = "checkpoint-";
-constexpr std::string_view kSaving = ".saving-checkpoint-";
-constexpr std::string_view kRemoving = ".removing-checkpoint-";
+constexpr std::string_view checkpoint_prefix = "checkpoint-";
+constexpr std::string_view saving_prefix = ".saving-checkpoint-";
+constexpr std::string_view removing_prefix = ".removing-checkpoint-";
 
-std::string name_of_step(int64_t step) { return fmt::format("{}{}", kPrefix, step); }
+std::string name_of_step(int64_t step) { return fmt::format("{}{}", checkpoint_prefix, step); }
 
 // The step of "checkpoint-500"; -1 for any other name ("checkpoint-best", "checkpoint-0500").
 int64_t step_of_name(std::string_view name) {
-  if (!name.starts_with(kPrefix)) return -1;
-  const std::string_view digits = name.substr(kPrefix.size());
+  if (!name.starts_with(checkpoint_prefix)) return -1;
+  const std::string_view digits = name.substr(checkpoint_prefix.size());
   int64_t step = -1;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
   if (error != std::errc() || end != digits.data() + digits.size() || step < 0) return -1;
@@ -75,19 +75,14 @@ void flush_tree(const std::string& root) {
   }
 }
 
-bool exists(const std::string& path) {
-  struct stat status {};
-  return ::lstat(path.c_str(), &status) == 0;
-}
-
 // Puts the finished directory in place of whatever is at `final_path`.
 void put_in_place(const std::string& temporary, const std::string& final_path, const std::string& removing) {
-  if (exists(final_path) && !is_our_checkpoint(final_path)) {
+  if (entry_exists(final_path) && !is_our_checkpoint(final_path)) {
     int n = 1;
-    while (exists(fmt::format("{}.set-aside-{}", final_path, n))) ++n;
+    while (entry_exists(fmt::format("{}.set-aside-{}", final_path, n))) ++n;
     rename_or_fail(final_path, fmt::format("{}.set-aside-{}", final_path, n));
   }
-  if (!exists(final_path)) {
+  if (!entry_exists(final_path)) {
     rename_or_fail(temporary, final_path);
     return;
   }
@@ -121,7 +116,7 @@ void remove_unfinished_checkpoints(const std::string& directory) {
   std::error_code error;
   for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
-    if (name.starts_with(kSaving) || name.starts_with(kRemoving)) leftovers.push_back(it->path().string());
+    if (name.starts_with(saving_prefix) || name.starts_with(removing_prefix)) leftovers.push_back(it->path().string());
   }
   if (error) fail("{}: cannot be listed: {}", directory, error.message());
   for (const std::string& path : leftovers) remove_tree(path);
@@ -134,8 +129,8 @@ void remove_checkpoint(const std::string& path) {
   if (foreign.empty()) {
     // The name goes first, so that a half-removed directory is never taken for a damaged checkpoint.
     const std::string parent = parent_directory(path);
-    const std::string removing = fmt::format("{}/{}{}", parent, kRemoving, fs::path(path).filename().string());
-    if (exists(removing)) remove_tree(removing);
+    const std::string removing = fmt::format("{}/{}{}", parent, removing_prefix, fs::path(path).filename().string());
+    if (entry_exists(removing)) remove_tree(removing);
     rename_or_fail(path, removing);
     remove_tree(removing);
     sync_directory(parent);
@@ -157,11 +152,11 @@ CheckpointStore::CheckpointStore(std::string directory) : directory_(std::move(d
 std::string CheckpointStore::save(int64_t step, const std::function<void(const std::string& directory)>& write) {
   if (step < 0) fail("a checkpoint's step is at least 0, not {}", step);
   const std::string final_path = directory_ + "/" + name_of_step(step);
-  const std::string temporary = fmt::format("{}/{}{}", directory_, kSaving, step);
-  const std::string removing = fmt::format("{}/{}{}", directory_, kRemoving, step);
+  const std::string temporary = fmt::format("{}/{}{}", directory_, saving_prefix, step);
+  const std::string removing = fmt::format("{}/{}{}", directory_, removing_prefix, step);
   try {
-    if (exists(temporary)) remove_tree(temporary);
-    if (exists(removing)) remove_tree(removing);
+    if (entry_exists(temporary)) remove_tree(temporary);
+    if (entry_exists(removing)) remove_tree(removing);
     fs::create_directory(temporary);
     write(temporary);
     flush_tree(temporary);

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "engine/tape.h"
+#include "train/batch_tensors.h"
 
 namespace crisp {
 namespace {
@@ -56,15 +57,6 @@ LayerSparsity summarise(const Sums& sums, double requested) {
 }
 
 }  // namespace
-
-BatchTensors to_tensors(const PackedBatch& batch, Device device) {
-  return {Tensor::from(batch.ids, {batch.total()}, device), Tensor::from(batch.positions, {batch.total()}, device),
-          Tensor::from(batch.offsets, {batch.batch_size() + 1}, device)};
-}
-
-Tensor label_tensor(const PackedBatch& batch, Device device) {
-  return Tensor::from(batch.labels, {batch.batch_size()}, device);
-}
 
 Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int batch_size, Statistics statistics) {
   Evaluation result;

@@ -9,10 +9,6 @@
 
 namespace crisp {
 
-/// A packed batch as tensors for the model, copied to its device.
-BatchTensors to_tensors(const PackedBatch& batch, Device device);
-Tensor label_tensor(const PackedBatch& batch, Device device);
-
 struct Prediction {
   int32_t label = 0;  // the largest logit; the first of equal ones
   std::vector<double> logits;

@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
-#include "data/wordpiece.h"
+#include "data/text_file.h"
 #include "engine/error.h"
 #include "weights/atomic_file.h"
 #include "weights/locate.h"
@@ -18,12 +16,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string read_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) fail<BadInput>("{}: cannot be read", path);
-  return text.str();
-}
+// What the transformers library computes with, whatever config.json says.
+constexpr double layer_norm_epsilon_of_transformers = 1e-12;
 
 std::vector<uint64_t> file_shape(const Shape& shape) { return {shape.dims().begin(), shape.dims().end()}; }
 
@@ -54,11 +48,13 @@ DistilBertConfig config_from_shapes(const SafetensorsFile& file, std::vector<std
   return config;
 }
 
-void apply_options(DistilBertConfig& config, const LoadModelOptions& options) {
-  if (options.num_labels > 0 && options.num_labels != config.num_labels) {
-    config.num_labels = options.num_labels;
-    config.label_names.clear();
-  }
+void set_labels(DistilBertConfig& config, int64_t labels) {
+  if (labels == config.num_labels) return;
+  config.num_labels = labels;
+  config.label_names.clear();
+}
+
+void set_dropout(DistilBertConfig& config, const LoadModelOptions& options) {
   if (options.dropout) config.dropout = config.attention_dropout = config.classifier_dropout = *options.dropout;
 }
 
@@ -82,33 +78,55 @@ LoadPlan plan_with_new_head(const SafetensorsFile& file, const DistilBert& model
   return plan;
 }
 
+// Fills in the vocabulary: the one asked for, else one that lies in `directory`.
+void add_vocabulary(LoadedModel& loaded, const std::string& asked_for, const fs::path& directory) {
+  const std::string beside = (directory / "vocab.txt").string();
+  loaded.vocab_path = !asked_for.empty() ? asked_for : fs::exists(beside) ? beside : "";
+  if (loaded.vocab_path.empty()) return;
+  loaded.vocab_text = read_text_file(loaded.vocab_path);
+  loaded.files.push_back(loaded.vocab_path);
+}
+
 }  // namespace
 
 LoadedModel load_model(const std::string& file_or_directory, const LoadModelOptions& options) {
   const std::string path = locate_weights(file_or_directory);
   const SafetensorsFile file = SafetensorsFile::open(path);
   const fs::path directory = fs::path(path).parent_path();
-  std::vector<std::string> notes;
+  std::vector<std::string> notes, files{path};
 
   const std::string config_path = (directory / "config.json").string();
+  const bool has_config = fs::exists(config_path);
+  if (has_config) files.push_back(config_path);
   DistilBertConfig config =
-      fs::exists(config_path) ? parse_config(read_text(config_path), config_path) : config_from_shapes(file, notes);
+      has_config ? parse_config(read_text_file(config_path), config_path) : config_from_shapes(file, notes);
+  if (config.layer_norm_epsilon != layer_norm_epsilon_of_transformers)
+    notes.push_back(
+        fmt::format("{}: layer_norm_eps is {:g}; it is kept here, but transformers computes every DistilBERT with "
+                    "{:g}, so its results will differ slightly from these",
+                    config_path, config.layer_norm_epsilon, layer_norm_epsilon_of_transformers));
   // A head in the file decides the number of labels; config.json may not mention it.
   if (const EncoderDims dims = infer_dims(file); dims.num_labels > 0 && !options.new_head) {
     const auto labels = static_cast<int64_t>(dims.num_labels);
     if (options.num_labels > labels)
       fail<BadInput>("{}: its classification head has {} labels, but the data has {}; --new-head makes a new one", path,
                      labels, options.num_labels);
-    if (config.num_labels != labels) config.label_names.clear();
-    config.num_labels = labels;
-    if (options.dropout) config.dropout = config.attention_dropout = config.classifier_dropout = *options.dropout;
-  } else {
-    apply_options(config, options);
+    if (options.num_labels > 0 && options.num_labels < labels)
+      notes.push_back(
+          fmt::format("the classification head of {} has {} labels, the data only {}; --new-head makes one of {}", path,
+                      labels, options.num_labels, options.num_labels));
+    set_labels(config, labels);
+  } else if (options.num_labels > 0) {
+    set_labels(config, options.num_labels);
   }
+  set_dropout(config, options);
 
   const bool f64 = !file.tensors().empty() && file.tensors()[0].dtype == SafeDType::F64;
-  LoadedModel loaded{DistilBert(config, options.dtype.value_or(f64 ? DType::f64 : DType::f32)), options.vocab, false,
-                     std::move(notes)};
+  LoadedModel loaded{.model = DistilBert(config, options.dtype.value_or(f64 ? DType::f64 : DType::f32)),
+                     .source = file_or_directory,
+                     .weights_path = path,
+                     .files = std::move(files),
+                     .notes = std::move(notes)};
   const LoadPlan plan =
       options.new_head ? plan_with_new_head(file, loaded.model) : plan_load(file, wanted_tensors(loaded.model, true));
   if (options.head_required && !plan.initialised_head.empty())
@@ -122,33 +140,54 @@ LoadedModel load_model(const std::string& file_or_directory, const LoadModelOpti
   loaded.new_head = !plan.initialised_head.empty();
   if (loaded.new_head) loaded.model.initialise_head(options.seed);
   for (std::string& note : load_notes(plan)) loaded.notes.push_back(std::move(note));
-
-  const std::string vocab = (directory / "vocab.txt").string();
-  if (loaded.vocab_path.empty() && fs::exists(vocab)) loaded.vocab_path = vocab;
+  add_vocabulary(loaded, options.vocab, directory);
   return loaded;
 }
 
 LoadedModel new_model(const std::string& what, const LoadModelOptions& options) {
   DistilBertConfig config;
+  std::vector<std::string> files;
   std::string vocab = options.vocab;
   if (what != "distilbert-base") {
-    config = parse_config(read_text(what), what);
+    config = parse_config(read_text_file(what), what);
+    files.push_back(what);
     const std::string beside = (fs::path(what).parent_path() / "vocab.txt").string();
     if (vocab.empty() && fs::exists(beside)) vocab = beside;
   }
   if (vocab.empty()) fail<UsageError>("--init {} needs a vocabulary: add --vocab FILE", what);
-  config.vocab_size = WordPiece::load(vocab).size();
-  apply_options(config, options);
-  LoadedModel made{DistilBert(config, options.dtype.value_or(DType::f32)), vocab, true, {}};
+  files.push_back(vocab);
+  const std::string vocab_text = read_text_file(vocab);
+  config.vocab_size = WordPiece::parse(vocab_text, vocab).size();
+  if (options.num_labels > 0) set_labels(config, options.num_labels);
+  set_dropout(config, options);
+  LoadedModel made{.model = DistilBert(config, options.dtype.value_or(DType::f32)),
+                   .source = what,
+                   .vocab_path = vocab,
+                   .vocab_text = vocab_text,
+                   .files = std::move(files),
+                   .new_head = true};
   made.model.initialise(options.seed);
   made.notes.push_back(fmt::format("every weight is new, drawn from N(0, {})", config.initializer_range));
   return made;
 }
 
+WordPiece load_tokenizer(const LoadedModel& loaded, int64_t max_length) {
+  const DistilBertConfig& config = loaded.model.config();
+  if (loaded.vocab_path.empty()) fail<UsageError>("there is no vocab.txt beside {}; give --vocab FILE", loaded.source);
+  if (max_length > config.max_positions)
+    fail<UsageError>("--max-length {} is more than the model's {} positions; give --max-length {} or less", max_length,
+                     config.max_positions, config.max_positions);
+  WordPiece tokenizer = WordPiece::parse(loaded.vocab_text, loaded.vocab_path);
+  if (tokenizer.size() > config.vocab_size)
+    fail<BadInput>("{} has {} tokens, but the model has embeddings for {}: this is not its vocabulary",
+                   loaded.vocab_path, tokenizer.size(), config.vocab_size);
+  return tokenizer;
+}
+
 int saved_max_length(const std::string& file_or_directory, int64_t limit) {
   const fs::path path = fs::path(locate_weights(file_or_directory)).parent_path() / "tokenizer_config.json";
   if (!fs::exists(path)) return static_cast<int>(limit);
-  const nlohmann::json config = nlohmann::json::parse(read_text(path.string()), nullptr, false);
+  const nlohmann::json config = nlohmann::json::parse(read_text_file(path.string()), nullptr, false);
   if (!config.is_object()) fail<BadInput>("{}: this is not a JSON object", path.string());
   const auto length = config.find("model_max_length");
   // Hugging Face writes 1e30 for "no limit".
@@ -163,12 +202,12 @@ const std::vector<std::string>& model_file_names() {
   return names;
 }
 
-void save_model(const std::string& directory, const DistilBert& model, const std::string& vocab_path, int max_length) {
+void save_model(const std::string& directory, const DistilBert& model, const std::string& vocab_text, int max_length) {
   std::vector<NamedTensor> tensors;
   for (const Parameter& p : model.parameters()) tensors.push_back({p.name, p.tensor});
   save_tensors(directory + "/model.safetensors", tensors);
   write_file_atomically(directory + "/config.json", config_json(model.config(), model.dtype()));
-  write_file_atomically(directory + "/vocab.txt", read_text(vocab_path));
+  write_file_atomically(directory + "/vocab.txt", vocab_text);
   const nlohmann::ordered_json special{{"unk_token", "[UNK]"},
                                        {"sep_token", "[SEP]"},
                                        {"pad_token", "[PAD]"},

@@ -6,15 +6,20 @@
 #include <string>
 #include <vector>
 
+#include "data/wordpiece.h"
 #include "model/distilbert.h"
 
 namespace crisp {
 
 struct LoadedModel {
   DistilBert model;
-  std::string vocab_path;          // empty when none is known
-  bool new_head = false;           // the file had no classification head: it was initialised
-  std::vector<std::string> notes;  // for the user: what was left out, assumed or initialised
+  std::string source = {};              // the file or directory that was asked for
+  std::string weights_path = {};        // of the safetensors file; empty when the weights are random
+  std::string vocab_path = {};          // empty when none is known
+  std::string vocab_text = {};          // what that file held, so that nobody reads it again
+  std::vector<std::string> files = {};  // all that were read
+  bool new_head = false;                // the file had no classification head: it was initialised
+  std::vector<std::string> notes = {};  // for the user: what was left out, assumed or initialised
 };
 
 struct LoadModelOptions {
@@ -35,9 +40,13 @@ LoadedModel load_model(const std::string& file_or_directory, const LoadModelOpti
 /// unless vocab.txt lies beside the config.json; the vocabulary's size replaces the configuration's.
 LoadedModel new_model(const std::string& what, const LoadModelOptions& options);
 
+/// The model's tokenizer. Throws UsageError when there is no vocabulary or `max_length` is above the model's positions,
+/// BadInput when the vocabulary is none, or larger than the model's embeddings.
+WordPiece load_tokenizer(const LoadedModel& loaded, int64_t max_length);
+
 /// Writes model.safetensors, config.json, vocab.txt, tokenizer_config.json and special_tokens_map.json, each
 /// atomically, so that transformers' from_pretrained(directory) works.
-void save_model(const std::string& directory, const DistilBert& model, const std::string& vocab_path, int max_length);
+void save_model(const std::string& directory, const DistilBert& model, const std::string& vocab_text, int max_length);
 /// The length to which the model in this directory was trained to cut sentences (tokenizer_config.json), at most
 /// `limit`, which is returned where the directory does not say.
 int saved_max_length(const std::string& file_or_directory, int64_t limit);

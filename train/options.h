@@ -11,6 +11,19 @@
 
 namespace crisp {
 
+// What holds where TrainOptions does not say. The bundled sample is a small model with a new head on 2,000 sentences:
+// it has values of its own, which run_training takes when it trains the sample.
+constexpr double default_learning_rate = 2e-5, sample_learning_rate = 5e-4;
+constexpr double default_epochs = 3, sample_epochs = 8;
+
+// More is taken for a slip of the hand. The trainer counts micro-steps in 32 bits (they number the dropout masks).
+constexpr int64_t largest_batch = 1'000'000;
+constexpr int64_t most_steps = 1'000'000'000;
+constexpr double most_epochs = 1e6;
+constexpr int64_t longest_sentence = 1'000'000;  // the model's positions are the narrower limit
+constexpr int64_t most_labels = 10'000;
+constexpr int64_t most_threads = 1024;
+
 struct TrainOptions {
   // --- Files. Empty: not given.
   std::string weights;    // safetensors file or a Hugging Face directory; with `data` empty too: the bundled sample
@@ -23,10 +36,10 @@ struct TrainOptions {
   std::string output = "out";  // the directory that the run writes
 
   // --- Optimisation.
-  double epochs = 3;      // may be a fraction: ceil(epochs * steps of an epoch) steps in all
-  int64_t max_steps = 0;  // optimizer steps; above 0 it replaces `epochs`
-  double learning_rate = 2e-5;
-  int64_t batch_size = 32;                  // sequences of a micro-batch
+  std::optional<double> epochs;         // may be a fraction: ceil(epochs * steps of an epoch) steps in all; unset: 3
+  int64_t max_steps = 0;                // optimizer steps; above 0 it replaces `epochs`
+  std::optional<double> learning_rate;  // at the schedule's peak; unset: 2e-5
+  int64_t batch_size = 32;              // sequences of a micro-batch
   int64_t gradient_accumulation_steps = 1;  // micro-batches of an optimizer step
   ScheduleType schedule = ScheduleType::linear;
   double warmup_ratio = 0.1;   // of all steps
@@ -58,6 +71,9 @@ struct TrainOptions {
   uint64_t seed = 42;
   int64_t threads = 0;           // 0: all
   DType precision = DType::f32;  // f32 | f64
+
+  double epochs_or_default() const { return epochs.value_or(default_epochs); }
+  double learning_rate_or_default() const { return learning_rate.value_or(default_learning_rate); }
 };
 
 }  // namespace crisp

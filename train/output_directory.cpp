@@ -26,12 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr const char* kFormat = "crisp-run";
-
-bool exists(const std::string& path) {
-  struct stat status {};
-  return ::lstat(path.c_str(), &status) == 0;
-}
+constexpr const char* marker_format = "crisp-run";
 
 // The file names in a marker. They are deleted by --overwrite, so a marker must not name anything outside.
 std::vector<std::string> read_marker(const std::string& path) {
@@ -39,8 +34,8 @@ std::vector<std::string> read_marker(const std::string& path) {
   const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
   const json document = json::parse(text, nullptr, false);
   std::vector<std::string> names;
-  bool good =
-      document.is_object() && document.value("format", json()) == kFormat && document.value("files", json()).is_array();
+  bool good = document.is_object() && document.value("format", json()) == marker_format &&
+              document.value("files", json()).is_array();
   if (good) {
     for (const json& name : document["files"]) {
       good = good && name.is_string() && !name.get_ref<const std::string&>().empty() && name != "." && name != ".." &&
@@ -53,7 +48,7 @@ std::vector<std::string> read_marker(const std::string& path) {
 }
 
 void write_marker(const std::string& path, const std::vector<std::string>& names) {
-  const nlohmann::ordered_json document = {{"format", kFormat}, {"files", names}};
+  const nlohmann::ordered_json document = {{"format", marker_format}, {"files", names}};
   write_file_atomically(path, document.dump(2) + '\n');
 }
 
@@ -116,24 +111,31 @@ DirectoryLock::~DirectoryLock() {
   ::close(fd_);
 }
 
-OutputDirectory::OutputDirectory(std::string path, const std::vector<std::string>& files, bool resume, bool overwrite)
+OutputDirectory::OutputDirectory(std::string path, const std::vector<std::string>& files, bool resume, bool overwrite,
+                                 const std::vector<std::string>& inputs)
     : path_(without_trailing_slashes(std::move(path))) {
   if (path_.empty()) fail<UsageError>("--output needs the name of a directory");
   if (resume && overwrite) fail<UsageError>("--resume and --overwrite exclude each other");
+  refuse_inputs(files, inputs);
   std::error_code error;
   fs::create_directories(path_, error);
   std::error_code ignored;
   if (!fs::is_directory(path_, ignored)) {
-    if (exists(path_)) fail<UsageError>("{}: is not a directory; choose another --output", path_);
+    if (entry_exists(path_)) fail<UsageError>("{}: is not a directory; choose another --output", path_);
     fail("{}: cannot be created: {}", path_, error.message());
   }
   lock_.emplace(path_);
 
   const std::string marker = file(marker_name);
-  if (exists(marker)) listed_ = read_marker(marker);
-  const bool has_run = exists(marker) && has_run_files();
+  if (entry_exists(marker)) listed_ = read_marker(marker);
+  const bool has_run = entry_exists(marker) && has_run_files();
   if (has_run) {
     if (!resume && !overwrite) {
+      if (!has_model() && !has_our_checkpoints())
+        fail<UsageError>(
+            "{}: holds the records of a run that left neither a model nor a checkpoint; --overwrite deletes them, or "
+            "choose another --output",
+            path_);
       fail<UsageError>("{}: holds a run; --resume continues it, --overwrite deletes it, or choose another --output",
                        path_);
     }
@@ -159,18 +161,56 @@ OutputDirectory::OutputDirectory(std::string path, const std::vector<std::string
 
 // A run that ended before it wrote anything (its data was not found, say) must not stand in the way of the next try.
 bool OutputDirectory::has_run_files() const {
-  if (std::any_of(listed_.begin(), listed_.end(), [&](const std::string& name) { return exists(file(name)); })) {
+  if (std::any_of(listed_.begin(), listed_.end(), [&](const std::string& name) { return entry_exists(file(name)); })) {
     return true;
   }
+  return has_our_checkpoints();
+}
+
+bool OutputDirectory::has_model() const { return entry_exists(file(model_name)); }
+
+bool OutputDirectory::has_our_checkpoints() const {
   const std::vector<Checkpoint> checkpoints = list_checkpoints(path_);
   return std::any_of(checkpoints.begin(), checkpoints.end(),
                      [](const Checkpoint& checkpoint) { return is_our_checkpoint(checkpoint.path); });
 }
 
+// A run that starts from its own output would delete, with --overwrite, the very weights that it has been asked to
+// train.
+void OutputDirectory::refuse_inputs(const std::vector<std::string>& files,
+                                    const std::vector<std::string>& inputs) const {
+  std::error_code ignored;
+  const fs::path here = fs::canonical(path_, ignored);
+  if (here.empty() || !fs::is_directory(here, ignored)) return;  // nothing of a run is there
+  std::vector<std::string> ours = files;
+  if (entry_exists(file(marker_name)))
+    for (std::string& name : read_marker(file(marker_name))) ours.push_back(std::move(name));
+  const auto is_ours = [&](const fs::path& path) {
+    const fs::path below = path.lexically_relative(here);
+    if (below.empty() || *below.begin() == "..") return false;
+    const std::string first = below.begin()->string();
+    if (std::find(ours.begin(), ours.end(), below.string()) != ours.end()) return true;
+    const std::vector<Checkpoint> checkpoints = list_checkpoints(path_);
+    return std::any_of(checkpoints.begin(), checkpoints.end(), [&](const Checkpoint& checkpoint) {
+      return fs::path(checkpoint.path).filename() == first && is_our_checkpoint(checkpoint.path);
+    });
+  };
+  for (const std::string& input : inputs) {
+    // The file itself and, if it is a link, the link.
+    const fs::path given(input);
+    const fs::path folder = fs::canonical(given.has_parent_path() ? given.parent_path() : ".", ignored);
+    if (is_ours(fs::canonical(given, ignored)) || is_ours(folder / given.filename()))
+      fail<UsageError>(
+          "{}: this run reads it, but in {} it is among the files that a run deletes or replaces; choose another "
+          "--output",
+          input, path_);
+  }
+}
+
 void OutputDirectory::refuse_foreign_files(const std::vector<std::string>& files, bool checkpoints_too) const {
   std::vector<std::string> found;
   for (const std::string& name : files) {
-    if (exists(file(name))) found.push_back(name);
+    if (entry_exists(file(name))) found.push_back(name);
   }
   if (checkpoints_too) {
     for (const Checkpoint& checkpoint : list_checkpoints(path_)) {

@@ -31,20 +31,26 @@ class DirectoryLock {
 class OutputDirectory {
  public:
   static constexpr const char* marker_name = "crisp_run.json";
+  static constexpr const char* model_name = "model.safetensors";
 
   /// `files`: the names, without directory, that the run writes at the top level (checkpoints and event files need no
-  /// mention). Creates `path` and its parents. Throws
-  /// - UsageError when it holds a run and neither `resume` nor `overwrite` is set, or both are; when it holds files
-  ///   of those names (or checkpoints) that no run of ours wrote; when another process is using it;
+  /// mention). `inputs`: the files that the run has read. Creates `path` and its parents. Throws
+  /// - UsageError, before anything is touched, when one of `inputs`, by whatever name or link, is a file that a run
+  ///   here may delete or replace; when it holds a run and neither `resume` nor `overwrite` is set, or both are; when
+  ///   it holds files of those names (or checkpoints) that no run of ours wrote; when another process is using it;
   /// - Error when it cannot be created or written.
   /// `overwrite` deletes what the former run wrote.
-  OutputDirectory(std::string path, const std::vector<std::string>& files, bool resume, bool overwrite);
+  OutputDirectory(std::string path, const std::vector<std::string>& files, bool resume, bool overwrite,
+                  const std::vector<std::string>& inputs = {});
 
   const std::string& path() const { return path_; }
   std::string file(const std::string& name) const { return path_ + "/" + name; }
 
-  /// `resume` was set and a run is here. It may have been cut off before its first checkpoint: then call clear().
+  /// `resume` was set and a run is here. It may have been cut off before its first checkpoint: then, unless it has
+  /// left a model, call clear().
   bool holds_run() const { return holds_run_; }
+  /// There is a model at the top level.
+  bool has_model() const;
 
   /// Deletes what the former run wrote (its listed files, checkpoints, event files), to start afresh. Throws Error.
   void clear();
@@ -54,6 +60,8 @@ class OutputDirectory {
 
  private:
   bool has_run_files() const;
+  bool has_our_checkpoints() const;
+  void refuse_inputs(const std::vector<std::string>& files, const std::vector<std::string>& inputs) const;
   void refuse_foreign_files(const std::vector<std::string>& files, bool checkpoints_too) const;
 
   std::string path_;

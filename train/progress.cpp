@@ -15,8 +15,8 @@
 namespace crisp {
 namespace {
 
-constexpr auto kRedrawInterval = std::chrono::milliseconds(100);
-constexpr const char* kEraseLine = "\r\x1b[K";
+constexpr auto redraw_interval = std::chrono::milliseconds(100);
+constexpr const char* erase_line = "\r\x1b[K";
 
 bool is_terminal(int fd) {
   const char* term = std::getenv("TERM");
@@ -105,7 +105,7 @@ void Progress::update(ProgressState state) {
   state_ = state;
   const bool last = state.step >= state.total_steps;
   if (terminal_) {
-    if (!drawn_ || last || now - last_draw_ >= kRedrawInterval) draw();
+    if (!drawn_ || last || now - last_draw_ >= redraw_interval) draw();
   } else if (last || (logging_steps_ > 0 && state.step % logging_steps_ == 0)) {
     put(format_progress_line(state_) + "\n");
   }
@@ -122,13 +122,13 @@ void Progress::finish() { erase(); }
 
 void Progress::draw() {
   // One column stays free: a full line would make some terminals wrap.
-  put(kEraseLine + format_progress_bar(state_, terminal_width(fd_) - 1));
+  put(erase_line + format_progress_bar(state_, terminal_width(fd_) - 1));
   drawn_ = true;
   last_draw_ = Clock::now();
 }
 
 void Progress::erase() {
-  if (drawn_) put(kEraseLine);
+  if (drawn_) put(erase_line);
   drawn_ = false;
 }
 

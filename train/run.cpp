@@ -35,6 +35,26 @@ Files find_files(const TrainOptions& options) {
   return files;
 }
 
+// What the run reads; `output` must not be the place of any of it.
+std::vector<std::string> inputs_of(const LoadedModel& loaded, const Files& files) {
+  std::vector<std::string> inputs = loaded.files;
+  inputs.push_back(files.train);
+  inputs.push_back(files.dev);
+  return inputs;
+}
+
+// The weights' own sparsity is no default: a run does what its options say.
+void report_lost_sparsity(Progress& progress, const SparsityConfig& of_weights, const SparsityConfig& now) {
+  const auto sparse = [](const SparsityConfig& c) {
+    return std::any_of(c.layers.begin(), c.layers.end(), [](double s) { return s > 0; });
+  };
+  if (sparse(of_weights) && !sparse(now))
+    progress.message(
+        fmt::format("the weights are of a model trained with --sparsity {}, but this run is dense; "
+                    "--sparsity {} would go on as before",
+                    of_weights.requested, of_weights.requested));
+}
+
 void report_truncation(Progress& progress, const char* what, const TokenizedDataset& data, int64_t max_length) {
   if (data.truncated() > 0)
     progress.message(fmt::format("{} of {} {} sentences are longer than {} tokens and were cut (--max-length)",
@@ -44,24 +64,29 @@ void report_truncation(Progress& progress, const char* what, const TokenizedData
 }  // namespace
 
 int run_training(TrainOptions options, const std::string& sample_root) {
+  if (options.threads < 0 || options.threads > most_threads)
+    fail<UsageError>("{} threads; it must be from 0 (all cores) to {}", options.threads, most_threads);
   set_num_threads(static_cast<int>(options.threads));
   Progress progress(options.logging_steps);
   const bool sample = options.weights.empty() && options.init.empty() && options.data.empty() && options.train.empty();
   if (sample) {
     options.weights = sample_root + "/weights/sample";
     options.data = sample_root + "/data/sample";
-    options.new_head = true;
-    if (options.learning_rate == TrainOptions().learning_rate) options.learning_rate = 5e-4;
-    progress.message(
-        "no --weights and no --data: training the bundled sample, a small model on made-up film reviews, with a new "
-        "head\nand, unless told otherwise, the learning rate that suits its size (5e-4).\n"
-        "For the real ones: weights/fetch DIR and data/fetch DIR, then --weights DIR --data DIR");
+    if (!options.learning_rate) options.learning_rate = sample_learning_rate;
+    if (!options.epochs) options.epochs = sample_epochs;
+    progress.message(fmt::format(
+        "no --weights and no --data: training the bundled sample, a small model on made-up film reviews, with\na "
+        "learning rate of {:g} and {:g} epochs (--learning-rate and --epochs change them).\n"
+        "For the real ones: weights/fetch DIR and data/fetch DIR, then --weights DIR --data DIR",
+        *options.learning_rate, *options.epochs));
   } else if (options.weights.empty() && options.init.empty()) {
     fail<UsageError>(
         "no weights: give --weights FILE|DIR (weights/fetch downloads DistilBERT), or --init distilbert-base "
         "to start from random ones");
   }
   const Files files = find_files(options);
+  options.train = files.train;
+  options.dev = files.dev;
 
   const Dataset train_set = read_dataset(files.train, {.num_labels = static_cast<int>(options.num_labels)});
   if (!train_set.labelled()) fail<BadInput>("{}: a training set needs labels", files.train);
@@ -77,33 +102,28 @@ int run_training(TrainOptions options, const std::string& sample_root) {
                               .new_head = options.new_head};
   LoadedModel loaded = options.init.empty() ? load_model(options.weights, load) : new_model(options.init, load);
   for (const std::string& note : loaded.notes) progress.message(note);
-  if (loaded.vocab_path.empty())
-    fail<UsageError>("no vocabulary: there is no vocab.txt beside {}; give --vocab FILE", options.weights);
   DistilBertConfig& config = loaded.model.mutable_config();
+  const SparsityConfig of_weights = config.sparsity;
   config.sparsity = parse_sparsity(options.sparsity, config.layers);
   config.sparsity.scope = parse_sparsity_scope(options.sparsity_scope);
   config.sparsity.at_evaluation = options.sparse_eval;
-  if (options.max_length > config.max_positions)
-    fail<UsageError>("--max-length {} is more than the model's {} positions; give --max-length {} or less",
-                     options.max_length, config.max_positions, config.max_positions);
+  report_lost_sparsity(progress, of_weights, config.sparsity);
 
-  const WordPiece tokenizer = WordPiece::load(loaded.vocab_path);
-  if (tokenizer.size() > config.vocab_size)
-    fail<BadInput>("{} has {} tokens, but the model has embeddings for {}: this is not its vocabulary",
-                   loaded.vocab_path, tokenizer.size(), config.vocab_size);
+  const WordPiece tokenizer = load_tokenizer(loaded, options.max_length);
   const auto max_length = static_cast<int>(options.max_length);
   const TokenizedDataset train(train_set, tokenizer, max_length), dev(dev_set, tokenizer, max_length);
   report_truncation(progress, "training", train, options.max_length);
   report_truncation(progress, "dev", dev, options.max_length);
 
-  OutputDirectory output(options.output, run_file_names(), options.resume, options.overwrite);
+  OutputDirectory output(options.output, run_file_names(), options.resume, options.overwrite, inputs_of(loaded, files));
   int64_t parameters = 0;
   for (const Parameter& p : loaded.model.parameters()) parameters += p.tensor.numel();
   // Two checkpoints (maybe there already) and a third being written, each with the model and two moments, and the
-  // model.
+  // model. A checkpoint within an accumulation has the pending gradients, too.
   const auto bytes = static_cast<uint64_t>(parameters) * size_of(options.precision);
   const uint64_t there = output.holds_run() ? std::min<size_t>(2, list_checkpoints(output.path()).size()) : 0;
-  output.require_free_space((10 - 3 * there) * bytes + (uint64_t{16} << 20));
+  const uint64_t pending = options.gradient_accumulation_steps > 1 ? 1 : 0;
+  output.require_free_space((10 - 3 * there + pending) * bytes + (uint64_t{16} << 20));
   progress.message(fmt::format(
       "{} parameters, {} layers of {}; {} training and {} dev sentences; sparsity {} (scope {}); "
       "{} kernels, {} thread{}",

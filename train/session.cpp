@@ -43,7 +43,7 @@ Session::Session(const TrainOptions& options, LoadedModel& loaded, const Dataset
       progress_(progress),
       trainer_(loaded.model, train, options),
       store_(output.path()),
-      fingerprint_(run_fingerprint(options, train, loaded.model.config())) {}
+      fingerprint_(run_fingerprint(options, train, dev, loaded.model.config(), loaded.weights_path)) {}
 
 void Session::open_logs() {
   const std::string path = output_.file("metrics.jsonl");
@@ -52,12 +52,10 @@ void Session::open_logs() {
   if (output_.holds_run()) {
     checkpoint = store_.newest_valid(&damaged);
     for (const std::string& line : damaged) progress_.message("passing over a damaged checkpoint: " + line);
-    if (!checkpoint) {
-      progress_.message("the former run left no checkpoint: starting afresh");
-      output_.clear();
-    }
   }
   if (!checkpoint) {
+    if (output_.holds_run()) start_without_checkpoint();
+    if (complete()) return;  // and its logs stay as they are
     metrics_.emplace(path);
     events_.emplace(output_.path());
     return;
@@ -69,6 +67,33 @@ void Session::open_logs() {
     progress_.message(fmt::format("{}: {} bytes that the checkpoint remembers are gone", path, metrics_->lost_bytes()));
   progress_.message(
       fmt::format("resuming from {} (step {} of {})", checkpoint->path, trainer_.state().step, trainer_.total_steps()));
+}
+
+// --resume where no checkpoint can be used. Logs alone are worth little and are replaced; a model is never deleted.
+void Session::start_without_checkpoint() {
+  if (!output_.has_model()) {
+    progress_.message("the former run left no checkpoint: starting afresh");
+    output_.clear();
+    return;
+  }
+  // A run without training has no optimizer to save. If it has written its results it has ended.
+  const ordered_json results = read_results();
+  if (!trainer_.finished() || !results.contains("settings") || results.value("step", int64_t{-1}) != 0)
+    fail<UsageError>(
+        "{}: holds a model, but no whole checkpoint to resume from; --overwrite deletes the model and starts "
+        "afresh, or choose another --output",
+        output_.path());
+  check_same_run(results["settings"].dump(), fingerprint_, output_.path());
+  TrainState& s = trainer_.state();
+  s.best_step = s.last_evaluation = 0;
+  s.best_accuracy = results.value("eval_accuracy", 0.0);
+}
+
+// all_results.json; an empty object where there is none.
+ordered_json Session::read_results() const {
+  std::ifstream file(output_.file("all_results.json"));
+  ordered_json results = ordered_json::parse(file, nullptr, false);
+  return results.is_object() ? results : ordered_json::object();
 }
 
 void Session::write_metrics(const ordered_json& line) {
@@ -118,10 +143,7 @@ void Session::evaluate_now() {
   const Evaluation e = evaluate(loaded_.model, dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention);
   // The last step's update is seen by no training loss any more.
   if (!std::isfinite(e.loss))
-    fail<Diverged>(
-        "the dev loss is not finite after step {}\nTry a lower --learning-rate or a longer warmup; the checkpoints of "
-        "earlier steps are intact",
-        s.step);
+    fail<Diverged>("the dev loss is not finite after step {}\nTry a lower --learning-rate or a longer warmup", s.step);
   const ordered_json line = evaluation_json(e, trainer_);
   write_metrics(line);
   last_evaluation_ = line;
@@ -136,11 +158,17 @@ void Session::evaluate_now() {
   s.best_accuracy = e.accuracy();
   s.best_step = s.step;
   s.evaluations_without_gain = 0;
+  best_ = {e, line};
+}
 
-  // The output directory itself holds the best model so far, whatever happens later.
-  save_model(output_.path(), loaded_.model, loaded_.vocab_path, static_cast<int>(options_.max_length));
-  write_file_atomically(output_.file("dev_predictions.jsonl"), prediction_lines(e, dev_set_));
-  write_json_file(output_.file("all_results.json"), line);
+// The output directory itself holds the best model so far. It follows the checkpoint of its step, so that whoever finds
+// a model without a checkpoint knows that the run has ended.
+void Session::publish_best() {
+  if (!best_) return;
+  save_model(output_.path(), loaded_.model, loaded_.vocab_text, static_cast<int>(options_.max_length));
+  write_file_atomically(output_.file("dev_predictions.jsonl"), prediction_lines(best_->evaluation, dev_set_));
+  write_json_file(output_.file("all_results.json"), best_->line);
+  best_.reset();
 }
 
 void Session::save() {
@@ -149,7 +177,7 @@ void Session::save() {
   const TrainState& s = trainer_.state();
   const LogPositions logs{metrics_->bytes(), events_->filename(), events_->bytes()};
   store_.save(s.step, [&](const std::string& directory) {
-    write_checkpoint(directory, trainer_, loaded_.vocab_path, static_cast<int>(options_.max_length), logs,
+    write_checkpoint(directory, trainer_, loaded_.vocab_text, static_cast<int>(options_.max_length), logs,
                      fingerprint_);
   });
   store_.prune(1, s.best_step >= 0 ? std::vector<int64_t>{s.best_step} : std::vector<int64_t>{});
@@ -174,6 +202,7 @@ bool Session::train_until_done_or_stopped() {
     if (evaluated) evaluate_now();
     const bool save_due = options_.save_steps > 0 ? step % options_.save_steps == 0 : evaluated;
     if (save_due || trainer_.state().best_step == step || trainer_.finished() || stop_early()) save();
+    publish_best();
   }
   return true;
 }
@@ -182,9 +211,8 @@ bool Session::train_until_done_or_stopped() {
 bool Session::complete() const {
   const TrainState& s = trainer_.state();
   if (!(trainer_.finished() || stop_early()) || s.last_evaluation < 0 || evaluation_due()) return false;
-  std::ifstream file(output_.file("all_results.json"));
-  const ordered_json results = ordered_json::parse(file, nullptr, false);
-  return results.is_object() && results.contains("settings") && results.value("step", int64_t{-1}) == s.step;
+  const ordered_json results = read_results();
+  return results.contains("settings") && results.value("step", int64_t{-1}) == s.step;
 }
 
 void Session::report_best() {
@@ -199,14 +227,13 @@ void Session::write_results() {
     last_evaluation_ = evaluation_json(
         evaluate(loaded_.model, dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention), trainer_);
   // all_results.json holds the best evaluation already; here the rest of the run joins it.
-  std::ifstream file(output_.file("all_results.json"));
-  ordered_json results = ordered_json::parse(file, nullptr, false);
-  if (results.is_discarded()) results = ordered_json::object();
+  ordered_json results = read_results();
   results.erase("step");
   results.erase("epoch");
   ordered_json document{
       {"epoch", trainer_.epoch()},
       {"step", s.step},
+      {"best_epoch", trainer_.epoch_at(s.best_step)},
       {"best_step", s.best_step},
       {"train_loss", s.step > 0 ? s.total_loss_sum / static_cast<double>(s.step) : 0.0},
       {"train_runtime", s.train_seconds},
@@ -221,11 +248,43 @@ void Session::write_results() {
   document["peak_resident_bytes"] = int64_t{usage.ru_maxrss} * 1024;
   document["instruction_set"] = cpu_instruction_set();
   document["threads"] = num_threads();
-  document["settings"] = ordered_json::parse(fingerprint_);
+  document["settings"] = settings();
   write_json_file(output_.file("all_results.json"), document);
 }
 
-int Session::go() {
+// The fingerprint, which a resumed run must share, and beside it every option as it was given or resolved. Not where
+// the run writes, on how many threads, or whether it was resumed: that may differ between two runs that are the same.
+ordered_json Session::settings() const {
+  ordered_json all = ordered_json::parse(fingerprint_);
+  const ordered_json others{{"weights", options_.weights},
+                            {"init", options_.init},
+                            {"data", options_.data},
+                            {"train", options_.train},
+                            {"dev", options_.dev},
+                            {"vocab", loaded_.vocab_path},
+                            {"epochs", options_.epochs_or_default()},
+                            {"max_steps", options_.max_steps},
+                            {"num_labels", options_.num_labels},
+                            {"sparsity", options_.sparsity},
+                            {"eval_steps", options_.eval_steps},
+                            {"eval_batch_size", options_.eval_batch_size},
+                            {"logging_steps", options_.logging_steps},
+                            {"save_steps", options_.save_steps},
+                            {"early_stopping_patience", options_.early_stopping_patience}};
+  all.update(others);
+  return all;
+}
+
+// What of the run is left, for who has to decide what to do now.
+void Session::explain_divergence(const Diverged& divergence) const {
+  const std::optional<Checkpoint> checkpoint = store_.newest_valid();
+  if (checkpoint)
+    fail<Diverged>("{}; the state of step {} is intact in {}", divergence.what(), checkpoint->step, checkpoint->path);
+  fail<Diverged>("{}; no checkpoint had been written, so start again with --overwrite or another --output",
+                 divergence.what());
+}
+
+int Session::go() try {
   const InterruptHandler signals;
   open_logs();
   if (complete()) {
@@ -235,6 +294,14 @@ int Session::go() {
   }
   // Nothing to train: the model as it is, without the moments of an optimizer that never ran.
   if (trainer_.finished() && evaluation_due()) evaluate_now();
+  // Resumed at the best step so far: the process before may have died between its checkpoint and its model.
+  const TrainState& state = trainer_.state();
+  if (state.best_step >= 0 && state.best_step == state.step && !best_) {
+    const Evaluation e =
+        evaluate(loaded_.model, dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention);
+    best_ = {e, evaluation_json(e, trainer_)};
+  }
+  publish_best();
   if (!train_until_done_or_stopped()) {
     progress_.finish();
     progress_.message("interrupted: saving a checkpoint (Ctrl-C again leaves without it)");
@@ -245,12 +312,14 @@ int Session::go() {
   }
   write_results();
   progress_.finish();
-  const TrainState& s = trainer_.state();
   if (stop_early() && !trainer_.finished())
     progress_.message(
-        fmt::format("stopped early: {} evaluations without a better accuracy", s.evaluations_without_gain));
+        fmt::format("stopped early: {} evaluations without a better accuracy", state.evaluations_without_gain));
   report_best();
   return 0;
+} catch (const Diverged& divergence) {
+  progress_.finish();
+  explain_divergence(divergence);
 }
 
 }  // namespace crisp

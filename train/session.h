@@ -10,6 +10,7 @@
 
 #include "data/batch.h"
 #include "data/dataset.h"
+#include "engine/error.h"
 #include "train/checkpoint_store.h"
 #include "train/metrics.h"
 #include "train/model_files.h"
@@ -23,7 +24,8 @@ namespace crisp {
 /// The names of the files that a run writes at the top of its directory.
 std::vector<std::string> run_file_names();
 
-/// What it is given must outlive it. `output` decides whether it resumes.
+/// What it is given must outlive it.
+/// `output` decides whether it resumes.
 class Session {
  public:
   Session(const TrainOptions& options, LoadedModel& loaded, const Dataset& dev_set, const TokenizedDataset& train,
@@ -34,11 +36,16 @@ class Session {
 
  private:
   void open_logs();
+  void start_without_checkpoint();
   bool complete() const;
+  nlohmann::ordered_json read_results() const;
+  [[noreturn]] void explain_divergence(const Diverged& divergence) const;
+  nlohmann::ordered_json settings() const;
   void report_best();
   bool train_until_done_or_stopped();
   void log_step(const StepReport& report);
   void evaluate_now();
+  void publish_best();
   void save();
   void write_results();
   bool stop_early() const {
@@ -63,6 +70,11 @@ class Session {
   int64_t timed_tokens_ = 0;  // since the last log line
   double timed_seconds_ = 0;
   double last_loss_ = std::numeric_limits<double>::quiet_NaN();
+  struct Best {
+    Evaluation evaluation;
+    nlohmann::ordered_json line;
+  };
+  std::optional<Best> best_;  // evaluated, not yet written as the output directory's model
   nlohmann::ordered_json last_evaluation_ = nlohmann::ordered_json::object();
 };
 

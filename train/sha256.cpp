@@ -15,7 +15,7 @@ namespace crisp {
 namespace {
 
 // The first 32 bits of the fractional parts of the cube roots of the first 64 primes (FIPS 180-4, 4.2.2).
-constexpr uint32_t kRound[64] = {
+constexpr uint32_t round_constants[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
     0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
     0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
@@ -52,14 +52,14 @@ void compress(std::array<uint32_t, 8>& state, const std::byte* block) {
   }
   auto [a, b, c, d, e, f, g, h] = state;
   for (int i = 0; i < 64; i += 8) {
-    round(a, b, c, d, e, f, g, h, kRound[i] + w[i]);
-    round(h, a, b, c, d, e, f, g, kRound[i + 1] + w[i + 1]);
-    round(g, h, a, b, c, d, e, f, kRound[i + 2] + w[i + 2]);
-    round(f, g, h, a, b, c, d, e, kRound[i + 3] + w[i + 3]);
-    round(e, f, g, h, a, b, c, d, kRound[i + 4] + w[i + 4]);
-    round(d, e, f, g, h, a, b, c, kRound[i + 5] + w[i + 5]);
-    round(c, d, e, f, g, h, a, b, kRound[i + 6] + w[i + 6]);
-    round(b, c, d, e, f, g, h, a, kRound[i + 7] + w[i + 7]);
+    round(a, b, c, d, e, f, g, h, round_constants[i] + w[i]);
+    round(h, a, b, c, d, e, f, g, round_constants[i + 1] + w[i + 1]);
+    round(g, h, a, b, c, d, e, f, round_constants[i + 2] + w[i + 2]);
+    round(f, g, h, a, b, c, d, e, round_constants[i + 3] + w[i + 3]);
+    round(e, f, g, h, a, b, c, d, round_constants[i + 4] + w[i + 4]);
+    round(d, e, f, g, h, a, b, c, round_constants[i + 5] + w[i + 5]);
+    round(c, d, e, f, g, h, a, b, round_constants[i + 6] + w[i + 6]);
+    round(b, c, d, e, f, g, h, a, round_constants[i + 7] + w[i + 7]);
   }
   const uint32_t sum[8] = {a, b, c, d, e, f, g, h};
   for (size_t i = 0; i < 8; ++i) state[i] += sum[i];

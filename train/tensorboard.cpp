@@ -12,8 +12,8 @@
 namespace crisp {
 namespace {
 
-constexpr std::string_view kPrefix = "events.out.tfevents.";
-constexpr std::string_view kSuffix = ".crisp";
+constexpr std::string_view event_prefix = "events.out.tfevents.";
+constexpr std::string_view event_suffix = ".crisp";
 
 constexpr std::array<uint32_t, 256> crc_table() {
   std::array<uint32_t, 256> table{};
@@ -24,7 +24,7 @@ constexpr std::array<uint32_t, 256> crc_table() {
   }
   return table;
 }
-constexpr std::array<uint32_t, 256> kCrcTable = crc_table();
+constexpr std::array<uint32_t, 256> crc_of_byte = crc_table();
 
 void put_little_endian(std::string& out, uint64_t value, int bytes) {
   for (int i = 0; i < bytes; ++i) out.push_back(static_cast<char>(value >> (8 * i) & 0xFF));
@@ -69,15 +69,15 @@ std::string host_name() {
 
 uint32_t crc32c(std::string_view bytes) {
   uint32_t crc = 0xFFFFFFFFu;
-  for (const char c : bytes) crc = (crc >> 8) ^ kCrcTable[(crc ^ static_cast<unsigned char>(c)) & 0xFF];
+  for (const char c : bytes) crc = (crc >> 8) ^ crc_of_byte[(crc ^ static_cast<unsigned char>(c)) & 0xFF];
   return ~crc;
 }
 
 uint32_t masked_crc32c(std::string_view bytes) { return std::rotr(crc32c(bytes), 15) + 0xA282EAD8u; }
 
 bool is_event_file_name(std::string_view filename) {
-  return filename.size() > kPrefix.size() + kSuffix.size() && filename.starts_with(kPrefix) &&
-         filename.ends_with(kSuffix) && filename.find('/') == std::string_view::npos;
+  return filename.size() > event_prefix.size() + event_suffix.size() && filename.starts_with(event_prefix) &&
+         filename.ends_with(event_suffix) && filename.find('/') == std::string_view::npos;
 }
 
 std::string tensorboard_tag(std::string_view metric) {
@@ -108,7 +108,7 @@ void TensorBoardWriter::start_new(const std::string& directory) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
   while (!file_.is_open()) {  // a name taken by a run that started within the same second
-    filename_ = fmt::format("{}{:010}.{}{}", kPrefix, seconds++, host_name(), kSuffix);
+    filename_ = fmt::format("{}{:010}.{}{}", event_prefix, seconds++, host_name(), event_suffix);
     file_ = AppendFile(directory + "/" + filename_, AppendFile::Open::create_new);
   }
   std::string event = event_head(0);

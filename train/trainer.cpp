@@ -6,13 +6,22 @@
 #include "engine/error.h"
 #include "engine/op.h"
 #include "engine/ops.h"
+#include "train/batch_tensors.h"
 
 namespace crisp {
 namespace {
 
+int batch_size_of(const TrainOptions& options) {
+  if (options.batch_size < 1 || options.batch_size > largest_batch)
+    fail<UsageError>("a batch of {} sentences; it must be from 1 to {}", options.batch_size, largest_batch);
+  return static_cast<int>(options.batch_size);
+}
+
 int64_t steps_of_epoch(const TrainOptions& options, int64_t examples) {
-  const int64_t batches = batch_count(examples, static_cast<int>(options.batch_size));
-  return (batches + options.gradient_accumulation_steps - 1) / options.gradient_accumulation_steps;
+  const int64_t batches = batch_count(examples, batch_size_of(options));
+  const int64_t accumulation = options.gradient_accumulation_steps;
+  if (accumulation < 1) fail<UsageError>("{} batches an optimizer step; it must be at least 1", accumulation);
+  return batches / accumulation + (batches % accumulation > 0);
 }
 
 // Without the sign of a NaN, which is chance.
@@ -26,26 +35,42 @@ Schedule schedule_of(const TrainOptions& options, int64_t examples) {
 }  // namespace
 
 int64_t total_steps_of(const TrainOptions& options, int64_t examples) {
-  if (options.max_steps > 0) return options.max_steps;
-  return static_cast<int64_t>(std::ceil(options.epochs * static_cast<double>(steps_of_epoch(options, examples))));
+  const double of_epoch = static_cast<double>(steps_of_epoch(options, examples));
+  const double steps = options.max_steps > 0 ? static_cast<double>(options.max_steps)
+                                             : std::ceil(options.epochs_or_default() * of_epoch);
+  // Also false for NaN. An optimizer step has at most as many micro-steps as an epoch.
+  const double micro_steps = steps * static_cast<double>(std::min(options.gradient_accumulation_steps,
+                                                                  batch_count(examples, batch_size_of(options))));
+  if (!(steps >= 0 && steps <= static_cast<double>(most_steps) && micro_steps < 4294967296.0))
+    fail<UsageError>(
+        "{:g} optimizer steps (of {} batches each) are more than this program counts; fewer --epochs or "
+        "--max-steps are needed",
+        steps, options.gradient_accumulation_steps);
+  return static_cast<int64_t>(steps);
 }
 
 Trainer::Trainer(DistilBert& model, const TokenizedDataset& data, const TrainOptions& options)
     : model_(model),
       data_(data),
       options_(options),
-      batches_per_epoch_(batch_count(data.size(), static_cast<int>(options.batch_size))),
+      batches_per_epoch_(batch_count(data.size(), batch_size_of(options))),
       steps_per_epoch_(steps_of_epoch(options, data.size())),
       schedule_(schedule_of(options, data.size())),
       optimizer_(model.parameters(), {options.beta1, options.beta2, options.epsilon, options.weight_decay}) {
   if (data.size() == 0) fail<UsageError>("there is nothing to train on: the training set is empty");
   if (!data.labelled()) fail<UsageError>("the training set has no labels");
-  reserve_batch(data, static_cast<int>(options.batch_size), batch_);
+  reserve_batch(data, batch_size_of(options), batch_);
   restore_position();
 }
 
 double Trainer::epoch() const {
   return static_cast<double>(state_.micro_step) / static_cast<double>(batches_per_epoch_);
+}
+
+double Trainer::epoch_at(int64_t step) const {
+  const int64_t batches = std::min(step % steps_per_epoch_ * options_.gradient_accumulation_steps, batches_per_epoch_);
+  return static_cast<double>(step / steps_per_epoch_ * batches_per_epoch_ + batches) /
+         static_cast<double>(batches_per_epoch_);
 }
 
 void Trainer::restore_position() {
@@ -56,36 +81,46 @@ void Trainer::restore_position() {
     for (const Parameter& p : model_.parameters()) p.tensor.clear_grad();
 }
 
-// Micro-steps of the optimizer step that is number `step_of_epoch` of its epoch: the last one takes what is left.
-int64_t Trainer::micro_steps_in(int64_t step_of_epoch) const {
-  const int64_t done = step_of_epoch * options_.gradient_accumulation_steps;
-  return std::min(options_.gradient_accumulation_steps, batches_per_epoch_ - done);
+// The last optimizer step of an epoch takes the batches that are left, and the last batch the sentences that are left.
+Trainer::Group Trainer::group_of(int64_t micro_step) const {
+  const int64_t batch = micro_step % batches_per_epoch_;
+  const int64_t first = batch - batch % options_.gradient_accumulation_steps;
+  const int64_t count = std::min(options_.gradient_accumulation_steps, batches_per_epoch_ - first);
+  const int64_t end = std::min<int64_t>((first + count) * options_.batch_size, data_.size());
+  return {micro_step - batch + first, count, end - first * options_.batch_size};
 }
 
-bool Trainer::micro_step(StepReport& report) {
-  const int64_t epoch = state_.micro_step / batches_per_epoch_, batch = state_.micro_step % batches_per_epoch_;
+// The loss of a micro-step, its batch in batch_ and its operations on tape_.
+Tensor Trainer::forward(int64_t micro_step) {
+  const int64_t epoch = micro_step / batches_per_epoch_, batch = micro_step % batches_per_epoch_;
   if (epoch != order_epoch_) {
     order_ = epoch_order(options_.seed, static_cast<uint32_t>(epoch), data_.size());
     order_epoch_ = epoch;
   }
   fill_batch(data_, batch_slice(order_, static_cast<int>(options_.batch_size), batch), batch_);
-  const int64_t group = micro_steps_in(batch / options_.gradient_accumulation_steps);
-
   tape_.clear();
   const BatchTensors inputs = to_tensors(batch_, model_.device());
-  const ForwardMode mode{.training = true, .seed = options_.seed, .step = static_cast<uint32_t>(state_.micro_step)};
+  const ForwardMode mode{.training = true, .seed = options_.seed, .step = static_cast<uint32_t>(micro_step)};
   const Tensor logits = model_.forward(tape_, inputs, mode);
-  const Tensor loss = cross_entropy(tape_, logits, label_tensor(batch_, model_.device()));
+  return cross_entropy(tape_, logits, label_tensor(batch_, model_.device()));
+}
+
+bool Trainer::micro_step(StepReport& report) {
+  const Group group = group_of(state_.micro_step);
+  const Tensor loss = forward(state_.micro_step);
   const double loss_value = loss.item();
   flops_ = tape_.flops();
-  if (!std::isfinite(loss_value)) report_divergence(fmt::format("the loss is {}", printable(loss_value)));
-  tape_.backward(loss, 1.0 / static_cast<double>(group));
+  if (!std::isfinite(loss_value))
+    report_divergence(fmt::format("the loss is {}", printable(loss_value)), first_broken_value());
+  // The batch's loss is a mean over its sentences; the last batch of an epoch may have fewer of them.
+  const double share = static_cast<double>(batch_.batch_size()) / static_cast<double>(group.sentences);
+  tape_.backward(loss, share);
 
-  state_.pending_loss += loss_value;
+  state_.pending_loss += loss_value * share;
   ++state_.micro_step;
-  if (++state_.accumulated < group) return false;
+  if (++state_.accumulated < group.count) return false;
   report = optimizer_step();
-  report.loss = state_.pending_loss / static_cast<double>(group);
+  report.loss = state_.pending_loss;
   state_.loss_sum += report.loss;
   state_.total_loss_sum += report.loss;
   ++state_.loss_count;
@@ -98,28 +133,54 @@ StepReport Trainer::optimizer_step() {
   StepReport report;
   report.grad_norm = optimizer_.grad_norm();
   if (!std::isfinite(report.grad_norm))
-    report_divergence(fmt::format("the gradient norm is {}", printable(report.grad_norm)));
-  report.learning_rate = options_.learning_rate * schedule_.factor(state_.step);
+    report_divergence(fmt::format("the gradient norm is {}", printable(report.grad_norm)), first_broken_gradient());
+  report.learning_rate = options_.learning_rate_or_default() * schedule_.factor(state_.step);
   optimizer_.step(report.learning_rate, clip_scale(report.grad_norm, options_.max_grad_norm));
   ++state_.step;
   return report;
 }
 
-// Parameters come first in time, then the forward pass in order, then gradients.
-void Trainer::report_divergence(const std::string& what) {
-  const auto first_broken = [&]() -> std::string {
-    for (const Parameter& p : model_.parameters())
-      if (!all_finite(p.tensor)) return "the parameter " + p.tensor.label();
-    for (const NodeInfo& node : tape_.nodes())
-      if (node.output && !all_finite(node.output)) return "the result " + node.output.label();
-    for (const Parameter& p : model_.parameters())
-      if (p.tensor.grad() && !all_finite(p.tensor.grad())) return "the gradient of " + p.tensor.label();
-    return "none of those kept: a sum overflowed";
+// Parameters come first in time, then the forward pass in order.
+std::string Trainer::first_broken_value() const {
+  for (const Parameter& p : model_.parameters())
+    if (!all_finite(p.tensor)) return "the parameter " + p.tensor.label();
+  for (const NodeInfo& node : tape_.nodes())
+    if (node.output && !all_finite(node.output)) return "the result " + node.output.label();
+  return "none of those kept: a sum overflowed";
+}
+
+// Runs the micro-batches of the step that has just ended once more (their dropout is the same) and looks at each
+// gradient as soon as it is there. A parameter's gradient has no moment of its own: it is looked at when the next
+// result's gradient is not finite, and at the end of the pass.
+std::string Trainer::first_broken_gradient() {
+  const std::vector<Parameter>& parameters = model_.parameters();
+  const auto broken_parameter = [&]() -> std::string {
+    for (auto p = parameters.rbegin(); p != parameters.rend(); ++p)
+      if (p->tensor.grad() && !all_finite(p->tensor.grad())) return "the gradient of " + p->tensor.label();
+    return "";
   };
+  for (const Parameter& p : parameters) p.tensor.clear_grad();
+  const Group group = group_of(state_.micro_step - 1);
+  std::string found;
+  for (int64_t m = group.first; m < group.first + group.count && found.empty(); ++m) {
+    const Tensor loss = forward(m);
+    for (const NodeInfo& node : tape_.nodes()) {
+      tape_.on_grad(node.output, [&found, &broken_parameter, label = node.output.label()](const Tensor& gradient) {
+        if (!found.empty() || all_finite(gradient)) return;
+        found = broken_parameter();
+        if (found.empty()) found = "the gradient of the result " + label;
+      });
+    }
+    tape_.backward(loss, static_cast<double>(batch_.batch_size()) / static_cast<double>(group.sentences));
+    if (found.empty()) found = broken_parameter();
+  }
+  return found.empty() ? "none of them: the sum of their squares overflowed" : found;
+}
+
+void Trainer::report_divergence(const std::string& what, const std::string& first_broken) {
   fail<Diverged>(
-      "{} at step {}; the first tensor that is not finite: {}\nTry a lower --learning-rate or a longer warmup; the "
-      "checkpoints of earlier steps are intact",
-      what, state_.step + 1, first_broken());
+      "{} at step {}; the first tensor that is not finite: {}\nTry a lower --learning-rate or a longer warmup", what,
+      state_.step + 1, first_broken);
 }
 
 }  // namespace crisp

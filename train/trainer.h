@@ -21,7 +21,7 @@ struct TrainState {
   int64_t micro_step = 0;   // micro-steps done, over all epochs
   int64_t accumulated = 0;  // micro-steps since the last optimizer step: their gradients are pending
   double loss_sum = 0;      // over the optimizer steps since the last log line
-  double pending_loss = 0;  // over the micro-steps of the unfinished optimizer step
+  double pending_loss = 0;  // of the unfinished optimizer step: its micro-steps' losses by their share of sentences
   int64_t loss_count = 0;
   double total_loss_sum = 0;  // over all optimizer steps
   double train_seconds = 0;   // in micro-steps, over all processes of the run
@@ -34,7 +34,7 @@ struct TrainState {
 
 /// The outcome of one optimizer step.
 struct StepReport {
-  double loss = 0;           // mean over the micro-batches
+  double loss = 0;           // mean over the sentences of all its micro-batches
   double grad_norm = 0;      // before clipping
   double learning_rate = 0;  // used for the step
 };
@@ -52,9 +52,13 @@ class Trainer {
   bool finished() const { return state_.step >= total_steps(); }
   /// Epochs done, with its fraction.
   double epoch() const;
+  /// The same after `step` optimizer steps.
+  double epoch_at(int64_t step) const;
 
-  /// One micro-step; true when it completed an optimizer step, which `report` then describes. Throws Diverged, naming
-  /// the step and the first tensor that is not finite, before any weight is changed by it.
+  /// One micro-step; true when it completed an optimizer step, which `report` then describes. The step's gradient is
+  /// the mean over the sentences of its micro-batches, whatever their sizes. Throws Diverged, naming the step and the
+  /// first tensor in time that is not finite, before any weight is changed by it; for a gradient the step's
+  /// micro-batches run once more, watched. The trainer cannot go on then.
   bool micro_step(StepReport& report);
   /// Tokens that the last micro-step processed.
   int64_t last_tokens() const { return batch_.total(); }
@@ -70,9 +74,17 @@ class Trainer {
   void restore_position();
 
  private:
-  int64_t micro_steps_in(int64_t step_of_epoch) const;
+  // The optimizer step that a micro-step belongs to.
+  struct Group {
+    int64_t first, count;  // its micro-steps
+    int64_t sentences;     // in all of them
+  };
+  Group group_of(int64_t micro_step) const;
+  Tensor forward(int64_t micro_step);
   StepReport optimizer_step();
-  [[noreturn]] void report_divergence(const std::string& what);
+  std::string first_broken_value() const;
+  std::string first_broken_gradient();
+  [[noreturn]] void report_divergence(const std::string& what, const std::string& first_broken);
 
   DistilBert& model_;
   const TokenizedDataset& data_;
@@ -88,7 +100,8 @@ class Trainer {
   TrainState state_;
 };
 
-/// Optimizer steps of a whole run with these options over `examples` training examples.
+/// Optimizer steps of a whole run with these options over `examples` training examples. Throws UsageError for a batch
+/// size or a number of steps that is out of the range of options.h.
 int64_t total_steps_of(const TrainOptions& options, int64_t examples);
 
 }  // namespace crisp

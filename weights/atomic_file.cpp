@@ -101,4 +101,9 @@ void sync_directory(const std::string& directory) {
   }
 }
 
+bool entry_exists(const std::string& path) {
+  struct stat status {};
+  return ::lstat(path.c_str(), &status) == 0;
+}
+
 }  // namespace crisp

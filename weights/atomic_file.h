@@ -39,6 +39,9 @@ void write_file_atomically(const std::string& path, std::string_view content);
 /// Makes the entries of a directory (new, renamed or removed files) survive a power failure. Throws Error.
 void sync_directory(const std::string& directory);
 
+/// Whether there is anything of this name; a link counts, wherever it leads.
+bool entry_exists(const std::string& path);
+
 /// "a/b" for "a/b/c", "." for "c", "/" for "/c".
 std::string parent_directory(const std::string& path);
 

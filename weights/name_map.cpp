@@ -324,7 +324,7 @@ std::vector<std::string> load_notes(const LoadPlan& plan) {
     lines.push_back(fmt::format("left out ({}): {}", reason, join(names, true)));
   if (!plan.unused.empty()) lines.push_back("not used (unknown to this model): " + join(plan.unused, true));
   if (!plan.initialised_head.empty()) {
-    lines.push_back("not in the file, newly initialised: " + join(plan.initialised_head, false));
+    lines.push_back("newly initialised: " + join(plan.initialised_head, false));
   }
   return lines;
 }

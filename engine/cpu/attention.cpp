@@ -79,8 +79,7 @@ T quantile(const T* scores, int64_t n, double q, T* work) {
 template <class T>
 void select_keys(const AttentionShape& s, int64_t n_q, int64_t n_k, const T* scores, T* work, uint8_t* kept) {
   if (s.selection == Selection::top_k_row) {
-    const auto rounded = static_cast<int64_t>((1 - s.sparsity) * static_cast<double>(n_k) + 0.5);
-    const int64_t k = rounded < 1 ? 1 : rounded;
+    const int64_t k = top_k_count(s.sparsity, n_k);
     for (int64_t i = 0; i < n_q; ++i) keep_top_k(scores + i * n_k, n_k, k, work, kept + i * n_k);
     return;
   }
@@ -158,21 +157,33 @@ CRISP_INLINE Block block_of(const AttentionShape& s, int64_t index) {
           s.weight_offsets[sequence] + head * n_q * n_k};
 }
 
+CRISP_INLINE bool selects(const AttentionShape& s) { return s.selection != Selection::all && s.sparsity > 0; }
+
+// Scratch for every thread, enough for the largest block, since chance decides which thread meets that one: a row of
+// dropout factors and one of gradients; to select keys, a copy of the scores and the marks of the kept ones.
+template <class T>
+Workspaces reserve_scratch(const AttentionShape& s) {
+  size_t largest = 0;
+  for (int64_t sequence = 0; sequence < s.batch; ++sequence) {
+    const Block b = block_of(s, sequence * s.heads);
+    const size_t scores = selects(s) ? static_cast<size_t>(b.n_q * b.n_k) : 0;
+    const size_t bytes = (2 * static_cast<size_t>(b.n_k) + scores) * sizeof(T) + scores * sizeof(uint8_t);
+    largest = largest < bytes ? bytes : largest;
+  }
+  return reserve_workspaces(largest);
+}
+
 template <class T>
 void attention_block(const AttentionShape& s, const Block& b, const T* q, const T* k, const T* v, T* weights, T* out,
-                     int32_t* kept_count, double* entropy) {
+                     int32_t* kept_count, double* entropy, T* work) {
   const int64_t dim = s.heads * s.head_dim, d = s.head_dim;
   for (int64_t i = 0; i < b.n_q; ++i)
     for (int64_t j = 0; j < b.n_k; ++j)
       weights[i * b.n_k + j] = static_cast<T>(s.scale) * dot(q + i * dim, k + j * dim, d);
 
-  const bool sparse = s.selection != Selection::all && s.sparsity > 0;
+  const bool sparse = selects(s);
   const auto scores = static_cast<size_t>(b.n_q * b.n_k);
-  const size_t selecting = sparse ? scores : 0;
-  // Workspace: a copy of the scores for the selection, a row of dropout factors, the marks of kept keys.
-  T* work = static_cast<T*>(
-      thread_workspace((selecting + static_cast<size_t>(b.n_k)) * sizeof(T) + selecting * sizeof(uint8_t)));
-  T* factors = work + selecting;
+  T* factors = work + (sparse ? scores : 0);
   uint8_t* kept = sparse ? reinterpret_cast<uint8_t*>(factors + b.n_k) : nullptr;
   if (sparse) select_keys(s, b.n_q, b.n_k, weights, work, kept);
   double entropy_sum = 0;
@@ -193,19 +204,20 @@ void attention_block(const AttentionShape& s, const Block& b, const T* q, const 
     T* row = out + i * dim;
     for (int64_t c = 0; c < d; ++c) row[c] = 0;
     for (int64_t j = 0; j < b.n_k; ++j) {
+      if (kept && !kept[i * b.n_k + j]) continue;
       const T w = weights[i * b.n_k + j];
-      // A weight of exactly 0 (not selected) costs nothing; NaN compares unequal and goes on.
-      if (w != 0) add_scaled(row, s.dropout.p > 0 ? w * factors[j] : w, v + j * dim, d);
+      add_scaled(row, s.dropout.p > 0 ? w * factors[j] : w, v + j * dim, d);
     }
   }
 }
 
 // With A the weights, D the dropout factors and P = A D: dV = P' dO; dP = dO V'; dA = dP D;
-// dS = A (dA - sum_j dA A); dQ = scale dS K; dK = scale dS' Q. Keys that were not selected have A = 0, hence dS = 0.
+// dS = A (dA - sum_j dA A); dQ = scale dS K; dK = scale dS' Q. Keys that were not selected have A = 0, hence dS = 0,
+// and cost nothing (engine/kernels.h says what that means for infinities).
 template <class T>
 void attention_block_backward(const AttentionShape& s, const Block& b, const T* q, const T* k, const T* v,
                               const T* weights, const T* dout, T* dq, double beta_q, T* dk, double beta_k, T* dv,
-                              double beta_v) {
+                              double beta_v, T* ds) {
   const int64_t dim = s.heads * s.head_dim, d = s.head_dim;
   const auto clear = [&](T* grad, int64_t rows, double beta) {
     if (!grad || beta != 0) return;
@@ -215,7 +227,7 @@ void attention_block_backward(const AttentionShape& s, const Block& b, const T* 
   clear(dq, b.n_q, beta_q);
   clear(dk, b.n_k, beta_k);
   clear(dv, b.n_k, beta_v);
-  T* ds = static_cast<T*>(thread_workspace(2 * static_cast<size_t>(b.n_k) * sizeof(T)));
+  const bool sparse = selects(s);
   T* factors = ds + b.n_k;
   for (int64_t i = 0; i < b.n_q; ++i) {
     if (s.dropout.p > 0) dropout_factors(s.dropout, b.weights + i * b.n_k, b.n_k, factors);
@@ -224,7 +236,7 @@ void attention_block_backward(const AttentionShape& s, const Block& b, const T* 
     T sum = 0;
     for (int64_t j = 0; j < b.n_k; ++j) {
       ds[j] = 0;
-      if (a[j] == 0) continue;
+      if (sparse && a[j] == 0) continue;
       const T f = s.dropout.p > 0 ? factors[j] : T(1);
       if (f == 0) continue;
       ds[j] = f * dot(d_row, v + j * dim, d);
@@ -233,7 +245,7 @@ void attention_block_backward(const AttentionShape& s, const Block& b, const T* 
     }
     if (!dq && !dk) continue;
     for (int64_t j = 0; j < b.n_k; ++j) {
-      if (a[j] == 0) continue;
+      if (sparse && a[j] == 0) continue;
       const T g = static_cast<T>(s.scale) * a[j] * (ds[j] - sum);
       if (dq) add_scaled(dq + i * dim, g, k + j * dim, d);
       if (dk) add_scaled(dk + j * dim, g, q + i * dim, d);
@@ -244,22 +256,25 @@ void attention_block_backward(const AttentionShape& s, const Block& b, const T* 
 template <class T>
 void attention(StreamHandle, const AttentionShape& s, const T* q, const T* k, const T* v, T* weights, T* out,
                int32_t* kept, double* entropy) {
+  const Workspaces scratch = reserve_scratch<T>(s);
 #pragma omp parallel for schedule(dynamic, 4) if (s.batch * s.heads > 1)
   for (int64_t index = 0; index < s.batch * s.heads; ++index) {
     const Block b = block_of(s, index);
     attention_block(s, b, q + b.q, k + b.k, v + b.k, weights + b.weights, out + b.q, kept ? kept + index : nullptr,
-                    entropy ? entropy + index : nullptr);
+                    entropy ? entropy + index : nullptr, static_cast<T*>(scratch.mine()));
   }
 }
 
 template <class T>
 void attention_backward(StreamHandle, const AttentionShape& s, const T* q, const T* k, const T* v, const T* weights,
                         const T* dout, T* dq, double beta_q, T* dk, double beta_k, T* dv, double beta_v) {
+  const Workspaces scratch = reserve_scratch<T>(s);
 #pragma omp parallel for schedule(dynamic, 4) if (s.batch * s.heads > 1)
   for (int64_t index = 0; index < s.batch * s.heads; ++index) {
     const Block b = block_of(s, index);
     attention_block_backward(s, b, q + b.q, k + b.k, v + b.k, weights + b.weights, dout + b.q, dq ? dq + b.q : nullptr,
-                             beta_q, dk ? dk + b.k : nullptr, beta_k, dv ? dv + b.k : nullptr, beta_v);
+                             beta_q, dk ? dk + b.k : nullptr, beta_k, dv ? dv + b.k : nullptr, beta_v,
+                             static_cast<T*>(scratch.mine()));
   }
 }
 

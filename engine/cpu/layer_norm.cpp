@@ -1,5 +1,6 @@
 // LayerNorm over the last dimension, fused with the residual sum and its dropout. Each row belongs to one thread; the
-// parameters' gradients are column sums, each column summed by one thread from the first row to the last.
+// parameters' gradients are column sums, each column summed by one thread from the first row to the last. All sums are
+// formed in f64.
 #include <cmath>
 
 #include "engine/cpu/cpu_kernels.h"
@@ -9,15 +10,14 @@
 namespace crisp::CRISP_ISA {
 namespace {
 
-// z = x + dropout(r) for elements begin..end.
+// z = x + dropout(r) for elements begin..end; `factors` holds as many.
 template <class T>
-void add_dropped(int64_t begin, int64_t end, const Dropout& dropout, const T* x, const T* r, T* z) {
+void add_dropped(int64_t begin, int64_t end, const Dropout& dropout, const T* x, const T* r, T* z, T* factors) {
   if (dropout.p == 0) {
 #pragma omp simd
     for (int64_t e = begin; e < end; ++e) z[e] = x[e] + r[e];
     return;
   }
-  T* factors = static_cast<T*>(thread_workspace(static_cast<size_t>(end - begin) * sizeof(T)));
   dropout_factors(dropout, begin, end - begin, factors);
 #pragma omp simd
   for (int64_t e = begin; e < end; ++e) z[e] = x[e] + r[e] * factors[e - begin];
@@ -26,18 +26,22 @@ void add_dropped(int64_t begin, int64_t end, const Dropout& dropout, const T* x,
 template <class T>
 void layer_norm(StreamHandle, int64_t rows, int64_t cols, const T* x, const T* r, const Dropout& dropout,
                 const T* weight, const T* bias, double epsilon, T* z, T* stats, T* y) {
+  const Workspaces scratch = reserve_workspaces(r && dropout.p > 0 ? static_cast<size_t>(cols) * sizeof(T) : 0);
 #pragma omp parallel for schedule(static) if (rows * cols > parallel_threshold)
   for (int64_t i = 0; i < rows; ++i) {
-    if (r) add_dropped(i * cols, (i + 1) * cols, dropout, x, r, z);
+    if (r) add_dropped(i * cols, (i + 1) * cols, dropout, x, r, z, static_cast<T*>(scratch.mine()));
     const T* row = (r ? z : x) + i * cols;
-    T sum = 0;
+    double sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < cols; ++j) sum += row[j];
-    const T mean = sum / static_cast<T>(cols);
-    T squares = 0;  // of the centred values: no cancellation
+    for (int64_t j = 0; j < cols; ++j) sum += static_cast<double>(row[j]);
+    const T mean = static_cast<T>(sum / static_cast<double>(cols));
+    double squares = 0;  // of the centred values: no cancellation
 #pragma omp simd reduction(+ : squares)
-    for (int64_t j = 0; j < cols; ++j) squares += (row[j] - mean) * (row[j] - mean);
-    const T inverse = T(1) / std::sqrt(squares / static_cast<T>(cols) + static_cast<T>(epsilon));
+    for (int64_t j = 0; j < cols; ++j) {
+      const auto centred = static_cast<double>(row[j] - mean);
+      squares += centred * centred;
+    }
+    const T inverse = T(1) / std::sqrt(static_cast<T>(squares / static_cast<double>(cols) + epsilon));
     stats[2 * i] = mean;
     stats[2 * i + 1] = inverse;
     T* out = y + i * cols;
@@ -56,15 +60,15 @@ void layer_norm_backward(StreamHandle, int64_t rows, int64_t cols, const T* z, c
     const T* d = dy + i * cols;
     T* out = dz + i * cols;
     const T mean = stats[2 * i], inverse = stats[2 * i + 1];
-    T sum = 0, product = 0;
-#pragma omp simd reduction(+ : sum, product)
+    double g_sum = 0, gn_sum = 0;
+#pragma omp simd reduction(+ : g_sum, gn_sum)
     for (int64_t j = 0; j < cols; ++j) {
       const T g = d[j] * weight[j];
-      sum += g;
-      product += g * ((row[j] - mean) * inverse);
+      g_sum += static_cast<double>(g);
+      gn_sum += static_cast<double>(g * ((row[j] - mean) * inverse));
     }
-    sum /= static_cast<T>(cols);
-    product /= static_cast<T>(cols);
+    const T sum = static_cast<T>(g_sum / static_cast<double>(cols));
+    const T product = static_cast<T>(gn_sum / static_cast<double>(cols));
     if (beta == 0) {
 #pragma omp simd
       for (int64_t j = 0; j < cols; ++j)
@@ -78,6 +82,12 @@ void layer_norm_backward(StreamHandle, int64_t rows, int64_t cols, const T* z, c
 }
 
 template <class T>
+CRISP_INLINE void put_sums(int64_t n, const double* sums, T* out, double beta) {
+  if (!out) return;
+  for (int64_t j = 0; j < n; ++j) out[j] = static_cast<T>(beta == 0 ? sums[j] : static_cast<double>(out[j]) + sums[j]);
+}
+
+template <class T>
 void layer_norm_backward_parameters(StreamHandle, int64_t rows, int64_t cols, const T* z, const T* stats, const T* dy,
                                     T* dweight, double beta_weight, T* dbias, double beta_bias) {
   constexpr int64_t width = 64;  // columns a thread sums at a time
@@ -86,22 +96,19 @@ void layer_norm_backward_parameters(StreamHandle, int64_t rows, int64_t cols, co
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t first = b * width;
     const int64_t n = cols - first < width ? cols - first : width;
-    T weight_sum[width] = {}, bias_sum[width] = {};
+    double weight_sum[width] = {}, bias_sum[width] = {};
     for (int64_t i = 0; i < rows; ++i) {
       const T* row = z + i * cols + first;
       const T* d = dy + i * cols + first;
       const T mean = stats[2 * i], inverse = stats[2 * i + 1];
 #pragma omp simd
       for (int64_t j = 0; j < n; ++j) {
-        weight_sum[j] += d[j] * ((row[j] - mean) * inverse);
-        bias_sum[j] += d[j];
+        weight_sum[j] += static_cast<double>(d[j] * ((row[j] - mean) * inverse));
+        bias_sum[j] += static_cast<double>(d[j]);
       }
     }
-    if (dweight)
-      for (int64_t j = 0; j < n; ++j)
-        dweight[first + j] = beta_weight == 0 ? weight_sum[j] : dweight[first + j] + weight_sum[j];
-    if (dbias)
-      for (int64_t j = 0; j < n; ++j) dbias[first + j] = beta_bias == 0 ? bias_sum[j] : dbias[first + j] + bias_sum[j];
+    put_sums(n, weight_sum, dweight ? dweight + first : nullptr, beta_weight);
+    put_sums(n, bias_sum, dbias ? dbias + first : nullptr, beta_bias);
   }
 }
 

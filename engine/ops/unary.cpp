@@ -13,8 +13,8 @@ std::vector<Sample> samples_of(Function f, double mean) {
   const double deviation = mean == 0 ? 1 : 0.3;
   return {
       {"matrix", {sample_input({3, 5}, 1, mean, deviation)}, run},
-      {"scalar", {sample_input({}, 2, mean, deviation)}, run},
-      {"no rows", {sample_input({0, 5}, 3, mean, deviation)}, run},
+      {"scalar", {sample_input({}, 3, mean, deviation)}, run},
+      {"no rows", {sample_input({0, 5}, 2, mean, deviation)}, run},
   };
 }
 

@@ -1,4 +1,6 @@
 // What everything stands on: random numbers, element types, shapes, tensors, the allocator.
+#include <omp.h>
+
 #include <algorithm>
 #include <limits>
 #include <numeric>
@@ -206,6 +208,61 @@ TEST_CASE("the allocator aligns, counts and hands blocks out again") {
   cached_free(nullptr);
   CHECK_THROWS_AS(cached_allocate(size_t{1} << 60), Error);
   CHECK_THROWS_AS(cached_allocate(size_t{1} << 46), Error);
+}
+
+TEST_CASE("little is lost to large blocks, and all of it is counted") {
+  release_cached_memory();
+  const int64_t start = allocator_stats().bytes_reserved;
+  // 2 MiB; DistilBERT-base's matrices of attention and of the feed-forward network, in f32; 30 MiB and a little.
+  for (const size_t bytes : {size_t{2} << 20, size_t{768} * 768 * 4, size_t{768} * 3072 * 4, (size_t{30} << 20) + 1}) {
+    INFO(bytes);
+    std::vector<void*> blocks;
+    for (int i = 0; i < 20; ++i) blocks.push_back(cached_allocate(bytes));
+    const auto held = static_cast<double>(allocator_stats().bytes_reserved - start), asked = 20.0 * bytes;
+    CHECK(held >= asked + 20 * 64);  // the headers are counted
+    CHECK(held <= asked * (bytes < size_t{16} << 20 ? 1.02 : 1.125 + 1.0 / 16));
+    for (void* block : blocks) cached_free(block);
+    release_cached_memory();
+    CHECK(allocator_stats().bytes_reserved == start);
+  }
+}
+
+TEST_CASE("every size of block is at most a quarter too long, an eighth above 1 MiB") {
+  for (size_t bytes = 65; bytes < size_t{64} << 20; bytes += 1 + bytes / 7) {
+    const int64_t before = allocator_stats().bytes_in_use;
+    void* block = cached_allocate(bytes);
+    const auto given = static_cast<size_t>(allocator_stats().bytes_in_use - before);
+    INFO(bytes << " " << given);
+    CHECK(given >= bytes);
+    CHECK(given - bytes < bytes / (bytes > size_t{1} << 20 ? 8 : 4));
+    cached_free(block);
+  }
+  release_cached_memory();
+}
+
+TEST_CASE("a reservation gives every thread of a region its own workspace") {
+  const int before = num_threads();
+  for (const int threads : {1, 3, 4}) {
+    set_num_threads(threads);
+    for (const size_t bytes : {size_t{1}, size_t{100}, size_t{70000}}) {
+      const Workspaces scratch = reserve_workspaces(bytes);
+      std::vector<char*> parts(static_cast<size_t>(threads));
+#pragma omp parallel num_threads(threads)
+      {
+        auto* mine = static_cast<char*>(scratch.mine());
+        parts[static_cast<size_t>(omp_get_thread_num())] = mine;
+        std::memset(mine, omp_get_thread_num(), bytes);
+      }
+      for (size_t i = 0; i < parts.size(); ++i) {
+        CHECK(reinterpret_cast<uintptr_t>(parts[i]) % 64 == 0);
+        CHECK(std::all_of(parts[i], parts[i] + bytes, [&](char c) { return c == static_cast<char>(i); }));
+      }
+    }
+  }
+  set_num_threads(before);
+  // Too much is an Error on the calling thread, before any region.
+  CHECK_THROWS_AS(reserve_workspaces(size_t{1} << 46), Error);
+  CHECK_NOTHROW(reserve_workspaces(1));
 }
 
 TEST_CASE("the allocator is thread-safe") {

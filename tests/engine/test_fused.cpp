@@ -61,7 +61,9 @@ std::vector<bool> selected(const std::vector<double>& scores, size_t n_q, size_t
     std::stable_sort(order.begin(), order.end(),
                      [&](size_t i, size_t j) { return scores[q * n_k + i] > scores[q * n_k + j]; });
     if (rule == Selection::top_k_row) {
-      const auto k = static_cast<size_t>(std::max(1.0, std::floor((1 - sparsity) * static_cast<double>(n_k) + 0.5)));
+      // floor((1 - s) n + 1/2) in integers, the sparsity in thousandths.
+      const auto thousandths = static_cast<size_t>(std::lround(1000 * sparsity));
+      const size_t k = std::max<size_t>(1, (2 * (1000 - thousandths) * n_k + 1000) / 2000);
       for (size_t i = 0; i < k; ++i) keep[q * n_k + order[i]] = true;
     } else {
       for (size_t k = 0; k < n_k; ++k) keep[q * n_k + k] = scores[q * n_k + k] >= threshold;

@@ -1,5 +1,6 @@
 // The tape's rules: what is recorded, what backward does, and what errors say.
 #include "engine/allocator.h"
+#include "engine/parallel.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;
@@ -45,6 +46,64 @@ TEST_CASE("backward starts from one recorded number") {
   CHECK(contains(error_of([&] { tape.backward(Tensor::scalar(1, DType::f64)); }), "was not recorded"));
   Tape inference(Tape::Mode::inference);
   CHECK(contains(error_of([&] { inference.backward(sum(inference, x)); }), "inference mode"));
+}
+
+TEST_CASE("a tape refuses what another tape recorded, and takes it detached") {
+  const Tensor x = vec({2}).set_requires_grad();
+  Tape a, b;
+  const Tensor y = mul(a, x, x);
+  const auto refused = [&](auto&& f) {
+    const std::string message = error_of(f);
+    INFO(message);
+    CHECK(contains(message, "recorded on another tape, or before this one's clear()"));
+    CHECK(contains(message, "detach()"));
+  };
+  refused([&] { mul(b, y, y); });
+  refused([&] { add(b, vec({1}), y); });
+  refused([&] { reshape(b, y, {1, 1}); });
+  CHECK(b.nodes().empty());
+  CHECK_NOTHROW(concat(b, std::vector{x, y.detach()}, 0));
+  b.clear();
+
+  SECTION("a constant on the other tape gets no gradient, and its own tape is not disturbed") {
+    const Tensor constant = y.detach();
+    CHECK(constant.raw() == y.raw());
+    CHECK(!constant.requires_grad());
+    b.backward(sum(b, mul(b, constant, x)));
+    CHECK(x.grad().to_vector() == std::vector<double>{4});
+    CHECK(!y.grad());
+    x.clear_grad();
+    a.backward(sum(a, y));
+    CHECK(x.grad().to_vector() == std::vector<double>{4});
+  }
+  SECTION("a detached value may become a leaf of its own") {
+    const Tensor leaf = y.detach().set_requires_grad();
+    b.backward(sum(b, mul(b, leaf, leaf)));
+    CHECK(leaf.grad().to_vector() == std::vector<double>{8});
+    CHECK(!x.grad());
+  }
+  SECTION("what was recorded before clear() is of another tape too") {
+    a.keep_grad(y);
+    a.backward(sum(a, y));
+    a.clear();
+    refused([&] { mul(a, y, x); });
+  }
+  SECTION("inference takes everything, and what it makes may become a leaf") {
+    Tape inference(Tape::Mode::inference);
+    const Tensor z = scale(inference, y, 3).set_requires_grad();
+    CHECK(z.item() == 12);
+    b.backward(sum(b, mul(b, z, z)));
+    CHECK(z.grad().to_vector() == std::vector<double>{24});
+  }
+}
+
+TEST_CASE("backward starts from no gradient, whatever an intermediate tensor holds already") {
+  const Tensor x = vec({2}).set_requires_grad();
+  Tape tape;
+  const Tensor y = mul(tape, x, x);
+  y.grad_target().tensor.copy_from(vec({8}));
+  tape.backward(sum(tape, y));
+  CHECK(x.grad().to_vector() == std::vector<double>{4});
 }
 
 TEST_CASE("inference and constants record nothing") {
@@ -117,11 +176,22 @@ TEST_CASE("backward releases what was saved, node by node") {
   tape.clear();
 }
 
-TEST_CASE("a warmed-up step takes no memory from the system") {
-  const Tensor x = sample_input({64, 32}, 1), w = sample_input({32, 32}, 2);
+TEST_CASE("a warmed-up step takes no memory from the system, at any thread count") {
+  const int threads_before = num_threads(), threads = GENERATE(1, 2, 4);
+  set_num_threads(threads);
+  // Products of several tiles, sequences of very different lengths: a thread may meet its largest work late.
+  const Tensor x = sample_input({600, 32}, 1), w = sample_input({32, 32}, 2);
+  const Tensor offsets = sample_ids({0, 1, 300, 310, 320, 330, 600});
   Tape tape;
   const auto step = [&] {
-    tape.backward(mean(tape, softmax(tape, linear(tape, x, w, {}, Activation::gelu))));
+    const Tensor h = linear(tape, x, w, {}, Activation::gelu);
+    const Tensor y = attention(tape, h, h, h, offsets, offsets,
+                               {.heads = 4,
+                                .scale = 0.3,
+                                .selection = Selection::top_k_row,
+                                .sparsity = 0.5,
+                                .dropout = {0.1, {.seed = 1, .stream = Stream::dropout}}});
+    tape.backward(mean(tape, softmax(tape, y)));
     tape.clear();
     x.clear_grad();
     w.clear_grad();
@@ -131,6 +201,7 @@ TEST_CASE("a warmed-up step takes no memory from the system") {
   const int64_t before = allocator_stats().system_allocations;
   for (int i = 0; i < 5; ++i) step();
   CHECK(allocator_stats().system_allocations == before);
+  set_num_threads(threads_before);
 }
 
 TEST_CASE("errors name the operation, the operands and the place") {

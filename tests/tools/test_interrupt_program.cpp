@@ -95,6 +95,19 @@ TEST_CASE("a run that is killed again and again ends with the same bytes") {
   for (const std::string& name : names_in(at / "cut")) CHECK_FALSE(name.starts_with('.'));  // nothing half-written
 }
 
+TEST_CASE("a run that died between its checkpoint and the best model writes that model when it is resumed") {
+  const Workshop at;
+  const Words one_epoch{"--epochs", "1"};
+  REQUIRE(at.train("whole", one_epoch).exit_code == 0);
+  REQUIRE(at.train("cut", one_epoch).exit_code == 0);
+  for (const char* name : {"cut/model.safetensors", "cut/dev_predictions.jsonl", "cut/all_results.json"})
+    std::filesystem::remove(at / name);
+  const Outcome resumed = at.train("cut", one_epoch + resume);
+  CAPTURE(resumed.err);
+  CHECK(resumed.exit_code == 0);
+  check_same_run(at, "whole", "cut");
+}
+
 TEST_CASE("a second Ctrl-C leaves at once") {
   const Workshop at;
   Process process(at.train_command("out", long_run), at.here());

@@ -66,9 +66,12 @@ TEST_CASE("without options the defaults are those of the literature") {
   CHECK(outcome.exit_code == 0);
   CHECK(outcome.err.empty());
   const TrainOptions& o = outcome.options;
-  CHECK(o.learning_rate == 2e-5);
+  // Unset, so that a run knows what the user has asked for.
+  CHECK_FALSE(o.learning_rate.has_value());
+  CHECK(o.learning_rate_or_default() == 2e-5);
+  CHECK_FALSE(o.epochs.has_value());
+  CHECK(o.epochs_or_default() == 3);
   CHECK(o.batch_size == 32);
-  CHECK(o.epochs == 3);
   CHECK(o.warmup_ratio == 0.1);
   CHECK(o.weight_decay == 0.01);
   CHECK(o.max_grad_norm == 1.0);
@@ -256,9 +259,15 @@ TEST_CASE("a value that makes no sense is refused in one line that says what doe
       {{"--weight-decay=-1"}, "--weight-decay: must be a number at least 0, not '-1'"},
       {{"--warmup-ratio", "1.5"}, "--warmup-ratio: must be a number from 0 to 1, not '1.5'"},
       {{"--dropout", "1"}, "--dropout: must be a number from 0 to 1 (exclusive), not '1'"},
-      {{"--batch-size", "0"}, "--batch-size: must be a whole number, at least 1, not '0'"},
-      {{"--batch-size", "3.5"}, "--batch-size: must be a whole number, at least 1, not '3.5'"},
-      {{"--batch-size", "99999999999999999999"}, "--batch-size: must be a whole number, at least 1"},
+      {{"--batch-size", "0"}, "--batch-size: must be a whole number from 1 to 1000000, not '0'"},
+      {{"--batch-size", "3.5"}, "--batch-size: must be a whole number from 1 to 1000000, not '3.5'"},
+      {{"--batch-size", "99999999999999999999"}, "--batch-size: must be a whole number from 1 to 1000000"},
+      {{"--batch-size", "4294967328"}, "--batch-size: must be a whole number from 1 to 1000000, not '4294967328'"},
+      {{"--eval-batch-size", "4294967328"}, "--eval-batch-size: must be a whole number from 1 to 1000000"},
+      {{"--threads", "1025"}, "--threads: must be a whole number from 0 to 1024, not '1025'"},
+      {{"--epochs", "1e300"}, "--epochs: must be a number from 0 to 1e+06, not '1e300'"},
+      {{"--max-steps", "1000000001"}, "--max-steps: must be a whole number from 0 to 1000000000"},
+      {{"--num-labels", "10001"}, "--num-labels: must be a whole number from 0 to 10000"},
       {{"--seed=-1"}, "--seed: must be a whole number, at least 0 and below 2^64, not '-1'"},
       {{"--schedule", "linaer"}, "--schedule: must be one of linear|cosine|constant, not 'linaer'"},
       {{"--precision", "f16"}, "--precision: must be one of f32|f64, not 'f16'"},
@@ -351,9 +360,9 @@ TEST_CASE("the option --help names each option once, with its default, in groups
   const Outcome outcome = run_with({"--help"}, [] { return 99; });
   CHECK(outcome.exit_code == 0);
   CHECK(outcome.err.empty());
-  for (const char* text : {"--learning-rate X=2e-05", "--batch-size N=32", "--schedule linear|cosine|constant=linear",
-                           "--sparse-eval on|off=on", "--precision f32|f64=f32",
-                           "Sparse attention:", "Files:", "--config FILE", "--resume"}) {
+  for (const char* text : {"--learning-rate X=2e-05", "--epochs X=3", "--batch-size N=32",
+                           "--schedule linear|cosine|constant=linear", "--sparse-eval on|off=on",
+                           "--precision f32|f64=f32", "Sparse attention:", "Files:", "--config FILE", "--resume"}) {
     INFO(text);
     CHECK(contains(outcome.out, text));
   }

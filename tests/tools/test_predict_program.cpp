@@ -71,6 +71,33 @@ TEST_CASE("a very long line is cut, and said to be") {
   CHECK(at.with_input("good bad good bad\n", {"--max-length", "4"}).out == at.with_input("good bad\n").out);
 }
 
+TEST_CASE("no input, no output") {
+  const Predicting at;
+  at.write("empty.txt", "");
+  for (const Outcome& outcome :
+       {at.with_input(""), at.with_input("", {"-", "--json"}), at.predict({"--model", "model", "empty.txt"})}) {
+    CHECK(outcome.exit_code == 0);
+    CHECK(outcome.out.empty());
+    CHECK(outcome.err.empty());
+  }
+}
+
+TEST_CASE("every sentence can be asked for, with --format if its form misleads") {
+  const Predicting at;
+  for (const char* word : {"text\n", "sentence\n", "label\n"}) {
+    const Outcome outcome = at.with_input(word, {"-"});
+    CAPTURE(word, outcome.err);
+    CHECK(outcome.exit_code == 0);
+    CHECK(lines_of(outcome.out).size() == 1);
+  }
+  CHECK(lines_of(at.with_input("sentence\tlabel\n{curly}\na\tb\n", {"--format", "text"}).out).size() == 3);
+  CHECK(lines_of(at.with_input("sentence\ngood\n", {"--format", "tsv"}).out).size() == 1);
+  CHECK(at.with_input("good\n", {"--format", "jsonl"}).exit_code == 3);
+  const Outcome wrong = at.with_input("good\n", {"--format", "csv"});
+  CHECK(wrong.exit_code == 2);
+  CHECK(contains(wrong.err, "--format: must be one of auto|text|tsv|jsonl, not 'csv'"));
+}
+
 TEST_CASE("what crisp-predict refuses") {
   const Predicting at;
   const auto refuses = [](const Outcome& outcome, int exit_code, const std::string& message) {
@@ -79,7 +106,6 @@ TEST_CASE("what crisp-predict refuses") {
     CHECK(outcome.out.empty());
     CHECK(outcome.err == "crisp-predict: " + message + "\n");
   };
-  refuses(at.with_input(""), 3, "standard input: is empty");
   refuses(at.with_input("fine\nb\xffroken\n"), 3,
           "standard input:2: byte 2 of the line (0xFF) is not valid UTF-8; save the file as UTF-8");
   refuses(at.with_input("good\t1\nbad\t2\n"), 3,

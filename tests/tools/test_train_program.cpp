@@ -105,6 +105,15 @@ TEST_CASE("a sparse run leaves a whole directory") {
   CHECK(evaluation_steps == std::vector<int>{12, 24, 36});
   const json results = at.read_json("out/all_results.json");
   CHECK(results["step"] == 36);
+  CHECK(results["epoch"] == 3.0);
+  CHECK(results["best_epoch"] == results["best_step"].get<int>() / 12.0);
+  const json& settings = results["settings"];
+  CHECK(settings["init"] == "config.json");
+  CHECK(settings["train"] == "./train.tsv");
+  CHECK(settings["dev"] == "./dev.tsv");
+  CHECK(settings["vocab"] == "vocab.txt");
+  CHECK(settings["epochs"] == 3);
+  CHECK(settings["logging_steps"] == 5);
   CHECK(results["settings"]["layer_sparsity"] == json{0.8, 0.8});
   check_all_predictions(at, "out");
   check_all_predictions(at, "out", {"--threads", "2"});
@@ -171,6 +180,70 @@ TEST_CASE("no training at all evaluates and saves the model as it is") {
   CAPTURE(outcome.err);
   REQUIRE(outcome.exit_code == 0);
   CHECK((at.read("copy/model.safetensors") == at.read("fresh/model.safetensors")));
+}
+
+TEST_CASE("a finished model without a checkpoint is never cleared away by --resume") {
+  const Workshop at;
+  const Words words{"--epochs", "0"};
+  REQUIRE(at.train("out", words).exit_code == 0);
+  const std::vector<std::string> names = names_in(at / "out");
+  const std::string model = at.read("out/model.safetensors"), metrics = at.read("out/metrics.jsonl");
+  const auto unchanged = [&] {
+    return names_in(at / "out") == names && at.read("out/model.safetensors") == model &&
+           at.read("out/metrics.jsonl") == metrics;
+  };
+  const Outcome again = at.train("out", words + Words{"--resume"});
+  CAPTURE(again.err);
+  CHECK(again.exit_code == 0);
+  CHECK(contains(again.err, "the run is complete: nothing is left to do\n"));
+  CHECK(unchanged());
+  const Outcome other = at.train("out", words + Words{"--resume", "--seed", "7"});
+  CHECK(other.exit_code == 2);
+  CHECK(contains(other.err, "out belongs to a run with other settings:\n  seed: 42 then, 7 now\n"));
+  CHECK(unchanged());
+  const Outcome longer = at.train("out", {"--epochs", "1", "--resume"});
+  CHECK(longer.exit_code == 2);
+  CHECK(contains(longer.err, "out: holds a model, but no whole checkpoint to resume from; --overwrite deletes"));
+  CHECK(unchanged());
+}
+
+TEST_CASE("the sample has a learning rate of its own, which an explicit one replaces") {
+  const Workshop at;
+  for (const auto& [output, more, rate] : std::vector<std::tuple<std::string, Words, double>>{
+           {"own", {}, 5e-4}, {"given", {"--learning-rate", "2e-5"}, 2e-5}}) {
+    const Outcome outcome = at.start(
+        Words{CRISP_TRAIN, "--max-steps", "1", "--batch-size", "2", "--warmup-ratio", "0", "--output", output} + more);
+    CAPTURE(outcome.err);
+    REQUIRE(outcome.exit_code == 0);
+    CHECK(at.read_json(output + "/all_results.json")["settings"]["learning_rate"] == rate);
+    CHECK(at.metrics(output).front()["learning_rate"] == rate);
+  }
+}
+
+TEST_CASE("weights that will not behave as before are remarked upon") {
+  const Workshop at;
+  REQUIRE(at.train("sparse", {"--epochs", "0", "--sparsity", "0.8"}).exit_code == 0);
+  const auto from = [&](const std::string& weights, const std::string& output, const Words& more = {}) {
+    return at
+        .start(Words{CRISP_TRAIN, "--weights", weights, "--data", ".", "--max-length", "64", "--epochs", "0",
+                     "--output", output} +
+               more)
+        .err;
+  };
+  const std::string lost = "the weights are of a model trained with --sparsity 0.8, but this run is dense";
+  CHECK(contains(from("sparse", "a"), lost));
+  CHECK_FALSE(contains(from("sparse", "b", {"--sparsity", "0.5"}), lost));
+  CHECK_FALSE(contains(from("a", "c"), lost));
+
+  // A BERT with another epsilon becomes a DistilBERT that transformers evaluates otherwise.
+  const std::string epsilon =
+      "layer_norm_eps is 1e-05; it is kept here, but transformers computes every DistilBERT with";
+  CHECK_FALSE(contains(from("a", "d"), "layer_norm_eps"));
+  json config = at.read_json("a/config.json");
+  config["layer_norm_eps"] = 1e-5;
+  at.write("a/config.json", config.dump());
+  CHECK(contains(from("a", "e"), "a/config.json: " + epsilon));
+  CHECK(at.read_json("e/config.json")["layer_norm_eps"] == 1e-5);
 }
 
 TEST_CASE("the run is as long as --max-steps or --epochs say") {

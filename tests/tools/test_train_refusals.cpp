@@ -40,7 +40,7 @@ TEST_CASE("inputs that are not there or make no sense together") {
   refused({"--data", "nowhere"}, 3, "nowhere: no such folder");
   refused({"--train", "nowhere.tsv"}, 3, "nowhere.tsv: cannot be opened: No such file or directory");
   refused({"--vocab", "nowhere.txt"}, 3, "nowhere.txt: cannot be opened: No such file or directory");
-  refused({"--init", "nowhere.json"}, 3, "nowhere.json: cannot be read");
+  refused({"--init", "nowhere.json"}, 3, "nowhere.json: cannot be opened: No such file or directory");
   refused({"--sparsity", "1.5"}, 2, "--sparsity: must be numbers from 0 to below 1");
   refused({"--sparsity", "0.1,0.2,0.3"}, 2, "3 numbers for a model of 2 layers");
   refused({"--max-length", "65"}, 2, "--max-length 65 is more than the model's 64 positions; give --max-length 64");
@@ -101,9 +101,9 @@ TEST_CASE("a directory that holds a run, or something else") {
   check_refused(at.train("out", words + Words{"--resume", "--overwrite"}), 2, "--resume: excludes --overwrite");
   const Outcome other = at.train("out", {"--epochs", "2", "--resume", "--sparsity", "0.5", "--seed", "7"});
   check_refused(other, 2, "out/checkpoint-12 belongs to a run with other settings:\n");
-  CHECK(contains(other.err, "\n  layer_sparsity: [0.0,0.0] in the checkpoint, [0.5,0.5] now\n"));
-  CHECK(contains(other.err, "\n  seed: 42 in the checkpoint, 7 now\n"));
-  CHECK(contains(other.err, "\n  total_steps: 12 in the checkpoint, 24 now\n"));
+  CHECK(contains(other.err, "\n  layer_sparsity: [0.0,0.0] then, [0.5,0.5] now\n"));
+  CHECK(contains(other.err, "\n  seed: 42 then, 7 now\n"));
+  CHECK(contains(other.err, "\n  total_steps: 12 then, 24 now (by --epochs or --max-steps, "));
   CHECK(std::count(other.err.begin(), other.err.end(), '\n') == 2 + 5);
   CHECK(at.read("out/model.safetensors") == model);
 
@@ -114,6 +114,7 @@ TEST_CASE("a directory that holds a run, or something else") {
   REQUIRE(end < data.size());
   at.write("relabelled.tsv", data);
   check_refused(at.train("out", words + Words{"--resume", "--train", "relabelled.tsv"}), 2, "training_data_sha256");
+  check_refused(at.train("out", words + Words{"--resume", "--dev", "relabelled.tsv"}), 2, "dev_data_sha256");
 
   CHECK(at.train("out", words + Words{"--overwrite", "--seed", "7"}).exit_code == 0);
   CHECK(at.read("out/model.safetensors") != model);
@@ -138,6 +139,30 @@ TEST_CASE("an output directory that cannot be written is found before the traini
   std::filesystem::permissions(at / "locked", std::filesystem::perms::owner_all);
 }
 
+TEST_CASE("a run cannot start from the files that it would delete") {
+  const Workshop at;
+  REQUIRE(at.train("out", {"--epochs", "1"}).exit_code == 0);
+  REQUIRE(at.train("other", {"--epochs", "1"}).exit_code == 0);
+  const auto names = names_in(at / "out");
+  const std::string model = at.read("out/model.safetensors");
+  const auto refused = [&](const Words& words, const std::string& file) {
+    const Words options{"--data", ".", "--max-length", "64", "--epochs", "1", "--output", "out"};
+    for (const char* way : {"--overwrite", "--resume"}) {
+      check_refused(at.start(Words{CRISP_TRAIN} + options + words + Words{way}), 2,
+                    file + ": this run reads it, but in out it is among the files that a run deletes or replaces");
+      CHECK(names_in(at / "out") == names);
+      CHECK(at.read("out/model.safetensors") == model);
+    }
+  };
+  refused({"--weights", "out"}, "out/model.safetensors");
+  refused({"--weights", "out/checkpoint-12/model.safetensors"}, "out/checkpoint-12/model.safetensors");
+  refused({"--weights", "other", "--vocab", "out/vocab.txt"}, "out/vocab.txt");
+  refused({"--init", "out/config.json", "--vocab", "vocab.txt"}, "out/config.json");
+  at.write("out/dev.tsv", at.read("dev.tsv"));  // the run's folder, but no file of its
+  CHECK(at.train("out", {"--epochs", "0", "--dev", "out/dev.tsv", "--overwrite"}).exit_code == 0);
+  CHECK(at.has("out/dev.tsv"));
+}
+
 TEST_CASE("two runs do not write to one directory") {
   const Workshop at;
   Process first(at.train_command("out", {"--epochs", "25", "--logging-steps", "1"}), at.here());
@@ -150,7 +175,14 @@ TEST_CASE("a training that diverges says where") {
   const Words words{"--learning-rate", "1e30", "--warmup-ratio", "0"};
   const Outcome outcome = at.train("out", words);
   check_refused(outcome, 4, "the loss is nan at step 2; the first tensor that is not finite: ");
-  CHECK(contains(outcome.err, "\nTry a lower --learning-rate"));
+  CHECK(
+      contains(outcome.err,
+               "\nTry a lower --learning-rate or a longer warmup; no checkpoint had been written, so start again with "
+               "--overwrite or another --output\n"));
+  check_refused(at.train("out", words), 2,
+                "out: holds the records of a run that left neither a model nor a checkpoint; --overwrite deletes them");
+  check_refused(at.train("saved", words + Words{"--save-steps", "1"}), 4,
+                "; the state of step 1 is intact in saved/checkpoint-1\n");
   // After the only step no training loss can tell; the evaluation does.
   check_refused(at.train("last", words + Words{"--max-steps", "1"}), 4, "the dev loss is not finite after step 1\n");
   CHECK_FALSE(at.has("last/model.safetensors"));

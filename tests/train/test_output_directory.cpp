@@ -17,11 +17,11 @@ using test::contains;
 using test::message_of;
 using Names = std::vector<std::string>;
 
-const Names kFiles = {"metrics.jsonl", "model.safetensors", "config.json"};
+const Names run_files = {"metrics.jsonl", "model.safetensors", "config.json"};
 
 // What a run does in its directory.
 void run_in(const std::string& path) {
-  const OutputDirectory output(path, kFiles, false, false);
+  const OutputDirectory output(path, run_files, false, false);
   test::write_file(output.file("metrics.jsonl"), "{}\n");
   test::write_file(output.file("model.safetensors"), "weights");
   const TensorBoardWriter events(path);
@@ -31,11 +31,11 @@ void run_in(const std::string& path) {
 TEST_CASE("a directory is made with its parents, locked while in use, and marked") {
   const test::TempDir dir;
   {
-    const OutputDirectory output(dir / "a/b/", kFiles, false, false);
+    const OutputDirectory output(dir / "a/b/", run_files, false, false);
     CHECK(output.path() == dir / "a/b");
     CHECK_FALSE(output.holds_run());
     CHECK(test::names_in(dir / "a/b") == Names{".crisp.lock", "crisp_run.json"});
-    const std::string message = message_of<UsageError>([&] { OutputDirectory(dir / "a/b", kFiles, true, false); });
+    const std::string message = message_of<UsageError>([&] { OutputDirectory(dir / "a/b", run_files, true, false); });
     CHECK(contains(message, "another run is writing here"));
   }
   CHECK(test::names_in(dir / "a/b") == Names{"crisp_run.json"});
@@ -59,19 +59,19 @@ TEST_CASE("a directory that holds a run is refused, with both ways out") {
   const test::TempDir dir;
   run_in(dir.path());
   const Names before = test::names_in(dir.path());
-  const std::string message = message_of<UsageError>([&] { OutputDirectory(dir.path(), kFiles, false, false); });
+  const std::string message = message_of<UsageError>([&] { OutputDirectory(dir.path(), run_files, false, false); });
   CHECK(contains(message, "holds a run"));
   CHECK(contains(message, "--resume"));
   CHECK(contains(message, "--overwrite"));
   CHECK(test::names_in(dir.path()) == before);
-  CHECK_THROWS_AS(OutputDirectory(dir.path(), kFiles, true, true), UsageError);
+  CHECK_THROWS_AS(OutputDirectory(dir.path(), run_files, true, true), UsageError);
 }
 
 TEST_CASE("a run that ended before it wrote anything does not stand in the way") {
   const test::TempDir dir;
-  { const OutputDirectory first(dir.path(), kFiles, false, false); }
-  CHECK_NOTHROW(OutputDirectory(dir.path(), kFiles, false, false));
-  CHECK_FALSE(OutputDirectory(dir.path(), kFiles, true, false).holds_run());
+  { const OutputDirectory first(dir.path(), run_files, false, false); }
+  CHECK_NOTHROW(OutputDirectory(dir.path(), run_files, false, false));
+  CHECK_FALSE(OutputDirectory(dir.path(), run_files, true, false).holds_run());
 }
 
 TEST_CASE("the option --overwrite deletes what the run wrote and nothing else") {
@@ -80,7 +80,7 @@ TEST_CASE("the option --overwrite deletes what the run wrote and nothing else") 
   test::write_file(dir / "notes.txt", "mine");
   test::write_file(dir / "events.out.tfevents.1.host", "another program's");
   test::write_file(dir / ".model.safetensors.tmp-123-0", "left by a crash");
-  const OutputDirectory output(dir.path(), kFiles, false, true);
+  const OutputDirectory output(dir.path(), run_files, false, true);
   CHECK_FALSE(output.holds_run());
   CHECK(test::names_in(dir.path()) ==
         Names{".crisp.lock", "crisp_run.json", "events.out.tfevents.1.host", "notes.txt"});
@@ -92,16 +92,16 @@ TEST_CASE("the option --overwrite follows no link out of the directory") {
   test::write_file(dir / "precious", "x");
   fs::remove(dir / "out/model.safetensors");
   fs::create_symlink("../precious", dir / "out/model.safetensors");
-  const OutputDirectory output(dir / "out", kFiles, false, true);
+  const OutputDirectory output(dir / "out", run_files, false, true);
   CHECK_FALSE(fs::exists(fs::symlink_status(dir / "out/model.safetensors")));
   CHECK(test::read_file(dir / "precious") == "x");
 }
 
 TEST_CASE("the option --resume finds the run, or starts one where there is none") {
   const test::TempDir dir;
-  CHECK_FALSE(OutputDirectory(dir / "new", kFiles, true, false).holds_run());
+  CHECK_FALSE(OutputDirectory(dir / "new", run_files, true, false).holds_run());
   run_in(dir / "old");
-  OutputDirectory output(dir / "old", kFiles, true, false);
+  OutputDirectory output(dir / "old", run_files, true, false);
   CHECK(output.holds_run());
   CHECK(test::read_file(dir / "old/model.safetensors") == "weights");
   output.clear();
@@ -116,12 +116,43 @@ TEST_CASE("files that no run of ours wrote are never in danger") {
       test::write_file(dir / "model.safetensors", "precious");
       fs::create_directory(dir / "checkpoint-500");  // transformers uses this name, too
       const std::string message =
-          message_of<UsageError>([&] { OutputDirectory(dir.path(), kFiles, resume, overwrite); });
+          message_of<UsageError>([&] { OutputDirectory(dir.path(), run_files, resume, overwrite); });
       CHECK(contains(message, "model.safetensors, checkpoint-500"));
       CHECK(contains(message, "choose another --output"));
       CHECK(test::names_in(dir.path()) == Names{"checkpoint-500", "model.safetensors"});
     }
   }
+}
+
+TEST_CASE("what the run reads is not deleted by it, by whatever name") {
+  const test::TempDir dir;
+  run_in(dir / "out");
+  test::write_file(dir / "out/notes.txt", "no file of a run");
+  test::write_file(dir / "elsewhere", "x");
+  fs::create_symlink("out/model.safetensors", dir / "link");
+  fs::create_symlink("../elsewhere", dir / "out/config.json");  // a link that would be deleted
+  fs::create_directory_symlink("out", dir / "alias");
+  const Names before = test::names_in(dir / "out");
+  const auto message = [&](const std::string& input) {
+    return message_of<UsageError>([&] { OutputDirectory(dir / "out", run_files, false, true, {input}); });
+  };
+  for (const char* input : {"out/model.safetensors", "out/../out/./model.safetensors", "link", "alias/metrics.jsonl",
+                            "out/config.json", "out/checkpoint-5/model.safetensors"}) {
+    INFO(input);
+    CHECK(contains(message(dir / input), std::string(input) + ": this run reads it"));
+    CHECK(test::names_in(dir / "out") == before);
+  }
+  const Names harmless{dir / "out/notes.txt", dir / "elsewhere", dir / "none"};
+  CHECK_FALSE(OutputDirectory(dir / "out", run_files, false, true, harmless).has_model());
+  CHECK(test::read_file(dir / "out/notes.txt") == "no file of a run");
+}
+
+TEST_CASE("records without a model are called by their name") {
+  const test::TempDir dir;
+  { test::write_file(OutputDirectory(dir.path(), run_files, false, false).file("metrics.jsonl"), "{}\n"); }
+  const std::string message = message_of<UsageError>([&] { OutputDirectory(dir.path(), run_files, false, false); });
+  CHECK(contains(message, "left neither a model nor a checkpoint; --overwrite deletes them"));
+  CHECK_FALSE(OutputDirectory(dir.path(), run_files, true, false).has_model());
 }
 
 TEST_CASE("a damaged marker deletes nothing, and cannot name files elsewhere") {
@@ -130,22 +161,22 @@ TEST_CASE("a damaged marker deletes nothing, and cannot name files elsewhere") {
        {"", "[]", "{\"format\":\"crisp-run\",\"files\":[\"../precious\"]}",
         "{\"format\":\"crisp-run\",\"files\":[\"..\"]}", "{\"format\":\"other\",\"files\":[]}"}) {
     test::write_file(dir / "crisp_run.json", text);
-    CHECK(contains(message_of<BadInput>([&] { OutputDirectory(dir.path(), kFiles, false, true); }), "damaged"));
+    CHECK(contains(message_of<BadInput>([&] { OutputDirectory(dir.path(), run_files, false, true); }), "damaged"));
   }
 }
 
 TEST_CASE("an output that cannot be a directory is refused") {
   const test::TempDir dir;
   test::write_file(dir / "file", "x");
-  CHECK(contains(message_of<UsageError>([&] { OutputDirectory(dir / "file", kFiles, false, false); }),
+  CHECK(contains(message_of<UsageError>([&] { OutputDirectory(dir / "file", run_files, false, false); }),
                  "is not a directory"));
-  CHECK(contains(message_of<Error>([&] { OutputDirectory(dir / "file/out", kFiles, false, false); }),
+  CHECK(contains(message_of<Error>([&] { OutputDirectory(dir / "file/out", run_files, false, false); }),
                  "cannot be created"));
-  CHECK_THROWS_AS(OutputDirectory("", kFiles, false, false), UsageError);
+  CHECK_THROWS_AS(OutputDirectory("", run_files, false, false), UsageError);
 }
 
 TEST_CASE("a place where nothing can be made is refused, even for the superuser") {
-  CHECK(contains(message_of<Error>([&] { OutputDirectory("/proc/crisp-output", kFiles, false, false); }),
+  CHECK(contains(message_of<Error>([&] { OutputDirectory("/proc/crisp-output", run_files, false, false); }),
                  "/proc/crisp-output: cannot be created"));
 }
 
@@ -153,13 +184,14 @@ TEST_CASE("a directory that cannot be written is found at once") {
   if (::geteuid() == 0) CRISP_SKIP("the superuser may write everywhere");
   const test::TempDir dir;
   fs::permissions(dir.path(), fs::perms::owner_read | fs::perms::owner_exec);
-  CHECK(contains(message_of<Error>([&] { OutputDirectory(dir.path(), kFiles, false, false); }), "Permission denied"));
+  CHECK(
+      contains(message_of<Error>([&] { OutputDirectory(dir.path(), run_files, false, false); }), "Permission denied"));
   fs::permissions(dir.path(), fs::perms::owner_all);
 }
 
 TEST_CASE("too little free space is found before the training") {
   const test::TempDir dir;
-  const OutputDirectory output(dir.path(), kFiles, false, false);
+  const OutputDirectory output(dir.path(), run_files, false, false);
   CHECK_NOTHROW(output.require_free_space(1));
   const std::string message =
       message_of<Error>([&] { output.require_free_space(std::numeric_limits<int64_t>::max()); });

@@ -12,13 +12,13 @@
 namespace crisp {
 namespace {
 
-const ProgressState kHalf{.epoch = 1.25,
-                          .epochs = 3,
-                          .step = 250,
-                          .total_steps = 500,
-                          .loss = 0.30712,
-                          .tokens_per_second = 12345,
-                          .eta_seconds = 62};
+const ProgressState halfway{.epoch = 1.25,
+                            .epochs = 3,
+                            .step = 250,
+                            .total_steps = 500,
+                            .loss = 0.30712,
+                            .tokens_per_second = 12345,
+                            .eta_seconds = 62};
 
 TEST_CASE("durations read like a clock") {
   CHECK(format_duration(0) == "0:00");
@@ -30,24 +30,24 @@ TEST_CASE("durations read like a clock") {
 }
 
 TEST_CASE("the progress bar shows all where there is room") {
-  CHECK(format_progress_bar(kHalf, 120) ==
+  CHECK(format_progress_bar(halfway, 120) ==
         "[===============>              ]  step 250/500  epoch 1.25/3  loss 0.3071  ETA 1:02  12.3k tokens/s");
 }
 
 TEST_CASE("the progress bar never exceeds the width and drops the least wanted parts first") {
   for (int width = 0; width < 130; ++width) {
-    CHECK(format_progress_bar(kHalf, width).size() <= static_cast<size_t>(width));
+    CHECK(format_progress_bar(halfway, width).size() <= static_cast<size_t>(width));
   }
-  CHECK(format_progress_bar(kHalf, 70) == "step 250/500  epoch 1.25/3  loss 0.3071  ETA 1:02  12.3k tokens/s");
-  CHECK(format_progress_bar(kHalf, 30) == "step 250/500  epoch 1.25/3");
-  CHECK(format_progress_bar(kHalf, 4) == "step");
+  CHECK(format_progress_bar(halfway, 70) == "step 250/500  epoch 1.25/3  loss 0.3071  ETA 1:02  12.3k tokens/s");
+  CHECK(format_progress_bar(halfway, 30) == "step 250/500  epoch 1.25/3");
+  CHECK(format_progress_bar(halfway, 4) == "step");
 }
 
 TEST_CASE("what is not known yet is left out") {
   const ProgressState start{.epochs = 3, .total_steps = 500, .loss = std::nan("")};
   CHECK(format_progress_bar(start, 60) == "[>                             ]  step 0/500  epoch 0.00/3");
   CHECK(format_progress_line(start) == "step 0/500  epoch 0.00/3");
-  CHECK(format_progress_line(kHalf) == "step 250/500  epoch 1.25/3  loss 0.3071  12345 tokens/s  ETA 1:02");
+  CHECK(format_progress_line(halfway) == "step 250/500  epoch 1.25/3  loss 0.3071  12345 tokens/s  ETA 1:02");
 }
 
 TEST_CASE("a finished bar is full, a run without steps has an empty one") {

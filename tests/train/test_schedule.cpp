@@ -14,7 +14,7 @@ struct Table {
   ScheduleType type;
   std::vector<double> factors;
 };
-const Table kTables[] = {
+const Table tables[] = {
     {ScheduleType::linear,
      {1.0 / 3, 2.0 / 3, 1.0, 1.0, 0.8571428571428571, 0.7142857142857143, 0.5714285714285714, 0.42857142857142855,
       0.2857142857142857, 0.14285714285714285, 0.0, 0.0}},
@@ -25,7 +25,7 @@ const Table kTables[] = {
 };
 
 TEST_CASE("a schedule has the values of transformers after the warmup and is one step ahead in it") {
-  for (const Table& table : kTables) {
+  for (const Table& table : tables) {
     INFO(name_of(table.type));
     const Schedule schedule(table.type, 10, 3);
     for (size_t step = 0; step < table.factors.size(); ++step) {

@@ -89,6 +89,42 @@ TEST_CASE("accumulating 4 micro-batches of 8 equals one batch of 32") {
   }
 }
 
+TEST_CASE("micro-batches of different sizes count by their sentences") {
+  // 20 sentences: batches of 8, 8 and 4 in one step, against one batch of all 20.
+  DistilBertConfig config = small_run_config();
+  config.dropout = config.attention_dropout = config.classifier_dropout = 0;
+  const TokenizedDataset data = small_data(20, 1, 12);
+  DistilBert split = small_run_model(config, DType::f64), whole = small_run_model(config, DType::f64);
+  Trainer in_parts(split, data, options_for(8, 3, 3)), at_once(whole, data, options_for(20, 1, 3));
+  const std::vector<StepReport> a = finish(in_parts), b = finish(at_once);
+  REQUIRE(a.size() == 3);
+  REQUIRE(b.size() == 3);
+  for (size_t i = 0; i < a.size(); ++i) {
+    CHECK(a[i].loss == Approx(b[i].loss).epsilon(1e-12));
+    CHECK(a[i].grad_norm == Approx(b[i].grad_norm).epsilon(1e-10));
+  }
+  for (size_t i = 0; i < split.parameters().size(); ++i) {
+    INFO(split.parameters()[i].name);
+    if (is_key_bias(split.parameters()[i].name)) continue;  // moved by rounding noise alone
+    CHECK(relative_l2(split.parameters()[i].tensor.to_vector(), whole.parameters()[i].tensor.to_vector()) <= 1e-9);
+  }
+}
+
+TEST_CASE("a run that is too long to be counted is refused") {
+  const TokenizedDataset data = small_data(12, 2, 6);
+  DistilBert model = small_run_model(small_run_config());
+  for (const double epochs :
+       {1e300, 1e10, std::numeric_limits<double>::infinity(), -1.0, std::numeric_limits<double>::quiet_NaN()}) {
+    INFO(epochs);
+    CHECK_THROWS_AS(Trainer(model, data, options_for(4, 1, epochs)), UsageError);
+  }
+  TrainOptions options = options_for(1, 5, 1);
+  options.max_steps = 1'000'000'000;  // 5e9 micro-steps
+  CHECK_THROWS_AS(Trainer(model, data, options), UsageError);
+  CHECK_THROWS_AS(Trainer(model, data, options_for((int64_t{1} << 32) + 32, 1, 1)), UsageError);
+  CHECK_THROWS_AS(Trainer(model, data, options_for(4, 0, 1)), UsageError);
+}
+
 TEST_CASE("the last optimizer step of an epoch takes the micro-batches that are left") {
   const TokenizedDataset data = small_data(22, 1, 6);  // batches of 3: 8 an epoch; steps of 3, 3 and 2
   DistilBert model = small_run_model(small_run_config());
@@ -101,6 +137,11 @@ TEST_CASE("the last optimizer step of an epoch takes the micro-batches that are 
     if (trainer.micro_step(report)) completed.push_back(trainer.state().micro_step);
   CHECK(completed == std::vector<int64_t>{3, 6, 8, 11, 14, 16});
   CHECK(trainer.epoch() == 2.0);
+  CHECK(trainer.epoch_at(0) == 0);
+  CHECK(trainer.epoch_at(1) == 3 / 8.0);
+  CHECK(trainer.epoch_at(3) == 1);
+  CHECK(trainer.epoch_at(5) == 1 + 6 / 8.0);
+  CHECK(trainer.epoch_at(6) == 2);
 }
 
 TEST_CASE("the learning rate follows the schedule") {
@@ -172,9 +213,30 @@ TEST_CASE("a gradient that overflows stops the run, though the loss is finite") 
   INFO(message);
   CHECK(contains(message, "the gradient norm is "));
   CHECK(contains(message, " at step 1;"));
-  CHECK(contains(message, "the gradient of \"distilbert."));
+  // Named is the first on the way back, not the many that it has spoiled.
+  CHECK(contains(message, "the gradient of the result \"DistilBert > layer.2 > ffn > lin2"));
   CHECK(first_difference(model, before) == "");
   CHECK(trainer.state().step == 0);
+}
+
+TEST_CASE("a parameter's gradient that overflows alone is named, whichever micro-batch it comes from") {
+  const TokenizedDataset data = small_data(12, 2, 6);
+  DistilBertConfig config = small_run_config();
+  config.dropout = config.attention_dropout = config.classifier_dropout = 0;
+  DistilBert model = small_run_model(config);
+  // Into pre_classifier come 1e10s, and back come 1e30s: their product is its weight's gradient. The weight itself is
+  // 0, so that what goes on from there is finite.
+  fill(model, "distilbert.transformer.layer.2.output_layer_norm.bias", 1e10);
+  fill(model, "pre_classifier.weight", 0);
+  fill(model, "pre_classifier.bias", 1e-30);
+  const Tensor classifier = parameter(model, "classifier.weight");
+  std::vector<double> rows(static_cast<size_t>(classifier.numel()), 1e30);
+  for (size_t i = 0; i < rows.size() / 2; ++i) rows[i] = -1e30;
+  classifier.copy_from(Tensor::from(rows, classifier.shape(), DType::f32));
+  Trainer trainer(model, data, options_for(2, 6, 1));
+  const std::string message = divergence(trainer);
+  INFO(message);
+  CHECK(contains(message, "the gradient of \"pre_classifier.weight\""));
 }
 
 TEST_CASE("a learning rate that is far too large ends as divergence") {

@@ -34,17 +34,16 @@ using namespace crisp::test;
 
 namespace {
 
-// Each thread has a workspace of its own, which it takes when the schedule first gives it work: one thread, so that the
-// count does not hang on chance.
-struct SingleThread {
-  SingleThread() { set_num_threads(1); }
-  ~SingleThread() { set_num_threads(0); }
+// Workspaces are reserved for all threads at once, so the count does not hang on which thread gets which work.
+struct Threads {
+  explicit Threads(int n) { set_num_threads(n); }
+  ~Threads() { set_num_threads(0); }
 };
 
 }  // namespace
 
 TEST_CASE("a warmed-up training step takes no memory from the system") {
-  const SingleThread single;
+  const Threads threads(GENERATE(1, 2, 4));
   // One length, so that every step needs blocks of the same sizes.
   const TokenizedDataset data = small_data(32, 9, 9);
   DistilBert model = small_run_model(small_run_config());
@@ -70,7 +69,7 @@ TEST_CASE("a warmed-up training step takes no memory from the system") {
 }
 
 TEST_CASE("with lengths that vary the cache fills in the first epochs, and then no more") {
-  const SingleThread single;
+  const Threads threads(GENERATE(1, 2, 4));
   release_cached_memory();
   const TokenizedDataset data = small_data(64, 1, 30);
   DistilBert model = small_run_model(small_run_config());

@@ -26,11 +26,14 @@ std::vector<int> every_cut() {
   return cuts;
 }
 
-std::string vocabulary_file(const TempDir& directory) {
+std::string vocabulary_text() {
   std::string text;
   for (const std::string& token : small_vocabulary()) text += token + "\n";
-  write_file(directory / "words.txt", text);
-  return directory / "words.txt";
+  return text;
+}
+
+std::string fingerprint_of(const TrainOptions& options, const TokenizedDataset& data, const DistilBert& model) {
+  return run_fingerprint(options, data, data, model.config(), "");
 }
 
 void same_state(const TrainState& a, const TrainState& b) {
@@ -63,11 +66,11 @@ struct Run {
 
 TEST_CASE("resuming at any micro-step gives the bits of the run that never stopped") {
   const TempDir directory;
-  const std::string vocabulary = vocabulary_file(directory);
+  const std::string vocabulary = vocabulary_text();
   const TokenizedDataset data = small_data(22, 1, 9);
   for (const DType dtype : {DType::f32, DType::f64}) {
     Run whole(data, dtype);
-    const std::string fingerprint = run_fingerprint(resume_options(), data, whole.model.config());
+    const std::string fingerprint = fingerprint_of(resume_options(), data, whole.model);
     whole.advance(micro_steps);
     REQUIRE(whole.trainer.finished());
     const std::vector<Tensor> expected = weights_now(whole.model);
@@ -101,11 +104,11 @@ TEST_CASE("resuming at any micro-step gives the bits of the run that never stopp
 
 TEST_CASE("a trainer that has pending gradients of its own can go back to a checkpoint") {
   const TempDir directory;
-  const std::string vocabulary = vocabulary_file(directory);
+  const std::string vocabulary = vocabulary_text();
   const TokenizedDataset data = small_data(22, 1, 9);
   for (const int cut : {3, 4}) {  // without and with pending gradients
     Run run(data, DType::f32);
-    const std::string fingerprint = run_fingerprint(resume_options(), data, run.model.config());
+    const std::string fingerprint = fingerprint_of(resume_options(), data, run.model);
     run.advance(cut);
     const std::string checkpoint = directory / fmt::format("{}", cut);
     std::filesystem::create_directory(checkpoint);
@@ -125,15 +128,35 @@ TEST_CASE("a checkpoint of other settings is refused, naming them") {
   const TempDir directory;
   const TokenizedDataset data = small_data(22, 1, 9);
   Run run(data, DType::f32);
-  const std::string fingerprint = run_fingerprint(resume_options(), data, run.model.config());
-  write_checkpoint(directory.path(), run.trainer, vocabulary_file(directory), small_max_length, {}, fingerprint);
+  const std::string fingerprint = fingerprint_of(resume_options(), data, run.model);
+  write_checkpoint(directory.path(), run.trainer, vocabulary_text(), small_max_length, {}, fingerprint);
   TrainOptions other = resume_options();
   other.learning_rate = 0.5;
   other.seed = 43;
   const std::string message = message_of<UsageError>(
-      [&] { read_checkpoint(directory.path(), run.trainer, run_fingerprint(other, data, run.model.config())); });
+      [&] { read_checkpoint(directory.path(), run.trainer, fingerprint_of(other, data, run.model)); });
   INFO(message);
-  CHECK(contains(message, "learning_rate: 0.01 in the checkpoint, 0.5 now"));
-  CHECK(contains(message, "seed: 42 in the checkpoint, 43 now"));
+  CHECK(contains(message, "learning_rate: 0.01 then, 0.5 now"));
+  CHECK(contains(message, "seed: 42 then, 43 now"));
   CHECK_FALSE(contains(message, "batch_size"));
+}
+
+TEST_CASE("other weights and another dev set are another run, wherever the files lie") {
+  const TempDir directory;
+  const TokenizedDataset data = small_data(22, 1, 9), dev = small_data(5, 1, 9), other = small_data(6, 1, 9);
+  const DistilBertConfig config = small_run_config();
+  const TrainOptions options = resume_options();
+  write_file(directory / "a", "weights");
+  write_file(directory / "copy", "weights");
+  write_file(directory / "b", "other weights");
+  const std::string fingerprint = run_fingerprint(options, data, dev, config, directory / "a");
+  CHECK_NOTHROW(check_same_run(fingerprint, run_fingerprint(options, data, dev, config, directory / "copy"), "out"));
+  const auto difference = [&](const TokenizedDataset& dev_now, const std::string& weights) {
+    return message_of<UsageError>(
+        [&] { check_same_run(fingerprint, run_fingerprint(options, data, dev_now, config, weights), "out"); });
+  };
+  CHECK(contains(difference(dev, directory / "b"), "\n  initial_weights_sha256: "));
+  CHECK(contains(difference(dev, ""), "\n  initial_weights_sha256: "));
+  CHECK(contains(difference(other, directory / "a"), "\n  dev_data_sha256: "));
+  CHECK_FALSE(contains(difference(other, directory / "a"), "training_data"));
 }

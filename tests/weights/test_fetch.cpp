@@ -83,7 +83,7 @@ TEST_CASE("fetch: help and wrong arguments") {
   CHECK(fetch.run("--help") == 0);
   CHECK_THAT(fetch.text, Catch::StartsWith("Usage: weights/fetch") && Catch::Contains("--output DIR"));
   CHECK(fetch.run("-h") == 0);
-  for (const char* wrong : {"--outpt x", "--output", "-o", "--output=", "somewhere"}) {
+  for (const char* wrong : {"--outpt x", "--output", "-o", "--output=", "''", "one two", "one -o two", "-x"}) {
     INFO(wrong);
     CHECK(fetch.run(wrong) == 2);
     CHECK_THAT(fetch.text, Catch::Contains("Try weights/fetch --help"));
@@ -103,6 +103,16 @@ TEST_CASE("fetch: downloads, checks, and does not download again") {
   CHECK(fetch.run_into_out() == 0);
   CHECK_THAT(fetch.text, Catch::Contains("hello: already there and right"));
   CHECK(fetch.downloads() == "hello\nempty\n");
+}
+
+TEST_CASE("fetch: the folder is a plain argument, as that of data/fetch, or that of --output") {
+  for (const char* option : {"", "-o ", "--output ", "--output="}) {
+    INFO(option);
+    Fetch fetch;
+    CHECK(fetch.run(fmt::format("{}'{}'", option, fetch.out())) == 0);
+    CHECK(read_file(fetch.in_out("hello")) == "hello\n");
+    CHECK_THAT(fetch.text, Catch::Contains("Train with: crisp-train --weights " + fetch.out()));
+  }
 }
 
 TEST_CASE("fetch: an interrupted download keeps its part, never under the final name, and goes on from there") {

@@ -78,7 +78,7 @@ TEST_CASE("a masked-LM file: its head is left out, ours is new, and both are sai
           "left out (the masked-LM head): \"vocab_layer_norm.bias\", \"vocab_layer_norm.weight\", "
           "\"vocab_projector.bias\", \"vocab_transform.bias\", \"vocab_transform.weight\"");
     CHECK(notes[1] ==
-          "not in the file, newly initialised: pre_classifier.weight, pre_classifier.bias, classifier.weight, "
+          "newly initialised: pre_classifier.weight, pre_classifier.bias, classifier.weight, "
           "classifier.bias");
   }
 }

@@ -67,6 +67,31 @@ TEST_CASE("dataset: plain text only where it is allowed") {
         "like {\"text\": \"...\", \"label\": 0}");
 }
 
+TEST_CASE("dataset: where plain text is allowed, a sentence may be the name of a column") {
+  CHECK(read("text\n", {.allow_plain_text = true}) == "text=-1");
+  CHECK(read("sentence\nanother\n", {.allow_plain_text = true}) == "sentence=-1|another=-1");
+  CHECK(read("index\tsentence\n0\ta\n", {.allow_plain_text = true}) == "a=-1");
+}
+
+TEST_CASE("dataset: a format that is given is not guessed") {
+  const ReadOptions text{.format = TextFormat::text}, tsv{.format = TextFormat::tsv},
+      jsonl{.format = TextFormat::jsonl};
+  CHECK(read("sentence\tlabel\n{curly\na\tb\n", text) == "sentence\tlabel=-1|{curly=-1|a\tb=-1");
+  CHECK(read("sentence\na\n", tsv) == "a=-1");
+  CHECK(read("{curly\t1\n", tsv) == "{curly=1");
+  CHECK(error("one column\n", tsv) ==
+        "d.tsv:1: unknown format; expected a header `sentence<TAB>label`, or lines `text<TAB>label`");
+  CHECK(read("{\"text\": \"a\"}\n", jsonl) == "a=-1");
+  CHECK(error("a\t1\n", jsonl).starts_with("d.tsv:1: bad JSON: "));
+}
+
+TEST_CASE("dataset: nothing at all only where it is allowed") {
+  for (const std::string_view content : {"", "\xEF\xBB\xBF", "sentence\tlabel\n"}) {
+    CHECK(read(content, {.allow_empty = true}).empty());
+    CHECK_FALSE(parse_dataset(content, "d.tsv", {.allow_empty = true}).labelled());
+  }
+}
+
 TEST_CASE("dataset: mistakes are reported with file and line") {
   const std::string head = "sentence\tlabel\ngood\t1\n";
   CHECK(error(head + "no label\n") == "d.tsv:3: 1 tab-separated column where 2 are expected");

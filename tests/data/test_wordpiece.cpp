@@ -30,7 +30,7 @@ std::string tokens(const WordPiece& tokenizer, std::string_view text, int max_le
   return result;
 }
 
-const std::string kSpecials = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n";
+const std::string specials = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n";
 
 }  // namespace
 
@@ -178,7 +178,7 @@ TEST_CASE("wordpiece: a file that is no vocabulary is refused with its name and 
   CHECK(error("[PAD]\n[UNK]\n[CLS]\nthe\n") ==
         ": no [SEP] among its 4 lines; expected the vocab.txt of an uncased BERT, one token per line");
   CHECK(error("the\na\n").starts_with(": no [PAD], [UNK], [CLS], [SEP] among its 2 lines"));
-  CHECK(error(kSpecials + "the\ncaf\xe9\n") ==
+  CHECK(error(specials + "the\ncaf\xe9\n") ==
         ":7: byte 4 of the line (0xE9) is not valid UTF-8; save the file as UTF-8");
   CHECK(message_of<BadInput>([&] { WordPiece::load(folder.path("none.txt")); }) ==
         folder.path("none.txt") + ": cannot be opened: No such file or directory");

@@ -11,11 +11,11 @@
 using namespace crisp;
 
 namespace {
-const std::string kSample = CRISP_SOURCE_DIR "/data/sample";
+const std::string sample_folder = CRISP_SOURCE_DIR "/data/sample";
 }
 
 TEST_CASE("sample: sizes, balance, no sentence twice or in both parts") {
-  const auto files = find_dataset(kSample);
+  const auto files = find_dataset(sample_folder);
   std::set<std::string> seen;
   for (const auto& [path, size] : {std::pair{files.train, size_t{1700}}, std::pair{files.dev, size_t{300}}}) {
     const auto dataset = read_dataset(path, {.num_labels = 2});
@@ -34,7 +34,7 @@ TEST_CASE("sample: sizes, balance, no sentence twice or in both parts") {
 }
 
 TEST_CASE("sample: its vocabulary covers the corpus and every ASCII word") {
-  const auto tokenizer = WordPiece::load(kSample + "/vocab.txt");
+  const auto tokenizer = WordPiece::load(sample_folder + "/vocab.txt");
   CHECK(tokenizer.pad_id() == 0);
   CHECK(tokenizer.mask_id() == 4);
   CHECK(tokenizer.size() < 1500);
@@ -43,7 +43,7 @@ TEST_CASE("sample: its vocabulary covers the corpus and every ASCII word") {
   CHECK(distinct.size() == static_cast<size_t>(tokenizer.size()));
 
   for (const char* name : {"train", "dev"}) {
-    const TokenizedDataset data(read_dataset(kSample + "/" + name + ".tsv"), tokenizer, 128);
+    const TokenizedDataset data(read_dataset(sample_folder + "/" + name + ".tsv"), tokenizer, 128);
     CHECK(data.truncated() == 0);
     CHECK(data.max_tokens() <= 48);
     for (int32_t i = 0; i < data.size(); ++i) {
@@ -57,11 +57,37 @@ TEST_CASE("sample: its vocabulary covers the corpus and every ASCII word") {
   CHECK(std::find(ids.begin(), ids.end(), tokenizer.unk_id()) == ids.end());
 }
 
+TEST_CASE("sample: the pretraining task has all its classes and no sentence of dev") {
+  const auto words_of = [](const Example& example) {  // without case and punctuation
+    std::string words;
+    for (const char c : example.text) {
+      if (std::isalpha(static_cast<unsigned char>(c)) || c == ' ') words += static_cast<char>(std::tolower(c));
+    }
+    return words;
+  };
+  const auto files = find_dataset(sample_folder);
+  std::set<std::string> dev, train, pretraining;
+  for (const auto& example : read_dataset(files.dev).examples) dev.insert(words_of(example));
+  for (const auto& example : read_dataset(files.train).examples) train.insert(words_of(example));
+  const auto topic = find_dataset(sample_folder + "/topic");
+  for (const std::string& path : {topic.train, topic.dev}) {
+    std::set<int32_t> labels;
+    for (const auto& example : read_dataset(path, {.num_labels = 8}).examples) {
+      CHECK(dev.count(words_of(example)) == 0);
+      CHECK(pretraining.insert(words_of(example)).second);
+      if (path == topic.dev) CHECK(train.count(words_of(example)) == 1);
+      labels.insert(example.label);
+    }
+    CHECK(labels.size() == 8);
+  }
+  CHECK(pretraining.size() > 4000);
+}
+
 TEST_CASE("sample: the generator writes the committed files") {
   if (std::system("python3 -c '' >/dev/null 2>&1") != 0) CRISP_SKIP("no python3");
   const TempFolder folder;
-  REQUIRE(std::system(("python3 '" + kSample + "/generate.py' '" + folder.path() + "'").c_str()) == 0);
-  for (const std::string name : {"train.tsv", "dev.tsv", "vocab.txt"}) {
-    CHECK(read_text_file(folder.path(name)) == read_text_file(kSample + "/" + name));
+  REQUIRE(std::system(("python3 '" + sample_folder + "/generate.py' '" + folder.path() + "'").c_str()) == 0);
+  for (const std::string name : {"train.tsv", "dev.tsv", "vocab.txt", "topic/train.tsv", "topic/dev.tsv"}) {
+    CHECK(read_text_file(folder.path(name)) == read_text_file(sample_folder + "/" + name));
   }
 }
