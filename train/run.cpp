@@ -45,10 +45,7 @@ std::vector<std::string> inputs_of(const LoadedModel& loaded, const Files& files
 
 // The weights' own sparsity is no default: a run does what its options say.
 void report_lost_sparsity(Progress& progress, const SparsityConfig& of_weights, const SparsityConfig& now) {
-  const auto sparse = [](const SparsityConfig& c) {
-    return std::any_of(c.layers.begin(), c.layers.end(), [](double s) { return s > 0; });
-  };
-  if (sparse(of_weights) && !sparse(now))
+  if (!of_weights.dense() && now.dense())
     progress.message(
         fmt::format("the weights are of a model trained with --sparsity {}, but this run is dense; "
                     "--sparsity {} would go on as before",

@@ -1,33 +1,11 @@
 // A warmed-up training step asks the system for no memory. The global operator new of this program keeps count.
-#include <algorithm>
-#include <atomic>
-#include <cstdlib>
-#include <new>
 #include <numeric>
 
 #include "engine/allocator.h"
 #include "engine/parallel.h"
 #include "tests/support/catch.h"
+#include "tests/support/counting_new.h"
 #include "tests/train/small_run.h"
-
-namespace {
-std::atomic<int64_t> news{0};
-}  // namespace
-
-void* operator new(size_t n, const std::nothrow_t&) noexcept {
-  ++news;
-  return std::malloc(std::max<size_t>(n, 1));
-}
-void* operator new(size_t n) {
-  if (void* p = operator new(n, std::nothrow)) return p;
-  throw std::bad_alloc();
-}
-void* operator new[](size_t n) { return operator new(n); }
-void* operator new[](size_t n, const std::nothrow_t&) noexcept { return operator new(n, std::nothrow); }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete[](void* p) noexcept { std::free(p); }
-void operator delete(void* p, size_t) noexcept { std::free(p); }
-void operator delete[](void* p, size_t) noexcept { std::free(p); }
 
 using namespace crisp;
 using namespace crisp::test;
@@ -57,9 +35,9 @@ TEST_CASE("a warmed-up training step takes no memory from the system") {
 
   const int64_t system = allocator_stats().system_allocations, in_use = allocator_stats().bytes_in_use;
   for (int64_t i = 0; i < batches; ++i) {
-    const int64_t before = news;
+    const int64_t before = new_counts.calls;
     trainer.micro_step(report);
-    const int64_t made = news - before;
+    const int64_t made = new_counts.calls - before;
     INFO("step " << i << " of the epoch");
     // The order of a new epoch is the only thing that is made anew.
     CHECK(made <= (i == 0 ? 1 : 0));
