@@ -38,9 +38,20 @@ struct Dropout {
   RandomKey key;
 };
 
+/// How an f32 matrix product is computed. Operands, accumulation and result are f32 in every mode; f64 products are always
+/// f64.
+enum class MatmulPrecision : uint8_t {
+  f32,     // f32 products
+  bf16,    // operands rounded to bf16 (nearest even)
+  bf16x3,  // each operand split into two bf16 numbers, three products: relative error about 4e-6
+  bf16x6,  // each operand split into three, six products: at least as accurate as f32
+};
+
 /// c = op(a) op(b) + beta c, row-major, op(x) = x or its transpose. a is [m, k] (trans_a: [k, m]), b is [k, n]
 /// (trans_b: [n, k]). After the product: c += bias (length n, may be null); where `gelu_out` is given, c keeps the
-/// value before the activation and gelu_out receives gelu(c). bias and gelu_out require beta = 0.
+/// value before the activation and gelu_out receives gelu(c). bias and gelu_out require beta = 0. Where `sum_squares` is
+/// given it receives the sum of the squares of the final c (gradient clipping needs it), formed in f64 in an order that
+/// does not depend on the number of threads.
 template <class T>
 struct GemmCall {
   bool trans_a = false, trans_b = false;
@@ -51,6 +62,7 @@ struct GemmCall {
   double beta = 0;
   const T* bias = nullptr;
   T* gelu_out = nullptr;
+  double* sum_squares = nullptr;
 };
 
 /// Which keys a query keeps, decided on the raw scores before the softmax. See engine/ops.h: attention().
@@ -174,6 +186,12 @@ struct Kernels {
 
   // optimizer
   void (*adamw)(StreamHandle, int64_t n, const AdamWStep&, const T* gradient, T* parameter, T* m, T* v);
+
+  // Last, because they may be missing: the other modes of MatmulPrecision. Null for f64, and where the machine has no
+  // instructions for them.
+  void (*gemm_bf16)(StreamHandle, const GemmCall<T>&);
+  void (*gemm_bf16x3)(StreamHandle, const GemmCall<T>&);
+  void (*gemm_bf16x6)(StreamHandle, const GemmCall<T>&);
 };
 
 }  // namespace crisp

@@ -14,6 +14,7 @@
 #define EIGEN_MPL2_ONLY
 #include <Eigen/Core>
 
+#include "engine/cpu/loops.h"
 #include "engine/cpu/math.h"
 
 namespace crisp::CRISP_ISA {
@@ -109,6 +110,11 @@ void gemm(StreamHandle, const GemmCall<T>& g) {
   for (int64_t t = 0; t < tiles; ++t) {
     gemm_tile(g, t / across * tile_rows, t % across * tile_cols, static_cast<T*>(scratch.mine()));
   }
+  if (g.sum_squares)
+    *g.sum_squares = sum_chunks(g.m * g.n, true, [c = g.c](int64_t i) {
+      const auto x = static_cast<double>(c[i]);
+      return x * x;
+    });
 }
 
 }  // namespace

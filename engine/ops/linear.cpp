@@ -1,5 +1,6 @@
 #include "engine/op.h"
 #include "engine/ops.h"
+#include "engine/precision.h"
 
 namespace crisp {
 namespace {
@@ -45,7 +46,7 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
     call.c = (gelu ? before : y).template data<T>();
     call.bias = bias ? bias.data<T>() : nullptr;
     call.gelu_out = gelu ? y.template data<T>() : nullptr;
-    need(kernels<T>(x.device()).gemm, "gemm", x.device())(nullptr, call);
+    matmul_kernel<T>(x.device())(nullptr, call);
   });
 
   const double flops = 2.0 * static_cast<double>(rows * in) * static_cast<double>(out);
@@ -53,7 +54,7 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
     with_type(x, [&]<class T>() {
       const Device device = x.device();
       const Kernels<T>& k = kernels<T>(device);
-      const auto gemm = need(k.gemm, "gemm", device);
+      const auto gemm = matmul_kernel<T>(device);
       // d is the gradient at the product: dx = d weight, dweight = d' x, dbias = column sums of d.
       Tensor d = dy;
       if (before) {

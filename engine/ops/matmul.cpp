@@ -1,6 +1,7 @@
 // Matrix products over the last two dimensions. Transposition is a flag of the product, never a copy.
 #include "engine/op.h"
 #include "engine/ops.h"
+#include "engine/precision.h"
 
 namespace crisp {
 namespace {
@@ -28,7 +29,7 @@ struct Sizes {
 
 template <class T>
 void products(Device device, int64_t batch, GemmCall<T> call) {
-  const auto gemm = need(kernels<T>(device).gemm, "gemm", device);
+  const auto gemm = matmul_kernel<T>(device);
   for (int64_t i = 0; i < batch; ++i) {
     gemm(nullptr, call);
     call.a += call.m * call.k;
