@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "engine/allocator.h"
+#include "engine/cpu/gemm_bf16.h"
 #include "engine/cpu/tables.h"
 
 namespace crisp {
@@ -39,6 +40,14 @@ Isa isa() {
   return chosen;
 }
 
+// The instruction set's table, with what the CPU has beside it.
+Kernels<float> with_extensions(Kernels<float> table) {
+#if defined(CRISP_HAVE_X86_ISAS)
+  if (isa() == Isa::avx512 && __builtin_cpu_supports("avx512bf16")) table.gemm_bf16 = cpu_avx512_bf16::gemm_bf16;
+#endif
+  return table;
+}
+
 template <class T>
 const Kernels<T>& cpu_table() {
 #if defined(CRISP_HAVE_X86_ISAS)
@@ -67,7 +76,8 @@ const char* cpu_instruction_set() {
 }
 
 const Backend& backend(Device device) {
-  static const Backend cpu{"cpu", cached_allocate, cached_free, cpu_copy, cpu_table<float>(), cpu_table<double>()};
+  static const Kernels<float> cpu_f32 = with_extensions(cpu_table<float>());
+  static const Backend cpu{"cpu", cached_allocate, cached_free, cpu_copy, cpu_f32, cpu_table<double>()};
   if (device == Device::cuda) fail("this build has no cuda backend");
   return cpu;
 }
