@@ -40,10 +40,18 @@ Isa isa() {
   return chosen;
 }
 
+bool has_avx512_bf16() {
+#if defined(CRISP_HAVE_X86_ISAS)
+  return isa() == Isa::avx512 && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
 // The instruction set's table, with what the CPU has beside it.
 Kernels<float> with_extensions(Kernels<float> table) {
 #if defined(CRISP_HAVE_X86_ISAS)
-  if (isa() == Isa::avx512 && __builtin_cpu_supports("avx512bf16")) table.gemm_bf16 = cpu_avx512_bf16::gemm_bf16;
+  if (has_avx512_bf16()) table.gemm_bf16 = cpu_avx512_bf16::gemm_bf16;
 #endif
   return table;
 }
@@ -74,6 +82,8 @@ const char* cpu_instruction_set() {
   }
   return "generic";
 }
+
+const char* cpu_bf16_unit() { return has_avx512_bf16() ? "avx512_bf16" : ""; }
 
 const Backend& backend(Device device) {
   static const Kernels<float> cpu_f32 = with_extensions(cpu_table<float>());
