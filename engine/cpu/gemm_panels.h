@@ -409,13 +409,17 @@ class PanelProduct {
       }
       sum += lane_sum(of_tile);
     } else {
+      T x[rows][panel_cols];
+#pragma GCC unroll 8
       for (int i = 0; i < rows; ++i) {
-        T x[panel_cols];
-        for (int v = 0; v < tile_vectors; ++v) store(x + v * width, sums[i][v]);
+#pragma GCC unroll 3
+        for (int v = 0; v < tile_vectors; ++v) store(x[i] + v * width, sums[i][v]);
+      }
+      for (int i = 0; i < rows; ++i) {
         T* c = g.c + (row + i) * g.n + col;
         for (int64_t j = 0; j < cols; ++j) {
-          if (add) x[j] += c[j];
-          c[j] = last && g.bias ? x[j] + g.bias[col + j] : x[j];
+          if (add) x[i][j] += c[j];
+          c[j] = last && g.bias ? x[i][j] + g.bias[col + j] : x[i][j];
           if (last) sum += static_cast<double>(c[j]) * static_cast<double>(c[j]);
         }
       }
