@@ -6,6 +6,7 @@
 
 #include "engine/allocator.h"
 #include "engine/cpu/tables.h"
+#include "engine/profile.h"
 
 namespace crisp {
 namespace {
@@ -68,8 +69,9 @@ const char* cpu_instruction_set() {
 
 const Backend& backend(Device device) {
   static const Backend cpu{"cpu", cached_allocate, cached_free, cpu_copy, cpu_table<float>(), cpu_table<double>()};
+  static const Backend profiled{cpu.name, cpu.allocate, cpu.free, cpu.copy, timed(cpu.f32), timed(cpu.f64)};
   if (device == Device::cuda) fail("this build has no cuda backend");
-  return cpu;
+  return profiling() ? profiled : cpu;
 }
 
 }  // namespace crisp
