@@ -7,6 +7,7 @@
 #include "engine/allocator.h"
 #include "engine/cpu/gemm_bf16.h"
 #include "engine/cpu/tables.h"
+#include "engine/profile.h"
 
 namespace crisp {
 namespace {
@@ -88,8 +89,9 @@ const char* cpu_bf16_unit() { return has_avx512_bf16() ? "avx512_bf16" : ""; }
 const Backend& backend(Device device) {
   static const Kernels<float> cpu_f32 = with_extensions(cpu_table<float>());
   static const Backend cpu{"cpu", cached_allocate, cached_free, cpu_copy, cpu_f32, cpu_table<double>()};
+  static const Backend profiled{cpu.name, cpu.allocate, cpu.free, cpu.copy, timed(cpu.f32), timed(cpu.f64)};
   if (device == Device::cuda) fail("this build has no cuda backend");
-  return cpu;
+  return profiling() ? profiled : cpu;
 }
 
 }  // namespace crisp
