@@ -167,7 +167,7 @@ TEST_CASE("a parameter that is not finite stops the run before it changes a weig
     for (int step = 0; step < 3; ++step) REQUIRE(trainer.micro_step(report));
     const std::string name = "distilbert.transformer.layer.1.attention.out_lin.weight";
     parameter(model, name).data<float>()[17] = static_cast<float>(bad);
-    const std::vector<Tensor> before = weights_now(model);
+    const std::vector<Tensor> before = weights_now(trainer.model());
     const std::string message = divergence(trainer);
     INFO(message);
     CHECK(contains(message, "the loss is nan at step 4"));
@@ -183,7 +183,7 @@ TEST_CASE("a result that overflows is named with its place in the model") {
   DistilBert model = small_run_model(small_run_config());
   fill(model, "distilbert.transformer.layer.2.ffn.lin2.weight", 3e38);
   Trainer trainer(model, data, options_for(4, 1, 1));
-  const std::vector<Tensor> before = weights_now(model);
+  const std::vector<Tensor> before = weights_now(trainer.model());
   const std::string message = divergence(trainer);
   INFO(message);
   CHECK(contains(message, "at step 1"));
@@ -208,7 +208,7 @@ TEST_CASE("a gradient that overflows stops the run, though the loss is finite") 
     t.copy_from(Tensor::normal(t.shape(), t.dtype(), {.seed = 2}, 0, std::string(head)[0] == 'p' ? 1e5 : 1e30));
   }
   Trainer trainer(model, data, options_for(4, 1, 1));
-  const std::vector<Tensor> before = weights_now(model);
+  const std::vector<Tensor> before = weights_now(trainer.model());
   const std::string message = divergence(trainer);
   INFO(message);
   CHECK(contains(message, "the gradient norm is "));
@@ -250,7 +250,7 @@ TEST_CASE("a learning rate that is far too large ends as divergence") {
   std::vector<Tensor> before;
   const std::string message = message_of<Diverged>([&] {
     while (!trainer.finished()) {
-      before = weights_now(model);
+      before = weights_now(trainer.model());
       trainer.micro_step(report);
     }
   });
