@@ -160,7 +160,7 @@ LogPositions read_checkpoint(const std::string& directory, Trainer& trainer, con
   try {
     check_same_run(document.at("settings").dump(), fingerprint, directory);
     trainer.state() = state_from(document);
-    std::vector<NamedTensor> model;
+    std::vector<NamedTensor> model;  // nothing of it waits any more, so nothing overwrites what is loaded
     for (const Parameter& p : trainer.model().parameters()) model.push_back({p.name, p.tensor});
     load_tensors(directory + "/model.safetensors", model);
     const std::vector<NamedTensor> optimizer = optimizer_tensors(trainer, trainer.state().accumulated > 0);

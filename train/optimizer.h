@@ -45,7 +45,7 @@ class AdamW {
 
   /// Updates done so far.
   int64_t steps() const { return steps_; }
-  /// For parameters and moments that were restored: all of them count as up to date.
+  /// Before parameters and moments are restored: what rows waited for is forgotten.
   void set_steps(int64_t steps);
   /// First and second moments, in the order of the parameters, up to date: what a checkpoint saves.
   std::span<const Tensor> first_moments() {

@@ -158,6 +158,20 @@ TEST_CASE("the learning rate follows the schedule") {
   CHECK(reports[9].learning_rate == Approx(1e-3 / 8));
 }
 
+TEST_CASE("looking at the model after every micro-step changes no bit of the run") {
+  const TokenizedDataset data = small_data(30, 1, 5);
+  const TrainOptions options = options_for(2, 3, 4);
+  DistilBert left_alone = small_run_model(small_run_config()), looked_at = small_run_model(small_run_config());
+  Trainer a(left_alone, data, options), b(looked_at, data, options);
+  finish(a);
+  StepReport report;
+  while (!b.finished()) {
+    b.micro_step(report);
+    CHECK(all_finite(b.model().word_embeddings()));
+  }
+  CHECK(first_difference(looked_at, weights_now(left_alone)) == "");
+}
+
 TEST_CASE("a parameter that is not finite stops the run before it changes a weight") {
   const TokenizedDataset data = small_data(12, 2, 6);
   for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
