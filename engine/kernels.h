@@ -8,6 +8,7 @@
 // - NaN and infinity pass through as IEEE arithmetic has them.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "engine/random.h"
@@ -99,6 +100,20 @@ struct AdamWStep {
   int64_t step;           // 1 for the first update; bias correction uses it
 };
 
+/// What one step multiplies with, whatever the element: all that rows which catch up later need to know of it.
+struct AdamWRates {
+  double decay;  // learning rate * weight decay
+  double size;   // learning rate / (1 - beta1^step)
+  double root;   // 1 / sqrt(1 - beta2^step)
+};
+
+/// Inlined by force, because kernels of several instruction sets use it.
+[[gnu::always_inline]] inline AdamWRates adamw_rates(const AdamWStep& s) {
+  const auto step = static_cast<double>(s.step);
+  return {s.learning_rate * s.weight_decay, s.learning_rate / (1 - std::pow(s.beta1, step)),
+          1 / std::sqrt(1 - std::pow(s.beta2, step))};
+}
+
 /// One table per backend and compute type. A null entry means that the backend has no such kernel; calling it through
 /// crisp::need() (engine/backend.h) is a clear error, never a fallback.
 template <class T>
@@ -161,6 +176,13 @@ struct Kernels {
   /// `rows`.
   void (*scatter_rows)(StreamHandle, int64_t n, int64_t rows, int64_t cols, const int32_t* ids, const T* dy, T* dtable,
                        double beta);
+  /// The same sum for a gradient that consists of rows: to `old_n` rows of increasing ids `old_ids` with values
+  /// `old_values` [old_n, cols] it adds dy[i] in row ids[i], in order of i. The union goes to out_ids (increasing) and
+  /// out_values, which have room for old_n + n rows and overlap nothing; returns its number of rows. The bits are those
+  /// of scatter_rows.
+  int64_t (*accumulate_rows)(StreamHandle, int64_t n, int64_t rows, int64_t cols, const int32_t* ids, const T* dy,
+                             int64_t old_n, const int32_t* old_ids, const T* old_values, int32_t* out_ids,
+                             T* out_values);
 
   // loss
   /// losses[i] = -log softmax(logits[i])[labels[i]]; probabilities receives the softmax.
@@ -185,7 +207,15 @@ struct Kernels {
                              const T* dout, T* dq, double beta_q, T* dk, double beta_k, T* dv, double beta_v);
 
   // optimizer
+  /// First moments that are too small to move a weight become 0, so that none ends as a denormal number: see
+  /// engine/cpu/adamw.cpp.
   void (*adamw)(StreamHandle, int64_t n, const AdamWStep&, const T* gradient, T* parameter, T* m, T* v);
+  /// Brings n rows of a table [.., cols] up to date. Row rows[i] (each occurs once) is due the steps from[i] .. steps,
+  /// whose numbers are in `rates`; its gradient is 0 in all of them, except that gradient[i], unless `gradient` is null,
+  /// is the one of the last (which must be due). Of AdamWStep the betas, epsilon and gradient_scale count. The bits are
+  /// those of `adamw` step by step.
+  void (*adamw_rows)(StreamHandle, int64_t n, int64_t cols, const AdamWStep&, const AdamWRates* rates, int64_t steps,
+                     const int32_t* rows, const int32_t* from, const T* gradient, T* parameter, T* m, T* v);
 
   // Last, because they may be missing: the other modes of MatmulPrecision. Null for f64, and where the machine has no
   // instructions for them.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "engine/allocator.h"
 #include "engine/tape.h"
@@ -56,6 +57,32 @@ Tensor filled(const Shape& shape, DType dtype, Device device, F&& f) {
   const Tensor host = Tensor::empty(shape, dtype);
   for (int64_t i = 0, n = host.numel(); i < n; ++i) store(host.raw(), dtype, i, f(i));
   return device == Device::cpu ? host : host.to(device);
+}
+
+constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
+
+Tensor dense(const RowGradient& gradient, const Shape& shape) {
+  const Tensor all = Tensor::zeros(shape, gradient.values.dtype(), gradient.values.device());
+  const Tensor ids = gradient.rows.to(Device::cpu);
+  for (int64_t i = 0; i < ids.numel(); ++i)
+    all.view_rows(ids.data<int32_t>()[i], 1).copy_from(gradient.values.view_rows(i, 1));
+  return all;
+}
+
+// The rows in which something is not 0. A row of zeros is no different from one that is not there.
+RowGradient rows_of(const Tensor& all) {
+  const Tensor host = all.to(Device::cpu);
+  std::vector<int32_t> ids;
+  for (int64_t r = 0; r < host.dim(0); ++r) {
+    const std::vector<double> row = host.view_rows(r, 1).to_vector();
+    if (std::any_of(row.begin(), row.end(), [](double x) { return x != 0; })) ids.push_back(static_cast<int32_t>(r));
+  }
+  const auto n = static_cast<int64_t>(ids.size());
+  const RowGradient gradient{Tensor::from(std::span<const int32_t>(ids), {n}, all.device()),
+                             Tensor::empty({n, all.dim(1)}, all.dtype(), all.device())};
+  for (int64_t i = 0; i < n; ++i)
+    gradient.values.view_rows(i, 1).copy_from(all.view_rows(ids[static_cast<size_t>(i)], 1));
+  return gradient;
 }
 
 }  // namespace
@@ -207,24 +234,64 @@ const Tensor& Tensor::set_requires_grad(bool on) const {
 }
 
 Tensor Tensor::grad() const {
-  if (!impl().grad || !impl().has_grad) return {};
+  TensorImpl& self = impl();
+  self.grad_sum_squares = unknown;
+  if (self.takes_rows) return self.row_grad ? dense(self.row_grad, self.shape) : Tensor();
+  if (!self.grad || !self.has_grad) return {};
   Tensor t;
-  t.impl_ = impl().grad;
+  t.impl_ = self.grad;
   return t;
 }
 
-void Tensor::clear_grad() const { impl().has_grad = false; }
+void Tensor::set_grad(const Tensor& values) const {
+  if (!has_row_gradient()) {
+    clear_grad();
+    grad_target().tensor.copy_from(values);
+  } else if (values.shape() != shape() || values.dtype() != dtype()) {
+    fail("the gradient of {} is {} {}, not {} {}", label(), shape().str(), name_of(dtype()), values.shape().str(),
+         name_of(values.dtype()));
+  } else {
+    set_row_grad(rows_of(values));
+  }
+}
+
+void Tensor::clear_grad() const {
+  impl().has_grad = false;
+  impl().grad_sum_squares = unknown;
+  impl().row_grad = {};
+}
 
 GradTarget Tensor::grad_target() const {
   if (!requires_grad()) return {};
   TensorImpl& self = impl();
+  if (self.takes_rows)
+    fail("{} takes its gradient as rows, from embedding() and embeddings_layer_norm() only: see set_row_gradient()",
+         label());
   if (!self.grad) self.grad = empty(self.shape, self.dtype, device()).impl_;
   GradTarget target;
   target.tensor.impl_ = self.grad;
   target.beta = self.has_grad ? 1 : 0;
   self.has_grad = true;
+  self.grad_sum_squares = unknown;
+  if (device() == Device::cpu) target.sum_squares = &self.grad_sum_squares;
   return target;
 }
+
+double Tensor::grad_sum_squares() const { return impl().grad_sum_squares; }
+
+const Tensor& Tensor::set_row_gradient() const {
+  if (!impl().leaf || rank() != 2)
+    fail("{} of shape {} cannot take its gradient as rows: that is for leaves of two dimensions", label(),
+         shape().str());
+  clear_grad();
+  impl().grad.reset();
+  impl().takes_rows = true;
+  return *this;
+}
+
+bool Tensor::has_row_gradient() const { return impl_ && impl_->takes_rows; }
+RowGradient Tensor::row_grad() const { return impl().row_grad; }
+void Tensor::set_row_grad(RowGradient gradient) const { impl().row_grad = std::move(gradient); }
 
 std::string Tensor::str(int64_t limit) const {
   if (!impl_) return "(empty tensor)";

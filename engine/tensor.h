@@ -18,6 +18,7 @@ namespace crisp {
 struct ScopeName;  // engine/tape.h
 struct TensorImpl;
 struct GradTarget;
+struct RowGradient;
 
 class Tensor {
  public:
@@ -83,12 +84,28 @@ class Tensor {
 
   bool requires_grad() const;
   const Tensor& set_requires_grad(bool on = true) const;
-  /// The accumulated gradient, or an empty handle.
+  /// The accumulated gradient, or an empty handle. It may be changed in place, hence grad_sum_squares() is unknown from
+  /// here on; ask again after another backward(). Of a table with a row gradient it is a dense copy, for looking at.
   Tensor grad() const;
+  /// Makes a copy of `values` (same shape) the gradient: what a checkpoint restores.
+  void set_grad(const Tensor& values) const;
   /// Forgets the gradient; its memory is kept for the next one.
   void clear_grad() const;
-  /// Where a backward function writes this tensor's gradient: false where nobody needs it.
+  /// Where a backward function writes this tensor's gradient: false where nobody needs it. Throws Error for a table with
+  /// a row gradient.
   GradTarget grad_target() const;
+  /// The sum of squares of the gradient, where the operation that wrote it last has formed it on the way; NaN where it
+  /// is not known.
+  double grad_sum_squares() const;
+
+  /// Makes this leaf, a table [rows, dim], take its gradient as the rows that were used: an array of the table's size is
+  /// never made. Only embedding() and embeddings_layer_norm() can use it then.
+  const Tensor& set_row_gradient() const;
+  bool has_row_gradient() const;
+  /// The accumulated gradient of such a table, or empty handles.
+  RowGradient row_grad() const;
+  /// Replaces it.
+  void set_row_grad(RowGradient gradient) const;
 
   bool same_as(const Tensor& other) const { return impl_ == other.impl_; }
   /// Shape, dtype, device, name and up to `limit` values a dimension, for people.
@@ -105,12 +122,21 @@ class Tensor {
 struct GradTarget {
   Tensor tensor;
   double beta = 0;
+  /// Who writes the gradient may put the sum of squares of what is there afterwards here (host memory), or leave it.
+  double* sum_squares = nullptr;
   explicit operator bool() const { return static_cast<bool>(tensor); }
   /// The elements, or null where no gradient is wanted.
   template <class T>
   T* data() const {
     return tensor ? tensor.data<T>() : nullptr;
   }
+};
+
+/// The gradient of a table of which few rows are used; it is 0 in all others.
+struct RowGradient {
+  Tensor rows;    // i32 [n], increasing, on the table's device
+  Tensor values;  // [n, dim]
+  explicit operator bool() const { return static_cast<bool>(rows); }
 };
 
 /// Calls f.template operator()<T>() with T = float or double, the tensor's compute type. Throws Error for storage-only

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -29,6 +30,9 @@ struct TensorImpl {
   bool leaf = true;        // not made by a recorded operation
   uint64_t recording = 0;  // of a recorded result: the Tape::recording_ that made it
   std::shared_ptr<TensorImpl> grad;
+  double grad_sum_squares = std::numeric_limits<double>::quiet_NaN();  // NaN: not known
+  bool takes_rows = false;                                             // the gradient is row_grad, never grad
+  RowGradient row_grad;
   std::string name;
   const char* made_by = nullptr;  // the operation
   const ScopeName* scope = nullptr;

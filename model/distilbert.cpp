@@ -28,6 +28,7 @@ DistilBert::DistilBert(const DistilBertConfig& config, DType dtype, Device devic
   const int64_t dim = config.dim;
   const std::string embeddings = "distilbert.embeddings.";
   words_ = add(embeddings + "word_embeddings.weight", {config.vocab_size, dim}, true, false);
+  words_.set_row_gradient();
   positions_ = add(embeddings + "position_embeddings.weight", {config.max_positions, dim}, true, false);
   embedding_norm_ = add_norm(embeddings + "LayerNorm");
   for (int64_t l = 0; l < config.layers; ++l) {

@@ -57,6 +57,8 @@ class DistilBert {
   DistilBertConfig& mutable_config() { return config_; }
   /// In a fixed order: embeddings, layers, head.
   const std::vector<Parameter>& parameters() const { return parameters_; }
+  /// One of the parameters, [vocab_size, dim]; it takes its gradient as rows.
+  const Tensor& word_embeddings() const { return words_; }
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
 

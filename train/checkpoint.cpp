@@ -25,11 +25,12 @@ std::vector<NamedTensor> optimizer_tensors(Trainer& trainer, bool with_gradients
     const Parameter& p = parameters[i];
     tensors.push_back({"m." + p.name, trainer.optimizer().first_moments()[i]});
     tensors.push_back({"v." + p.name, trainer.optimizer().second_moments()[i]});
-    // Restoring asks for the gradients' memory through grad_target(), which marks them as present.
-    if (with_gradients) {
-      const Tensor gradient = p.tensor.grad();
-      tensors.push_back({"grad." + p.name, gradient ? gradient : p.tensor.grad_target().tensor});
-    }
+    if (!with_gradients) continue;
+    // Restoring asks for the gradients' memory through grad_target(), which marks them as present. A gradient of rows
+    // passes through a dense copy.
+    Tensor gradient = p.tensor.grad();
+    if (!gradient && p.tensor.has_row_gradient()) gradient = Tensor::zeros(p.tensor.shape(), p.tensor.dtype());
+    tensors.push_back({"grad." + p.name, gradient ? gradient : p.tensor.grad_target().tensor});
   }
   return tensors;
 }
@@ -159,10 +160,14 @@ LogPositions read_checkpoint(const std::string& directory, Trainer& trainer, con
   try {
     check_same_run(document.at("settings").dump(), fingerprint, directory);
     trainer.state() = state_from(document);
-    std::vector<NamedTensor> model;
+    std::vector<NamedTensor> model;  // nothing of it waits any more, so nothing overwrites what is loaded
     for (const Parameter& p : trainer.model().parameters()) model.push_back({p.name, p.tensor});
     load_tensors(directory + "/model.safetensors", model);
-    load_tensors(directory + optimizer_file, optimizer_tensors(trainer, trainer.state().accumulated > 0));
+    const std::vector<NamedTensor> optimizer = optimizer_tensors(trainer, trainer.state().accumulated > 0);
+    load_tensors(directory + optimizer_file, optimizer);
+    for (const Parameter& p : trainer.model().parameters())
+      for (const NamedTensor& t : optimizer)
+        if (p.tensor.has_row_gradient() && t.name == "grad." + p.name) p.tensor.set_grad(t.tensor);
     trainer.restore_position();
     const json& logs = document.at("logs");
     return {logs.at("metrics_bytes").get<uint64_t>(), logs.at("event_file").get<std::string>(),

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/kernels.h"
 #include "engine/tensor.h"
 #include "model/distilbert.h"
 
@@ -15,32 +16,63 @@ struct AdamWOptions {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double weight_decay = 0.01;  // not on parameters with decays = false
+  /// Rows without a gradient, of tables that take their gradient as rows, wait until catch_up() asks for them. Whoever
+  /// turns this on calls it before each forward pass, for the rows that it reads, and before anything else reads the
+  /// parameters.
+  bool defer_rows = false;
 };
 
-/// Decoupled weight decay, Loshchilov & Hutter, arXiv 1711.05101; the same arithmetic as torch.optim.AdamW.
+/// Decoupled weight decay, Loshchilov & Hutter, arXiv 1711.05101; the same arithmetic as torch.optim.AdamW, but for first
+/// moments too small to matter (engine/cpu/adamw.cpp).
 class AdamW {
  public:
   /// The moments start at 0. `parameters` must outlive the optimizer.
   AdamW(std::span<const Parameter> parameters, const AdamWOptions& options);
 
-  /// The 2-norm over all gradients, in f64. A parameter without gradient counts as 0.
+  /// The 2-norm over all gradients, in f64. A parameter without gradient counts as 0. Sums of squares that were formed
+  /// while a gradient was written are used, the others are computed now.
   double grad_norm() const;
 
   /// One update with gradients scaled by `gradient_scale`, then forgets the gradients. A parameter without a gradient
-  /// is left as it is.
+  /// is left as it is. Throws Error when a row has a gradient, though it waits: the forward pass read an old value.
   void step(double learning_rate, double gradient_scale);
+
+  /// Brings these rows (i32, any shape, repeated or not) of a parameter up to date. Nothing to do for a parameter that
+  /// takes its gradient as an array.
+  void catch_up(const Tensor& parameter, const Tensor& ids);
+  /// Brings all parameters and moments up to date. The bits are the same however often and whenever it is called.
+  void catch_up();
 
   /// Updates done so far.
   int64_t steps() const { return steps_; }
-  void set_steps(int64_t steps) { steps_ = steps; }
-  /// First and second moments, in the order of the parameters: what a checkpoint saves.
-  std::span<const Tensor> first_moments() const { return m_; }
-  std::span<const Tensor> second_moments() const { return v_; }
+  /// Before parameters and moments are restored: what rows waited for is forgotten.
+  void set_steps(int64_t steps);
+  /// First and second moments, in the order of the parameters, up to date: what a checkpoint saves.
+  std::span<const Tensor> first_moments() {
+    catch_up();
+    return m_;
+  }
+  std::span<const Tensor> second_moments() {
+    catch_up();
+    return v_;
+  }
 
  private:
+  // A table whose rows wait.
+  struct Table {
+    size_t index;                   // of the parameter
+    std::vector<AdamWRates> rates;  // of its steps since everything was up to date
+    std::vector<int32_t> done;      // how many of them each row has had
+  };
+  AdamWStep rule(const Parameter& parameter, double learning_rate, double gradient_scale) const;
+  void step_rows(Table& table, double learning_rate, double gradient_scale);
+  void catch_up(Table& table);
+  void replay(Table& table, const Tensor& rows, const Tensor& from, int64_t n);
+
   std::span<const Parameter> parameters_;
   AdamWOptions options_;
   std::vector<Tensor> m_, v_;
+  std::vector<Table> tables_;
   int64_t steps_ = 0;
 };
 

@@ -140,7 +140,7 @@ bool Session::evaluation_due() const {
 
 void Session::evaluate_now() {
   TrainState& s = trainer_.state();
-  const Evaluation e = evaluate(loaded_.model, dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention);
+  const Evaluation e = evaluate(trainer_.model(), dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention);
   // The last step's update is seen by no training loss any more.
   if (!std::isfinite(e.loss))
     fail<Diverged>("the dev loss is not finite after step {}\nTry a lower --learning-rate or a longer warmup", s.step);
@@ -165,7 +165,7 @@ void Session::evaluate_now() {
 // a model without a checkpoint knows that the run has ended.
 void Session::publish_best() {
   if (!best_) return;
-  save_model(output_.path(), loaded_.model, loaded_.vocab_text, static_cast<int>(options_.max_length));
+  save_model(output_.path(), trainer_.model(), loaded_.vocab_text, static_cast<int>(options_.max_length));
   write_file_atomically(output_.file("dev_predictions.jsonl"), prediction_lines(best_->evaluation, dev_set_));
   write_json_file(output_.file("all_results.json"), best_->line);
   best_.reset();
@@ -225,7 +225,7 @@ void Session::write_results() {
   const TrainState& s = trainer_.state();
   if (last_evaluation_.empty())  // resumed after the last evaluation
     last_evaluation_ = evaluation_json(
-        evaluate(loaded_.model, dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention), trainer_);
+        evaluate(trainer_.model(), dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention), trainer_);
   // all_results.json holds the best evaluation already; here the rest of the run joins it.
   ordered_json results = read_results();
   results.erase("step");
@@ -298,7 +298,7 @@ int Session::go() try {
   const TrainState& state = trainer_.state();
   if (state.best_step >= 0 && state.best_step == state.step && !best_) {
     const Evaluation e =
-        evaluate(loaded_.model, dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention);
+        evaluate(trainer_.model(), dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention);
     best_ = {e, evaluation_json(e, trainer_)};
   }
   publish_best();

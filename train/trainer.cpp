@@ -56,7 +56,8 @@ Trainer::Trainer(DistilBert& model, const TokenizedDataset& data, const TrainOpt
       batches_per_epoch_(batch_count(data.size(), batch_size_of(options))),
       steps_per_epoch_(steps_of_epoch(options, data.size())),
       schedule_(schedule_of(options, data.size())),
-      optimizer_(model.parameters(), {options.beta1, options.beta2, options.epsilon, options.weight_decay}) {
+      optimizer_(model.parameters(),
+                 {options.beta1, options.beta2, options.epsilon, options.weight_decay, /*defer_rows=*/true}) {
   if (data.size() == 0) fail<UsageError>("there is nothing to train on: the training set is empty");
   if (!data.labelled()) fail<UsageError>("the training set has no labels");
   reserve_batch(data, batch_size_of(options), batch_);
@@ -100,6 +101,7 @@ Tensor Trainer::forward(int64_t micro_step) {
   fill_batch(data_, batch_slice(order_, static_cast<int>(options_.batch_size), batch), batch_);
   tape_.clear();
   const BatchTensors inputs = to_tensors(batch_, model_.device());
+  optimizer_.catch_up(model_.word_embeddings(), inputs.ids);
   const ForwardMode mode{.training = true, .seed = options_.seed, .step = static_cast<uint32_t>(micro_step)};
   const Tensor logits = model_.forward(tape_, inputs, mode);
   return cross_entropy(tape_, logits, label_tensor(batch_, model_.device()));
@@ -137,11 +139,13 @@ StepReport Trainer::optimizer_step() {
   report.learning_rate = options_.learning_rate_or_default() * schedule_.factor(state_.step);
   optimizer_.step(report.learning_rate, clip_scale(report.grad_norm, options_.max_grad_norm));
   ++state_.step;
+  if (finished()) optimizer_.catch_up();
   return report;
 }
 
 // Parameters come first in time, then the forward pass in order.
-std::string Trainer::first_broken_value() const {
+std::string Trainer::first_broken_value() {
+  optimizer_.catch_up();
   for (const Parameter& p : model_.parameters())
     if (!all_finite(p.tensor)) return "the parameter " + p.tensor.label();
   for (const NodeInfo& node : tape_.nodes())
@@ -155,8 +159,10 @@ std::string Trainer::first_broken_value() const {
 std::string Trainer::first_broken_gradient() {
   const std::vector<Parameter>& parameters = model_.parameters();
   const auto broken_parameter = [&]() -> std::string {
-    for (auto p = parameters.rbegin(); p != parameters.rend(); ++p)
-      if (p->tensor.grad() && !all_finite(p->tensor.grad())) return "the gradient of " + p->tensor.label();
+    for (auto p = parameters.rbegin(); p != parameters.rend(); ++p) {
+      const Tensor gradient = p->tensor.has_row_gradient() ? p->tensor.row_grad().values : p->tensor.grad();
+      if (gradient && !all_finite(gradient)) return "the gradient of " + p->tensor.label();
+    }
     return "";
   };
   for (const Parameter& p : parameters) p.tensor.clear_grad();

@@ -68,7 +68,13 @@ class Trainer {
   const TrainState& state() const { return state_; }
   TrainState& state() { return state_; }
   AdamW& optimizer() { return optimizer_; }
-  DistilBert& model() { return model_; }
+  /// The model with all parameters up to date. Between two micro-steps, before the run is finished, the rows of the word
+  /// embeddings that the last steps did not need wait in the model that was given to the constructor: look at it through
+  /// this function.
+  DistilBert& model() {
+    optimizer_.catch_up();
+    return model_;
+  }
 
   /// Sets the position in the data after state() has been restored.
   void restore_position();
@@ -82,7 +88,7 @@ class Trainer {
   Group group_of(int64_t micro_step) const;
   Tensor forward(int64_t micro_step);
   StepReport optimizer_step();
-  std::string first_broken_value() const;
+  std::string first_broken_value();
   std::string first_broken_gradient();
   [[noreturn]] void report_divergence(const std::string& what, const std::string& first_broken);
 

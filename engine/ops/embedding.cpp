@@ -4,6 +4,7 @@
 
 #include "engine/op.h"
 #include "engine/ops.h"
+#include "engine/ops/rows.h"
 
 namespace crisp {
 namespace {
@@ -20,6 +21,29 @@ std::vector<Sample> embedding_samples() {
 }  // namespace
 
 extern const Op embedding_op{"embedding", embedding_samples};
+
+void add_row_gradients(const Tensor& table, const Tensor& ids, const Tensor& dy) {
+  if (!table.requires_grad()) return;
+  const int64_t n = ids.numel(), rows = table.dim(0), dim = table.dim(1);
+  const Device device = table.device();
+  with_type(table, [&]<class T>() {
+    const Kernels<T>& k = kernels<T>(device);
+    if (!table.has_row_gradient()) {
+      const GradTarget d = table.grad_target();
+      need(k.scatter_rows, "scatter_rows", device)(nullptr, n, rows, dim, ids.data<int32_t>(), dy.data<T>(),
+                                                   d.data<T>(), d.beta);
+      return;
+    }
+    const RowGradient old = table.row_grad();
+    const int64_t old_n = old ? old.rows.dim(0) : 0;
+    const Tensor ids_out = Tensor::empty({old_n + n}, DType::i32, device);
+    const Tensor values = Tensor::empty({old_n + n, dim}, table.dtype(), device);
+    const int64_t count = need(k.accumulate_rows, "accumulate_rows", device)(
+        nullptr, n, rows, dim, ids.data<int32_t>(), dy.data<T>(), old_n, old ? old.rows.data<int32_t>() : nullptr,
+        old ? old.values.data<T>() : nullptr, ids_out.data<int32_t>(), values.data<T>());
+    table.set_row_grad({ids_out.view_rows(0, count), values.view_rows(0, count)});
+  });
+}
 
 Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids) {
   check_same_type(tape, embedding_op, {{"table", table}});
@@ -40,14 +64,7 @@ Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids) {
     need(kernels<T>(device).gather_rows, "gather_rows", device)(nullptr, n, dim, ids.data<int32_t>(), table.data<T>(),
                                                                 out.data<T>(), 0);
   });
-  tape.record(embedding_op, out, 0, [table, ids, n, rows, dim, device](const Tensor& dy) {
-    if (const GradTarget d = table.grad_target()) {
-      with_type(dy, [&]<class T>() {
-        need(kernels<T>(device).scatter_rows, "scatter_rows", device)(nullptr, n, rows, dim, ids.data<int32_t>(),
-                                                                      dy.data<T>(), d.data<T>(), d.beta);
-      });
-    }
-  });
+  tape.record(embedding_op, out, 0, [table, ids](const Tensor& dy) { add_row_gradients(table, ids, dy); });
   return out;
 }
 

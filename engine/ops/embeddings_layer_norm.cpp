@@ -1,5 +1,6 @@
 #include "engine/op.h"
 #include "engine/ops.h"
+#include "engine/ops/rows.h"
 
 namespace crisp {
 namespace {
@@ -87,12 +88,8 @@ Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& posi
                   need(k.layer_norm_backward, "layer_norm_backward", device)(nullptr, rows, cols, z.data<T>(),
                                                                              stats.data<T>(), weight.data<T>(),
                                                                              dn.data<T>(), dz.data<T>(), 0);
-                  const auto scatter = need(k.scatter_rows, "scatter_rows", device);
-                  if (const GradTarget d = words.grad_target())
-                    scatter(nullptr, rows, words.dim(0), cols, ids.data<int32_t>(), dz.data<T>(), d.data<T>(), d.beta);
-                  if (const GradTarget d = positions.grad_target())
-                    scatter(nullptr, rows, positions.dim(0), cols, position_ids.data<int32_t>(), dz.data<T>(),
-                            d.data<T>(), d.beta);
+                  add_row_gradients(words, ids, dz);
+                  add_row_gradients(positions, position_ids, dz);
                 });
               });
   return y;

@@ -78,7 +78,8 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
                        .a = d.data<T>(),
                        .b = x.data<T>(),
                        .c = dw.data<T>(),
-                       .beta = dw.beta});
+                       .beta = dw.beta,
+                       .sum_squares = dw.sum_squares});
       if (const GradTarget db = bias.grad_target())
         need(k.column_sum, "column_sum", device)(nullptr, rows, out, d.data<T>(), db.data<T>(), db.beta);
     });

@@ -1,5 +1,6 @@
 // Kernels that no operation's value test reaches well: optimizer, sums for it, scatter, contracts on beta.
 #include <algorithm>
+#include <cfloat>
 #include <limits>
 
 #include "engine/cpu/tables.h"
@@ -35,6 +36,70 @@ TEST_CASE("adamw follows its formula over several steps", "[isa]") {
     CHECK(relative_error(p.to_vector(), ep) < tolerance);
     CHECK(relative_error(m.to_vector(), em) < tolerance);
     CHECK(relative_error(v.to_vector(), ev) < tolerance);
+  }
+}
+
+TEST_CASE("rows that catch up have the bits of adamw step by step, and none ends as a denormal number", "[isa]") {
+  for (const DType type : {DType::f32, DType::f64}) {
+    const int64_t rows = 9, cols = 75, steps = type == DType::f32 ? 900 : 400;
+    Tensor p = numbers({rows, cols}, 1, type), m = Tensor::zeros({rows, cols}, type), v = m.clone();
+    // Row 0 has no moments; row 1 has some that are large; row 2 small ones, and so on; row 8 has no numbers.
+    for (int64_t r = 1; r < rows; ++r) {
+      const double size = std::pow(10.0, static_cast<double>(-4 * r));
+      m.view_rows(r, 1).copy_from(numbers({1, cols}, 10 + static_cast<uint64_t>(r), type, 0, size));
+      v.view_rows(r, 1).copy_from(Tensor::full({1, cols}, type, size * size));
+    }
+    const double huge = HUGE_VAL;
+    p.view_rows(0, 1).view({cols}).view_rows(0, 3).copy_from(vec({-0.0, huge, std::nan("")}, type));
+    m.view_rows(8, 1).view({cols}).view_rows(5, 2).copy_from(vec({std::nan(""), huge}, type));
+    v.view_rows(8, 1).view({cols}).view_rows(70, 2).copy_from(vec({std::nan(""), huge}, type));
+
+    for (const double epsilon : {1e-8, 1e-60}) {  // the second is 0 in f32
+      const auto rule = [&](int64_t s) {
+        return AdamWStep{.learning_rate = 1e-2 / static_cast<double>(s),
+                         .beta1 = 0.9,
+                         .beta2 = 0.99,
+                         .epsilon = epsilon,
+                         .weight_decay = 0.1,
+                         .gradient_scale = 0.5,
+                         .step = s};
+      };
+      const Tensor zero = Tensor::zeros({rows, cols}, type), last = numbers({rows, cols}, 5, type);
+      const Tensor ep = p.clone(), em = m.clone(), ev = v.clone();
+      std::vector<AdamWRates> rates;
+      for (int64_t s = 1; s <= steps; ++s) {
+        // Row r is due the steps from 10 r on; row 4 has a gradient in the last.
+        rates.push_back(adamw_rates(rule(s)));
+        for (int64_t r = 0; r < rows; ++r) {
+          if (s <= 10 * r) continue;
+          const auto row = [r](const Tensor& t) { return t.view_rows(r, 1); };
+          adamw(row(ep), row(r == 4 && s == steps ? last : zero), row(em), row(ev), rule(s));
+        }
+      }
+      const Tensor p1 = p.clone(), m1 = m.clone(), v1 = v.clone();
+      const Tensor late = last.view_rows(4, 1);
+      const std::span<const AdamWRates> half = std::span(rates).first(static_cast<size_t>(steps / 2));
+      const auto half_steps = static_cast<int32_t>(steps / 2);
+      adamw_rows(p1, m1, v1, rule(1), half, sample_ids({7, 2, 0}), sample_ids({70, 20, 0}), {});
+      adamw_rows(p1, m1, v1, rule(1), rates, sample_ids({0, 8, 1, 2, 3, 7, 6, 5}),
+                 sample_ids({half_steps, 80, 10, half_steps, 30, half_steps, 60, 50}), {});
+      adamw_rows(p1, m1, v1, rule(1), rates, sample_ids({4}), sample_ids({40}), late);
+      INFO(name_of(type) << ", epsilon " << epsilon);
+      CHECK(same_bits(p1, ep));
+      CHECK(same_bits(m1, em));
+      CHECK(same_bits(v1, ev));
+      const auto denormal = [](const Tensor& t) {
+        const std::vector<double> x = t.to_vector();
+        const double smallest = t.dtype() == DType::f32 ? FLT_MIN : DBL_MIN;
+        return std::count_if(x.begin(), x.end(), [&](double y) { return y != 0 && std::abs(y) < smallest; });
+      };
+      CHECK(denormal(em) == 0);
+      CHECK(denormal(ev) == 0);
+      if (type == DType::f32) CHECK(em.view_rows(1, 1).to_vector() == std::vector<double>(cols, 0.0));
+      CHECK(!std::isfinite(em.view_rows(8, 1).to_vector()[6]));
+      CHECK(std::isnan(ep.view_rows(8, 1).to_vector()[5]));
+      CHECK(std::isnan(ep.view_rows(8, 1).to_vector()[70]));
+    }
   }
 }
 

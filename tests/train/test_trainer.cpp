@@ -158,6 +158,20 @@ TEST_CASE("the learning rate follows the schedule") {
   CHECK(reports[9].learning_rate == Approx(1e-3 / 8));
 }
 
+TEST_CASE("looking at the model after every micro-step changes no bit of the run") {
+  const TokenizedDataset data = small_data(30, 1, 5);
+  const TrainOptions options = options_for(2, 3, 4);
+  DistilBert left_alone = small_run_model(small_run_config()), looked_at = small_run_model(small_run_config());
+  Trainer a(left_alone, data, options), b(looked_at, data, options);
+  finish(a);
+  StepReport report;
+  while (!b.finished()) {
+    b.micro_step(report);
+    CHECK(all_finite(b.model().word_embeddings()));
+  }
+  CHECK(first_difference(looked_at, weights_now(left_alone)) == "");
+}
+
 TEST_CASE("a parameter that is not finite stops the run before it changes a weight") {
   const TokenizedDataset data = small_data(12, 2, 6);
   for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
@@ -167,7 +181,7 @@ TEST_CASE("a parameter that is not finite stops the run before it changes a weig
     for (int step = 0; step < 3; ++step) REQUIRE(trainer.micro_step(report));
     const std::string name = "distilbert.transformer.layer.1.attention.out_lin.weight";
     parameter(model, name).data<float>()[17] = static_cast<float>(bad);
-    const std::vector<Tensor> before = weights_now(model);
+    const std::vector<Tensor> before = weights_now(trainer.model());
     const std::string message = divergence(trainer);
     INFO(message);
     CHECK(contains(message, "the loss is nan at step 4"));
@@ -183,7 +197,7 @@ TEST_CASE("a result that overflows is named with its place in the model") {
   DistilBert model = small_run_model(small_run_config());
   fill(model, "distilbert.transformer.layer.2.ffn.lin2.weight", 3e38);
   Trainer trainer(model, data, options_for(4, 1, 1));
-  const std::vector<Tensor> before = weights_now(model);
+  const std::vector<Tensor> before = weights_now(trainer.model());
   const std::string message = divergence(trainer);
   INFO(message);
   CHECK(contains(message, "at step 1"));
@@ -208,7 +222,7 @@ TEST_CASE("a gradient that overflows stops the run, though the loss is finite") 
     t.copy_from(Tensor::normal(t.shape(), t.dtype(), {.seed = 2}, 0, std::string(head)[0] == 'p' ? 1e5 : 1e30));
   }
   Trainer trainer(model, data, options_for(4, 1, 1));
-  const std::vector<Tensor> before = weights_now(model);
+  const std::vector<Tensor> before = weights_now(trainer.model());
   const std::string message = divergence(trainer);
   INFO(message);
   CHECK(contains(message, "the gradient norm is "));
@@ -250,7 +264,7 @@ TEST_CASE("a learning rate that is far too large ends as divergence") {
   std::vector<Tensor> before;
   const std::string message = message_of<Diverged>([&] {
     while (!trainer.finished()) {
-      before = weights_now(model);
+      before = weights_now(trainer.model());
       trainer.micro_step(report);
     }
   });

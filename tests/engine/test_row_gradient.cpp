@@ -1,0 +1,164 @@
+// Gradients of tables as rows, and sums of squares that are formed while a gradient is written.
+#include <cmath>
+
+#include "engine/allocator.h"
+#include "engine/parallel.h"
+#include "tests/engine/helpers.h"
+
+using namespace crisp;
+using namespace crisp::test;
+
+namespace {
+
+// Ids that repeat, many of them.
+Tensor some_ids(int64_t n, int64_t limit, uint64_t seed) {
+  const Tensor ids = Tensor::empty({n}, DType::i32);
+  for (int64_t i = 0; i < n; ++i)
+    ids.data<int32_t>()[i] = static_cast<int32_t>(random_word({.seed = seed}, static_cast<uint64_t>(i)) %
+                                                  static_cast<uint32_t>(i % 3 ? limit : limit / 5 + 1));
+  return ids;
+}
+
+Tensor table_of(int64_t rows, int64_t dim, DType type, bool by_rows) {
+  const Tensor table = numbers({rows, dim}, 1, type).set_requires_grad();
+  if (by_rows) table.set_row_gradient();
+  return table;
+}
+
+// Two backward passes over a tape that looks the table up three times.
+void accumulate(const Tensor& table, int64_t n) {
+  const int64_t dim = table.dim(1);
+  const Tensor positions = numbers({8, dim}, 2, table.dtype()).set_requires_grad();
+  const Tensor weight = numbers({dim}, 3, table.dtype()), bias = numbers({dim}, 4, table.dtype());
+  for (uint64_t pass = 0; pass < 2; ++pass) {
+    Tape tape;
+    const Tensor ids = some_ids(n, table.dim(0), 10 + pass);
+    const Tensor a = embedding(tape, table, ids), b = embedding(tape, table, some_ids(n, table.dim(0), 20 + pass));
+    const Tensor c = embeddings_layer_norm(tape, table, positions, ids, some_ids(n, 8, 30 + pass), weight, bias, 1e-12,
+                                           {0.2, {.seed = 1}});
+    tape.backward(sum(tape, mul(tape, mul(tape, a, b), c)));
+  }
+}
+
+bool is_unknown(double x) { return std::isnan(x); }
+
+}  // namespace
+
+TEST_CASE("a gradient of rows has the bits of the dense one, at any thread count", "[isa]") {
+  for (const DType type : {DType::f32, DType::f64}) {
+    for (const int64_t n : {0, 1, 40, 700}) {
+      const Tensor dense = table_of(300, 48, type, false);
+      accumulate(dense, n);
+      for (const int threads : {1, 2, 4}) {
+        INFO(name_of(type) << ", " << n << " ids, " << threads << " threads");
+        set_num_threads(threads);
+        const Tensor table = table_of(300, 48, type, true);
+        CHECK(!table.grad());
+        CHECK(!table.row_grad());
+        accumulate(table, n);
+        REQUIRE(table.row_grad());
+        const Tensor ids = table.row_grad().rows;
+        CHECK(table.row_grad().values.shape() == Shape{ids.dim(0), 48});
+        CHECK(ids.dim(0) <= std::min<int64_t>(300, 4 * n));
+        for (int64_t i = 1; i < ids.dim(0); ++i) CHECK(ids.data<int32_t>()[i - 1] < ids.data<int32_t>()[i]);
+        CHECK(same_bits(table.grad(), dense.grad()));
+        CHECK(sum_squares(table.row_grad()) == Approx(sum_squares(dense.grad())).epsilon(1e-14));
+
+        // As a checkpoint does it.
+        const Tensor restored = table_of(300, 48, type, true);
+        restored.set_grad(table.grad());
+        CHECK(same_bits(restored.grad(), dense.grad()));
+        CHECK(sum_squares(restored.row_grad()) == sum_squares(table.row_grad()));
+        table.clear_grad();
+        CHECK(!table.grad());
+        CHECK(!table.row_grad());
+      }
+      set_num_threads(0);
+    }
+  }
+}
+
+TEST_CASE("a gradient of rows agrees with central differences") {
+  const Tensor ids = sample_ids({4, 0, 4, 2, 4, 0}), table = sample_input({6, 3}, 1).set_row_gradient();
+  const auto report =
+      check_directional([&](Tape& tape) { return sum(tape, tanh(tape, embedding(tape, table, ids))); }, {table}, 5);
+  INFO(report.str());
+  CHECK(report.passes(1e-8));
+}
+
+TEST_CASE("a gradient of rows takes no memory of the table's size") {
+  const Tensor table = table_of(50000, 64, DType::f32, true);
+  release_cached_memory();
+  const int64_t before = allocator_stats().bytes_reserved;
+  accumulate(table, 100);
+  CHECK(allocator_stats().bytes_reserved - before < table.numel() * 4 / 10);
+}
+
+TEST_CASE("only lookups may use a table whose gradient is rows") {
+  const Tensor table = table_of(5, 3, DType::f64, true).set_name("words");
+  Tape tape;
+  const Tensor loss = sum(tape, mul(tape, table, table));
+  const std::string message = error_of([&] { tape.backward(loss); });
+  CHECK(contains(message, "\"words\" takes its gradient as rows"));
+  CHECK(contains(error_of([&] { vec({1, 2}).set_requires_grad().set_row_gradient(); }), "two dimensions"));
+  Tape other;
+  const Tensor result = exp(other, sample_input({2, 2}, 1));
+  CHECK(contains(error_of([&] { result.set_row_gradient(); }), "leaves"));
+  CHECK(contains(error_of([&] { table.set_grad(numbers({5, 2}, 1)); }), "[5, 3]"));
+}
+
+TEST_CASE("the sum of squares that a product forms is the gradient's, until somebody may have changed it", "[isa]") {
+  const DType type = GENERATE(DType::f32, DType::f64);
+  INFO(name_of(type));
+  const Tensor weight = numbers({300, 200}, 1, type).set_requires_grad();
+  const Tensor bias = numbers({300}, 2, type).set_requires_grad();
+  const Tensor x = numbers({70, 200}, 3, type).set_requires_grad();
+  const auto backward = [&](double seed) {
+    Tape tape;
+    const Tensor y = linear(tape, x, weight, bias, Activation::gelu);
+    tape.backward(mean(tape, mul(tape, y, y)), seed);
+  };
+  const auto exact = [&] {
+    double sum = 0;
+    for (const double g : weight.grad().to_vector()) sum += g * g;
+    return Approx(sum).epsilon(1e-13).margin(0);
+  };
+  CHECK(is_unknown(weight.grad_sum_squares()));
+  backward(1);
+  double formed = weight.grad_sum_squares();
+  CHECK(is_unknown(bias.grad_sum_squares()));
+  CHECK(formed == exact());
+  CHECK(is_unknown(weight.grad_sum_squares()));  // exact() has asked for the gradient
+  backward(-0.3);                                // adds to the first
+  formed = weight.grad_sum_squares();
+  CHECK(formed == exact());
+  weight.clear_grad();
+  CHECK(is_unknown(weight.grad_sum_squares()));
+
+  SECTION("a later contribution that forms none") {
+    // linear's backward runs first, then the one of the sum over the weight.
+    Tape tape;
+    const Tensor squares = sum(tape, mul(tape, weight, weight));
+    const Tensor y = mean(tape, linear(tape, x, weight, bias));
+    tape.backward(add(tape, squares, y));
+    CHECK(is_unknown(weight.grad_sum_squares()));
+  }
+  SECTION("a hook") {
+    Tape tape;
+    const Tensor y = linear(tape, x, weight, bias);
+    tape.on_grad(weight, [](const Tensor& g) { g.copy_from(Tensor::zeros(g.shape(), g.dtype())); });
+    tape.backward(mean(tape, y));
+    CHECK(is_unknown(weight.grad_sum_squares()));
+  }
+  SECTION("a restored gradient") {
+    backward(1);
+    weight.set_grad(Tensor::zeros(weight.shape(), type));
+    CHECK(is_unknown(weight.grad_sum_squares()));
+  }
+  SECTION("a gradient that is not finite") {
+    x.view_rows(69, 1).copy_from(Tensor::full({1, 200}, type, HUGE_VAL));
+    backward(1);
+    CHECK(!std::isfinite(weight.grad_sum_squares()));
+    CHECK(!std::isfinite(sum_squares(weight.grad())));
+  }
+}
