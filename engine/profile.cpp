@@ -51,11 +51,13 @@ constexpr auto entries() {
       Entry<&K::layer_norm_backward_parameters>{"layer_norm_backward_parameters", layers},
       Entry<&K::gather_rows>{"gather_rows", other},
       Entry<&K::scatter_rows>{"scatter_rows", other},
+      Entry<&K::accumulate_rows>{"accumulate_rows", other},
       Entry<&K::cross_entropy>{"cross_entropy", other},
       Entry<&K::cross_entropy_backward>{"cross_entropy_backward", other},
       Entry<&K::attention>{"attention", attention},
       Entry<&K::attention_backward>{"attention_backward", attention},
       Entry<&K::adamw>{"adamw", optimizer},
+      Entry<&K::adamw_rows>{"adamw_rows", optimizer},
       Entry<&K::gemm_bf16>{"gemm_bf16", gemm},
       Entry<&K::gemm_bf16x3>{"gemm_bf16x3", gemm},
       Entry<&K::gemm_bf16x6>{"gemm_bf16x6", gemm},
@@ -90,20 +92,27 @@ const Kernels<T>*& original_table() {
   return table;
 }
 
+// Adds a call to its counter when it ends.
+struct Stopwatch {
+  Counter& counter;
+  double flops;
+  std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
+  ~Stopwatch() {
+    const auto time = std::chrono::steady_clock::now() - begin;
+    counter.calls.fetch_add(1, std::memory_order_relaxed);
+    counter.nanoseconds.fetch_add(std::chrono::nanoseconds(time).count(), std::memory_order_relaxed);
+    if (flops != 0) counter.flops.fetch_add(flops, std::memory_order_relaxed);
+  }
+};
+
 // The kernel that stands in for entry number Index of the table. Function deduces the parameters.
 template <class T, size_t Index, auto Member, class Function>
 struct Timed;
-template <class T, size_t Index, auto Member, class... Arguments>
-struct Timed<T, Index, Member, void (*)(Arguments...)> {
-  static void call(Arguments... arguments) {
-    const auto begin = std::chrono::steady_clock::now();
-    (original_table<T>()->*Member)(arguments...);
-    const auto time = std::chrono::steady_clock::now() - begin;
-    Counter& counter = counters[Index];
-    counter.calls.fetch_add(1, std::memory_order_relaxed);
-    counter.nanoseconds.fetch_add(std::chrono::nanoseconds(time).count(), std::memory_order_relaxed);
-    const double flops = (0.0 + ... + flops_of(arguments));
-    if (flops != 0) counter.flops.fetch_add(flops, std::memory_order_relaxed);
+template <class T, size_t Index, auto Member, class Result, class... Arguments>
+struct Timed<T, Index, Member, Result (*)(Arguments...)> {
+  static Result call(Arguments... arguments) {
+    const Stopwatch watch{counters[Index], (0.0 + ... + flops_of(arguments))};
+    return (original_table<T>()->*Member)(arguments...);
   }
 };
 
