@@ -19,6 +19,7 @@
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/loops.h"
 #include "engine/cpu/math.h"
+#include "engine/cpu/work_queue.h"
 
 namespace crisp::CRISP_ISA {
 
@@ -134,8 +135,8 @@ class PanelProduct {
         streaming(g.sum_squares && g.n * static_cast<int64_t>(sizeof(T)) % vector_bytes == 0 &&
                   reinterpret_cast<uintptr_t>(g.c) % vector_bytes == 0) {}
 
-  // A task is a chunk of rows and a group of panels, cut by the sizes alone; a thread takes neighbours. Either the rows
-  // are shared and a thread packs its panels, or (a transposed) the panels are shared and it packs its rows.
+  // A task is a chunk of rows and a group of panels, cut by the sizes alone. Either the rows are shared and a thread
+  // packs its panels, or (a transposed) the panels are shared and it packs its rows.
   void run() {
     const int threads = omp_get_max_threads();
     const int64_t tasks = chunks * groups, panel_words = steps * panel_cols;
@@ -143,12 +144,15 @@ class PanelProduct {
     const int64_t shared_words = rounded(g.trans_a ? panels * panel_words : convert ? g.m * steps * blocks : 0);
     const int64_t own_words = rounded(g.trans_a ? divide_up(g.m, chunks) * steps : panel_words);
     const size_t squares_bytes = g.sum_squares ? static_cast<size_t>(rounded(tasks)) * sizeof(double) : 0;
-    auto* memory = static_cast<char*>(
-        thread_workspace(static_cast<size_t>(shared_words + own_words * threads) * sizeof(Word) + squares_bytes));
-    squares = g.sum_squares ? reinterpret_cast<double*>(memory) : nullptr;
-    shared = reinterpret_cast<Word*>(memory + squares_bytes);
+    const size_t queue_bytes = static_cast<size_t>(threads) * sizeof(WorkQueue::Part);
+    auto* memory = static_cast<char*>(thread_workspace(
+        queue_bytes + squares_bytes + static_cast<size_t>(shared_words + own_words * threads) * sizeof(Word)));
+    squares = g.sum_squares ? reinterpret_cast<double*>(memory + queue_bytes) : nullptr;
+    shared = reinterpret_cast<Word*>(memory + queue_bytes + squares_bytes);
     Word* const own_memory = shared + shared_words;
     const bool parallel = tasks > 1 && g.m * g.n * g.k > 100'000;
+    WorkQueue queue(reinterpret_cast<WorkQueue::Part*>(memory), parallel ? threads : 1);
+    queue.fill(tasks);
 #pragma omp parallel num_threads(threads) if (parallel)
     {
       const int me = omp_get_thread_num(), team = omp_get_num_threads();
@@ -158,15 +162,19 @@ class PanelProduct {
         for (int64_t k = 0; k < blocks; ++k) {
           for (int64_t p = part(panels, me); p < part(panels, me + 1); ++p) pack_panel(p, k, shared + p * panel_words);
 #pragma omp barrier
-          run_by_rows(part(tasks, me), part(tasks, me + 1), k, own);
+          run_by_rows(queue, me, k, own);
+          if (k + 1 < blocks) {
 #pragma omp barrier
+#pragma omp single nowait
+            queue.fill(tasks);
+          }
         }
       } else {
         if (convert) {
           convert_rows(part(g.m, me), part(g.m, me + 1));
 #pragma omp barrier
         }
-        run_by_panels(part(tasks, me), part(tasks, me + 1), own);
+        run_by_panels(queue, me, own);
       }
       if (streaming) _mm_sfence();
     }
@@ -287,43 +295,51 @@ class PanelProduct {
     return {g.b + k * block * ldb + col, count, ldb, cols * static_cast<int64_t>(sizeof(T))};
   }
 
-  // Tasks in the order (panel, chunk), each over all blocks of k.
-  void run_by_panels(int64_t first, int64_t last, Word* panel_memory) const {
-    for (int64_t task = first; task < last;) {
-      const int64_t panel = task / chunks, end = min_of(last, (panel + 1) * chunks);
+  // Tasks in the order (panel, chunk), each over all blocks of k. A thread takes all chunks of a panel, but of its last
+  // one only a chunk at a time, which leaves some for others.
+  void run_by_panels(WorkQueue& queue, int me, Word* panel_memory) const {
+    int64_t first = 0, last = 0, packed = -1;
+    const auto wanted = [this](int64_t from, int64_t end) {
+      return end - from > chunks ? (from / chunks + 1) * chunks - from : 1;
+    };
+    while (queue.take(me, wanted, first, last)) {
+      const int64_t panel = first / chunks;
       for (int64_t k = 0; k < blocks; ++k) {
-        pack_panel(panel, k, panel_memory);
+        if (blocks > 1 || panel != packed) pack_panel(panel, k, panel_memory);
+        packed = panel;
         Prefetch next;
         if (k + 1 < blocks) {
           next = prefetch_of(panel, k + 1);
-        } else if (end < last) {
+        } else if (panel + 1 < panels) {
           next = prefetch_of(panel + 1, 0);
         }
-        const int64_t tiles = (end - task) * divide_up(divide_up(g.m, chunks), tile_rows);
+        const int64_t tiles = (last - first) * divide_up(divide_up(g.m, chunks), tile_rows);
         const int64_t lines = divide_up(next.rows * divide_up(next.row_bytes, 64), max_of(1, tiles));
-        for (int64_t t = task; t < end; ++t) {
+        for (int64_t task = first; task < last; ++task) {
           double sum = 0;
-          for_tiles(rows_of_chunk(t % chunks), [&](int64_t row, int64_t height) {
+          for_tiles(rows_of_chunk(task % chunks), [&](int64_t row, int64_t height) {
             next.lines(lines);
-            const Word* a = shared + (k * g.m + row) * steps;
-            int64_t stride = steps;
+            Tile tile{row, panel, k, nullptr, 0, panel_memory};
             if constexpr (Kind::in_place) {
-              a = g.a + row * lda + k * block;
-              stride = lda;
+              tile.a = g.a + row * lda + k * block;
+              tile.stride = lda;
+            } else {
+              tile.a = shared + (k * g.m + row) * steps;
+              tile.stride = steps;
             }
-            with_height<tile_rows, false>(height, {row, panel, k, a, stride, panel_memory}, sum);
+            with_height<tile_rows, false>(height, tile, sum);
           });
-          if (squares && k + 1 == blocks) squares[t] = sum;
+          if (squares && k + 1 == blocks) squares[task] = sum;
         }
       }
-      task = end;
     }
   }
 
   // Tasks in the order (chunk, group of panels), for one block of k.
-  void run_by_rows(int64_t first, int64_t last, int64_t k, Word* row_memory) const {
-    int64_t packed = -1;
-    for (int64_t task = first; task < last; ++task) {
+  void run_by_rows(WorkQueue& queue, int me, int64_t k, Word* row_memory) const {
+    int64_t task = 0, end = 0, packed = -1;
+    while (queue.take(
+        me, [](int64_t, int64_t) { return 1; }, task, end)) {
       const int64_t chunk = task / groups, group = task % groups;
       const Rows rows = rows_of_chunk(chunk);
       if (chunk != packed) pack_rows(rows, k, row_memory);
