@@ -7,6 +7,12 @@
 #include "engine/allocator.h"
 #include "engine/cpu/tables.h"
 
+#if defined(CRISP_HAVE_AMX) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace crisp {
 namespace {
 
@@ -39,8 +45,34 @@ Isa isa() {
   return chosen;
 }
 
+// Asks the system for the right to use tile data. It holds for the whole process, but threads that were started before
+// might lack the room to save it: hence asked as the first kernel table is.
+bool request_amx() {
+#if defined(CRISP_HAVE_AMX) && defined(__linux__)
+  constexpr unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24;  // CPUID 7.0, edx
+  unsigned eax, ebx, ecx, edx;
+  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(edx & amx_bf16) || !(edx & amx_tile)) return false;
+  constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+  return false;
+#endif
+}
+
 template <class T>
 const Kernels<T>& cpu_table() {
+#if defined(CRISP_HAVE_AMX)
+  if constexpr (sizeof(T) == 4) {
+    if (amx_usable()) {
+      static const Kernels<float> with_amx = [] {
+        Kernels<float> table = cpu_avx512::table(float{});
+        cpu_amx::fill_gemm_tiles(table);
+        return table;
+      }();
+      return with_amx;
+    }
+  }
+#endif
 #if defined(CRISP_HAVE_X86_ISAS)
   if (isa() == Isa::avx512) return cpu_avx512::table(T{});
   if (isa() == Isa::avx2) return cpu_avx2::table(T{});
@@ -64,6 +96,11 @@ const char* cpu_instruction_set() {
       break;
   }
   return "generic";
+}
+
+bool amx_usable() {
+  static const bool usable = isa() == Isa::avx512 && request_amx();
+  return usable;
 }
 
 const Backend& backend(Device device) {

@@ -28,6 +28,10 @@ const Backend& backend(Device device);
 /// machine has, unless the environment variable CRISP_ISA names a smaller one.
 const char* cpu_instruction_set();
 
+/// Whether this process can use AMX: a CPU with amx-tile and amx-bf16, a system that permits it, and
+/// cpu_instruction_set() "avx512". Then bf16, bf16x3 and bf16x6 products run there.
+bool amx_usable();
+
 template <class T>
 const Kernels<T>& kernels(Device device) {
   if constexpr (sizeof(T) == 8) {
