@@ -142,13 +142,30 @@ CRISP_INLINE void compute_block(const uint32_t* a, const uint32_t* b, int64_t st
 
 /// The sum of the squares of a block, in f64: columns first, then across.
 CRISP_INLINE double block_squares(const Block& block) {
-  double columns[block_size] = {};
-  for_elements(block, [&columns, &block](int64_t i, int64_t j) {
-    const auto x = static_cast<double>(block.c[i * block.stride + j]);
-    columns[j] += x * x;
-  });
   double sum = 0;
-  for (const double column : columns) sum += column;
+  if (block.cols == block_size) {
+    using V8f = float __attribute__((vector_size(32)));
+    using V8d = double __attribute__((vector_size(64)));
+    V8d columns[4] = {};
+    for (int64_t i = 0; i < block.rows; ++i) {
+#pragma GCC unroll 4
+      for (int64_t j = 0; j < 4; ++j) {
+        V8f x;
+        __builtin_memcpy(&x, block.c + i * block.stride + 8 * j, sizeof x);
+        const V8d wide = __builtin_convertvector(x, V8d);
+        columns[j] += wide * wide;
+      }
+    }
+    const V8d total = (columns[0] + columns[1]) + (columns[2] + columns[3]);
+    for (int64_t j = 0; j < 8; ++j) sum += total[j];
+    return sum;
+  }
+  for (int64_t i = 0; i < block.rows; ++i) {
+    for (int64_t j = 0; j < block.cols; ++j) {
+      const auto x = static_cast<double>(block.c[i * block.stride + j]);
+      sum += x * x;
+    }
+  }
   return sum;
 }
 
