@@ -9,6 +9,12 @@
 #include "engine/cpu/tables.h"
 #include "engine/profile.h"
 
+#if defined(CRISP_HAVE_AMX) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace crisp {
 namespace {
 
@@ -42,8 +48,22 @@ Isa isa() {
 }
 
 bool has_avx512_bf16() {
-#if defined(CRISP_HAVE_X86_ISAS)
+#if defined(CRISP_HAVE_AVX512_BF16)
   return isa() == Isa::avx512 && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+// Asks the system for the right to use tile data. It holds for the whole process, but threads that were started before
+// might lack the room to save it: hence asked as the first kernel table is.
+bool request_amx() {
+#if defined(CRISP_HAVE_AMX) && defined(__linux__)
+  constexpr unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24;  // CPUID 7.0, edx
+  unsigned eax, ebx, ecx, edx;
+  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(edx & amx_bf16) || !(edx & amx_tile)) return false;
+  constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
 #else
   return false;
 #endif
@@ -51,8 +71,11 @@ bool has_avx512_bf16() {
 
 // The instruction set's table, with what the CPU has beside it.
 Kernels<float> with_extensions(Kernels<float> table) {
-#if defined(CRISP_HAVE_X86_ISAS)
+#if defined(CRISP_HAVE_AVX512_BF16)
   if (has_avx512_bf16()) table.gemm_bf16 = cpu_avx512_bf16::gemm_bf16;
+#endif
+#if defined(CRISP_HAVE_AMX)
+  if (amx_usable()) cpu_amx::fill_gemm_tiles(table);
 #endif
   return table;
 }
@@ -84,7 +107,12 @@ const char* cpu_instruction_set() {
   return "generic";
 }
 
-const char* cpu_bf16_unit() { return has_avx512_bf16() ? "avx512_bf16" : ""; }
+bool amx_usable() {
+  static const bool usable = isa() == Isa::avx512 && request_amx();
+  return usable;
+}
+
+const char* cpu_bf16_unit() { return amx_usable() ? "amx" : has_avx512_bf16() ? "avx512_bf16" : ""; }
 
 const Backend& backend(Device device) {
   static const Kernels<float> cpu_f32 = with_extensions(cpu_table<float>());

@@ -30,6 +30,10 @@ const char* cpu_instruction_set();
 /// What multiplies bf16 numbers on this CPU: "avx512_bf16", or "" where nothing does.
 const char* cpu_bf16_unit();
 
+/// Whether this process can use AMX: a CPU with amx-tile and amx-bf16, a system that permits it, and
+/// cpu_instruction_set() "avx512". Then bf16, bf16x3 and bf16x6 products run there.
+bool amx_usable();
+
 template <class T>
 const Kernels<T>& kernels(Device device) {
   if constexpr (sizeof(T) == 8) {

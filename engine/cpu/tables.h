@@ -13,3 +13,9 @@ CRISP_DECLARE_TABLES(cpu_generic)
 CRISP_DECLARE_TABLES(cpu_avx2)
 CRISP_DECLARE_TABLES(cpu_avx512)
 #undef CRISP_DECLARE_TABLES
+
+namespace crisp::cpu_amx {
+/// Sets gemm_bf16, gemm_bf16x3 and gemm_bf16x6. For CPUs with AMX (amx-tile, amx-bf16) and what cpu_avx512 needs, in a
+/// process that the system has permitted to use tile data.
+void fill_gemm_tiles(Kernels<float>& table);
+}  // namespace crisp::cpu_amx

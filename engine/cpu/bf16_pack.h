@@ -1,0 +1,174 @@
+// f32 numbers as sums of one, two or three bf16 numbers, packed into tiles for matrix units that multiply pairs of bf16
+// (AMX's TDPBF16PS).
+//
+// A tile is 1 KB: 16 rows of 16 dwords, and a dword holds two numbers that follow each other along k, the first in its
+// lower half. The left operand's tile has a row per row of a and a column per pair; the right operand's has a row per
+// pair and a column per column of b. Each is the other's transpose, as a matrix of dwords.
+#pragma once
+
+#include "engine/cpu/loops.h"
+#include "engine/cpu/math.h"
+
+namespace crisp::CRISP_ISA {
+
+using V16f = float __attribute__((vector_size(64)));
+using V16u = uint32_t __attribute__((vector_size(64)));
+
+// The constant permutation of two vectors that the indices name.
+#if defined(__clang__)
+#define CRISP_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define CRISP_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, V16u{__VA_ARGS__})
+#endif
+
+constexpr int64_t tile_rows = 16;
+constexpr int64_t tile_depth = 32;                 // numbers along k
+constexpr int64_t tile_dwords = tile_rows * 16;    // of a tile
+constexpr int64_t block_size = 32;                 // rows or columns of a block: two tiles
+constexpr int64_t block_dwords = 2 * tile_dwords;  // of a block, per part and step of tile_depth
+constexpr uint32_t upper_half = 0xffff0000u;       // of a dword: where an f32 number keeps its bf16 part
+constexpr uint32_t half_step = 0x8000u;            // half the spacing of bf16 numbers
+constexpr float largest_bf16 = 3.38953139e38f;     // 0x7f7f0000
+
+CRISP_INLINE void load(V16f& x, const float* from) { __builtin_memcpy(&x, from, sizeof x); }
+CRISP_INLINE void load(V16u& x, const uint32_t* from) { __builtin_memcpy(&x, from, sizeof x); }
+CRISP_INLINE void store(uint32_t* to, const V16u& x) { __builtin_memcpy(to, &x, sizeof x); }
+
+/// x rounded to bf16, nearest even, in the upper halves. The rounding is an integer addition, which could carry a NaN
+/// over into a number: a NaN is cut off instead, with the bit set that keeps it one. Infinity stays, and finite numbers
+/// beyond the largest bf16 become infinite, as IEEE rounding has it.
+CRISP_INLINE void round_to_bf16(const V16f& x, V16u& out) {
+  const V16u bits = reinterpret_cast<V16u>(x);
+  const V16u rounded = bits + (half_step - 1) + ((bits >> 16) & 1u);
+  out = (x == x ? rounded : (bits | 0x00400000u)) & upper_half;
+}
+
+/// Bf16 numbers, in the upper halves, whose sum is x: rounded to nearest even where there is one; within 2^-17 |x|
+/// where there are two; exactly x where there are three (down to about 2^-102, below which the last are subnormal and
+/// the matrix unit takes them for 0).
+///
+/// - A part that is followed by another may round ties either way, as the rest is taken from what it became.
+/// - Finite numbers beyond the largest bf16 must not become infinite: the first part stops at it.
+/// - So it does for an infinite x; the rest is infinite then, and a later part infinite or NaN.
+/// - A NaN may be lost in the first parts; but the rest stays NaN, and the last part keeps it: by the rounding above,
+/// or
+///   because it is cut off and NaNs that come from a subtraction are quiet (their first bit of fraction is set).
+///
+/// The last parts of both operands meet the first part of the other in a product, so that an operand that is not finite
+/// makes every product with it not finite. (Which of infinity and NaN comes out may differ from f32's.)
+template <int Parts>
+CRISP_INLINE void split(const V16f& x, V16u (&part)[Parts]) {
+  if constexpr (Parts == 1) {
+    round_to_bf16(x, part[0]);
+  } else {
+    const V16f limit = largest_bf16 - V16f{};
+    const V16f below = limit < x ? limit : x;
+    const V16f limited = below < -limit ? -limit : below;
+    part[0] = (reinterpret_cast<V16u>(limited) + half_step) & upper_half;
+    const V16f rest = x - reinterpret_cast<V16f>(part[0]);
+    if constexpr (Parts == 2) {
+      round_to_bf16(rest, part[1]);
+    } else {
+      part[1] = (reinterpret_cast<V16u>(rest) + half_step) & upper_half;
+      const V16f last = rest - reinterpret_cast<V16f>(part[1]);
+      part[2] = reinterpret_cast<V16u>(last) & upper_half;
+    }
+  }
+}
+
+/// The transpose of a 16 by 16 matrix of dwords. Interleaving rows i and i + 8 into rows 2i and 2i + 1 rotates the
+/// eight bits of (row, column) by one; four times exchanges row and column.
+CRISP_INLINE void transpose_tile(const uint32_t* in, uint32_t* out) {
+  V16u row[16], next[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) load(row[i], in + i * 16);
+#pragma GCC unroll 4
+  for (int turn = 0; turn < 4; ++turn) {
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      next[2 * i] = CRISP_SHUFFLE(row[i], row[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      next[2 * i + 1] = CRISP_SHUFFLE(row[i], row[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) row[i] = next[i];
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) store(out + i * 16, row[i]);
+}
+
+enum class Side : uint8_t { left, right };
+
+/// A matrix seen as `count` vectors along k: element k of vector i at x[i * stride + k] if along_k, else at
+/// x[k * stride + i].
+struct Vectors {
+  const float* x;
+  int64_t stride;
+  bool along_k;
+  CRISP_INLINE const float* at(int64_t i, int64_t k) const { return x + (along_k ? i * stride + k : k * stride + i); }
+};
+
+/// Tile number `half` of a block, all parts: 16 vectors, 32 numbers each, from x on. Part p goes to
+/// out + p * block_dwords.
+template <int Parts, Side side, bool along_k>
+CRISP_INLINE void pack_tile(const float* x, int64_t stride, uint32_t* out) {
+  constexpr bool transposed = along_k != (side == Side::left);
+  alignas(64) uint32_t staged[transposed ? Parts * tile_dwords : 1];
+  uint32_t* const to = transposed ? staged : out;
+  constexpr int64_t distance = transposed ? tile_dwords : block_dwords;
+  for (int64_t r = 0; r < 16; ++r) {
+    V16f first, second, even, odd;
+    if constexpr (along_k) {  // row r of the tile: vector r
+      load(first, x + r * stride);
+      load(second, x + r * stride + 16);
+      even = CRISP_SHUFFLE(first, second, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+      odd = CRISP_SHUFFLE(first, second, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    } else {  // row r of the tile: pair r
+      load(even, x + 2 * r * stride);
+      load(odd, x + (2 * r + 1) * stride);
+    }
+    V16u low[Parts], high[Parts];
+    split(even, low);
+    split(odd, high);
+#pragma GCC unroll 3
+    for (int p = 0; p < Parts; ++p) store(to + p * distance + r * 16, (low[p] >> 16) | high[p]);
+  }
+  if constexpr (transposed) {
+    for (int p = 0; p < Parts; ++p) transpose_tile(staged + p * tile_dwords, out + p * block_dwords);
+  }
+}
+
+/// Packs vectors i .. i + count (at most block_size) from k to k + depth: for each step of 32 along k and each part,
+/// the two tiles of the block. Missing vectors and numbers are zeros.
+template <int Parts, Side side, bool along_k>
+void pack_block_from(const Vectors& v, int64_t i, int64_t count, int64_t k, int64_t depth, uint32_t* out) {
+  const int64_t steps = divide_up(depth, tile_depth);
+  for (int64_t t = 0; t < 2 * steps; ++t) {
+    // Vectors along k are read to their end before the next 16, so that fewer streams of memory are open; of the
+    // others, two tiles share each row.
+    const int64_t half = along_k ? t / steps : t % 2, step = along_k ? t % steps : t / 2;
+    const int64_t vectors = min_of(tile_rows, max_of(0, count - half * tile_rows));
+    const int64_t numbers = min_of(tile_depth, depth - step * tile_depth);
+    const float* x = v.at(i + half * tile_rows, k + step * tile_depth);
+    uint32_t* to = out + step * Parts * block_dwords + half * tile_dwords;
+    if (vectors == tile_rows && numbers == tile_depth) {
+      pack_tile<Parts, side, along_k>(x, v.stride, to);
+      continue;
+    }
+    alignas(64) float padded[tile_rows * tile_depth] = {};
+    constexpr int64_t stride = along_k ? tile_depth : tile_rows;
+    const int64_t rows = along_k ? vectors : numbers, cols = along_k ? numbers : vectors;
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < cols; ++c) padded[r * stride + c] = x[r * v.stride + c];
+    pack_tile<Parts, side, along_k>(padded, stride, to);
+  }
+}
+
+template <int Parts, Side side>
+CRISP_INLINE void pack_block(const Vectors& v, int64_t i, int64_t count, int64_t k, int64_t depth, uint32_t* out) {
+  if (v.along_k)
+    pack_block_from<Parts, side, true>(v, i, count, k, depth, out);
+  else
+    pack_block_from<Parts, side, false>(v, i, count, k, depth, out);
+}
+
+}  // namespace crisp::CRISP_ISA

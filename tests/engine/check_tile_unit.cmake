@@ -1,0 +1,32 @@
+# Fails unless the matrix products for AMX and their emulation share every line but the unit:
+# cmake -DROOT=REPOSITORY -P check_tile_unit.cmake
+#
+# Both files include engine/cpu/gemm_tiles.h and fill the table from it; the headers that hold the products know no unit
+# and have no conditions, but for the one that names the compiler.
+cmake_minimum_required(VERSION 3.25)
+
+set(wrong "")
+foreach(header gemm_tiles bf16_pack)
+  file(READ "${ROOT}/engine/cpu/${header}.h" text)
+  string(REPLACE "#if defined(__clang__)" "" text "${text}")
+  string(REGEX REPLACE "//[^\n]*" "" text "${text}")
+  foreach(forbidden "#[ \t]*(el)?if" "_tile_" "asm" "immintrin" "cpu_amx" "cpu_emulated" "is_same" "requires")
+    if(text MATCHES "${forbidden}")
+      string(APPEND wrong "  engine/cpu/${header}.h: ${CMAKE_MATCH_0}\n")
+    endif()
+  endforeach()
+endforeach()
+foreach(unit "engine/cpu/gemm_amx.cpp;Amx" "tests/engine/emulated_tiles.cpp;Emulated")
+  list(GET unit 0 file)
+  list(GET unit 1 name)
+  file(READ "${ROOT}/${file}" text)
+  foreach(needed "#include \"engine/cpu/gemm_tiles.h\"" "{ fill_gemm_tiles<${name}>(table); }")
+    string(FIND "${text}" "${needed}" at)
+    if(at EQUAL -1)
+      string(APPEND wrong "  ${file} lacks ${needed}\n")
+    endif()
+  endforeach()
+endforeach()
+if(wrong)
+  message(FATAL_ERROR "The products on AMX and on the emulated unit differ in more than the unit:\n${wrong}")
+endif()

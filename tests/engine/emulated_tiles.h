@@ -1,0 +1,13 @@
+// The matrix products of engine/cpu/gemm_tiles.h on an emulated tile unit, compiled without and with AVX-512 (as the
+// one for AMX is). Their bits are those of the instructions' definition.
+#pragma once
+
+#include "engine/kernels.h"
+
+namespace crisp::cpu_emulated {
+void fill_gemm_tiles(Kernels<float>& table);
+}  // namespace crisp::cpu_emulated
+
+namespace crisp::cpu_emulated_avx512 {
+void fill_gemm_tiles(Kernels<float>& table);
+}  // namespace crisp::cpu_emulated_avx512
