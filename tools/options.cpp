@@ -128,15 +128,24 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
+// The subcommand that the command line named, else the program itself.
+const CLI::App& addressed(const CLI::App& app) {
+  for (const CLI::App* sub : app.get_subcommands()) return *sub;
+  return app;
+}
+
 // CLI11's message about the command line; for an option that does not exist, with the one that may be meant.
 std::string explain(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<std::string> unknown = app.remaining(true);
+  if (app.get_require_subcommand_min() > 0 && app.get_subcommands().empty() && !unknown.empty())
+    return fmt::format("there is no subcommand {}", unknown.front());
   if (dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr) return error.what();
-  for (const std::string& argument : app.remaining()) {
+  for (const std::string& argument : unknown) {
     if (!argument.starts_with("--")) continue;
     const std::string word = argument.substr(2, argument.find('=') - 2);
     std::string nearest;
     size_t distance = 3;  // more is another word
-    for (const CLI::Option* option : app.get_options()) {
+    for (const CLI::Option* option : addressed(app).get_options()) {
       for (const std::string& name : option->get_lnames()) {
         const size_t d = edit_distance(word, name);
         if (d < distance) nearest = option->get_name(), distance = d;
@@ -370,7 +379,9 @@ int run_program(CLI::App& app, int argc, const char* const* argv, const std::fun
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    return complain(name, fmt::format("{}\nRun {} --help for the options.", explain(app, error), name), 2);
+    const CLI::App& about = addressed(app);
+    const std::string command = &about == &app ? name : name + " " + about.get_name();
+    return complain(name, fmt::format("{}\nRun {} --help for the options.", explain(app, error), command), 2);
   }
   try {
     const int exit_code = body();

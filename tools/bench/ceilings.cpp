@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string_view>
+#include <utility>
 
 #include "engine/allocator.h"
 #include "engine/backend.h"
@@ -24,9 +25,9 @@ namespace {
   template <class V> \
   [[gnu::always_inline]] inline
 
-using Vector16 [[gnu::vector_size(16)]] = float;
-using Vector32 [[gnu::vector_size(32)]] = float;
-using Vector64 [[gnu::vector_size(64)]] = float;
+using Vector16 [[gnu::vector_size(16), gnu::may_alias]] = float;
+using Vector32 [[gnu::vector_size(32), gnu::may_alias]] = float;
+using Vector64 [[gnu::vector_size(64), gnu::may_alias]] = float;
 
 // Numbers that the compiler cannot know.
 volatile float factor = 0.999f, summand = 0.001f;
@@ -177,6 +178,12 @@ Spread arithmetic(double per_round, float (*loop)(int64_t), const Effort& effort
   return rate_of(work, effort, [&] { on_all_threads([&](int) { sink = loop(rounds); }); });
 }
 
+// Thread t's share of n floats, in whole blocks of 128.
+std::pair<int64_t, int64_t> part(int64_t n, int64_t t) {
+  const int64_t blocks = n / 128, threads = num_threads();
+  return {blocks * t / threads * 128, blocks * (t + 1) / threads * 128};
+}
+
 // Memory as tensors have it (the same allocator), filled by the threads that will use it.
 class Buffer {
  public:
@@ -194,12 +201,6 @@ class Buffer {
     release_cached_memory();
   }
   float* data() const { return data_; }
-
-  // Thread t's share of n floats, in whole blocks of 128.
-  static std::pair<int64_t, int64_t> part(int64_t n, int64_t t) {
-    const int64_t blocks = n / 128, threads = num_threads();
-    return {blocks * t / threads * 128, blocks * (t + 1) / threads * 128};
-  }
 
  private:
   float* data_;
@@ -229,31 +230,36 @@ Ceiling amx_ceiling(const Effort& effort) {
   return {};
 }
 
+void read_in_order(const float* data, int64_t n) {
+  const auto read = loops().read;
+  on_all_threads([&](int t) {
+    const auto [begin, end] = part(n, t);
+    sink = read(data + begin, end - begin);
+  });
+}
+
+void update_in_place(float* parameter, float* gradient, float* m, float* v, int64_t n) {
+  const auto update = loops().update;
+  const Arrays arrays{parameter, gradient, m, v};
+  on_all_threads([&](int t) {
+    const auto [begin, end] = part(n, t);
+    update(arrays, begin, end);
+  });
+}
+
 Ceiling read_ceiling(int64_t bytes, const Effort& effort) {
-  const Loops l = loops();
   const int64_t n = bytes / static_cast<int64_t>(sizeof(float)) / 128 * 128;
   const Buffer buffer(n);
-  const Spread rate = rate_of(4.0 * static_cast<double>(n), effort, [&] {
-    on_all_threads([&](int t) {
-      const auto [begin, end] = Buffer::part(n, t);
-      sink = l.read(buffer.data() + begin, end - begin);
-    });
-  });
-  return {rate, fmt::format("{:.0f} MB in order", static_cast<double>(n) * 4e-6)};
+  const Spread rate = rate_of(4.0 * static_cast<double>(n), effort, [&] { read_in_order(buffer.data(), n); });
+  return {rate, fmt::format("{:.3g} MB in order", static_cast<double>(n) * 4e-6)};
 }
 
 Ceiling update_ceiling(int64_t bytes, const Effort& effort) {
-  const Loops l = loops();
   const int64_t n = bytes / static_cast<int64_t>(4 * sizeof(float)) / 128 * 128;
   const Buffer parameter(n), gradient(n), m(n), v(n);
-  const Arrays arrays{parameter.data(), gradient.data(), m.data(), v.data()};
-  const Spread rate = rate_of(28.0 * static_cast<double>(n), effort, [&] {
-    on_all_threads([&](int t) {
-      const auto [begin, end] = Buffer::part(n, t);
-      l.update(arrays, begin, end);
-    });
-  });
-  return {rate, fmt::format("4 arrays of {:.0f} MB in place", static_cast<double>(n) * 4e-6)};
+  const Spread rate = rate_of(28.0 * static_cast<double>(n), effort,
+                              [&] { update_in_place(parameter.data(), gradient.data(), m.data(), v.data(), n); });
+  return {rate, fmt::format("4 arrays of {:.3g} MB in place", static_cast<double>(n) * 4e-6)};
 }
 
 Ceiling product_ceiling(DType dtype, MatmulPrecision precision, const Effort& effort) {

@@ -30,6 +30,11 @@ Ceiling read_ceiling(int64_t bytes, const Effort& effort = {});
 /// needs it: 28 bytes an element.
 Ceiling update_ceiling(int64_t bytes, const Effort& effort = {});
 
+/// The two loops themselves, over n elements (of which up to 127 may be left out; 64-byte aligned), on all threads: for measurements
+/// that must be alternated with others, since memory is as fast as its other users let it be.
+void read_in_order(const float* data, int64_t n);
+void update_in_place(float* parameter, float* gradient, float* m, float* v, int64_t n);
+
 /// The limit of matrix products in this mode: the faster of AMX and vdpbf16ps for bf16, a third and a sixth of it for
 /// the split modes; half of f32's for f64.
 Ceiling product_ceiling(DType dtype, MatmulPrecision precision, const Effort& effort = {});

@@ -1,5 +1,10 @@
 #include "tools/bench/commands.h"
 
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+
 #include "engine/precision.h"
 
 namespace crisp::bench {
@@ -24,6 +29,28 @@ void add_common_options(CLI::App& app, CommonOptions& options, bool with_effort)
   if (!with_effort) return;
   add_integer(app, "samples", options.samples, 3, 1'000'000, "Samples of each measurement, time permitting");
   add_real(app, "seconds", options.seconds, {.high = 3600}, "Time for each measurement, after three samples");
+}
+
+void add_numbers(CLI::App& app, const std::string& names, std::vector<double>& numbers, const Interval& interval,
+                 bool whole, const std::string& description) {
+  const auto parse = [&numbers, interval, whole](const std::string& text) -> std::string {
+    std::vector<double> parsed;
+    for (const char *at = text.data(), *end = at + text.size(); at <= end; ++at) {  // one turn a number, past its comma
+      double value = 0;
+      const auto [rest, error] = std::from_chars(at, end, value);
+      const bool above = interval.open_low ? value > interval.low : value >= interval.low;
+      if (error != std::errc() || (rest != end && *rest != ',') || !above || !(value <= interval.high) ||
+          (whole && value != std::floor(value)))
+        return fmt::format("must be {}numbers {} {:g} and up to {:g}, with commas between them, not '{}'",
+                           whole ? "whole " : "", interval.open_low ? "above" : "from", interval.low, interval.high,
+                           text);
+      parsed.push_back(value);
+      at = rest;
+    }
+    numbers = parsed;
+    return "";
+  };
+  add_parsed(app, names, "N,N,..", fmt::format("{:g}", fmt::join(numbers, ",")), parse, description);
 }
 
 void add_precision_option(CLI::App& app, Precision& precision) {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "engine/dtype.h"
 #include "engine/kernels.h"
@@ -18,6 +19,10 @@ struct Command {
 };
 
 Command add_machine(CLI::App& program);
+Command add_gemm(CLI::App& program);
+Command add_ops(CLI::App& program);
+Command add_attention(CLI::App& program);
+Command add_adamw(CLI::App& program);
 Command add_step(CLI::App& program);
 
 // --- What they share.
@@ -32,6 +37,10 @@ struct CommonOptions {
 };
 /// `samples` and `seconds`: whether the command measures until it has enough, or knows itself how often.
 void add_common_options(CLI::App& app, CommonOptions& options, bool with_effort = true);
+
+/// Numbers with commas, each in the interval.
+void add_numbers(CLI::App& app, const std::string& names, std::vector<double>& numbers, const Interval& interval,
+                 bool whole, const std::string& description);
 
 /// What a word of --precision means.
 struct Precision {

@@ -19,7 +19,6 @@ namespace fs = std::filesystem;
 
 // Twentieths of the lengths of SST-2's training sentences in WordPiece tokens, [CLS] and [SEP] included.
 constexpr double sst2_lengths[] = {3, 4, 4, 5, 6, 6, 7, 8, 8, 9, 10, 11, 13, 14, 16, 18, 20, 23, 27, 33, 66};
-constexpr int64_t first_word = 1000;  // ids below it are left alone, as in BERT's vocabulary
 
 struct Files {
   std::string train, vocab;
@@ -40,10 +39,11 @@ Files default_files() {
 
 // Sentences of words that stand for the ids of a vocabulary of the wanted size.
 Sentences random_sentences(const SentenceOptions& o) {
-  if (o.vocab_size <= first_word + 1) fail<UsageError>("random tokens need a vocabulary of more than {}", first_word);
+  constexpr int64_t specials = 5;
+  if (o.vocab_size <= 2 * specials) fail<UsageError>("a vocabulary of {} is too small for random tokens", o.vocab_size);
+  const int64_t first_word = std::min<int64_t>(1000, o.vocab_size / 2);  // as in BERT's vocabulary
   std::vector<std::string> tokens{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
-  for (int64_t id = static_cast<int64_t>(tokens.size()); id < o.vocab_size; ++id)
-    tokens.push_back(fmt::format("w{}", id));
+  for (int64_t id = specials; id < o.vocab_size; ++id) tokens.push_back(fmt::format("w{}", id));
   const WordPiece tokenizer = WordPiece::from_tokens(tokens);
 
   const RandomKey key{o.seed, Stream::masks, 0, 0};
@@ -86,9 +86,9 @@ Sentences load_sentences(const SentenceOptions& o) {
   if (!o.vocab.empty()) files.vocab = o.vocab;
   if (files.train.empty() && o.data.empty()) return random_sentences(o);
   if (files.train.empty()) fail<BadInput>("{} has no train.tsv", o.data);
-  if (files.vocab.empty()) fail<UsageError>("sentences need a vocabulary; give --vocab FILE");
   const Dataset dataset = read_dataset(files.train, {});
   if (!dataset.labelled()) fail<BadInput>("{}: a training set needs labels", files.train);
+  if (files.vocab.empty()) fail<UsageError>("sentences need a vocabulary; give --vocab FILE");
   const WordPiece tokenizer = WordPiece::load(files.vocab);
   auto data = std::make_unique<TokenizedDataset>(dataset, tokenizer, static_cast<int>(o.max_length));
   const std::string what = fmt::format("{} sentences of {}", data->size(), files.train);

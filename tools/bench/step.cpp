@@ -2,7 +2,10 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <limits>
 #include <numeric>
+#include <optional>
 
 #include "data/text_file.h"
 #include "engine/allocator.h"
@@ -60,28 +63,15 @@ double peak_resident() {
   return static_cast<double>(usage.ru_maxrss) * 1024;
 }
 
-DistilBert make_model(const StepOptions& o, int64_t vocab_size, int64_t labels) {
-  const auto seed = static_cast<uint64_t>(o.seed);
-  const auto with_settings = [&](DistilBert model) {
-    DistilBertConfig& config = model.mutable_config();
-    config.sparsity = parse_sparsity(o.sparsity, config.layers);
-    return model;
-  };
-  if (!o.weights.empty())
-    return with_settings(load_model(o.weights, {.vocab = o.sentences.vocab,
-                                                .dtype = o.precision.dtype,
-                                                .num_labels = labels,
-                                                .dropout = o.dropout,
-                                                .seed = seed})
-                             .model);
+DistilBert random_model(const StepOptions& o, int64_t vocab_size, int64_t labels) {
   DistilBertConfig config;
   if (o.init != "distilbert-base") config = parse_config(read_text_file(o.init), o.init);
   config.vocab_size = vocab_size;
   config.num_labels = labels;
   if (o.dropout) config.dropout = config.attention_dropout = config.classifier_dropout = *o.dropout;
   DistilBert model(config, o.precision.dtype);
-  model.initialise(seed);
-  return with_settings(std::move(model));
+  model.initialise(static_cast<uint64_t>(o.seed));
+  return model;
 }
 
 // The examples of one step; the order is the trainer's.
@@ -268,18 +258,31 @@ void print_table(const StepOptions& o, const ordered_json& j, const std::string&
 int step(StepOptions o) {
   set_num_threads(static_cast<int>(o.common.threads));
   use(o.precision);
-  parse_sparsity(o.sparsity, 1);
   o.sentences.seed = static_cast<uint64_t>(o.seed);
   o.sentences.count = o.batch * std::min<int64_t>(o.warm + o.steps, 64);
   if (o.sentences.fixed > 0) o.sentences.max_length = o.sentences.fixed;
+  std::optional<LoadedModel> loaded;
+  if (!o.weights.empty()) {
+    loaded.emplace(load_model(o.weights, {.vocab = o.sentences.vocab,
+                                          .dtype = o.precision.dtype,
+                                          .dropout = o.dropout,
+                                          .seed = static_cast<uint64_t>(o.seed)}));
+    o.sentences.vocab = loaded->vocab_path;
+    o.sentences.vocab_size = loaded->model.config().vocab_size;
+    o.sentences.labels = loaded->model.config().num_labels;
+  }
   const Sentences sentences = load_sentences(o.sentences);
   const TokenizedDataset& data = *sentences.data;
-  DistilBert model = make_model(o, sentences.vocab_size, std::max(data.num_labels(), 2));
-  if (data.max_tokens() > model.config().max_positions)
+  DistilBert model =
+      loaded ? std::move(loaded->model) : random_model(o, sentences.vocab_size, std::max(data.num_labels(), 2));
+  DistilBertConfig& config = model.mutable_config();
+  config.sparsity = parse_sparsity(o.sparsity, config.layers);
+  if (data.max_tokens() > config.max_positions)
     fail<UsageError>("sentences of {} tokens, but the model has {} positions; --max-length cuts them",
-                     data.max_tokens(), model.config().max_positions);
-  if (sentences.vocab_size > model.config().vocab_size)
-    fail<UsageError>("a vocabulary of {} for a model of {}", sentences.vocab_size, model.config().vocab_size);
+                     data.max_tokens(), config.max_positions);
+  if (sentences.vocab_size > config.vocab_size || data.num_labels() > config.num_labels)
+    fail<UsageError>("the data has {} tokens and {} labels, the model {} and {}", sentences.vocab_size,
+                     data.num_labels(), config.vocab_size, config.num_labels);
   Measured m;
   for (const Parameter& p : model.parameters()) m.parameters += p.tensor.numel();
   if (o.infer) {

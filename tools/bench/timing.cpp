@@ -36,13 +36,28 @@ Spread measure(const std::function<void()>& f, const Effort& effort, double shor
   const auto repeats = static_cast<int64_t>(std::clamp(std::ceil(shortest / once), 1.0, 1e6));
   const double end = now() + effort.seconds;
   std::vector<double> samples;
-  for (int64_t i = 0; i < effort.samples || i < 3; ++i) {
-    if (i >= 3 && now() > end) break;
+  while (std::ssize(samples) < 3 || (std::ssize(samples) < effort.samples && now() < end)) {
     const double t = now();
     for (int64_t r = 0; r < repeats; ++r) f();
     samples.push_back((now() - t) / static_cast<double>(repeats));
   }
   return spread_of(std::move(samples));
+}
+
+Spread collect(const std::function<double()>& sample, const Effort& effort) {
+  return collect_in_turn({sample}, effort).front();
+}
+
+std::vector<Spread> collect_in_turn(const std::vector<std::function<double()>>& samples, const Effort& effort) {
+  for (const auto& sample : samples) sample();
+  const double all = effort.seconds * static_cast<double>(samples.size());
+  const double begin = now(), enough = begin + std::min(0.1, all), end = begin + all;
+  std::vector<std::vector<double>> values(samples.size());
+  for (int64_t round = 0; round < 3 || now() < enough || (round < effort.samples && now() < end); ++round)
+    for (size_t i = 0; i < samples.size(); ++i) values[i].push_back(samples[i]());
+  std::vector<Spread> spreads;
+  for (auto& v : values) spreads.push_back(spread_of(std::move(v)));
+  return spreads;
 }
 
 }  // namespace crisp::bench

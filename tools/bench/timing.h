@@ -30,4 +30,11 @@ struct Effort {
 /// within each sample until it takes that long, and the sample divided.
 Spread measure(const std::function<void()>& f, const Effort& effort = {}, double shortest = 2e-3);
 
+/// The same for something that takes its own time: `sample` returns seconds. Goes on until there are enough samples and
+/// a tenth of a second has passed, at least 3 samples, no longer than `seconds`. One call before does not count.
+Spread collect(const std::function<double()>& sample, const Effort& effort = {});
+
+/// The same for several things in turn, so that they meet the same conditions.
+std::vector<Spread> collect_in_turn(const std::vector<std::function<double()>>& samples, const Effort& effort = {});
+
 }  // namespace crisp::bench

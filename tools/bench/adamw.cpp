@@ -1,0 +1,96 @@
+// crisp-bench adamw: the optimizer on DistilBERT's parameters.
+#include <fmt/format.h>
+
+#include "data/text_file.h"
+#include "engine/ops.h"
+#include "engine/parallel.h"
+#include "tools/bench/commands.h"
+#include "tools/bench/report.h"
+#include "train/optimizer.h"
+
+namespace crisp::bench {
+namespace {
+
+struct AdamWBenchOptions {
+  CommonOptions common;
+  std::string init = "distilbert-base";
+};
+
+int adamw_command(const AdamWBenchOptions& o) {
+  set_num_threads(static_cast<int>(o.common.threads));
+  DistilBertConfig config;
+  if (o.init != "distilbert-base") config = parse_config(read_text_file(o.init), o.init);
+  const DistilBert model(config, DType::f32);
+  int64_t elements = 0;
+  for (const Parameter& p : model.parameters()) {
+    elements += p.tensor.numel();
+    p.tensor.copy_from(Tensor::full(p.tensor.shape(), DType::f32, 0.02));
+  }
+  AdamW optimizer(model.parameters(), {});
+  const auto give_gradients = [&] {
+    for (const Parameter& p : model.parameters()) {
+      if (p.tensor.grad()) continue;
+      const GradTarget target = p.tensor.grad_target();
+      if (optimizer.steps() == 0) target.tensor.copy_from(Tensor::full(p.tensor.shape(), DType::f32, 1e-3));
+    }
+  };
+  const auto array = [&](double value) { return Tensor::full({elements}, DType::f32, value); };
+  const Tensor parameter = array(0.02), gradient = array(1e-3), m = array(0), v = array(0);
+  AdamWStep rule{.learning_rate = 2e-5,
+                 .beta1 = 0.9,
+                 .beta2 = 0.999,
+                 .epsilon = 1e-8,
+                 .weight_decay = 0.01,
+                 .gradient_scale = 1,
+                 .step = 0};
+  const auto timed = [](const auto& f) {
+    const double begin = now();
+    f();
+    return now() - begin;
+  };
+  const auto update = [&] {
+    ++rule.step;
+    adamw(parameter, gradient, m, v, rule);
+  };
+  const auto limit = [&] {
+    update_in_place(parameter.data<float>(), gradient.data<float>(), m.data<float>(), v.data<float>(), elements);
+  };
+  const auto read = [&] { read_in_order(gradient.data<float>(), elements); };
+  const std::vector<Spread> times = collect_in_turn({[&] { return timed(limit); }, [&] { return timed(update); },
+                                                     [&] {
+                                                       give_gradients();
+                                                       return timed([&] { optimizer.step(2e-5, 1); });
+                                                     },
+                                                     [&] { return timed(read); },
+                                                     [&] {
+                                                       give_gradients();
+                                                       return timed([&] { optimizer.grad_norm(); });
+                                                     }},
+                                                    o.common.effort());
+  const auto n = static_cast<double>(elements);
+  const auto ceiling = [](double bytes, const Spread& time, const char* how) -> Ceiling {
+    return {{bytes / time.median, bytes / time.q3, bytes / time.q1, time.samples}, how};
+  };
+  const Ceiling in_place = ceiling(28 * n, times[0], "read four arrays, write three, in place");
+  const Ceiling reading = ceiling(4 * n, times[3], "read one array");
+  const double update_limit = in_place.rate.median, read_limit = reading.rate.median;
+  const std::vector<Result> results = {{{{"what", "one array"}}, times[1], 28 * n, "GB/s", update_limit},
+                                       {{{"what", "all parameters"}}, times[2], 28 * n, "GB/s", update_limit},
+                                       {{{"what", "gradient norm"}}, times[4], 4 * n, "GB/s", read_limit}};
+  if (!o.common.json)
+    fmt::print("{} parameters; an update moves 28 bytes for each, the norm 4. Measured in turn.\n", elements);
+  print_report("adamw", {{"update_in_place", in_place}, {"read", reading}}, results, o.common.json);
+  return 0;
+}
+
+}  // namespace
+
+Command add_adamw(CLI::App& program) {
+  CLI::App* app = program.add_subcommand("adamw", "The optimizer's update and the gradient norm, all gradients dense");
+  const auto options = std::make_shared<AdamWBenchOptions>();
+  add_text(*app, "init", options->init, "distilbert-base or a config.json: the model's size");
+  add_common_options(*app, options->common);
+  return {app, [options] { return adamw_command(*options); }};
+}
+
+}  // namespace crisp::bench
