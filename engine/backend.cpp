@@ -5,7 +5,9 @@
 #include <string_view>
 
 #include "engine/allocator.h"
+#include "engine/cpu/gemm_bf16.h"
 #include "engine/cpu/tables.h"
+#include "engine/profile.h"
 
 namespace crisp {
 namespace {
@@ -39,6 +41,22 @@ Isa isa() {
   return chosen;
 }
 
+bool has_avx512_bf16() {
+#if defined(CRISP_HAVE_X86_ISAS)
+  return isa() == Isa::avx512 && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+// The instruction set's table, with what the CPU has beside it.
+Kernels<float> with_extensions(Kernels<float> table) {
+#if defined(CRISP_HAVE_X86_ISAS)
+  if (has_avx512_bf16()) table.gemm_bf16 = cpu_avx512_bf16::gemm_bf16;
+#endif
+  return table;
+}
+
 template <class T>
 const Kernels<T>& cpu_table() {
 #if defined(CRISP_HAVE_X86_ISAS)
@@ -66,10 +84,14 @@ const char* cpu_instruction_set() {
   return "generic";
 }
 
+const char* cpu_bf16_unit() { return has_avx512_bf16() ? "avx512_bf16" : ""; }
+
 const Backend& backend(Device device) {
-  static const Backend cpu{"cpu", cached_allocate, cached_free, cpu_copy, cpu_table<float>(), cpu_table<double>()};
+  static const Kernels<float> cpu_f32 = with_extensions(cpu_table<float>());
+  static const Backend cpu{"cpu", cached_allocate, cached_free, cpu_copy, cpu_f32, cpu_table<double>()};
+  static const Backend profiled{cpu.name, cpu.allocate, cpu.free, cpu.copy, timed(cpu.f32), timed(cpu.f64)};
   if (device == Device::cuda) fail("this build has no cuda backend");
-  return cpu;
+  return profiling() ? profiled : cpu;
 }
 
 }  // namespace crisp

@@ -5,44 +5,95 @@ namespace {
 
 MatmulPrecision current = MatmulPrecision::f32;
 
+MatmulPrecision products_for(Precision precision, Device device) {
+  switch (precision) {
+    case Precision::bf16:
+      return MatmulPrecision::bf16;
+    case Precision::bf16x3:
+      return MatmulPrecision::bf16x3;
+    case Precision::bf16x6:
+      return MatmulPrecision::bf16x6;
+    case Precision::f32:
+      return supports(device, MatmulPrecision::bf16x6) ? MatmulPrecision::bf16x6 : MatmulPrecision::f32;
+    case Precision::strict_f32:
+    case Precision::f64:
+      break;
+  }
+  return MatmulPrecision::f32;
+}
+
 }  // namespace
+
+const char* name_of(Precision precision) {
+  switch (precision) {
+    case Precision::f32:
+      return "f32";
+    case Precision::strict_f32:
+      return "strict-f32";
+    case Precision::bf16:
+      return "bf16";
+    case Precision::bf16x3:
+      return "bf16x3";
+    case Precision::bf16x6:
+      return "bf16x6";
+    case Precision::f64:
+      return "f64";
+  }
+  return "?";
+}
 
 const char* name_of(MatmulPrecision precision) {
   switch (precision) {
+    case MatmulPrecision::f32:
+      return "f32";
     case MatmulPrecision::bf16:
       return "bf16";
     case MatmulPrecision::bf16x3:
       return "bf16x3";
     case MatmulPrecision::bf16x6:
       return "bf16x6";
-    case MatmulPrecision::f32:
-      break;
   }
-  return "f32";
+  return "?";
+}
+
+DType dtype_for(Precision precision) { return precision == Precision::f64 ? DType::f64 : DType::f32; }
+
+void set_precision(Precision precision, Device device) {
+  set_matmul_precision(products_for(precision, device), device);
 }
 
 bool supports(Device device, MatmulPrecision precision) {
   const Kernels<float>& k = backend(device).f32;
   switch (precision) {
+    case MatmulPrecision::f32:
+      return k.gemm != nullptr;
     case MatmulPrecision::bf16:
       return k.gemm_bf16 != nullptr;
     case MatmulPrecision::bf16x3:
       return k.gemm_bf16x3 != nullptr;
     case MatmulPrecision::bf16x6:
       return k.gemm_bf16x6 != nullptr;
-    case MatmulPrecision::f32:
-      break;
   }
-  return k.gemm != nullptr;
+  return false;
 }
 
 void set_matmul_precision(MatmulPrecision precision, Device device) {
-  if (!supports(device, precision))
-    fail<UsageError>("{} matrix products need {}, which this machine or this build lacks", name_of(precision),
-                     precision == MatmulPrecision::bf16 ? "a CPU with AMX or avx512_bf16" : "a CPU with AMX");
+  if (!supports(device, precision)) {
+    const bool plain = precision == MatmulPrecision::bf16;
+    fail<UsageError>("--precision {} needs a CPU with {}, which this one lacks{}; use f32", name_of(precision),
+                     plain ? "AMX or AVX-512 BF16" : "AMX",
+                     plain ? "" : " (without AMX it would be slower than f32 itself)");
+  }
   current = precision;
 }
 
 MatmulPrecision matmul_precision() { return current; }
+
+std::string describe_products(DType dtype) {
+  if (dtype == DType::f64) return fmt::format("f64 products by {} kernels", cpu_instruction_set());
+  if (current == MatmulPrecision::f32) return fmt::format("f32 products by {} kernels", cpu_instruction_set());
+  return fmt::format("{} products by {} kernels{}", name_of(current), cpu_bf16_unit(),
+                     current == MatmulPrecision::bf16x6 ? ", at least as accurate as f32" : "");
+}
 
 }  // namespace crisp

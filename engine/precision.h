@@ -1,19 +1,37 @@
-// How f32 matrix products are computed: one setting for the process, as the number of threads is.
+// With which numbers a program computes: one setting for the process, as the number of threads is.
 #pragma once
+
+#include <string>
 
 #include "engine/backend.h"
 
 namespace crisp {
 
+/// What a user asks for. Weights, moments, gradients and activations are f64 for `f64`, else f32; the other words say
+/// how f32 matrix products are computed (MatmulPrecision). `f32` takes the fastest way that is at least as accurate as
+/// f32 products: bf16x6 on CPUs with AMX. `strict_f32` always takes f32 products.
+enum class Precision : uint8_t { f32, strict_f32, bf16, bf16x3, bf16x6, f64 };
+
+/// "f32", "strict-f32", ...
+const char* name_of(Precision precision);
 /// "f32", "bf16", "bf16x3", "bf16x6".
 const char* name_of(MatmulPrecision precision);
 
+/// The type of a model's numbers.
+DType dtype_for(Precision precision);
+
+/// Sets the products for `precision`. Throws UsageError, saying what is missing, where the device has no kernels for
+/// it.
+void set_precision(Precision precision, Device device = Device::cpu);
+
 /// Whether the device has kernels for it.
 bool supports(Device device, MatmulPrecision precision);
-
-/// For all following products of f32 tensors on `device`. Throws UsageError where the machine has no kernels for it.
+/// For all following products of f32 tensors. Throws UsageError where the device has no kernels for it.
 void set_matmul_precision(MatmulPrecision precision, Device device = Device::cpu);
 MatmulPrecision matmul_precision();
+
+/// Which kernels compute the products now, for people: "f32 products by avx512 kernels".
+std::string describe_products(DType dtype);
 
 /// The kernel for the precision that is set; f64 products are always f64.
 template <class T>

@@ -11,6 +11,7 @@
 #include "data/batch.h"
 #include "data/dataset.h"
 #include "engine/parallel.h"
+#include "engine/precision.h"
 #include "tools/options.h"
 #include "train/evaluate.h"
 #include "train/model_files.h"
@@ -23,6 +24,7 @@ struct PredictOptions {
   int64_t batch_size = 64, max_length = 0, threads = 0;
   TextFormat format = TextFormat::automatic;
   bool json = false;
+  Precision precision = Precision::f32;
 };
 
 Dataset read_input(const std::string& path, TextFormat format, int64_t num_labels) {
@@ -47,7 +49,11 @@ void print(const Prediction& p, const DistilBertConfig& config, bool json) {
 
 int predict(const PredictOptions& options) {
   set_num_threads(static_cast<int>(options.threads));
-  const LoadedModel loaded = load_model(options.model, {.vocab = options.vocab, .head_required = true});
+  set_precision(options.precision);
+  LoadModelOptions load{.vocab = options.vocab, .head_required = true};
+  if (options.precision != Precision::f32)
+    load.dtype = dtype_for(options.precision);  // else the file's own: f32 or f64
+  const LoadedModel loaded = load_model(options.model, load);
   const WordPiece tokenizer = load_tokenizer(loaded, options.max_length);
   const DistilBertConfig& config = loaded.model.config();
   const int max_length = options.max_length > 0 ? static_cast<int>(options.max_length)
@@ -93,5 +99,6 @@ int main(int argc, char** argv) {
   add_integer(app, "batch-size", options.batch_size, 1, largest_batch, "sentences of a batch");
   add_integer(app, "max-length", options.max_length, 0, longest_sentence, "tokens of a sentence; 0: as in training");
   add_integer(app, "threads", options.threads, 0, most_threads, "0: all cores");
+  add_precision(app, options.precision);
   return run_program(app, argc, argv, [&] { return predict(options); });
 }

@@ -248,6 +248,15 @@ void add_config_option(CLI::App& app) {
       ->group("Files");
 }
 
+CLI::Option* add_precision(CLI::App& app, Precision& precision) {
+  std::vector<std::pair<std::string, Precision>> words;
+  for (const Precision p :
+       {Precision::f32, Precision::strict_f32, Precision::bf16, Precision::bf16x3, Precision::bf16x6, Precision::f64})
+    words.emplace_back(name_of(p), p);
+  return add_choice<Precision>(app, "precision", precision, words, "f32|strict-f32|bf16|bf16x3|bf16x6|f64",
+                               "Of matrix products (f64: of all numbers); f32: the fastest that is as accurate");
+}
+
 void add_train_options(CLI::App& app, TrainOptions& o) {
   set_help_style(app);
   app.footer(
@@ -350,8 +359,7 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
   in_group(add_parsed(app, "seed", "N", fmt::format("{}", o.seed), parse_seed,
                       "Of all random numbers; the same seed gives the same bits"));
   in_group(add_integer(app, "threads", o.threads, 0, most_threads, "Threads; 0: as many as there are cores"));
-  in_group(add_choice<DType>(app, "precision", o.precision, {{"f32", DType::f32}, {"f64", DType::f64}}, "f32|f64",
-                             "Type of all numbers"));
+  in_group(add_precision(app, o.precision));
 }
 
 int run_program(CLI::App& app, int argc, const char* const* argv, const std::function<int()>& body) {

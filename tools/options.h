@@ -80,6 +80,9 @@ CLI::Option* add_choice(CLI::App& app, const std::string& names, T& variable,
   return add_parsed(app, names, shown, default_text, parse, description);
 }
 
+/// --precision, the same words in every program.
+CLI::Option* add_precision(CLI::App& app, Precision& precision);
+
 /// Why a value of --sparsity is none: a number in [0, 1), such numbers with commas, or a preset's name. "" when good.
 std::string check_sparsity(const std::string& text);
 

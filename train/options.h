@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "engine/dtype.h"
+#include "engine/precision.h"
 #include "train/schedule.h"
 
 namespace crisp {
@@ -69,8 +69,8 @@ struct TrainOptions {
 
   // --- The machine.
   uint64_t seed = 42;
-  int64_t threads = 0;           // 0: all
-  DType precision = DType::f32;  // f32 | f64
+  int64_t threads = 0;  // 0: all
+  Precision precision = Precision::f32;
 
   double epochs_or_default() const { return epochs.value_or(default_epochs); }
   double learning_rate_or_default() const { return learning_rate.value_or(default_learning_rate); }

@@ -4,9 +4,9 @@
 
 #include "data/batch.h"
 #include "data/dataset.h"
-#include "engine/backend.h"
 #include "engine/error.h"
 #include "engine/parallel.h"
+#include "engine/precision.h"
 #include "train/model_files.h"
 #include "train/output_directory.h"
 #include "train/progress.h"
@@ -64,6 +64,7 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   if (options.threads < 0 || options.threads > most_threads)
     fail<UsageError>("{} threads; it must be from 0 (all cores) to {}", options.threads, most_threads);
   set_num_threads(static_cast<int>(options.threads));
+  set_precision(options.precision);
   Progress progress(options.logging_steps);
   const bool sample = options.weights.empty() && options.init.empty() && options.data.empty() && options.train.empty();
   if (sample) {
@@ -92,7 +93,7 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   if (!dev_set.labelled()) fail<BadInput>("{}: an evaluation set needs labels", files.dev);
 
   const LoadModelOptions load{.vocab = options.vocab,
-                              .dtype = options.precision,
+                              .dtype = dtype_for(options.precision),
                               .num_labels = classes,
                               .dropout = options.dropout,
                               .seed = options.seed,
@@ -117,15 +118,16 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   for (const Parameter& p : loaded.model.parameters()) parameters += p.tensor.numel();
   // Two checkpoints (maybe there already) and a third being written, each with the model and two moments, and the
   // model. A checkpoint within an accumulation has the pending gradients, too.
-  const auto bytes = static_cast<uint64_t>(parameters) * size_of(options.precision);
+  const auto bytes = static_cast<uint64_t>(parameters) * size_of(dtype_for(options.precision));
   const uint64_t there = output.holds_run() ? std::min<size_t>(2, list_checkpoints(output.path()).size()) : 0;
   const uint64_t pending = options.gradient_accumulation_steps > 1 ? 1 : 0;
   output.require_free_space((10 - 3 * there + pending) * bytes + (uint64_t{16} << 20));
-  progress.message(fmt::format(
-      "{} parameters, {} layers of {}; {} training and {} dev sentences; sparsity {} (scope {}); "
-      "{} kernels, {} thread{}",
-      parameters, config.layers, config.dim, train.size(), dev.size(), config.sparsity.requested,
-      scope_name(config.sparsity.scope), cpu_instruction_set(), num_threads(), num_threads() == 1 ? "" : "s"));
+  progress.message(
+      fmt::format("{} parameters, {} layers of {}; {} training and {} dev sentences; sparsity {} (scope {}); "
+                  "{}, {} thread{}",
+                  parameters, config.layers, config.dim, train.size(), dev.size(), config.sparsity.requested,
+                  scope_name(config.sparsity.scope), describe_products(loaded.model.dtype()), num_threads(),
+                  num_threads() == 1 ? "" : "s"));
   return Session(options, loaded, dev_set, train, dev, output, progress).go();
 }
 

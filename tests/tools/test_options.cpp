@@ -77,7 +77,7 @@ TEST_CASE("without options the defaults are those of the literature") {
   CHECK(o.max_grad_norm == 1.0);
   CHECK(o.max_length == 128);
   CHECK(o.schedule == ScheduleType::linear);
-  CHECK(o.precision == DType::f32);
+  CHECK(o.precision == Precision::f32);
   CHECK(o.sparsity == "dense");
   CHECK(o.sparse_eval);
   CHECK_FALSE(o.dropout.has_value());
@@ -187,7 +187,7 @@ TEST_CASE("every option reaches its variable") {
   CHECK_FALSE(o.overwrite);
   CHECK(o.seed == 18446744073709551615u);
   CHECK(o.threads == 2);
-  CHECK(o.precision == DType::f64);
+  CHECK(o.precision == Precision::f64);
   CHECK(run_with({"--init", "distilbert-base", "--overwrite"}).options.init == "distilbert-base");
 }
 
@@ -270,7 +270,7 @@ TEST_CASE("a value that makes no sense is refused in one line that says what doe
       {{"--num-labels", "10001"}, "--num-labels: must be a whole number from 0 to 10000"},
       {{"--seed=-1"}, "--seed: must be a whole number, at least 0 and below 2^64, not '-1'"},
       {{"--schedule", "linaer"}, "--schedule: must be one of linear|cosine|constant, not 'linaer'"},
-      {{"--precision", "f16"}, "--precision: must be one of f32|f64, not 'f16'"},
+      {{"--precision", "f16"}, "--precision: must be one of f32|strict-f32|bf16|bf16x3|bf16x6|f64, not 'f16'"},
       {{"--sparsity", "1"}, "--sparsity: must be numbers from 0 to below 1"},
       {{"--sparsity", "0.5,,0.6"}, "not '0.5,,0.6'"},
       {{"--sparsity", "0.5,nan"}, "not '0.5,nan'"},
@@ -362,7 +362,7 @@ TEST_CASE("the option --help names each option once, with its default, in groups
   CHECK(outcome.err.empty());
   for (const char* text : {"--learning-rate X=2e-05", "--epochs X=3", "--batch-size N=32",
                            "--schedule linear|cosine|constant=linear", "--sparse-eval on|off=on",
-                           "--precision f32|f64=f32", "Sparse attention:", "Files:", "--config FILE", "--resume"}) {
+                           "--precision f32|strict-f32|bf16|bf16x3|bf16x6|f64=f32", "Sparse attention:", "Files:", "--config FILE", "--resume"}) {
     INFO(text);
     CHECK(contains(outcome.out, text));
   }

@@ -1,0 +1,457 @@
+// The matrix product on panels, for machines with vector registers of 32 or 64 bytes; gemm.cpp and gemm_bf16.cpp make
+// kernels of it. Goto & van de Geijn, "Anatomy of high-performance matrix multiplication" (ACM TOMS 34(3), 2008), with
+// the choices that measured best for some hundred rows of activations and weights of 768 or 3072 columns:
+//
+// - c is cut into panels of `panel_cols` columns. The thread that owns a panel packs its part of b right before it
+// needs
+//   it ([step][panel_cols], which stays in the second-level cache), and fetches the next one while it computes.
+// - Tiles of at most `tile_rows` rows of c stay in registers over a whole block of k. Rows of a are read where they
+//   lie: more of them at a stride of 12 KB would fall out of the first-level cache. A transposed a is packed first.
+// - One chain of additions an element and block of k, blocks added in order: the bits depend on k alone, not on the
+//   number of threads, nor on the other rows and columns.
+#pragma once
+
+#include <immintrin.h>
+#include <omp.h>
+
+#include <utility>
+
+#include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/loops.h"
+#include "engine/cpu/math.h"
+
+namespace crisp::CRISP_ISA {
+
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64, tile_rows = 8, tile_vectors = 3;
+#else
+constexpr int vector_bytes = 32, tile_rows = 4, tile_vectors = 3;
+#endif
+
+template <class T>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(vector_bytes)));
+  typedef T unaligned __attribute__((vector_size(vector_bytes), aligned(sizeof(T))));
+};
+template <class T>
+using Vector = typename VectorOf<T>::type;
+template <class T>
+using UnalignedVector = typename VectorOf<T>::unaligned;
+template <class T>
+constexpr int lanes = vector_bytes / static_cast<int>(sizeof(T));
+
+template <class T>
+CRISP_INLINE Vector<T> load(const T* p) {
+  return *reinterpret_cast<const UnalignedVector<T>*>(p);
+}
+template <class T>
+CRISP_INLINE void store(T* p, Vector<T> v) {
+  *reinterpret_cast<UnalignedVector<T>*>(p) = v;
+}
+// Past the caches, without reading the line first; p is aligned to a vector. For what nobody reads soon.
+template <class T>
+CRISP_INLINE void store_streaming(T* p, Vector<T> v) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i&>(v));
+#else
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i&>(v));
+#endif
+}
+
+// The sum over the lanes, in f64.
+CRISP_INLINE double lane_sum(Vector<double> v) {
+  double sum = 0;
+  for (int i = 0; i < lanes<double>; ++i) sum += v[i];
+  return sum;
+}
+// sum + x^2, each lane in f64.
+CRISP_INLINE Vector<double> add_squares(Vector<double> sum, Vector<double> x) { return sum + x * x; }
+CRISP_INLINE Vector<double> add_squares(Vector<double> sum, Vector<float> x) {
+  typedef float Half __attribute__((vector_size(vector_bytes / 2)));
+  const auto halves = reinterpret_cast<const Half*>(&x);
+  const auto low = __builtin_convertvector(halves[0], Vector<double>);
+  const auto high = __builtin_convertvector(halves[1], Vector<double>);
+  return sum + low * low + high * high;
+}
+
+// One stage of a transposition in registers: rows i and i + d exchange blocks of d lanes.
+template <int d, class V, int... lane>
+CRISP_INLINE void exchange(V& x, V& y, std::integer_sequence<int, lane...>) {
+  constexpr int n = sizeof...(lane);
+  const V first = __builtin_shufflevector(x, y, ((lane & d) ? n + lane - d : lane)...);
+  y = __builtin_shufflevector(x, y, ((lane & d) ? n + lane : lane + d)...);
+  x = first;
+}
+template <int d, int n, class V>
+CRISP_INLINE void transpose_stages(V (&rows)[n]) {
+  if constexpr (d > 0) {
+#pragma GCC unroll 16
+    for (int i = 0; i < n; ++i)
+      if (!(i & d)) exchange<d>(rows[i], rows[i + d], std::make_integer_sequence<int, n>());
+    transpose_stages<d / 2>(rows);
+  }
+}
+
+// How numbers of type T are multiplied: one number a step. gemm_bf16.cpp has another of this kind.
+template <class T>
+struct Plain {
+  using Value = T;                        // of a, b, c and the sums
+  using Word = T;                         // what one step takes of each operand
+  static constexpr int depth = 1;         // elements along k in a word
+  static constexpr bool in_place = true;  // a row-major a can be read where it lies
+  CRISP_INLINE static Vector<T> multiply_add(Word a, Vector<Word> b, Vector<T> sum) { return sum + a * b; }
+  // A vector of words that follow each other along k; `count` < depth * lanes elements are there, the rest is 0.
+  CRISP_INLINE static Vector<Word> along_k(const T* p) { return load(p); }
+  CRISP_INLINE static Word word_along_k(const T* p, int64_t) { return *p; }
+  // The same where elements of one k lie beside each other: word j is made of p[j] (and of the next row's).
+  CRISP_INLINE static Vector<Word> across_k(const T* p, int64_t) { return load(p); }
+  CRISP_INLINE static Word word_across_k(const T* p, int64_t, int64_t) { return *p; }
+  template <int n>
+  CRISP_INLINE static void copy_across_k(const T* p, int64_t, Word* out) {
+    for (int i = 0; i < n; ++i) out[i] = p[i];
+  }
+};
+
+template <class Kind>
+class PanelProduct {
+  using T = typename Kind::Value;
+  using Word = typename Kind::Word;
+  static constexpr int depth = Kind::depth, width = lanes<T>;
+  static constexpr int64_t panel_cols = int64_t{tile_vectors} * width;
+  static constexpr int64_t block_depth = 768;  // of k
+
+ public:
+  explicit PanelProduct(const GemmCall<T>& call)
+      : g(call),
+        lda(g.trans_a ? g.m : g.k),
+        ldb(g.trans_b ? g.k : g.n),
+        panels(divide_up(g.n, panel_cols)),
+        chunks(divide_up(g.m, g.trans_a ? 96 : 256)),
+        groups(g.trans_a ? divide_up(panels, 8) : panels),
+        blocks(max_of(1, divide_up(g.k, block_depth))),
+        block(divide_up(divide_up(g.k, blocks), depth) * depth),
+        steps(block / depth),
+        streaming(g.sum_squares && g.n * static_cast<int64_t>(sizeof(T)) % vector_bytes == 0 &&
+                  reinterpret_cast<uintptr_t>(g.c) % vector_bytes == 0) {}
+
+  // A task is a chunk of rows and a group of panels, cut by the sizes alone; a thread takes neighbours. Either the rows
+  // are shared and a thread packs its panels, or (a transposed) the panels are shared and it packs its rows.
+  void run() {
+    const int threads = omp_get_max_threads();
+    const int64_t tasks = chunks * groups, panel_words = steps * panel_cols;
+    const bool convert = !g.trans_a && !Kind::in_place;
+    const int64_t shared_words = rounded(g.trans_a ? panels * panel_words : convert ? g.m * steps * blocks : 0);
+    const int64_t own_words = rounded(g.trans_a ? divide_up(g.m, chunks) * steps : panel_words);
+    const size_t squares_bytes = g.sum_squares ? static_cast<size_t>(rounded(tasks)) * sizeof(double) : 0;
+    auto* memory = static_cast<char*>(
+        thread_workspace(static_cast<size_t>(shared_words + own_words * threads) * sizeof(Word) + squares_bytes));
+    squares = g.sum_squares ? reinterpret_cast<double*>(memory) : nullptr;
+    shared = reinterpret_cast<Word*>(memory + squares_bytes);
+    Word* const own_memory = shared + shared_words;
+    const bool parallel = tasks > 1 && g.m * g.n * g.k > 100'000;
+#pragma omp parallel num_threads(threads) if (parallel)
+    {
+      const int me = omp_get_thread_num(), team = omp_get_num_threads();
+      Word* const own = own_memory + me * own_words;
+      const auto part = [=](int64_t n, int i) { return n * i / team; };
+      if (g.trans_a) {
+        for (int64_t k = 0; k < blocks; ++k) {
+          for (int64_t p = part(panels, me); p < part(panels, me + 1); ++p) pack_panel(p, k, shared + p * panel_words);
+#pragma omp barrier
+          run_by_rows(part(tasks, me), part(tasks, me + 1), k, own);
+#pragma omp barrier
+        }
+      } else {
+        if (convert) {
+          convert_rows(part(g.m, me), part(g.m, me + 1));
+#pragma omp barrier
+        }
+        run_by_panels(part(tasks, me), part(tasks, me + 1), own);
+      }
+      if (streaming) _mm_sfence();
+    }
+    if (g.sum_squares) {
+      *g.sum_squares = 0;
+      for (int64_t t = 0; t < tasks; ++t) *g.sum_squares += squares[t];
+    }
+  }
+
+ private:
+  CRISP_INLINE static int64_t rounded(int64_t words) { return divide_up(words, 16) * 16; }
+
+  struct Rows {
+    int64_t begin, count;
+  };
+  CRISP_INLINE Rows rows_of_chunk(int64_t chunk) const {
+    const int64_t begin = g.m * chunk / chunks;
+    return {begin, g.m * (chunk + 1) / chunks - begin};
+  }
+  CRISP_INLINE int64_t depth_of(int64_t k) const { return min_of(block, g.k - k * block); }
+
+  // f(row, height) for tiles of nearly equal height.
+  template <class F>
+  CRISP_INLINE void for_tiles(Rows rows, F f) const {
+    const int64_t tiles = divide_up(rows.count, tile_rows);
+    for (int64_t t = 0; t < tiles; ++t) {
+      const int64_t begin = rows.count * t / tiles;
+      f(rows.begin + begin, rows.count * (t + 1) / tiles - begin);
+    }
+  }
+
+  // Rows of a as words, row-major by blocks of k: row r of block k is at shared + (k * m + r) * steps.
+  void convert_rows(int64_t first, int64_t last) {
+    for (int64_t k = 0; k < blocks; ++k) {
+      for (int64_t row = first; row < last; ++row)
+        words_along_k(g.a + row * lda + k * block, depth_of(k), shared + (k * g.m + row) * steps);
+    }
+  }
+  void words_along_k(const T* from, int64_t count, Word* out) const {
+    int64_t p = 0;
+    for (; p + depth * lanes<Word> <= count; p += depth * lanes<Word>) store(out + p / depth, Kind::along_k(from + p));
+    for (; p < count; p += depth) out[p / depth] = Kind::word_along_k(from + p, count - p);
+  }
+
+  // Rows of a transposed a, interleaved by tiles: [step][row of the tile], so that what a step needs lies together. The
+  // tile of row r is at out + (r - rows.begin) * steps.
+  void pack_rows(Rows rows, int64_t k, Word* out) const {
+    const int64_t count = depth_of(k);
+    const T* from = g.a + k * block * lda;
+    for (int64_t p = 0; p < count; p += depth, from += depth * lda) {
+      for_tiles(rows, [&](int64_t row, int64_t height) {
+        Word* to = out + (row - rows.begin) * steps + p / depth * height;
+        if (height == tile_rows && p + depth <= count) {
+          Kind::template copy_across_k<tile_rows>(from + row, lda, to);
+        } else {
+          for (int64_t i = 0; i < height; ++i) to[i] = Kind::word_across_k(from + row + i, lda, count - p);
+        }
+      });
+    }
+  }
+
+  // [step][panel_cols]; columns beyond n are 0.
+  void pack_panel(int64_t panel, int64_t k, Word* out) const {
+    const int64_t col = panel * panel_cols, cols = min_of(panel_cols, g.n - col), count = depth_of(k);
+    if (g.trans_b) {
+      const T* from = g.b + col * ldb + k * block;
+      int64_t p = 0;
+      if (cols == panel_cols) {
+        for (; p + depth * lanes<Word> <= count; p += depth * lanes<Word>) {
+          for (int64_t j = 0; j < panel_cols; j += lanes<Word>) {
+            Vector<Word> rows[lanes<Word>];
+#pragma GCC unroll 16
+            for (int i = 0; i < lanes<Word>; ++i) rows[i] = Kind::along_k(from + (j + i) * ldb + p);
+            transpose_stages<lanes<Word> / 2>(rows);
+#pragma GCC unroll 16
+            for (int i = 0; i < lanes<Word>; ++i) store(out + (p / depth + i) * panel_cols + j, rows[i]);
+          }
+        }
+      }
+      for (; p < count; p += depth) {
+        Word* to = out + p / depth * panel_cols;
+        for (int64_t j = 0; j < cols; ++j) to[j] = Kind::word_along_k(from + j * ldb + p, count - p);
+        for (int64_t j = cols; j < panel_cols; ++j) to[j] = 0;
+      }
+      return;
+    }
+    const T* from = g.b + k * block * ldb + col;
+    for (int64_t p = 0; p < count; p += depth, from += depth * ldb, out += panel_cols) {
+      if (cols == panel_cols && p + depth <= count) {
+#pragma GCC unroll 3
+        for (int v = 0; v < tile_vectors; ++v) store(out + v * width, Kind::across_k(from + v * width, ldb));
+      } else {
+        for (int64_t j = 0; j < cols; ++j) out[j] = Kind::word_across_k(from + j, ldb, count - p);
+        for (int64_t j = cols; j < panel_cols; ++j) out[j] = 0;
+      }
+    }
+  }
+
+  // Asks for the lines of b that a panel needs, a few at a time, while another one is being used.
+  struct Prefetch {
+    const T* from = nullptr;
+    int64_t rows = 0, row_stride = 0, row_bytes = 0;
+    int64_t row = 0, byte = 0;
+    CRISP_INLINE void lines(int64_t count) {
+      while (count-- > 0 && row < rows) {
+        __builtin_prefetch(reinterpret_cast<const char*>(from + row * row_stride) + byte, 0, 2);
+        byte += 64;
+        if (byte >= row_bytes) {
+          byte = 0;
+          ++row;
+        }
+      }
+    }
+  };
+  CRISP_INLINE Prefetch prefetch_of(int64_t panel, int64_t k) const {
+    const int64_t col = panel * panel_cols, cols = min_of(panel_cols, g.n - col), count = depth_of(k);
+    if (g.trans_b) return {g.b + col * ldb + k * block, cols, ldb, count * static_cast<int64_t>(sizeof(T))};
+    return {g.b + k * block * ldb + col, count, ldb, cols * static_cast<int64_t>(sizeof(T))};
+  }
+
+  // Tasks in the order (panel, chunk), each over all blocks of k.
+  void run_by_panels(int64_t first, int64_t last, Word* panel_memory) const {
+    for (int64_t task = first; task < last;) {
+      const int64_t panel = task / chunks, end = min_of(last, (panel + 1) * chunks);
+      for (int64_t k = 0; k < blocks; ++k) {
+        pack_panel(panel, k, panel_memory);
+        Prefetch next;
+        if (k + 1 < blocks) {
+          next = prefetch_of(panel, k + 1);
+        } else if (end < last) {
+          next = prefetch_of(panel + 1, 0);
+        }
+        const int64_t tiles = (end - task) * divide_up(divide_up(g.m, chunks), tile_rows);
+        const int64_t lines = divide_up(next.rows * divide_up(next.row_bytes, 64), max_of(1, tiles));
+        for (int64_t t = task; t < end; ++t) {
+          double sum = 0;
+          for_tiles(rows_of_chunk(t % chunks), [&](int64_t row, int64_t height) {
+            next.lines(lines);
+            const Word* a = shared + (k * g.m + row) * steps;
+            int64_t stride = steps;
+            if constexpr (Kind::in_place) {
+              a = g.a + row * lda + k * block;
+              stride = lda;
+            }
+            with_height<tile_rows, false>(height, {row, panel, k, a, stride, panel_memory}, sum);
+          });
+          if (squares && k + 1 == blocks) squares[t] = sum;
+        }
+      }
+      task = end;
+    }
+  }
+
+  // Tasks in the order (chunk, group of panels), for one block of k.
+  void run_by_rows(int64_t first, int64_t last, int64_t k, Word* row_memory) const {
+    int64_t packed = -1;
+    for (int64_t task = first; task < last; ++task) {
+      const int64_t chunk = task / groups, group = task % groups;
+      const Rows rows = rows_of_chunk(chunk);
+      if (chunk != packed) pack_rows(rows, k, row_memory);
+      packed = chunk;
+      double sum = 0;
+      for (int64_t panel = panels * group / groups; panel < panels * (group + 1) / groups; ++panel) {
+        for_tiles(rows, [&](int64_t row, int64_t height) {
+          const Word* a = row_memory + (row - rows.begin) * steps;
+          with_height<tile_rows, true>(height, {row, panel, k, a, 0, shared + panel * steps * panel_cols}, sum);
+        });
+      }
+      if (squares && k + 1 == blocks) squares[task] = sum;
+    }
+  }
+
+  struct Tile {
+    int64_t row, panel, k;
+    const Word* a;
+    int64_t stride;  // between rows of a, in words, where they are not interleaved
+    const Word* b;
+  };
+
+  template <int rows, bool interleaved>
+  CRISP_INLINE void with_height(int64_t height, const Tile& t, double& sum) const {
+    if (height == rows) {
+      tile<rows, interleaved>(t, sum);
+    } else if constexpr (rows > 1) {
+      with_height<rows - 1, interleaved>(height, t, sum);
+    }
+  }
+
+  template <int rows, bool interleaved>
+  [[gnu::noinline]] void tile(const Tile& t, double& sum) const {
+    const int64_t row = t.row, k = t.k, stride = t.stride;
+    const Word *const a = t.a, *const b = t.b;
+    Vector<T> sums[rows][tile_vectors];
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 3
+      for (int v = 0; v < tile_vectors; ++v) sums[i][v] = Vector<T>{};
+    }
+    const int64_t count = divide_up(depth_of(k), depth);
+    constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(Word));  // words of a cache line
+    for (int64_t p0 = 0; p0 < count; p0 += line) {
+      // The next tile's rows: its lines arrive while this one is computed.
+      if constexpr (!interleaved) {
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; ++i) __builtin_prefetch(a + (rows + i) * stride + p0);
+      }
+      const int64_t p1 = min_of(count, p0 + line);
+      for (int64_t p = p0; p < p1; ++p) {
+        Vector<Word> bv[tile_vectors];
+#pragma GCC unroll 3
+        for (int v = 0; v < tile_vectors; ++v) bv[v] = load(b + p * panel_cols + v * width);
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; ++i) {
+          const Word ai = interleaved ? a[p * rows + i] : a[i * stride + p];
+#pragma GCC unroll 3
+          for (int v = 0; v < tile_vectors; ++v) sums[i][v] = Kind::multiply_add(ai, bv[v], sums[i][v]);
+        }
+      }
+    }
+    const int64_t col = t.panel * panel_cols, cols = min_of(panel_cols, g.n - col);
+    const bool add = k > 0 || g.beta != 0, last = k + 1 == blocks;
+    if (cols == panel_cols) {
+      const bool stream = streaming && last && !add;
+      Vector<double> of_tile{};
+#pragma GCC unroll 8
+      for (int i = 0; i < rows; ++i) {
+        T* c = g.c + (row + i) * g.n + col;
+#pragma GCC unroll 3
+        for (int v = 0; v < tile_vectors; ++v) {
+          Vector<T> x = sums[i][v];
+          if (add) x += load(c + v * width);
+          if (last && g.bias) x += load(g.bias + col + v * width);
+          if (squares && last) of_tile = add_squares(of_tile, x);
+          if (stream) {
+            store_streaming(c + v * width, x);
+          } else {
+            store(c + v * width, x);
+          }
+        }
+      }
+      sum += lane_sum(of_tile);
+    } else {
+      T x[rows][panel_cols];
+#pragma GCC unroll 8
+      for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 3
+        for (int v = 0; v < tile_vectors; ++v) store(x[i] + v * width, sums[i][v]);
+      }
+      for (int i = 0; i < rows; ++i) {
+        T* c = g.c + (row + i) * g.n + col;
+        for (int64_t j = 0; j < cols; ++j) {
+          if (add) x[i][j] += c[j];
+          c[j] = last && g.bias ? x[i][j] + g.bias[col + j] : x[i][j];
+          if (last) sum += static_cast<double>(c[j]) * static_cast<double>(c[j]);
+        }
+      }
+    }
+    if (last && g.gelu_out) activate(rows, row, col, cols);
+  }
+
+  // While the finished tile of c is in the first-level cache.
+  void activate(int rows, int64_t row, int64_t col, int64_t cols) const {
+    for (int i = 0; i < rows; ++i) {
+      const T* x = g.c + (row + i) * g.n + col;
+      T* y = g.gelu_out + (row + i) * g.n + col;
+#pragma omp simd
+      for (int64_t j = 0; j < cols; ++j) y[j] = x[j] * normal_at(x[j]).cdf;
+    }
+  }
+
+  const GemmCall<T> g;
+  const int64_t lda, ldb, panels, chunks, groups, blocks;
+  const int64_t block, steps;  // elements and words of a whole block along k
+  const bool streaming;        // c is a weight's gradient: nobody reads it before the optimizer
+  double* squares = nullptr;   // of each task
+  Word* shared = nullptr;
+};
+
+template <class Kind>
+void gemm_panels(const GemmCall<typename Kind::Value>& g) {
+  if (g.m > 0 && g.n > 0) {
+    PanelProduct<Kind>(g).run();
+  } else if (g.sum_squares) {
+    *g.sum_squares = 0;
+  }
+}
+
+}  // namespace crisp::CRISP_ISA

@@ -1,0 +1,42 @@
+// Where the time goes, kernel by kernel: while a profile runs, backend() hands out kernel tables whose entries time the
+// originals. Switched off, the tables are the originals, and nothing is measured or paid for.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/kernels.h"
+
+namespace crisp {
+
+/// What a kernel is to a training step.
+enum class KernelKind : uint8_t { gemm, attention, norms_and_activations, optimizer, other };
+constexpr int kernel_kinds = 5;
+/// "gemm", "attention", "norms_and_activations", "optimizer", "other".
+const char* name_of(KernelKind kind);
+
+/// What one entry of Kernels<T> did since start_profile(), f32 and f64 together.
+struct KernelProfile {
+  const char* name;  // of the entry
+  KernelKind kind;
+  int64_t calls = 0;
+  double seconds = 0;
+  double flops = 0;  // of matrix products; 0 for all other kernels, whose limit is memory
+};
+
+/// Forgets what was measured and switches the profile on, for kernels that are looked up from now on. Only the CPU's
+/// kernels are timed: others return before they have finished.
+void start_profile();
+/// Switches it off. What was measured stays.
+void stop_profile();
+bool profiling();
+/// One element for each entry of Kernels<T>, in its order. Time that a kernel spends while another one runs on another
+/// thread counts for both.
+std::vector<KernelProfile> profile();
+
+/// A table that times the kernels of `original`, which is the only table of its type that is ever given; a null entry
+/// stays null. For backend().
+template <class T>
+const Kernels<T>& timed(const Kernels<T>& original);
+
+}  // namespace crisp

@@ -1,0 +1,260 @@
+// The matrix products behind linear() and matmul(), called through the kernel table: every mode that this machine has,
+// against plain loops in f64.
+#include <limits>
+#include <random>
+
+#include "engine/parallel.h"
+#include "engine/precision.h"
+#include "tests/engine/helpers.h"
+
+using namespace crisp;
+using namespace crisp::test;
+
+namespace {
+
+struct Size {
+  int64_t m, n, k;
+};
+
+std::vector<float> random_values(int64_t n, unsigned seed) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<size_t>(n));
+  for (float& v : values) v = normal(generator);
+  return values;
+}
+
+// One product with everything that GemmCall offers, and its own memory. T is float or double.
+template <class T>
+struct Product {
+  Size size;
+  bool trans_a, trans_b;
+  double beta = 0;
+  bool with_bias = false, with_gelu = false;
+  std::vector<T> a, b, c, bias, gelu;
+  double squares = -1;
+
+  Product(Size s, bool ta, bool tb, unsigned seed = 1) : size(s), trans_a(ta), trans_b(tb) {
+    const auto fill = [&](std::vector<T>& to, int64_t n, unsigned offset) {
+      const std::vector<float> values = random_values(n, seed + offset);
+      to.assign(values.begin(), values.end());
+    };
+    fill(a, s.m * s.k, 0);
+    fill(b, s.k * s.n, 1);
+    fill(c, s.m * s.n, 2);
+    fill(bias, s.n, 3);
+    gelu.assign(c.size(), T(0));
+  }
+  GemmCall<T> call() {
+    GemmCall<T> g{trans_a, trans_b, size.m, size.n, size.k, a.data(), b.data(), c.data(), beta};
+    if (with_bias) g.bias = bias.data();
+    if (with_gelu) g.gelu_out = gelu.data();
+    g.sum_squares = &squares;
+    return g;
+  }
+  // In f64 from `a` and `b` as `rounded` sees them; the values before the activation.
+  template <class F>
+  std::vector<double> expected(F rounded) const {
+    const auto [m, n, k] = size;
+    std::vector<double> x(static_cast<size_t>(m * n));
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t j = 0; j < n; ++j) {
+        double sum = beta == 0 ? 0.0 : static_cast<double>(c[static_cast<size_t>(i * n + j)]);
+        for (int64_t p = 0; p < k; ++p)
+          sum += rounded(a[static_cast<size_t>(trans_a ? p * m + i : i * k + p)]) *
+                 rounded(b[static_cast<size_t>(trans_b ? j * k + p : p * n + j)]);
+        x[static_cast<size_t>(i * n + j)] = sum + (with_bias ? static_cast<double>(bias[static_cast<size_t>(j)]) : 0.0);
+      }
+    }
+    return x;
+  }
+  std::vector<double> expected() const {
+    return expected([](T x) { return static_cast<double>(x); });
+  }
+};
+
+template <class T>
+std::vector<double> as_doubles(const std::vector<T>& values) {
+  return {values.begin(), values.end()};
+}
+
+double bf16_rounded(float x) { return static_cast<double>(to_float(to_bfloat16(x))); }
+
+using Gemm32 = void (*)(StreamHandle, const GemmCall<float>&);
+struct Mode {
+  const char* name;
+  Gemm32 gemm;
+  double at_768;  // relative error against f64 at k = 768: the limit that performance measurements promise
+};
+// Those that this machine has.
+std::vector<Mode> modes() {
+  const Kernels<float>& k = backend(Device::cpu).f32;
+  std::vector<Mode> all;
+  for (const Mode& mode : {Mode{"f32", k.gemm, 6e-7}, Mode{"bf16", k.gemm_bf16, 2.6e-3},
+                           Mode{"bf16x3", k.gemm_bf16x3, 6e-6}, Mode{"bf16x6", k.gemm_bf16x6, 4e-7}})
+    if (mode.gemm) all.push_back(mode);
+  return all;
+}
+
+const std::vector<Size>& sizes() {
+  // Around the tiles (4 and 8 rows; 24 and 48 columns; 32 x 32), the chunks of rows and the blocks of k.
+  static const std::vector<Size> all{{1, 1, 1},      {0, 5, 3},      {5, 0, 3},       {5, 7, 0},     {3, 24, 5},
+                                     {4, 23, 17},    {7, 25, 31},    {8, 48, 32},     {9, 47, 33},   {15, 49, 64},
+                                     {16, 96, 65},   {17, 97, 63},   {31, 31, 100},   {33, 33, 129}, {97, 50, 40},
+                                     {193, 26, 70},  {257, 48, 70},  {40, 60, 767},   {40, 96, 768}, {11, 50, 769},
+                                     {35, 51, 1537}, {300, 400, 50}, {100, 100, 3000}};
+  return all;
+}
+
+std::string describe(Size s, bool trans_a, bool trans_b) {
+  return fmt::format("{} x {} x {}{}{}", s.m, s.n, s.k, trans_a ? ", a transposed" : "",
+                     trans_b ? ", b transposed" : "");
+}
+
+}  // namespace
+
+TEST_CASE("f32 and f64 products equal plain loops in f64, with every tail and epilogue", "[isa]") {
+  const auto check = [&]<class T>(const Kernels<T>& table, double tolerance) {
+    for (const Size& s : sizes()) {
+      for (const bool trans_a : {false, true}) {
+        for (const bool trans_b : {false, true}) {
+          for (const int variant : {0, 1, 2, 3}) {  // plain, beta, bias, bias and gelu
+            INFO(describe(s, trans_a, trans_b) << ", variant " << variant << ", " << sizeof(T) << " bytes");
+            Product<T> p(s, trans_a, trans_b);
+            p.beta = variant == 1 ? 1 : 0;
+            p.with_bias = variant >= 2;
+            p.with_gelu = variant == 3;
+            const std::vector<double> expected = p.expected();
+            if (p.beta == 0) p.c.assign(p.c.size(), std::numeric_limits<T>::quiet_NaN());  // must not be read
+            table.gemm(nullptr, p.call());
+            CHECK(relative_error(as_doubles(p.c), expected) <= tolerance);
+            double squares = 0;
+            for (const T x : p.c) squares += static_cast<double>(x) * static_cast<double>(x);
+            CHECK(p.squares == Approx(squares).epsilon(1e-12));
+            if (!p.with_gelu) continue;
+            std::vector<double> activated;
+            for (const T x : p.c)
+              activated.push_back(static_cast<double>(x) * 0.5 * std::erfc(-static_cast<double>(x) / std::sqrt(2.0)));
+            CHECK(relative_error(as_doubles(p.gelu), activated) <= (sizeof(T) == 4 ? 3e-7 : 1e-15));
+          }
+        }
+      }
+    }
+  };
+  check(backend(Device::cpu).f32, 2e-6);
+  check(backend(Device::cpu).f64, 4e-15);
+}
+
+TEST_CASE("every precision keeps its promise against f64 at k = 768") {
+  const Size s{64, 96, 768};
+  for (const Mode& mode : modes()) {
+    for (const auto& [trans_a, trans_b] : {std::pair{false, true}, {false, false}, {true, false}}) {
+      INFO(mode.name << " " << describe(s, trans_a, trans_b));
+      Product<float> p(s, trans_a, trans_b);
+      const std::vector<double> expected = p.expected();
+      mode.gemm(nullptr, p.call());
+      CHECK(relative_error(as_doubles(p.c), expected) <= mode.at_768);
+    }
+  }
+}
+
+TEST_CASE("a bf16 product is that of the operands rounded to bf16, with every tail and epilogue") {
+  const Gemm32 gemm = backend(Device::cpu).f32.gemm_bf16;
+  if (!gemm) CRISP_SKIP("this CPU multiplies no bf16 numbers");
+  for (const Size& s : sizes()) {
+    for (const bool trans_a : {false, true}) {
+      for (const bool trans_b : {false, true}) {
+        for (const bool beta : {false, true}) {
+          INFO(describe(s, trans_a, trans_b) << ", beta " << beta);
+          Product<float> p(s, trans_a, trans_b);
+          p.beta = beta ? 1 : 0;
+          p.with_bias = !beta;
+          const std::vector<double> expected = p.expected(bf16_rounded);
+          if (!beta) p.c.assign(p.c.size(), std::nanf(""));
+          gemm(nullptr, p.call());
+          CHECK(relative_error(as_doubles(p.c), expected) <= 3e-6);
+          double squares = 0;
+          for (const float x : p.c) squares += static_cast<double>(x) * static_cast<double>(x);
+          CHECK(p.squares == Approx(squares).epsilon(1e-12));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a product's bits do not depend on the threads, and not on the other rows and columns") {
+  const int before = num_threads();
+  for (const Mode& mode : modes()) {
+    for (const auto& [trans_a, trans_b] : {std::pair{false, true}, {false, false}, {true, false}}) {
+      INFO(mode.name << describe({426, 200, 1000}, trans_a, trans_b));
+      Product<float> p({426, 200, 1000}, trans_a, trans_b);
+      set_num_threads(1);
+      mode.gemm(nullptr, p.call());
+      const std::vector<float> one = p.c;
+      const double squares = p.squares;
+      for (const int threads : {2, 3, 4}) {
+        set_num_threads(threads);
+        p.c.assign(p.c.size(), 0.0f);
+        mode.gemm(nullptr, p.call());
+        CHECK(std::memcmp(p.c.data(), one.data(), one.size() * sizeof(float)) == 0);
+        CHECK(p.squares == squares);
+      }
+      if (trans_a || std::string(cpu_instruction_set()) == "generic") continue;
+      // The first 5 rows alone.
+      Product<float> few({5, 200, 1000}, trans_a, trans_b);
+      std::copy_n(p.a.begin(), few.a.size(), few.a.begin());
+      few.b = p.b;
+      mode.gemm(nullptr, few.call());
+      CHECK(std::memcmp(few.c.data(), one.data(), few.c.size() * sizeof(float)) == 0);
+    }
+  }
+  set_num_threads(before);
+}
+
+TEST_CASE("NaN and infinity survive every precision") {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const Mode& mode : modes()) {
+    for (const float bad : {std::nanf(""), -std::nanf(""), infinity, -infinity, std::bit_cast<float>(0x7f800001u),
+                            std::bit_cast<float>(0xffffffffu)}) {
+      for (const bool in_a : {true, false}) {
+        for (const auto& [trans_a, trans_b] : {std::pair{false, true}, {false, false}, {true, false}}) {
+          INFO(mode.name << " " << bad << (in_a ? " in a " : " in b ") << describe({20, 50, 70}, trans_a, trans_b));
+          Product<float> p({20, 50, 70}, trans_a, trans_b);
+          const int64_t i = 7, j = 33, k = 69;
+          if (in_a) {
+            p.a[static_cast<size_t>(trans_a ? k * 20 + i : i * 70 + k)] = bad;
+          } else {
+            p.b[static_cast<size_t>(trans_b ? j * 70 + k : k * 50 + j)] = bad;
+          }
+          mode.gemm(nullptr, p.call());
+          // The row of a (the column of b) is broken, everything else is not.
+          for (int64_t r = 0; r < 20; ++r) {
+            for (int64_t c = 0; c < 50; ++c) {
+              const bool hit = in_a ? r == i : c == j;
+              if (std::isfinite(p.c[static_cast<size_t>(r * 50 + c)]) == hit) FAIL_CHECK("at " << r << ", " << c);
+            }
+          }
+          CHECK(!std::isfinite(p.squares));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a precision that the machine lacks is refused with a sentence") {
+  for (const Precision p : {Precision::f32, Precision::strict_f32, Precision::f64}) CHECK_NOTHROW(set_precision(p));
+  const auto wanted = {std::pair{Precision::bf16, MatmulPrecision::bf16},
+                       {Precision::bf16x3, MatmulPrecision::bf16x3},
+                       {Precision::bf16x6, MatmulPrecision::bf16x6}};
+  for (const auto& [precision, products] : wanted) {
+    if (supports(Device::cpu, products)) {
+      set_precision(precision);
+      CHECK(matmul_precision() == products);
+      CHECK(contains(describe_products(DType::f32), name_of(products)));
+      set_precision(Precision::strict_f32);
+      CHECK(matmul_precision() == MatmulPrecision::f32);
+    } else {
+      CHECK(contains(error_of([p = precision] { set_precision(p); }), "needs a CPU with"));
+    }
+  }
+}

@@ -1,0 +1,37 @@
+// What this machine can do at best: arithmetic that never leaves the registers, and memory that is only streamed. The
+// limits that everything else is measured against, at the number of threads that is set (engine/parallel.h).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "engine/dtype.h"
+#include "engine/kernels.h"
+#include "tools/bench/timing.h"
+
+namespace crisp::bench {
+
+/// A limit in operations or bytes a second; rate.median is 0 where the machine lacks the instructions.
+struct Ceiling {
+  Spread rate;
+  std::string how;  // "avx512 fma"
+  explicit operator bool() const { return rate.median > 0; }
+};
+
+/// f32 multiply-adds of the instruction set that the kernels use (cpu_instruction_set()).
+Ceiling fma_ceiling(const Effort& effort = {});
+/// Products of bf16 numbers added in f32, by vdpbf16ps.
+Ceiling dpbf16_ceiling(const Effort& effort = {});
+/// The same by AMX tiles.
+Ceiling amx_ceiling(const Effort& effort = {});
+/// Bytes read of `bytes` bytes in order.
+Ceiling read_ceiling(int64_t bytes, const Effort& effort = {});
+/// Bytes moved when four arrays of `bytes` bytes together are read and three of them written back in place, as AdamW
+/// needs it: 28 bytes an element.
+Ceiling update_ceiling(int64_t bytes, const Effort& effort = {});
+
+/// The limit of matrix products in this mode: the faster of AMX and vdpbf16ps for bf16, a third and a sixth of it for
+/// the split modes; half of f32's for f64.
+Ceiling product_ceiling(DType dtype, MatmulPrecision precision, const Effort& effort = {});
+
+}  // namespace crisp::bench

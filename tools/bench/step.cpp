@@ -1,0 +1,355 @@
+// crisp-bench step: whole training steps of DistilBERT, and what they spend their time on.
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <numeric>
+
+#include "data/text_file.h"
+#include "engine/allocator.h"
+#include "engine/backend.h"
+#include "engine/error.h"
+#include "engine/ops.h"
+#include "engine/parallel.h"
+#include "engine/profile.h"
+#include "model/distilbert.h"
+#include "tools/bench/commands.h"
+#include "tools/bench/report.h"
+#include "tools/bench/sentences.h"
+#include "train/batch_tensors.h"
+#include "train/model_files.h"
+#include "train/trainer.h"
+
+namespace crisp::bench {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct StepOptions {
+  CommonOptions common;
+  Precision precision;
+  SentenceOptions sentences;
+  std::string weights, init = "distilbert-base", sparsity = "dense";
+  std::optional<double> dropout;
+  int64_t batch = 32, steps = 20, warm = 4;
+  bool infer = false, losses = false, print_batches = false, kernels = false;
+  double learning_rate = 2e-5, max_grad_norm = 1, weight_decay = 0.01;
+  int64_t seed = 0;
+};
+
+// One measured step.
+struct Step {
+  double seconds = 0;
+  int64_t tokens = 0;
+};
+
+struct Measured {
+  std::vector<double> losses;  // of all steps, those before the measurement as well
+  std::vector<std::vector<int32_t>> batches;
+  std::vector<Step> steps;
+  std::vector<KernelProfile> kernels;  // over the measured steps
+  double setup_seconds = 0, first_seconds = 0;
+  int64_t system_allocations = 0;  // in the measured steps
+  AllocatorStats memory;
+  double peak_resident_bytes = 0;
+  int64_t parameters = 0;
+};
+
+double peak_resident() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) * 1024;
+}
+
+DistilBert make_model(const StepOptions& o, int64_t vocab_size, int64_t labels) {
+  const auto seed = static_cast<uint64_t>(o.seed);
+  const auto with_settings = [&](DistilBert model) {
+    DistilBertConfig& config = model.mutable_config();
+    config.sparsity = parse_sparsity(o.sparsity, config.layers);
+    return model;
+  };
+  if (!o.weights.empty())
+    return with_settings(load_model(o.weights, {.vocab = o.sentences.vocab,
+                                                .dtype = o.precision.dtype,
+                                                .num_labels = labels,
+                                                .dropout = o.dropout,
+                                                .seed = seed})
+                             .model);
+  DistilBertConfig config;
+  if (o.init != "distilbert-base") config = parse_config(read_text_file(o.init), o.init);
+  config.vocab_size = vocab_size;
+  config.num_labels = labels;
+  if (o.dropout) config.dropout = config.attention_dropout = config.classifier_dropout = *o.dropout;
+  DistilBert model(config, o.precision.dtype);
+  model.initialise(seed);
+  return with_settings(std::move(model));
+}
+
+// The examples of one step; the order is the trainer's.
+std::vector<int32_t> examples_of(const StepOptions& o, const TokenizedDataset& data, int64_t step,
+                                 std::vector<int32_t>& order) {
+  const int64_t batches = batch_count(data.size(), static_cast<int>(o.batch));
+  if (step % batches == 0)
+    order = epoch_order(static_cast<uint64_t>(o.seed), static_cast<uint32_t>(step / batches), data.size());
+  const auto slice = batch_slice(order, static_cast<int>(o.batch), step % batches);
+  return {slice.begin(), slice.end()};
+}
+
+// Runs all steps; run(step) does one and returns its loss and its tokens.
+template <class F>
+void run_steps(const StepOptions& o, const TokenizedDataset& data, Measured& m, F run) {
+  std::vector<int32_t> order;
+  m.setup_seconds = since_start();
+  for (int64_t s = 0; s < o.warm + o.steps; ++s) {
+    if (s == o.warm) {
+      m.system_allocations = allocator_stats().system_allocations;
+      start_profile();
+    }
+    m.batches.push_back(examples_of(o, data, s, order));
+    const double begin = now();
+    const auto [loss, tokens] = run(m.batches.back());
+    const double seconds = now() - begin;
+    m.losses.push_back(loss);
+    if (s == 0) m.first_seconds = seconds;
+    if (s >= o.warm) m.steps.push_back({seconds, tokens});
+  }
+  stop_profile();
+  m.kernels = profile();
+  m.memory = allocator_stats();
+  m.system_allocations = m.memory.system_allocations - m.system_allocations;
+  m.peak_resident_bytes = peak_resident();
+}
+
+void train(const StepOptions& o, DistilBert& model, const TokenizedDataset& data, Measured& m) {
+  TrainOptions options;
+  options.max_steps = o.warm + o.steps;
+  options.learning_rate = o.learning_rate;
+  options.schedule = ScheduleType::constant;
+  options.warmup_ratio = 0;
+  options.batch_size = o.batch;
+  options.weight_decay = o.weight_decay;
+  options.max_grad_norm = o.max_grad_norm;
+  options.seed = static_cast<uint64_t>(o.seed);
+  Trainer trainer(model, data, options);
+  run_steps(o, data, m, [&](const std::vector<int32_t>&) {
+    StepReport report;
+    trainer.micro_step(report);
+    return std::pair{report.loss, trainer.last_tokens()};
+  });
+}
+
+void infer(const StepOptions& o, const DistilBert& model, const TokenizedDataset& data, Measured& m) {
+  PackedBatch batch;
+  reserve_batch(data, static_cast<int>(o.batch), batch);
+  Tape tape(Tape::Mode::inference);
+  run_steps(o, data, m, [&](const std::vector<int32_t>& examples) {
+    fill_batch(data, examples, batch);
+    const Tensor logits = model.forward(tape, to_tensors(batch, model.device()), {});
+    return std::pair{cross_entropy(tape, logits, label_tensor(batch, model.device())).item(), batch.total()};
+  });
+}
+
+// The parts of a mean step: what kernels of each kind took, and the rest with the kind "other".
+std::vector<double> parts_of(const Measured& m, double mean_seconds) {
+  std::vector<double> parts(kernel_kinds, 0);
+  double in_kernels = 0;
+  for (const KernelProfile& k : m.kernels) {
+    const double seconds = k.seconds / static_cast<double>(m.steps.size());
+    parts[static_cast<size_t>(k.kind)] += seconds;
+    in_kernels += seconds;
+  }
+  parts[static_cast<size_t>(KernelKind::other)] += mean_seconds - in_kernels;
+  return parts;
+}
+
+ordered_json summary(const StepOptions& o, const Measured& m, const Ceiling& ceiling) {
+  std::vector<double> seconds;
+  double tokens = 0;
+  for (const Step& s : m.steps) {
+    seconds.push_back(s.seconds);
+    tokens += static_cast<double>(s.tokens);
+  }
+  const double total = std::accumulate(seconds.begin(), seconds.end(), 0.0);
+  const auto n = static_cast<double>(seconds.size());
+  double sentences = 0;
+  for (size_t s = m.batches.size() - m.steps.size(); s < m.batches.size(); ++s)
+    sentences += static_cast<double>(m.batches[s].size());
+  const Spread spread = spread_of(seconds);
+
+  // The keys of the PyTorch peer.
+  ordered_json j{{"mode", "crisp"},
+                 {"bf16", o.precision.matmul == MatmulPrecision::bf16},
+                 {"compile", false},
+                 {"fixed", o.sentences.fixed},
+                 {"infer", o.infer},
+                 {"threads", num_threads()},
+                 {"device", "cpu"},
+                 {"torch", nullptr},
+                 {"mean_ms", 1e3 * total / n},
+                 {"median_ms", 1e3 * spread.median},
+                 {"tokens_per_s", tokens / total},
+                 {"sequences_per_s", sentences / total},
+                 {"tokens_per_step", tokens / n},
+                 {"padded_per_step", tokens / n},
+                 {"peak_rss_gb", m.peak_resident_bytes * 1e-9},
+                 {"setup_s", m.setup_seconds},
+                 {"first_step_s", m.first_seconds}};
+  // Our own.
+  j["processor"] = processor_name();
+  j["instruction_set"] = cpu_instruction_set();
+  j["precision"] = o.precision.word;
+  j["sparsity"] = o.sparsity;
+  j["batch"] = o.batch;
+  j["steps"] = m.steps.size();
+  j["parameters"] = m.parameters;
+  j["q1_ms"] = 1e3 * spread.q1;
+  j["q3_ms"] = 1e3 * spread.q3;
+  const std::vector<double> parts = parts_of(m, total / n);
+  for (int k = 0; k < kernel_kinds; ++k)
+    j["parts_ms"][name_of(static_cast<KernelKind>(k))] = 1e3 * parts[static_cast<size_t>(k)];
+  double flops = 0;
+  for (const KernelProfile& k : m.kernels) flops += k.flops / n;
+  const double gemm = parts[static_cast<size_t>(KernelKind::gemm)];
+  j["gemm_gflop_per_step"] = flops * 1e-9;
+  j["gemm_gflops"] = gemm > 0 ? flops * 1e-9 / gemm : 0;
+  j["gemm_of_ceiling"] = ceiling && gemm > 0 ? ordered_json(flops / gemm / ceiling.rate.median) : ordered_json(nullptr);
+  j["ceiling"] = to_json(ceiling);
+  j["system_allocations_per_step"] = static_cast<double>(m.system_allocations) / n;
+  j["tensor_bytes_reserved"] = m.memory.bytes_reserved;
+  j["tensor_bytes_peak"] = m.memory.peak_bytes_in_use;
+  for (const KernelProfile& k : m.kernels) {
+    if (k.calls == 0) continue;
+    ordered_json entry{{"kernel", k.name},
+                       {"part", name_of(k.kind)},
+                       {"calls_per_step", static_cast<double>(k.calls) / n},
+                       {"ms_per_step", 1e3 * k.seconds / n}};
+    if (k.flops > 0) entry["gflops"] = k.flops * 1e-9 / k.seconds;
+    j["kernels"].push_back(entry);
+  }
+  if (o.losses) j["losses"] = m.losses;
+  if (o.print_batches) j["batches"] = m.batches;
+  return j;
+}
+
+void print_table(const StepOptions& o, const ordered_json& j, const std::string& what) {
+  const auto number = [&](const char* key) { return j[key].get<double>(); };
+  fmt::print("{}, {} kernels, {} thread{}, {}\n", processor_name(), cpu_instruction_set(), num_threads(),
+             num_threads() == 1 ? "" : "s", o.precision.word);
+  fmt::print("{}; batches of {}, {} of {} tokens on average, sparsity {}\n", what, o.batch,
+             o.infer ? "inference" : "training", static_cast<int64_t>(number("tokens_per_step")), o.sparsity);
+  fmt::print("step          {:8.1f} ms mean, {:.1f} median ({:.1f}..{:.1f}), {} steps\n", number("mean_ms"),
+             number("median_ms"), number("q1_ms"), number("q3_ms"), j["steps"].get<int64_t>());
+  fmt::print("speed         {:8.1f} sequences/s, {:.0f} tokens/s\n", number("sequences_per_s"), number("tokens_per_s"));
+  for (const auto& [part, ms] : j["parts_ms"].items()) {
+    std::string label = part;
+    std::replace(label.begin(), label.end(), '_', ' ');
+    fmt::print("  {:<22} {:8.2f} ms  {:4.1f} %", label, ms.get<double>(), 100 * ms.get<double>() / number("mean_ms"));
+    if (part == "gemm" && !j["gemm_of_ceiling"].is_null())
+      fmt::print("  {:.1f} GF/s, {:.0f} % of {:.1f} ({})", number("gemm_gflops"), 100 * number("gemm_of_ceiling"),
+                 j["ceiling"]["per_second"].get<double>() * 1e-9, j["ceiling"]["how"].get<std::string>());
+    fmt::print("\n");
+  }
+  if (o.kernels) {
+    for (const auto& k : j["kernels"])
+      fmt::print("    {:<30} {:7.1f} calls {:9.3f} ms\n", k["kernel"].get<std::string>(),
+                 k["calls_per_step"].get<double>(), k["ms_per_step"].get<double>());
+  }
+  fmt::print("memory        {:8.2f} GB peak resident, {:.2f} GB in tensors; {:g} system allocations a step\n",
+             number("peak_rss_gb"), number("tensor_bytes_peak") * 1e-9, number("system_allocations_per_step"));
+  fmt::print("start         {:8.2f} s to the first step, {:.2f} s for it\n", number("setup_s"), number("first_step_s"));
+  if (o.print_batches) {
+    for (size_t s = 0; s < j["batches"].size(); ++s) fmt::print("batch {}: {}\n", s + 1, j["batches"][s].dump());
+  }
+  if (o.losses) {
+    for (size_t s = 0; s < j["losses"].size(); ++s)
+      fmt::print("loss {:4} {:.9g}\n", s + 1, j["losses"][s].get<double>());
+  }
+}
+
+int step(StepOptions o) {
+  set_num_threads(static_cast<int>(o.common.threads));
+  use(o.precision);
+  parse_sparsity(o.sparsity, 1);
+  o.sentences.seed = static_cast<uint64_t>(o.seed);
+  o.sentences.count = o.batch * std::min<int64_t>(o.warm + o.steps, 64);
+  if (o.sentences.fixed > 0) o.sentences.max_length = o.sentences.fixed;
+  const Sentences sentences = load_sentences(o.sentences);
+  const TokenizedDataset& data = *sentences.data;
+  DistilBert model = make_model(o, sentences.vocab_size, std::max(data.num_labels(), 2));
+  if (data.max_tokens() > model.config().max_positions)
+    fail<UsageError>("sentences of {} tokens, but the model has {} positions; --max-length cuts them",
+                     data.max_tokens(), model.config().max_positions);
+  if (sentences.vocab_size > model.config().vocab_size)
+    fail<UsageError>("a vocabulary of {} for a model of {}", sentences.vocab_size, model.config().vocab_size);
+  Measured m;
+  for (const Parameter& p : model.parameters()) m.parameters += p.tensor.numel();
+  if (o.infer) {
+    infer(o, model, data, m);
+  } else {
+    train(o, model, data, m);
+  }
+  ordered_json j = summary(o, m, product_ceiling(o.precision.dtype, o.precision.matmul, {.seconds = 0.5}));
+  j["data"] = sentences.what;
+  if (o.common.json) {
+    fmt::print("{}\n", j.dump());
+  } else {
+    print_table(o, j, sentences.what);
+  }
+  return 0;
+}
+
+std::string parse_lengths(const std::string& text, int64_t& fixed) {
+  const std::string complaint = "must be sst2 or fixed:L with a length L of 2 to 512 tokens, not '" + text + "'";
+  if (text == "sst2") {
+    fixed = 0;
+    return "";
+  }
+  if (!text.starts_with("fixed:") || text.size() > 9) return complaint;
+  int64_t length = 0;
+  for (const char c : text.substr(6)) {
+    if (c < '0' || c > '9') return complaint;
+    length = 10 * length + (c - '0');
+  }
+  if (length < 2 || length > 512) return complaint;
+  fixed = length;
+  return "";
+}
+
+}  // namespace
+
+Command add_step(CLI::App& program) {
+  CLI::App* app = program.add_subcommand("step", "Whole training steps (or inference) of DistilBERT, and their parts");
+  const auto o = std::make_shared<StepOptions>();
+  add_parsed(
+      *app, "lengths", "sst2|fixed:L", "sst2",
+      [o](const std::string& text) { return parse_lengths(text, o->sentences.fixed); },
+      "Real sentences, or random tokens of one length");
+  add_text(*app, "data", o->sentences.data, "Folder with train.tsv, or a file (default: SST-2 where it is found)");
+  add_text(*app, "vocab", o->sentences.vocab, "vocab.txt of the sentences (default: beside SST-2)");
+  add_integer(*app, "max-length", o->sentences.max_length, 2, longest_sentence,
+              "Tokens of a sentence; the rest is cut");
+  add_integer(*app, "batch,batch-size", o->batch, 1, 100'000, "Sentences of a step");
+  add_precision_option(*app, o->precision);
+  add_integer(*app, "steps", o->steps, 1, 1'000'000, "Steps that are measured");
+  add_integer(*app, "warm", o->warm, 0, 1'000'000, "Steps before them");
+  add_flag(*app, "infer", o->infer, "The forward pass only, without dropout");
+  const auto sparsity = [o](const std::string& text) {
+    const std::string complaint = check_sparsity(text);
+    if (complaint.empty()) o->sparsity = text;
+    return complaint;
+  };
+  add_parsed(*app, "sparsity", "S|S1,S2,..|PRESET", o->sparsity, sparsity, "As in crisp-train");
+  add_real(*app, "dropout", o->dropout, 0.1, {.high = 1}, "Every dropout rate (default: the configuration's)");
+  add_text(*app, "init", o->init, "distilbert-base or a config.json: random weights of that size");
+  add_text(*app, "weights", o->weights, "Pretrained weights instead, as in crisp-train");
+  add_real(*app, "learning-rate,lr", o->learning_rate, {.open_low = true}, "Constant");
+  add_real(*app, "weight-decay", o->weight_decay, {}, "Not on biases and LayerNorm");
+  add_real(*app, "max-grad-norm", o->max_grad_norm, {}, "Largest norm of the gradient; 0: no clipping");
+  add_integer(*app, "seed", o->seed, 0, std::numeric_limits<int64_t>::max(), "Of weights, order and dropout");
+  add_flag(*app, "losses", o->losses, "Print the loss of each step, from the first");
+  add_flag(*app, "print-batches", o->print_batches, "Print which sentences (from 0) each step has");
+  add_flag(*app, "kernels", o->kernels, "Print the time in each kernel (always part of --json)");
+  add_common_options(*app, o->common, false);
+  return {app, [o] { return step(*o); }};
+}
+
+}  // namespace crisp::bench
