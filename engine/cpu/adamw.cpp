@@ -15,8 +15,8 @@ namespace {
 
 // First moments below this become 0. Without new gradients they decay as beta1^k, and the smallest denormal numbers
 // round to themselves for ever: on some CPUs each operation on them takes a hundred times as long. With |m| < 2^-100
-// (f64: 2^-900) a step of learning rate r moves a weight by less than r * 1e-30 / epsilon. A second moment so small goes
-// with its first moment, never alone: it is the denominator of what is left.
+// (f64: 2^-900) a step of learning rate r moves a weight by less than r * 1e-30 / epsilon. A second moment so small
+// goes with its first moment, never alone: it is the denominator of what is left.
 template <class T>
 constexpr T negligible = sizeof(T) == 8 ? static_cast<T>(0x1p-900) : static_cast<T>(0x1p-100);
 
@@ -49,14 +49,37 @@ CRISP_INLINE void advance(const Constants<T>& c, const Rates<T>& r, T g, T& para
   parameter -= r.decay * parameter + r.size * (m / (std::sqrt(v) * r.root + c.epsilon));
 }
 
+// Whether asking for memory ahead of the hardware's prefetcher pays: it does on Intel's Xeons (78 ms to 69 ms for 66
+// million parameters), and does not on AMD's Zen 4.
+bool prefetches() {
+#ifdef __x86_64__
+  static const bool intel = __builtin_cpu_is("intel") != 0;
+  return intel;
+#else
+  return false;
+#endif
+}
+
 template <class T>
 void adamw(StreamHandle, int64_t n, const AdamWStep& s, const T* gradient, T* parameter, T* m, T* v) {
+  constexpr int64_t line = 64 / sizeof(T), distance = 32 * line;
   const Constants<T> c(s);
   const Rates<T> r(adamw_rates(s));
   const T scale = static_cast<T>(s.gradient_scale);
+  const bool ahead = prefetches();
   for_chunks(n, [=](int64_t begin, int64_t end) {
+    int64_t i = begin;
+    for (; ahead && i + line <= end; i += line) {
+      const int64_t later = min_of(i + distance, n - 1);
+      __builtin_prefetch(gradient + later);
+      __builtin_prefetch(parameter + later);
+      __builtin_prefetch(m + later);
+      __builtin_prefetch(v + later);
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) advance(c, r, gradient[i] * scale, parameter[i], m[i], v[i]);
+      for (int64_t k = 0; k < line; ++k) advance(c, r, gradient[i + k] * scale, parameter[i + k], m[i + k], v[i + k]);
+    }
+#pragma omp simd
+    for (int64_t k = i; k < end; ++k) advance(c, r, gradient[k] * scale, parameter[k], m[k], v[k]);
   });
 }
 
