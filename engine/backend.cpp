@@ -67,7 +67,8 @@ const char* cpu_instruction_set() {
 }
 
 const Backend& backend(Device device) {
-  static const Backend cpu{"cpu", cached_allocate, cached_free, cpu_copy, cpu_table<float>(), cpu_table<double>()};
+  static const Backend cpu{"cpu",    cached_allocate,    cached_allocate_zeroed, cached_free,
+                           cpu_copy, cpu_table<float>(), cpu_table<double>()};
   if (device == Device::cuda) fail("this build has no cuda backend");
   return cpu;
 }

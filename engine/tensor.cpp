@@ -10,10 +10,6 @@
 namespace crisp {
 namespace {
 
-std::shared_ptr<Storage> allocate_storage(size_t bytes, Device device) {
-  return std::allocate_shared<Storage>(CachedAlloc<Storage>(), bytes, device);
-}
-
 double load(const void* data, DType dtype, int64_t i) {
   switch (dtype) {
     case DType::f64:
@@ -60,18 +56,24 @@ Tensor filled(const Shape& shape, DType dtype, Device device, F&& f) {
 
 }  // namespace
 
-Storage::Storage(size_t bytes, Device where)
-    : device(where), data(backend(where).allocate(std::max<size_t>(bytes, 1))) {}
+Storage::Storage(size_t bytes, Device where, bool zeroed)
+    : device(where),
+      data((zeroed ? backend(where).allocate_zeroed : backend(where).allocate)(std::max<size_t>(bytes, 1))) {}
 Storage::~Storage() { backend(device).free(data); }
 
-Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
+Tensor Tensor::make(const Shape& shape, DType dtype, Device device, bool zeroed) {
   Tensor t;
   t.impl_ = std::allocate_shared<TensorImpl>(CachedAlloc<TensorImpl>());
   t.impl_->shape = shape;
   t.impl_->dtype = dtype;
-  t.impl_->storage = allocate_storage(static_cast<size_t>(shape.numel()) * size_of(dtype), device);
+  t.impl_->device = device;
+  const size_t bytes = static_cast<size_t>(shape.numel()) * size_of(dtype);
+  t.storage_ = std::allocate_shared<Storage>(CachedAlloc<Storage>(), bytes, device, zeroed);
   return t;
 }
+
+Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) { return make(shape, dtype, device, false); }
+Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) { return make(shape, dtype, device, true); }
 
 Tensor Tensor::full(const Shape& shape, DType dtype, double value, Device device) {
   return filled(shape, dtype, device, [&](int64_t) { return value; });
@@ -104,8 +106,13 @@ TensorImpl& Tensor::impl() const {
 
 const Shape& Tensor::shape() const { return impl().shape; }
 DType Tensor::dtype() const { return impl().dtype; }
-Device Tensor::device() const { return impl().storage->device; }
-void* Tensor::raw() const { return static_cast<char*>(impl().storage->data) + impl().byte_offset; }
+Device Tensor::device() const { return impl().device; }
+
+void* Tensor::raw() const {
+  const size_t offset = impl().byte_offset;
+  if (!storage_) fail("the elements of {} are not kept: this handle was made without them", label());
+  return static_cast<char*>(storage_->data) + offset;
+}
 
 void* Tensor::checked_data(DType wanted) const {
   if (dtype() != wanted) fail("{} holds {}, not {}", label(), name_of(dtype()), name_of(wanted));
@@ -157,8 +164,9 @@ Tensor Tensor::view(const Shape& wanted) const {
   t.impl_ = std::allocate_shared<TensorImpl>(CachedAlloc<TensorImpl>());
   t.impl_->shape = wanted;
   t.impl_->dtype = dtype();
-  t.impl_->storage = impl().storage;
+  t.impl_->device = device();
   t.impl_->byte_offset = impl().byte_offset;
+  t.storage_ = storage_;
   return t;
 }
 
@@ -169,6 +177,12 @@ Tensor Tensor::view_rows(int64_t begin, int64_t count) const {
   const Tensor t = view(shape());
   t.impl_->shape = shape().with(0, count);
   t.impl_->byte_offset += static_cast<size_t>(begin * (n == 0 ? 0 : numel() / n)) * size_of(dtype());
+  return t;
+}
+
+Tensor Tensor::without_values() const {
+  Tensor t;
+  t.impl_ = impl_;
   return t;
 }
 
@@ -206,22 +220,18 @@ const Tensor& Tensor::set_requires_grad(bool on) const {
   return *this;
 }
 
-Tensor Tensor::grad() const {
-  if (!impl().grad || !impl().has_grad) return {};
-  Tensor t;
-  t.impl_ = impl().grad;
-  return t;
-}
+Tensor Tensor::grad() const { return impl().has_grad ? impl().grad : Tensor(); }
 
-void Tensor::clear_grad() const { impl().has_grad = false; }
+void Tensor::clear_grad() const {
+  impl().grad = {};
+  impl().has_grad = false;
+}
 
 GradTarget Tensor::grad_target() const {
   if (!requires_grad()) return {};
   TensorImpl& self = impl();
-  if (!self.grad) self.grad = empty(self.shape, self.dtype, device()).impl_;
-  GradTarget target;
-  target.tensor.impl_ = self.grad;
-  target.beta = self.has_grad ? 1 : 0;
+  if (!self.grad) self.grad = empty(self.shape, self.dtype, self.device);
+  const GradTarget target{self.grad, self.has_grad ? 1.0 : 0.0};
   self.has_grad = true;
   return target;
 }

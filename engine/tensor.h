@@ -16,6 +16,7 @@
 namespace crisp {
 
 struct ScopeName;  // engine/tape.h
+struct Storage;
 struct TensorImpl;
 struct GradTarget;
 
@@ -27,9 +28,7 @@ class Tensor {
   /// Uninitialised.
   static Tensor empty(const Shape& shape, DType dtype, Device device = Device::cpu);
   static Tensor full(const Shape& shape, DType dtype, double value, Device device = Device::cpu);
-  static Tensor zeros(const Shape& shape, DType dtype, Device device = Device::cpu) {
-    return full(shape, dtype, 0, device);
-  }
+  static Tensor zeros(const Shape& shape, DType dtype, Device device = Device::cpu);
   static Tensor scalar(double value, DType dtype, Device device = Device::cpu) {
     return full({}, dtype, value, device);
   }
@@ -41,6 +40,8 @@ class Tensor {
                        Device device = Device::cpu);
 
   explicit operator bool() const { return impl_ != nullptr; }
+  /// False for a handle made by without_values().
+  bool has_values() const { return storage_ != nullptr; }
   const Shape& shape() const;
   DType dtype() const;
   Device device() const;
@@ -72,6 +73,10 @@ class Tensor {
   /// of one tape on another, or after clear().
   Tensor detach() const;
 
+  /// The same tensor without a hold on its elements: shape, name and gradient work, data() throws Error. The elements
+  /// live as long as some other handle has them. For backward functions that need no more than an input's gradient.
+  Tensor without_values() const;
+
   /// Views that share storage; not recorded on any tape (crisp::reshape is).
   Tensor view(const Shape& shape) const;
   Tensor view_rows(int64_t begin, int64_t count) const;  // of the leading dimension
@@ -85,7 +90,7 @@ class Tensor {
   const Tensor& set_requires_grad(bool on = true) const;
   /// The accumulated gradient, or an empty handle.
   Tensor grad() const;
-  /// Forgets the gradient; its memory is kept for the next one.
+  /// Forgets the gradient and gives its memory back, for activations and the next gradients to use.
   void clear_grad() const;
   /// Where a backward function writes this tensor's gradient: false where nobody needs it.
   GradTarget grad_target() const;
@@ -98,7 +103,9 @@ class Tensor {
   friend class Tape;
   void* checked_data(DType wanted) const;
   TensorImpl& impl() const;
+  static Tensor make(const Shape& shape, DType dtype, Device device, bool zeroed);
   std::shared_ptr<TensorImpl> impl_;
+  std::shared_ptr<Storage> storage_;  // the elements; null in a handle without values
 };
 
 /// beta = 0: overwrite (first contribution); beta = 1: add.
