@@ -1,5 +1,5 @@
-// A caching allocator: freed blocks are kept by size class and handed out again, so that a warmed-up training step asks
-// the system for nothing.
+// A caching allocator: freed memory is kept and handed out again, so that a warmed-up training step asks the system for
+// nothing. Blocks of up to 8 KiB are kept by size class, larger ones are cut from one stretch of addresses (arena.h).
 #pragma once
 
 #include <cstddef>
@@ -8,17 +8,21 @@
 namespace crisp {
 
 struct AllocatorStats {
-  int64_t system_allocations = 0;  // times the system was asked for memory
-  int64_t bytes_reserved = 0;      // held from the system, with headers and everything else that is lost
+  int64_t system_allocations = 0;  // times the system was asked for more
+  // Usable addresses: handed out, free, headers. Up to an eighth of it may never have been touched, which takes no
+  // memory; nor does what release_cached_memory() could empty but not give up.
+  int64_t bytes_reserved = 0;
   int64_t bytes_in_use = 0;        // handed out now
   int64_t peak_bytes_in_use = 0;
 };
 
 /// A block of at least `bytes` bytes, 64-byte aligned, uninitialised. Thread-safe. Throws Error when memory runs out.
 void* cached_allocate(size_t bytes);
+/// The same, filled with zeros; free of charge where the system has just given the memory.
+void* cached_allocate_zeroed(size_t bytes);
 /// Gives a block back to the cache; null is allowed.
 void cached_free(void* block) noexcept;
-/// Returns every cached free block to the system.
+/// Returns the memory of free blocks to the system.
 void release_cached_memory() noexcept;
 AllocatorStats allocator_stats();
 

@@ -116,8 +116,10 @@ const char* cpu_bf16_unit() { return amx_usable() ? "amx" : has_avx512_bf16() ? 
 
 const Backend& backend(Device device) {
   static const Kernels<float> cpu_f32 = with_extensions(cpu_table<float>());
-  static const Backend cpu{"cpu", cached_allocate, cached_free, cpu_copy, cpu_f32, cpu_table<double>()};
-  static const Backend profiled{cpu.name, cpu.allocate, cpu.free, cpu.copy, timed(cpu.f32), timed(cpu.f64)};
+  static const Backend cpu{"cpu",    cached_allocate, cached_allocate_zeroed, cached_free,
+                           cpu_copy, cpu_f32,         cpu_table<double>()};
+  static const Backend profiled{cpu.name, cpu.allocate,   cpu.allocate_zeroed, cpu.free,
+                                cpu.copy, timed(cpu.f32), timed(cpu.f64)};
   if (device == Device::cuda) fail("this build has no cuda backend");
   return profiling() ? profiled : cpu;
 }

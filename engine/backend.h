@@ -15,6 +15,7 @@ enum class Device : uint8_t { cpu, cuda };
 struct Backend {
   const char* name;
   void* (*allocate)(size_t bytes);
+  void* (*allocate_zeroed)(size_t bytes);
   void (*free)(void* block) noexcept;
   void (*copy)(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
   const Kernels<float>& f32;

@@ -60,6 +60,10 @@ enum class Activation : uint8_t { none, gelu };
 /// activation(x weight' + bias): x [.., in], weight [out, in], bias [out] or empty.
 Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
               Activation activation = Activation::none);
+/// gelu(x up' + up_bias) down' + down_bias: x [.., in], up [hidden, in], down [out, hidden], biases [hidden] and [out]
+/// or empty. As two calls of linear(), but gelu's result is not kept for the backward pass, which computes it again.
+Tensor feed_forward(Tape& tape, const Tensor& x, const Tensor& up, const Tensor& up_bias, const Tensor& down,
+                    const Tensor& down_bias);
 
 // --- rows ------------------------------------------------------------------------------------------------------------
 Tensor softmax(Tape& tape, const Tensor& x);

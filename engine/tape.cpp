@@ -98,6 +98,7 @@ void Tape::append(Node node) {
     node.destroy(node.closure);
     fail("{}: this tape has run backward; clear() it before recording again", node.op->name);
   }
+  if (!keep_values_) node.output = node.output.without_values();
   nodes_.push_back(std::move(node));
 }
 
@@ -126,11 +127,7 @@ void Tape::backward(const Tensor& loss, double seed) {
     }
     node.destroy(node.closure);
     node.closure = nullptr;
-    TensorImpl& out = node.output.impl();
-    if (!out.keep_grad) {
-      out.grad.reset();
-      out.has_grad = false;
-    }
+    if (!node.output.impl().keep_grad) node.output.clear_grad();
     node.output = {};
   }
   for (const auto& [tensor, f] : hooks_)
@@ -149,7 +146,9 @@ void Tape::clear() {
 
 void Tape::keep_grad(const Tensor& t) { t.impl().keep_grad = true; }
 
-void Tape::on_grad(const Tensor& t, std::function<void(const Tensor&)> f) { hooks_.emplace_back(t, std::move(f)); }
+void Tape::on_grad(const Tensor& t, std::function<void(const Tensor&)> f) {
+  hooks_.emplace_back(t.without_values(), std::move(f));
+}
 
 std::vector<NodeInfo> Tape::nodes() const {
   std::vector<NodeInfo> infos;

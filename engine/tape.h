@@ -36,7 +36,7 @@ struct ScopeName {
 struct NodeInfo {
   const Op* op;
   const ScopeName* scope;
-  Tensor output;  // empty once the node has run backward
+  Tensor output;  // without values unless the tape keeps them; empty once the node has run backward
   double flops;   // of the forward pass
 };
 
@@ -59,6 +59,10 @@ class Tape {
   /// Drops all nodes and keeps their memory for the next step.
   void clear();
 
+  /// Whether the tape holds the values of every result until its node has run backward, for inspection. Otherwise a
+  /// result's memory is free as soon as no handle outside and no backward function has a use for it. Holds for what is
+  /// recorded from now on.
+  void keep_values(bool on = true) { keep_values_ = on; }
   /// Keeps the gradient of an intermediate tensor after backward(), for inspection.
   void keep_grad(const Tensor& t);
   /// Calls f with the complete gradient of t during backward(): for an intermediate tensor before the node that made it
@@ -124,6 +128,7 @@ class Tape {
 
   Mode mode_;
   bool consumed_ = false;
+  bool keep_values_ = false;
   uint64_t recording_;  // tells this tape, between two calls of clear(), from every other; never 0
   const ScopeName* scope_ = nullptr;
   std::vector<Node> nodes_;

@@ -11,10 +11,6 @@
 namespace crisp {
 namespace {
 
-std::shared_ptr<Storage> allocate_storage(size_t bytes, Device device) {
-  return std::allocate_shared<Storage>(CachedAlloc<Storage>(), bytes, device);
-}
-
 double load(const void* data, DType dtype, int64_t i) {
   switch (dtype) {
     case DType::f64:
@@ -87,18 +83,24 @@ RowGradient rows_of(const Tensor& all) {
 
 }  // namespace
 
-Storage::Storage(size_t bytes, Device where)
-    : device(where), data(backend(where).allocate(std::max<size_t>(bytes, 1))) {}
+Storage::Storage(size_t bytes, Device where, bool zeroed)
+    : device(where),
+      data((zeroed ? backend(where).allocate_zeroed : backend(where).allocate)(std::max<size_t>(bytes, 1))) {}
 Storage::~Storage() { backend(device).free(data); }
 
-Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
+Tensor Tensor::make(const Shape& shape, DType dtype, Device device, bool zeroed) {
   Tensor t;
   t.impl_ = std::allocate_shared<TensorImpl>(CachedAlloc<TensorImpl>());
   t.impl_->shape = shape;
   t.impl_->dtype = dtype;
-  t.impl_->storage = allocate_storage(static_cast<size_t>(shape.numel()) * size_of(dtype), device);
+  t.impl_->device = device;
+  const size_t bytes = static_cast<size_t>(shape.numel()) * size_of(dtype);
+  t.storage_ = std::allocate_shared<Storage>(CachedAlloc<Storage>(), bytes, device, zeroed);
   return t;
 }
+
+Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) { return make(shape, dtype, device, false); }
+Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) { return make(shape, dtype, device, true); }
 
 Tensor Tensor::full(const Shape& shape, DType dtype, double value, Device device) {
   return filled(shape, dtype, device, [&](int64_t) { return value; });
@@ -131,8 +133,13 @@ TensorImpl& Tensor::impl() const {
 
 const Shape& Tensor::shape() const { return impl().shape; }
 DType Tensor::dtype() const { return impl().dtype; }
-Device Tensor::device() const { return impl().storage->device; }
-void* Tensor::raw() const { return static_cast<char*>(impl().storage->data) + impl().byte_offset; }
+Device Tensor::device() const { return impl().device; }
+
+void* Tensor::raw() const {
+  const size_t offset = impl().byte_offset;
+  if (!storage_) fail("the elements of {} are not kept: this handle was made without them", label());
+  return static_cast<char*>(storage_->data) + offset;
+}
 
 void* Tensor::checked_data(DType wanted) const {
   if (dtype() != wanted) fail("{} holds {}, not {}", label(), name_of(dtype()), name_of(wanted));
@@ -184,8 +191,9 @@ Tensor Tensor::view(const Shape& wanted) const {
   t.impl_ = std::allocate_shared<TensorImpl>(CachedAlloc<TensorImpl>());
   t.impl_->shape = wanted;
   t.impl_->dtype = dtype();
-  t.impl_->storage = impl().storage;
+  t.impl_->device = device();
   t.impl_->byte_offset = impl().byte_offset;
+  t.storage_ = storage_;
   return t;
 }
 
@@ -196,6 +204,12 @@ Tensor Tensor::view_rows(int64_t begin, int64_t count) const {
   const Tensor t = view(shape());
   t.impl_->shape = shape().with(0, count);
   t.impl_->byte_offset += static_cast<size_t>(begin * (n == 0 ? 0 : numel() / n)) * size_of(dtype());
+  return t;
+}
+
+Tensor Tensor::without_values() const {
+  Tensor t;
+  t.impl_ = impl_;
   return t;
 }
 
@@ -237,10 +251,7 @@ Tensor Tensor::grad() const {
   TensorImpl& self = impl();
   self.grad_sum_squares = unknown;
   if (self.takes_rows) return self.row_grad ? dense(self.row_grad, self.shape) : Tensor();
-  if (!self.grad || !self.has_grad) return {};
-  Tensor t;
-  t.impl_ = self.grad;
-  return t;
+  return self.has_grad ? self.grad : Tensor();
 }
 
 void Tensor::set_grad(const Tensor& values) const {
@@ -256,6 +267,7 @@ void Tensor::set_grad(const Tensor& values) const {
 }
 
 void Tensor::clear_grad() const {
+  impl().grad = {};
   impl().has_grad = false;
   impl().grad_sum_squares = unknown;
   impl().row_grad = {};
@@ -267,10 +279,8 @@ GradTarget Tensor::grad_target() const {
   if (self.takes_rows)
     fail("{} takes its gradient as rows, from embedding() and embeddings_layer_norm() only: see set_row_gradient()",
          label());
-  if (!self.grad) self.grad = empty(self.shape, self.dtype, device()).impl_;
-  GradTarget target;
-  target.tensor.impl_ = self.grad;
-  target.beta = self.has_grad ? 1 : 0;
+  if (!self.grad) self.grad = empty(self.shape, self.dtype, self.device);
+  GradTarget target{self.grad, self.has_grad ? 1.0 : 0.0};
   self.has_grad = true;
   self.grad_sum_squares = unknown;
   if (device() == Device::cpu) target.sum_squares = &self.grad_sum_squares;
@@ -284,7 +294,6 @@ const Tensor& Tensor::set_row_gradient() const {
     fail("{} of shape {} cannot take its gradient as rows: that is for leaves of two dimensions", label(),
          shape().str());
   clear_grad();
-  impl().grad.reset();
   impl().takes_rows = true;
   return *this;
 }

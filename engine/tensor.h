@@ -16,6 +16,7 @@
 namespace crisp {
 
 struct ScopeName;  // engine/tape.h
+struct Storage;
 struct TensorImpl;
 struct GradTarget;
 struct RowGradient;
@@ -28,9 +29,7 @@ class Tensor {
   /// Uninitialised.
   static Tensor empty(const Shape& shape, DType dtype, Device device = Device::cpu);
   static Tensor full(const Shape& shape, DType dtype, double value, Device device = Device::cpu);
-  static Tensor zeros(const Shape& shape, DType dtype, Device device = Device::cpu) {
-    return full(shape, dtype, 0, device);
-  }
+  static Tensor zeros(const Shape& shape, DType dtype, Device device = Device::cpu);
   static Tensor scalar(double value, DType dtype, Device device = Device::cpu) {
     return full({}, dtype, value, device);
   }
@@ -42,6 +41,8 @@ class Tensor {
                        Device device = Device::cpu);
 
   explicit operator bool() const { return impl_ != nullptr; }
+  /// False for a handle made by without_values().
+  bool has_values() const { return storage_ != nullptr; }
   const Shape& shape() const;
   DType dtype() const;
   Device device() const;
@@ -73,6 +74,10 @@ class Tensor {
   /// of one tape on another, or after clear().
   Tensor detach() const;
 
+  /// The same tensor without a hold on its elements: shape, name and gradient work, data() throws Error. The elements
+  /// live as long as some other handle has them. For backward functions that need no more than an input's gradient.
+  Tensor without_values() const;
+
   /// Views that share storage; not recorded on any tape (crisp::reshape is).
   Tensor view(const Shape& shape) const;
   Tensor view_rows(int64_t begin, int64_t count) const;  // of the leading dimension
@@ -89,7 +94,7 @@ class Tensor {
   Tensor grad() const;
   /// Makes a copy of `values` (same shape) the gradient: what a checkpoint restores.
   void set_grad(const Tensor& values) const;
-  /// Forgets the gradient; its memory is kept for the next one.
+  /// Forgets the gradient and gives its memory back, for activations and the next gradients to use.
   void clear_grad() const;
   /// Where a backward function writes this tensor's gradient: false where nobody needs it. Throws Error for a table with
   /// a row gradient.
@@ -115,7 +120,9 @@ class Tensor {
   friend class Tape;
   void* checked_data(DType wanted) const;
   TensorImpl& impl() const;
+  static Tensor make(const Shape& shape, DType dtype, Device device, bool zeroed);
   std::shared_ptr<TensorImpl> impl_;
+  std::shared_ptr<Storage> storage_;  // the elements; null in a handle without values
 };
 
 /// beta = 0: overwrite (first contribution); beta = 1: add.

@@ -11,7 +11,7 @@
 namespace crisp {
 
 struct Storage {
-  Storage(size_t bytes, Device where);
+  Storage(size_t bytes, Device where, bool zeroed);
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -20,16 +20,16 @@ struct Storage {
 };
 
 struct TensorImpl {
-  std::shared_ptr<Storage> storage;
-  size_t byte_offset = 0;
+  size_t byte_offset = 0;  // into the storage, which belongs to the handles
   Shape shape;
   DType dtype = DType::f32;
+  Device device = Device::cpu;
   bool requires_grad = false;
-  bool has_grad = false;   // grad holds a value (its memory outlives clear_grad())
+  bool has_grad = false;   // grad holds a value
   bool keep_grad = false;  // do not release it during backward: a leaf, or kept for inspection
   bool leaf = true;        // not made by a recorded operation
   uint64_t recording = 0;  // of a recorded result: the Tape::recording_ that made it
-  std::shared_ptr<TensorImpl> grad;
+  Tensor grad;
   double grad_sum_squares = std::numeric_limits<double>::quiet_NaN();  // NaN: not known
   bool takes_rows = false;                                             // the gradient is row_grad, never grad
   RowGradient row_grad;

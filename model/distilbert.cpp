@@ -85,9 +85,9 @@ void DistilBert::initialise_head(uint64_t seed) {
     if (parameters_[i].in_head) initialise(parameters_[i], static_cast<uint32_t>(i), seed);
 }
 
-Tensor DistilBert::apply(Tape& tape, const Linear& layer, const Tensor& x, Activation activation) {
+Tensor DistilBert::apply(Tape& tape, const Linear& layer, const Tensor& x) {
   const Tape::Scope scope(tape, layer.scope);
-  return linear(tape, x, layer.weight, layer.bias, activation);
+  return linear(tape, x, layer.weight, layer.bias);
 }
 
 Dropout DistilBert::dropout(double p, const ForwardMode& mode, uint32_t site) const {
@@ -112,13 +112,11 @@ Tensor DistilBert::layer(Tape& tape, int64_t index, const Tensor& x, const Tenso
                              .sparsity = config_.sparsity.sparsity(index),
                              .dropout = dropout(config_.attention_dropout, mode, attention_site(index))};
     const Tensor context = attention(tape, q, k, v, q_offsets, kv_offsets, rule, stats);
-    const Tensor out = apply(tape, w.out, context);
-    normed = residual_layer_norm(tape, queries, out, {}, w.attention_norm.weight, w.attention_norm.bias,
-                                 config_.layer_norm_epsilon);
+    normed = residual_layer_norm(tape, queries, apply(tape, w.out, context), {}, w.attention_norm.weight,
+                                 w.attention_norm.bias, config_.layer_norm_epsilon);
   }
   const Tape::Scope feed_forward_scope(tape, "ffn");
-  const Tensor up = apply(tape, w.up, normed, Activation::gelu);
-  const Tensor down = apply(tape, w.down, up);
+  const Tensor down = feed_forward(tape, normed, w.up.weight, w.up.bias, w.down.weight, w.down.bias);
   return residual_layer_norm(tape, normed, down, dropout(config_.dropout, mode, feed_forward_site(index)),
                              w.output_norm.weight, w.output_norm.bias, config_.layer_norm_epsilon);
 }

@@ -87,7 +87,7 @@ class DistilBert {
   Tensor hidden_states(Tape& tape, const BatchTensors& batch, const ForwardMode& mode, Rows rows) const;
   Tensor layer(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, const Tensor& q_offsets,
                const Tensor& kv_offsets, const ForwardMode& mode, AttentionStats* stats) const;
-  static Tensor apply(Tape& tape, const Linear& layer, const Tensor& x, Activation activation = Activation::none);
+  static Tensor apply(Tape& tape, const Linear& layer, const Tensor& x);
   Dropout dropout(double p, const ForwardMode& mode, uint32_t site) const;
 
   DistilBertConfig config_;

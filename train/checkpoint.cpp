@@ -83,9 +83,9 @@ std::string digest(const TokenizedDataset& data) {
 }  // namespace
 
 std::string run_fingerprint(const TrainOptions& o, const TokenizedDataset& data, const TokenizedDataset& dev,
-                            const DistilBertConfig& config, const std::string& weights_file) {
+                            const DistilBertConfig& config, const std::string& weights_sha256) {
   const ordered_json j{
-      {"initial_weights_sha256", weights_file.empty() ? ordered_json() : ordered_json(sha256_file(weights_file))},
+      {"initial_weights_sha256", weights_sha256.empty() ? ordered_json() : ordered_json(weights_sha256)},
       {"new_head", o.new_head},
       {"vocab_size", config.vocab_size},
       {"max_positions", config.max_positions},

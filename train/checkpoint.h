@@ -20,10 +20,10 @@ struct LogPositions {
 };
 
 /// What decides the bits of a run and the meaning of its numbers, as JSON text: a resumed run must have the same.
-/// `weights_file`: the one that the model was loaded from, empty for random weights. It and the data sets count by
-/// their content, wherever they lie.
+/// `weights_sha256`: of the file that the model was loaded from, empty for random weights. It and the data sets count
+/// by their content, wherever they lie.
 std::string run_fingerprint(const TrainOptions& options, const TokenizedDataset& train, const TokenizedDataset& dev,
-                            const DistilBertConfig& config, const std::string& weights_file);
+                            const DistilBertConfig& config, const std::string& weights_sha256);
 
 /// Throws UsageError, naming each difference, when `fingerprint` differs from the "settings" that a file of the run in
 /// `where` holds (an object as JSON text, which may hold more).

@@ -1,6 +1,7 @@
 #include "train/run.h"
 
 #include <algorithm>
+#include <future>
 
 #include "data/batch.h"
 #include "data/dataset.h"
@@ -11,6 +12,8 @@
 #include "train/output_directory.h"
 #include "train/progress.h"
 #include "train/session.h"
+#include "train/sha256.h"
+#include "weights/locate.h"
 
 namespace crisp {
 namespace {
@@ -86,6 +89,8 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   options.train = files.train;
   options.dev = files.dev;
 
+  std::future<std::string> weights_sha256;  // while everything is read and tokenised
+  if (options.init.empty()) weights_sha256 = std::async(sha256_file, locate_weights(options.weights));
   const Dataset train_set = read_dataset(files.train, {.num_labels = static_cast<int>(options.num_labels)});
   if (!train_set.labelled()) fail<BadInput>("{}: a training set needs labels", files.train);
   const int classes = std::max(train_set.num_labels, 2);
@@ -128,7 +133,7 @@ int run_training(TrainOptions options, const std::string& sample_root) {
                   parameters, config.layers, config.dim, train.size(), dev.size(), config.sparsity.requested,
                   scope_name(config.sparsity.scope), describe_products(loaded.model.dtype()), num_threads(),
                   num_threads() == 1 ? "" : "s"));
-  return Session(options, loaded, dev_set, train, dev, output, progress).go();
+  return Session(options, loaded, std::move(weights_sha256), dev_set, train, dev, output, progress).go();
 }
 
 }  // namespace crisp

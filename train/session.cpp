@@ -1,10 +1,14 @@
 #include "train/session.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <ctime>
 #include <fstream>
+#include <sstream>
 
 #include "engine/allocator.h"
 #include "engine/backend.h"
@@ -24,6 +28,22 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
+// Seconds since this process was started, to a hundredth; nothing where the system does not tell.
+std::optional<double> process_age() {
+  std::ifstream file("/proc/self/stat");
+  std::string text;
+  std::getline(file, text);
+  // "pid (name) state ...": the name may hold anything, and the start is field 22, in ticks since the machine's.
+  std::istringstream fields(text.substr(std::min(text.rfind(')') + 1, text.size())));
+  std::string skipped;
+  for (int i = 3; i < 22; ++i) fields >> skipped;
+  double ticks = 0;
+  timespec now{};
+  if (!(fields >> ticks) || clock_gettime(CLOCK_BOOTTIME, &now) != 0) return std::nullopt;
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec) -
+         ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
 }  // namespace
 
 std::vector<std::string> run_file_names() {
@@ -32,18 +52,27 @@ std::vector<std::string> run_file_names() {
   return names;
 }
 
-Session::Session(const TrainOptions& options, LoadedModel& loaded, const Dataset& dev_set,
-                 const TokenizedDataset& train, const TokenizedDataset& dev, OutputDirectory& output,
-                 Progress& progress)
+Session::Session(const TrainOptions& options, LoadedModel& loaded, std::future<std::string> weights_sha256,
+                 const Dataset& dev_set, const TokenizedDataset& train, const TokenizedDataset& dev,
+                 OutputDirectory& output, Progress& progress)
     : options_(options),
       loaded_(loaded),
       dev_set_(dev_set),
+      train_(train),
       dev_(dev),
       output_(output),
       progress_(progress),
       trainer_(loaded.model, train, options),
       store_(output.path()),
-      fingerprint_(run_fingerprint(options, train, dev, loaded.model.config(), loaded.weights_path)) {}
+      weights_sha256_(std::move(weights_sha256)) {}
+
+// Hashing the weights' file and the data takes a while, so the first step does not wait for it.
+const std::string& Session::fingerprint() {
+  if (fingerprint_.empty())
+    fingerprint_ = run_fingerprint(options_, train_, dev_, loaded_.model.config(),
+                                   weights_sha256_.valid() ? weights_sha256_.get() : "");
+  return fingerprint_;
+}
 
 void Session::open_logs() {
   const std::string path = output_.file("metrics.jsonl");
@@ -60,7 +89,7 @@ void Session::open_logs() {
     events_.emplace(output_.path());
     return;
   }
-  const LogPositions logs = read_checkpoint(checkpoint->path, trainer_, fingerprint_);
+  const LogPositions logs = read_checkpoint(checkpoint->path, trainer_, fingerprint());
   metrics_.emplace(path, logs.metrics_bytes);
   events_.emplace(output_.path(), logs.event_file, logs.event_bytes);
   if (metrics_->lost_bytes() > 0)
@@ -83,7 +112,7 @@ void Session::start_without_checkpoint() {
         "{}: holds a model, but no whole checkpoint to resume from; --overwrite deletes the model and starts "
         "afresh, or choose another --output",
         output_.path());
-  check_same_run(results["settings"].dump(), fingerprint_, output_.path());
+  check_same_run(results["settings"].dump(), fingerprint(), output_.path());
   TrainState& s = trainer_.state();
   s.best_step = s.last_evaluation = 0;
   s.best_accuracy = results.value("eval_accuracy", 0.0);
@@ -178,7 +207,7 @@ void Session::save() {
   const LogPositions logs{metrics_->bytes(), events_->filename(), events_->bytes()};
   store_.save(s.step, [&](const std::string& directory) {
     write_checkpoint(directory, trainer_, loaded_.vocab_text, static_cast<int>(options_.max_length), logs,
-                     fingerprint_);
+                     fingerprint());
   });
   store_.prune(1, s.best_step >= 0 ? std::vector<int64_t>{s.best_step} : std::vector<int64_t>{});
 }
@@ -186,6 +215,7 @@ void Session::save() {
 // False when a signal stopped it.
 bool Session::train_until_done_or_stopped() {
   StepReport report;
+  bool first = true;
   while (!trainer_.finished() && !stop_early()) {
     if (interrupted()) return false;
     const auto begin = Clock::now();
@@ -196,6 +226,11 @@ bool Session::train_until_done_or_stopped() {
     timed_tokens_ += trainer_.last_tokens();
     trainer_.state().train_tokens += trainer_.last_tokens();
     if (!stepped) continue;
+    if (first) {
+      startup_seconds_ = process_age();
+      fingerprint();  // a file that cannot be hashed is an error now, not when the first checkpoint is due
+      first = false;
+    }
     log_step(report);
     const int64_t step = trainer_.state().step;
     const bool evaluated = evaluation_due();
@@ -246,6 +281,7 @@ void Session::write_results() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   document["peak_resident_bytes"] = int64_t{usage.ru_maxrss} * 1024;
+  if (startup_seconds_) document["startup_seconds"] = *startup_seconds_;
   document["instruction_set"] = cpu_instruction_set();
   document["threads"] = num_threads();
   document["settings"] = settings();
@@ -254,8 +290,8 @@ void Session::write_results() {
 
 // The fingerprint, which a resumed run must share, and beside it every option as it was given or resolved. Not where
 // the run writes, on how many threads, or whether it was resumed: that may differ between two runs that are the same.
-ordered_json Session::settings() const {
-  ordered_json all = ordered_json::parse(fingerprint_);
+ordered_json Session::settings() {
+  ordered_json all = ordered_json::parse(fingerprint());
   const ordered_json others{{"weights", options_.weights},
                             {"init", options_.init},
                             {"data", options_.data},

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <future>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -24,12 +25,13 @@ namespace crisp {
 /// The names of the files that a run writes at the top of its directory.
 std::vector<std::string> run_file_names();
 
-/// What it is given must outlive it.
-/// `output` decides whether it resumes.
+/// What it is given must outlive it. `output` decides whether it resumes.
 class Session {
  public:
-  Session(const TrainOptions& options, LoadedModel& loaded, const Dataset& dev_set, const TokenizedDataset& train,
-          const TokenizedDataset& dev, OutputDirectory& output, Progress& progress);
+  /// `weights_sha256`: of the weights' file, being computed; not valid() for random weights.
+  Session(const TrainOptions& options, LoadedModel& loaded, std::future<std::string> weights_sha256,
+          const Dataset& dev_set, const TokenizedDataset& train, const TokenizedDataset& dev, OutputDirectory& output,
+          Progress& progress);
 
   /// Trains to the end, or until a signal. Returns the exit code: 0, or 130/143 after a checkpoint was written.
   int go();
@@ -40,7 +42,8 @@ class Session {
   bool complete() const;
   nlohmann::ordered_json read_results() const;
   [[noreturn]] void explain_divergence(const Diverged& divergence) const;
-  nlohmann::ordered_json settings() const;
+  const std::string& fingerprint();
+  nlohmann::ordered_json settings();
   void report_best();
   bool train_until_done_or_stopped();
   void log_step(const StepReport& report);
@@ -59,12 +62,14 @@ class Session {
   const TrainOptions& options_;
   LoadedModel& loaded_;
   const Dataset& dev_set_;
-  const TokenizedDataset& dev_;
+  const TokenizedDataset &train_, &dev_;
   OutputDirectory& output_;
   Progress& progress_;
   Trainer trainer_;
   CheckpointStore store_;
-  const std::string fingerprint_;
+  std::future<std::string> weights_sha256_;
+  std::string fingerprint_;  // empty until it is needed
+  std::optional<double> startup_seconds_;
   std::optional<MetricsLog> metrics_;
   std::optional<TensorBoardWriter> events_;
   int64_t timed_tokens_ = 0;  // since the last log line

@@ -1,7 +1,12 @@
 #include "train/sha256.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
 
 #include <algorithm>
 #include <bit>
@@ -15,7 +20,7 @@ namespace crisp {
 namespace {
 
 // The first 32 bits of the fractional parts of the cube roots of the first 64 primes (FIPS 180-4, 4.2.2).
-constexpr uint32_t round_constants[64] = {
+alignas(16) constexpr uint32_t round_constants[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
     0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
     0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
@@ -42,7 +47,7 @@ inline void round(uint32_t a, uint32_t b, uint32_t c, uint32_t& d, uint32_t e, u
   h = t1 + sum0 + majority;
 }
 
-void compress(std::array<uint32_t, 8>& state, const std::byte* block) {
+void compress_block(Sha256::State& state, const std::byte* block) {
   uint32_t w[64];
   for (int i = 0; i < 16; ++i) w[i] = big_endian(block + 4 * i);
   for (int i = 16; i < 64; ++i) {
@@ -65,12 +70,69 @@ void compress(std::array<uint32_t, 8>& state, const std::byte* block) {
   for (size_t i = 0; i < 8; ++i) state[i] += sum[i];
 }
 
+#if defined(__x86_64__)
+
+bool has_sha_instructions() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_SHA)) return false;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSE4_1) && (c & bit_SSSE3);
+}
+
+// The same with the CPU's instructions: sha256rnds2 does two rounds on the state's halves (a, b, e, f) and (c, d, g,
+// h), the highest lane first; msg1 and msg2 make four words of the schedule out of the sixteen before.
+[[gnu::target("sha,sse4.1,ssse3")]] void compress_with_instructions(Sha256::State& state, const std::byte* blocks,
+                                                                    size_t count) {
+  const __m128i swap_bytes = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
+  auto* const words = reinterpret_cast<__m128i*>(state.data());
+  const __m128i cdab = _mm_shuffle_epi32(_mm_loadu_si128(words), 0xb1);
+  const __m128i efgh = _mm_shuffle_epi32(_mm_loadu_si128(words + 1), 0x1b);
+  __m128i abef = _mm_alignr_epi8(cdab, efgh, 8), cdgh = _mm_blend_epi16(efgh, cdab, 0xf0);
+  for (; count > 0; --count, blocks += 64) {
+    const __m128i abef_before = abef, cdgh_before = cdgh;
+    __m128i w[4];
+    for (int i = 0; i < 4; ++i)
+      w[i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(blocks + 16 * i)), swap_bytes);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) {
+      __m128i& now = w[i % 4];
+      const __m128i &next = w[(i + 1) % 4], &third = w[(i + 2) % 4], &last = w[(i + 3) % 4];
+      const __m128i sum = _mm_add_epi32(now, _mm_load_si128(reinterpret_cast<const __m128i*>(round_constants + 4 * i)));
+      cdgh = _mm_sha256rnds2_epu32(cdgh, abef, sum);
+      abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(sum, 0x0e));
+      if (i < 12) {
+        const __m128i before = _mm_alignr_epi8(last, third, 4);  // w[t-7]
+        now = _mm_sha256msg2_epu32(_mm_add_epi32(_mm_sha256msg1_epu32(now, next), before), last);
+      }
+    }
+    abef = _mm_add_epi32(abef, abef_before);
+    cdgh = _mm_add_epi32(cdgh, cdgh_before);
+  }
+  const __m128i feba = _mm_shuffle_epi32(abef, 0x1b), dchg = _mm_shuffle_epi32(cdgh, 0xb1);
+  _mm_storeu_si128(words, _mm_blend_epi16(feba, dchg, 0xf0));
+  _mm_storeu_si128(words + 1, _mm_alignr_epi8(dchg, feba, 8));
+}
+
+#else
+
+bool has_sha_instructions() { return false; }
+void compress_with_instructions(Sha256::State&, const std::byte*, size_t) {}
+
+#endif
+
 }  // namespace
 
 // The same of the square roots of the first 8 primes (5.3.3).
-Sha256::Sha256()
+Sha256::Sha256(bool portable)
     : state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19},
-      buffer_{} {}
+      buffer_{} {
+  static const bool fast = has_sha_instructions();
+  with_instructions_ = fast && !portable;
+}
+
+void Sha256::compress(const std::byte* blocks, size_t count) {
+  if (with_instructions_) return compress_with_instructions(state_, blocks, count);
+  for (size_t i = 0; i < count; ++i) compress_block(state_, blocks + 64 * i);
+}
 
 void Sha256::update(std::span<const std::byte> bytes) {
   size_t used = length_ % 64;
@@ -81,9 +143,10 @@ void Sha256::update(std::span<const std::byte> bytes) {
     bytes = bytes.subspan(n);
     used += n;
     if (used < 64) return;
-    compress(state_, buffer_.data());
+    compress(buffer_.data(), 1);
   }
-  for (; bytes.size() >= 64; bytes = bytes.subspan(64)) compress(state_, bytes.data());
+  compress(bytes.data(), bytes.size() / 64);
+  bytes = bytes.subspan(bytes.size() / 64 * 64);
   std::copy(bytes.begin(), bytes.end(), buffer_.begin());
 }
 
@@ -106,23 +169,24 @@ std::string sha256(std::string_view text) {
 }
 
 std::string sha256_file(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) fail("{}: cannot be opened: {}", path, std::strerror(errno));
+  struct Descriptor {
+    int fd;
+    ~Descriptor() {
+      if (fd >= 0) ::close(fd);
+    }
+  } const file{::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};  // not to wait at a FIFO
+  if (file.fd < 0) fail("{}: cannot be opened: {}", path, std::strerror(errno));
+  struct stat status {};
+  if (::fstat(file.fd, &status) == 0 && !S_ISREG(status.st_mode)) fail("{}: is not a regular file", path);
   Sha256 hash;
   std::vector<std::byte> buffer(size_t{1} << 18);
   for (;;) {
-    const ssize_t n = ::read(fd, buffer.data(), buffer.size());
+    const ssize_t n = ::read(file.fd, buffer.data(), buffer.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      const int error = errno;
-      ::close(fd);
-      fail("{}: cannot be read: {}", path, std::strerror(error));
-    }
-    if (n == 0) break;
+    if (n < 0) fail("{}: cannot be read: {}", path, std::strerror(errno));
+    if (n == 0) return hash.finish();
     hash.update(std::span<const std::byte>(buffer).first(static_cast<size_t>(n)));
   }
-  ::close(fd);
-  return hash.finish();
 }
 
 }  // namespace crisp

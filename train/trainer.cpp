@@ -113,7 +113,7 @@ bool Trainer::micro_step(StepReport& report) {
   const double loss_value = loss.item();
   flops_ = tape_.flops();
   if (!std::isfinite(loss_value))
-    report_divergence(fmt::format("the loss is {}", printable(loss_value)), first_broken_value());
+    report_divergence(fmt::format("the loss is {}", printable(loss_value)), first_broken_value(state_.micro_step));
   // The batch's loss is a mean over its sentences; the last batch of an epoch may have fewer of them.
   const double share = static_cast<double>(batch_.batch_size()) / static_cast<double>(group.sentences);
   tape_.backward(loss, share);
@@ -143,13 +143,15 @@ StepReport Trainer::optimizer_step() {
   return report;
 }
 
-// Parameters come first in time, then the forward pass in order.
-std::string Trainer::first_broken_value() {
+// Parameters come first in time, then the forward pass in order, which runs once more and keeps its values this time.
+std::string Trainer::first_broken_value(int64_t micro_step) {
   optimizer_.catch_up();
   for (const Parameter& p : model_.parameters())
     if (!all_finite(p.tensor)) return "the parameter " + p.tensor.label();
+  tape_.keep_values();
+  forward(micro_step);
   for (const NodeInfo& node : tape_.nodes())
-    if (node.output && !all_finite(node.output)) return "the result " + node.output.label();
+    if (!all_finite(node.output)) return "the result " + node.output.label();
   return "none of those kept: a sum overflowed";
 }
 

@@ -88,7 +88,7 @@ class Trainer {
   Group group_of(int64_t micro_step) const;
   Tensor forward(int64_t micro_step);
   StepReport optimizer_step();
-  std::string first_broken_value();
+  std::string first_broken_value(int64_t micro_step);
   std::string first_broken_gradient();
   [[noreturn]] void report_divergence(const std::string& what, const std::string& first_broken);
 

@@ -50,7 +50,8 @@ Tensor concat(Tape& tape, std::span<const Tensor> parts, int axis) {
       to += width;
     }
   });
-  std::vector<Tensor> inputs(parts.begin(), parts.end());
+  std::vector<Tensor> inputs;
+  for (const Tensor& part : parts) inputs.push_back(part.without_values());
   tape.record(concat_op, out, 0, [inputs = std::move(inputs), s, row, device](const Tensor& dy) {
     with_type(dy, [&]<class T>() {
       const T* from = dy.data<T>();

@@ -40,7 +40,7 @@ Tensor cross_entropy(Tape& tape, const Tensor& logits, const Tensor& labels) {
     need(k.reduce, "reduce", device)(nullptr, ReduceOp::mean, 1, rows, 1, losses.data<T>(), loss.data<T>());
   });
   tape.record(cross_entropy_op, loss, 5.0 * static_cast<double>(logits.numel()),
-              [logits, labels, probabilities, rows, classes, device](const Tensor& dy) {
+              [logits = logits.without_values(), labels, probabilities, rows, classes, device](const Tensor& dy) {
                 if (const GradTarget d = logits.grad_target()) {
                   with_type(dy, [&]<class T>() {
                     need(kernels<T>(device).cross_entropy_backward, "cross_entropy_backward", device)(

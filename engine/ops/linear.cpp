@@ -1,3 +1,5 @@
+#include "engine/ops/linear.h"
+
 #include "engine/op.h"
 #include "engine/ops.h"
 #include "engine/precision.h"
@@ -26,6 +28,57 @@ std::vector<Sample> linear_samples() {
 
 extern const Op linear_op{"linear", linear_samples};
 
+void linear_forward(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y,
+                    const Tensor& gelu_out) {
+  const int64_t rows = x.shape().rows(), in = weight.dim(1), out = weight.dim(0);
+  with_type(x, [&]<class T>() {
+    GemmCall<T> call{.trans_b = true, .m = rows, .n = out, .k = in, .a = x.data<T>(), .b = weight.data<T>()};
+    call.c = y.data<T>();
+    call.bias = bias ? bias.data<T>() : nullptr;
+    call.gelu_out = gelu_out ? gelu_out.data<T>() : nullptr;
+    matmul_kernel<T>(x.device())(nullptr, call);
+  });
+}
+
+// dx = d weight, dweight = d' x, dbias = column sums of d.
+void linear_backward(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& d) {
+  const int64_t rows = x.shape().rows(), in = weight.dim(1), out = weight.dim(0);
+  with_type(x, [&]<class T>() {
+    const Device device = x.device();
+    const auto gemm = matmul_kernel<T>(device);
+    if (const GradTarget dx = x.grad_target())
+      gemm(nullptr, {.m = rows,
+                     .n = in,
+                     .k = out,
+                     .a = d.data<T>(),
+                     .b = weight.data<T>(),
+                     .c = dx.data<T>(),
+                     .beta = dx.beta});
+    if (const GradTarget dw = weight.grad_target())
+      gemm(nullptr, {.trans_a = true,
+                     .m = out,
+                     .n = in,
+                     .k = rows,
+                     .a = d.data<T>(),
+                     .b = x.data<T>(),
+                     .c = dw.data<T>(),
+                     .beta = dw.beta,
+                     .sum_squares = dw.sum_squares});
+    if (const GradTarget db = bias.grad_target())
+      need(kernels<T>(device).column_sum, "column_sum", device)(nullptr, rows, out, d.data<T>(), db.data<T>(), db.beta);
+  });
+}
+
+Tensor gelu_gradient(const Tensor& before, const Tensor& dy) {
+  const Device device = before.device();
+  const Tensor d = Tensor::empty(before.shape(), before.dtype(), device);
+  with_type(before, [&]<class T>() {
+    need(kernels<T>(device).unary_backward, "unary_backward", device)(
+        nullptr, UnaryOp::gelu, before.numel(), before.data<T>(), nullptr, dy.data<T>(), d.data<T>(), 0);
+  });
+  return d;
+}
+
 Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
   const auto complain = [&](const char* problem) {
     fail_operands(tape, linear_op, problem, {{"x", x}, {"weight", weight}, {"bias", bias}});
@@ -41,48 +94,11 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
   // With an activation, its input is kept for the backward pass.
   const bool gelu = activation == Activation::gelu;
   const Tensor before = gelu ? Tensor::empty(y.shape(), y.dtype(), y.device()) : Tensor();
-  with_type(x, [&]<class T>() {
-    GemmCall<T> call{.trans_b = true, .m = rows, .n = out, .k = in, .a = x.data<T>(), .b = weight.data<T>()};
-    call.c = (gelu ? before : y).template data<T>();
-    call.bias = bias ? bias.data<T>() : nullptr;
-    call.gelu_out = gelu ? y.template data<T>() : nullptr;
-    matmul_kernel<T>(x.device())(nullptr, call);
-  });
+  linear_forward(x, weight, bias, gelu ? before : y, gelu ? y : Tensor());
 
   const double flops = 2.0 * static_cast<double>(rows * in) * static_cast<double>(out);
-  tape.record(linear_op, y, flops, [x, weight, bias, before, rows, in, out](const Tensor& dy) {
-    with_type(x, [&]<class T>() {
-      const Device device = x.device();
-      const Kernels<T>& k = kernels<T>(device);
-      const auto gemm = matmul_kernel<T>(device);
-      // d is the gradient at the product: dx = d weight, dweight = d' x, dbias = column sums of d.
-      Tensor d = dy;
-      if (before) {
-        d = Tensor::empty(dy.shape(), dy.dtype(), device);
-        need(k.unary_backward, "unary_backward", device)(nullptr, UnaryOp::gelu, rows * out, before.data<T>(), nullptr,
-                                                         dy.data<T>(), d.data<T>(), 0);
-      }
-      if (const GradTarget dx = x.grad_target())
-        gemm(nullptr, {.m = rows,
-                       .n = in,
-                       .k = out,
-                       .a = d.data<T>(),
-                       .b = weight.data<T>(),
-                       .c = dx.data<T>(),
-                       .beta = dx.beta});
-      if (const GradTarget dw = weight.grad_target())
-        gemm(nullptr, {.trans_a = true,
-                       .m = out,
-                       .n = in,
-                       .k = rows,
-                       .a = d.data<T>(),
-                       .b = x.data<T>(),
-                       .c = dw.data<T>(),
-                       .beta = dw.beta,
-                       .sum_squares = dw.sum_squares});
-      if (const GradTarget db = bias.grad_target())
-        need(k.column_sum, "column_sum", device)(nullptr, rows, out, d.data<T>(), db.data<T>(), db.beta);
-    });
+  tape.record(linear_op, y, flops, [x, weight, bias, before](const Tensor& dy) {
+    linear_backward(x, weight, bias, before ? gelu_gradient(before, dy) : dy);
   });
   return y;
 }

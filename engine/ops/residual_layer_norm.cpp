@@ -48,7 +48,9 @@ Tensor residual_layer_norm(Tape& tape, const Tensor& x, const Tensor& residual, 
 
   const double flops = 10.0 * static_cast<double>(x.numel());
   tape.record(
-      residual_layer_norm_op, y, flops, [x, residual, dropout, weight, bias, z, stats, rows, cols](const Tensor& dy) {
+      residual_layer_norm_op, y, flops,
+      [x = x.without_values(), residual = residual.without_values(), dropout, weight, bias = bias.without_values(), z,
+       stats, rows, cols](const Tensor& dy) {
         with_type(x, [&]<class T>() {
           const Device device = x.device();
           const Kernels<T>& k = kernels<T>(device);

@@ -35,7 +35,7 @@ Tensor slice(Tape& tape, const Tensor& x, int axis, int64_t begin, int64_t count
     need(kernels<T>(device).copy_2d, "copy_2d", device)(nullptr, s.outer, width, x.data<T>() + before, row,
                                                         out.data<T>(), width, 0);
   });
-  tape.record(slice_op, out, 0, [x, outer = s.outer, width, row, before, after, device](const Tensor& dy) {
+  tape.record(slice_op, out, 0, [x = x.without_values(), outer = s.outer, width, row, before, after, device](const Tensor& dy) {
     const GradTarget dx = x.grad_target();
     if (!dx) return;
     with_type(dy, [&]<class T>() {

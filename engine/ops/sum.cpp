@@ -27,7 +27,7 @@ Tensor reduce(Tape& tape, const Op& op, ReduceOp kind, const Tensor& x, const Ax
   with_type(x, [&]<class T>() {
     need(kernels<T>(device).reduce, "reduce", device)(nullptr, kind, s.outer, s.n, s.inner, x.data<T>(), out.data<T>());
   });
-  tape.record(op, out, static_cast<double>(x.numel()), [x, s, kind, device](const Tensor& dy) {
+  tape.record(op, out, static_cast<double>(x.numel()), [x = x.without_values(), s, kind, device](const Tensor& dy) {
     if (const GradTarget dx = x.grad_target()) {
       with_type(dy, [&]<class T>() {
         need(kernels<T>(device).reduce_backward, "reduce_backward", device)(nullptr, kind, s.outer, s.n, s.inner,

@@ -30,7 +30,7 @@ Tensor transpose(Tape& tape, const Tensor& x) {
   with_type(x, [&]<class T>() {
     need(kernels<T>(device).transpose, "transpose", device)(nullptr, batch, rows, cols, x.data<T>(), out.data<T>(), 0);
   });
-  tape.record(transpose_op, out, 0, [x, batch, rows, cols, device](const Tensor& dy) {
+  tape.record(transpose_op, out, 0, [x = x.without_values(), batch, rows, cols, device](const Tensor& dy) {
     if (const GradTarget dx = x.grad_target()) {
       with_type(dy, [&]<class T>() {
         need(kernels<T>(device).transpose, "transpose", device)(nullptr, batch, cols, rows, dy.data<T>(), dx.data<T>(),

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
-#include <thread>
 
 #include "engine/allocator.h"
 #include "engine/parallel.h"
@@ -179,67 +178,6 @@ TEST_CASE("tensors") {
   }
 }
 
-TEST_CASE("the allocator aligns, counts and hands blocks out again") {
-  release_cached_memory();
-  const AllocatorStats start = allocator_stats();
-  for (const size_t bytes : {size_t{1}, size_t{63}, size_t{64}, size_t{65}, size_t{1000}, size_t{4097}, size_t{1} << 20,
-                             (size_t{2} << 20) + 1, size_t{9} << 20}) {
-    INFO(bytes);
-    const AllocatorStats before = allocator_stats();
-    void* block = cached_allocate(bytes);
-    CHECK(reinterpret_cast<uintptr_t>(block) % 64 == 0);
-    std::memset(block, 0xab, bytes);
-    const int64_t given = allocator_stats().bytes_in_use - before.bytes_in_use;
-    CHECK(given >= static_cast<int64_t>(bytes));
-    CHECK(given <= static_cast<int64_t>(bytes) * 5 / 4 + 64);
-    CHECK(allocator_stats().peak_bytes_in_use >= before.bytes_in_use + given);
-    cached_free(block);
-    CHECK(allocator_stats().bytes_in_use == before.bytes_in_use);
-    const int64_t asked = allocator_stats().system_allocations;
-    void* again = cached_allocate(bytes - bytes / 64);  // the same class, or the next smaller one
-    void* same = cached_allocate(bytes);
-    CHECK(allocator_stats().system_allocations <= asked + 1);
-    CHECK((again == block || same == block));
-    cached_free(again);
-    cached_free(same);
-  }
-  release_cached_memory();
-  CHECK(allocator_stats().bytes_reserved <= start.bytes_reserved);
-  cached_free(nullptr);
-  CHECK_THROWS_AS(cached_allocate(size_t{1} << 60), Error);
-  CHECK_THROWS_AS(cached_allocate(size_t{1} << 46), Error);
-}
-
-TEST_CASE("little is lost to large blocks, and all of it is counted") {
-  release_cached_memory();
-  const int64_t start = allocator_stats().bytes_reserved;
-  // 2 MiB; DistilBERT-base's matrices of attention and of the feed-forward network, in f32; 30 MiB and a little.
-  for (const size_t bytes : {size_t{2} << 20, size_t{768} * 768 * 4, size_t{768} * 3072 * 4, (size_t{30} << 20) + 1}) {
-    INFO(bytes);
-    std::vector<void*> blocks;
-    for (int i = 0; i < 20; ++i) blocks.push_back(cached_allocate(bytes));
-    const auto held = static_cast<double>(allocator_stats().bytes_reserved - start), asked = 20.0 * bytes;
-    CHECK(held >= asked + 20 * 64);  // the headers are counted
-    CHECK(held <= asked * (bytes < size_t{16} << 20 ? 1.02 : 1.125 + 1.0 / 16));
-    for (void* block : blocks) cached_free(block);
-    release_cached_memory();
-    CHECK(allocator_stats().bytes_reserved == start);
-  }
-}
-
-TEST_CASE("every size of block is at most a quarter too long, an eighth above 1 MiB") {
-  for (size_t bytes = 65; bytes < size_t{64} << 20; bytes += 1 + bytes / 7) {
-    const int64_t before = allocator_stats().bytes_in_use;
-    void* block = cached_allocate(bytes);
-    const auto given = static_cast<size_t>(allocator_stats().bytes_in_use - before);
-    INFO(bytes << " " << given);
-    CHECK(given >= bytes);
-    CHECK(given - bytes < bytes / (bytes > size_t{1} << 20 ? 8 : 4));
-    cached_free(block);
-  }
-  release_cached_memory();
-}
-
 TEST_CASE("a reservation gives every thread of a region its own workspace") {
   const int before = num_threads();
   for (const int threads : {1, 3, 4}) {
@@ -263,24 +201,6 @@ TEST_CASE("a reservation gives every thread of a region its own workspace") {
   // Too much is an Error on the calling thread, before any region.
   CHECK_THROWS_AS(reserve_workspaces(size_t{1} << 46), Error);
   CHECK_NOTHROW(reserve_workspaces(1));
-}
-
-TEST_CASE("the allocator is thread-safe") {
-  const int64_t before = allocator_stats().bytes_in_use;
-  std::vector<std::thread> threads;
-  for (unsigned char id = 1; id <= 4; ++id) {
-    threads.emplace_back([id] {
-      for (size_t i = 0; i < 2000; ++i) {
-        const size_t bytes = 1 + i * 37 % 5000;
-        auto* block = static_cast<unsigned char*>(cached_allocate(bytes));
-        std::memset(block, id, bytes);
-        if (block[0] != id || block[bytes - 1] != id) std::abort();
-        cached_free(block);
-      }
-    });
-  }
-  for (std::thread& t : threads) t.join();
-  CHECK(allocator_stats().bytes_in_use == before);
 }
 
 TEST_CASE("the number of threads can be set") {

@@ -121,6 +121,25 @@ TEST_CASE("linear equals matmul, add and gelu", "[isa]") {
   }
 }
 
+TEST_CASE("feed_forward equals two calls of linear", "[isa]") {
+  for (const auto& [type, tolerance] : {std::pair{DType::f64, 1e-14}, {DType::f32, 2e-6}}) {
+    const Tensor x = input({300, 70}, 1, type), up = input({90, 70}, 2, type), up_bias = input({90}, 3, type),
+                 down = input({50, 90}, 4, type), down_bias = input({50}, 5, type);
+    const Function fused = [](Tape& t, auto in) { return feed_forward(t, in[0], in[1], in[2], in[3], in[4]); };
+    const Function plain = [](Tape& t, auto in) {
+      return linear(t, linear(t, in[0], in[1], in[2], Activation::gelu), in[3], in[4]);
+    };
+    same_function(fused, plain, {x, up, up_bias, down, down_bias}, tolerance);
+    // Any of them may be a constant.
+    same_function(fused, plain, {x.detach(), up.detach(), up_bias.detach(), down, down_bias}, tolerance);
+    same_function(fused, plain, {x.detach(), up, up_bias.detach(), down.detach(), down_bias.detach()}, tolerance);
+    same_function(fused, plain, {x, up.detach(), up_bias.detach(), down.detach(), down_bias.detach()}, tolerance);
+    same_function([](Tape& t, auto in) { return feed_forward(t, in[0], in[1], {}, in[2], {}); },
+                  [](Tape& t, auto in) { return linear(t, linear(t, in[0], in[1], {}, Activation::gelu), in[2], {}); },
+                  {x, up, down}, tolerance);
+  }
+}
+
 TEST_CASE("layer norms equal their compositions", "[isa]") {
   const Dropout drop{0.3, {.seed = 4, .stream = Stream::dropout, .step = 2, .site = 1}};
   for (const auto& [type, tolerance] : {std::pair{DType::f64, 1e-13}, {DType::f32, 3e-6}}) {

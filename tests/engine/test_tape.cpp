@@ -176,6 +176,77 @@ TEST_CASE("backward releases what was saved, node by node") {
   tape.clear();
 }
 
+TEST_CASE("what no backward function needs lives only as long as its handles") {
+  const Tensor x = sample_input({256, 64}, 1), bias = numbers({64}, 2), w = numbers({64}, 3);  // x: 128 KiB
+  const int64_t one = static_cast<int64_t>(x.bytes());
+  const auto in_use = [] { return allocator_stats().bytes_in_use; };
+  const auto step = [&](Tape& tape, Tensor* handle) {
+    const Tensor hidden = scale(tape, x, 2);
+    if (handle) *handle = hidden;
+    // Saves its sum of x and hidden, and neither of the two.
+    return residual_layer_norm(tape, x, hidden, {}, w, bias, 1e-5);
+  };
+  Tape tape;
+  int64_t before = in_use();
+  Tensor y = step(tape, nullptr);
+  CHECK(in_use() - before < 2 * one + 16384);  // the sum and y
+  for (const NodeInfo& node : tape.nodes()) CHECK(!node.output.has_values());
+  tape.backward(mean(tape, y));
+  const std::vector<double> gradient = x.grad().to_vector();
+
+  SECTION("a handle outside keeps it") {
+    tape.clear();
+    Tensor hidden;
+    y = step(tape, &hidden);
+    x.clear_grad();
+    tape.backward(mean(tape, y));
+    CHECK(hidden.to_vector()[100] == 2 * x.to_vector()[100]);
+    CHECK(x.grad().to_vector() == gradient);
+  }
+  SECTION("the tape keeps it on demand") {
+    tape.clear();
+    tape.keep_values();
+    x.clear_grad();
+    y = {};
+    before = in_use();
+    y = step(tape, nullptr);
+    CHECK(in_use() - before > 3 * one);
+    const std::vector<NodeInfo> nodes = tape.nodes();
+    REQUIRE(nodes.size() == 2);
+    CHECK(nodes[0].output.to_vector()[100] == 2 * x.to_vector()[100]);
+    tape.backward(mean(tape, y));
+    CHECK(x.grad().to_vector() == gradient);
+  }
+  SECTION("a handle without values says so, and is the same tensor otherwise") {
+    const Tensor empty = y.without_values();
+    CHECK(empty.same_as(y));
+    CHECK(empty.shape() == y.shape());
+    CHECK(empty.requires_grad());
+    CHECK(contains(error_of([&] { empty.to_vector(); }), "are not kept"));
+    CHECK(contains(error_of([&] { empty.data<double>(); }), "\"residual_layer_norm\""));
+    CHECK(!Tensor().without_values());
+  }
+}
+
+TEST_CASE("clearing a gradient gives its memory back, but not that of a handle to it") {
+  const Tensor x = sample_input({256, 64}, 1);
+  Tape tape;
+  sum(tape, x);  // the kernel takes its workspace, and keeps it
+  tape.clear();
+  const int64_t before = allocator_stats().bytes_in_use;
+  tape.backward(sum(tape, x));
+  tape.clear();
+  Tensor gradient = x.grad();
+  x.clear_grad();
+  tape.backward(sum(tape, scale(tape, x, 3)));
+  CHECK(gradient.to_vector()[5] == 1);
+  CHECK(x.grad().to_vector()[5] == 3);
+  gradient = {};
+  x.clear_grad();
+  tape.clear();
+  CHECK(allocator_stats().bytes_in_use == before);
+}
+
 TEST_CASE("a warmed-up step takes no memory from the system, at any thread count") {
   const int threads_before = num_threads(), threads = GENERATE(1, 2, 4);
   set_num_threads(threads);

@@ -3,6 +3,7 @@
 #include "tests/train/small_run.h"
 #include "tests/train/support.h"
 #include "train/checkpoint.h"
+#include "train/sha256.h"
 
 using namespace crisp;
 using namespace crisp::test;
@@ -149,11 +150,13 @@ TEST_CASE("other weights and another dev set are another run, wherever the files
   write_file(directory / "a", "weights");
   write_file(directory / "copy", "weights");
   write_file(directory / "b", "other weights");
-  const std::string fingerprint = run_fingerprint(options, data, dev, config, directory / "a");
-  CHECK_NOTHROW(check_same_run(fingerprint, run_fingerprint(options, data, dev, config, directory / "copy"), "out"));
+  const std::string fingerprint = run_fingerprint(options, data, dev, config, sha256_file(directory / "a"));
+  CHECK_NOTHROW(
+      check_same_run(fingerprint, run_fingerprint(options, data, dev, config, sha256_file(directory / "copy")), "out"));
   const auto difference = [&](const TokenizedDataset& dev_now, const std::string& weights) {
+    const std::string hash = weights.empty() ? "" : sha256_file(weights);
     return message_of<UsageError>(
-        [&] { check_same_run(fingerprint, run_fingerprint(options, data, dev_now, config, weights), "out"); });
+        [&] { check_same_run(fingerprint, run_fingerprint(options, data, dev_now, config, hash), "out"); });
   };
   CHECK(contains(difference(dev, directory / "b"), "\n  initial_weights_sha256: "));
   CHECK(contains(difference(dev, ""), "\n  initial_weights_sha256: "));

@@ -1,0 +1,335 @@
+#include "engine/arena.h"
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "engine/error.h"
+
+namespace crisp {
+namespace {
+
+constexpr size_t huge_page = size_t{2} << 20;
+constexpr size_t smallest_block = 4096;        // a smaller remainder stays with its block
+constexpr size_t staggered = size_t{1} << 20;  // from here on a block's length is odd, see total_for()
+constexpr size_t smallest_range = size_t{64} << 20;
+
+size_t rounded_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
+
+// With its header. Arrays that are walked together (weights, gradients, moments) must not lie a power of two apart, or
+// they compete for the same cache sets and look like one another to the store buffer: four streams 2^28 bytes apart
+// take twice as long. So the distance of large blocks of equal length is 17 cache lines beyond whole pages.
+size_t total_for(size_t bytes) {
+  const size_t total = rounded_up(std::max<size_t>(bytes, 1), BlockHeader::size) + BlockHeader::size;
+  constexpr size_t page = 4096, stagger = 17 * 64;
+  return total < staggered ? total : rounded_up(total - stagger, page) + stagger;
+}
+
+bool smaller(const BlockHeader* a, const BlockHeader* b) {
+  if (a->total != b->total) return a->total < b->total;
+  return a->range != b->range ? a->range < b->range : a < b;
+}
+
+BlockHeader* next_of(BlockHeader* block) {
+  return reinterpret_cast<BlockHeader*>(reinterpret_cast<char*>(block) + block->total);
+}
+
+size_t machine_memory() {
+  const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+  return pages > 0 && page > 0 ? static_cast<size_t>(pages) * static_cast<size_t>(page) : size_t{1} << 34;
+}
+
+// Only addresses, which cost nothing. Under a limit half of it: threads, files and the C library need some as well.
+size_t usual_reservation() {
+  const size_t wanted = 2 * machine_memory();
+  rlimit limit{};
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return wanted;
+  return std::min(wanted, static_cast<size_t>(limit.rlim_cur / 2));
+}
+
+// Addresses without memory, `bytes` of them from a multiple of 2 MiB on; null where the system refuses.
+char* reserve(size_t bytes) {
+  void* const place = mmap(nullptr, bytes + huge_page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (place == MAP_FAILED) return nullptr;
+  char* const all = static_cast<char*>(place);
+  char* const begin = reinterpret_cast<char*>(rounded_up(reinterpret_cast<uintptr_t>(all), huge_page));
+  if (begin > all) munmap(all, static_cast<size_t>(begin - all));
+  if (all + huge_page > begin) munmap(begin + bytes, static_cast<size_t>(all + huge_page - begin));
+  return begin;
+}
+
+}  // namespace
+
+Arena::~Arena() {
+  for (const Range& range : ranges_) munmap(range.begin, range.reserved);
+}
+
+// --- the tree of free blocks: a treap, whose shape follows from the blocks' places -----------------------------------
+
+void Arena::insert(BlockHeader* block) noexcept {
+  BlockHeader** at = &root_;
+  while (*at && (*at)->priority >= block->priority) at = smaller(block, *at) ? &(*at)->left : &(*at)->right;
+  BlockHeader* rest = *at;
+  *at = block;
+  BlockHeader **left = &block->left, **right = &block->right;
+  while (rest) {
+    if (smaller(rest, block)) {
+      *left = rest;
+      left = &rest->right;
+      rest = rest->right;
+    } else {
+      *right = rest;
+      right = &rest->left;
+      rest = rest->left;
+    }
+  }
+  *left = *right = nullptr;
+}
+
+void Arena::erase(BlockHeader* block) noexcept {
+  BlockHeader** at = &root_;
+  while (*at != block) at = smaller(block, *at) ? &(*at)->left : &(*at)->right;
+  BlockHeader *left = block->left, *right = block->right;
+  while (left && right) {
+    if (left->priority >= right->priority) {
+      *at = left;
+      at = &left->right;
+      left = left->right;
+    } else {
+      *at = right;
+      at = &right->left;
+      right = right->left;
+    }
+  }
+  *at = left ? left : right;
+}
+
+BlockHeader* Arena::smallest_of(size_t total) const {
+  BlockHeader* best = nullptr;
+  for (BlockHeader* block = root_; block;) {
+    if (block->total >= total) {
+      best = block;
+      block = block->left;
+    } else {
+      block = block->right;
+    }
+  }
+  return best;
+}
+
+// --- blocks ----------------------------------------------------------------------------------------------------------
+
+// Shortens a block that is in no tree to `total`, where that leaves enough; returns the rest, in no tree either.
+BlockHeader* Arena::cut(BlockHeader* block, size_t total) noexcept {
+  if (block->total < total + smallest_block) return nullptr;
+  BlockHeader* const after = next_of(block);
+  const size_t left_over = block->total - total;
+  block->total = total;
+  BlockHeader* const rest = next_of(block);
+  const bool zero = block->zero;
+  *rest = BlockHeader{};
+  rest->total = left_over;
+  rest->previous = block;
+  rest->range = block->range;
+  rest->zero = zero;
+  after->previous = rest;
+  return rest;
+}
+
+// Puts a block into the tree, together with its free neighbours.
+BlockHeader* Arena::add_free(BlockHeader* block) noexcept {
+  const auto join = [](BlockHeader* below, BlockHeader* above) {
+    below->total += above->total;
+    below->zero = below->zero && above->zero;
+    next_of(below)->previous = below;
+    if (below->zero) std::memset(static_cast<void*>(above), 0, BlockHeader::size);
+    return below;
+  };
+  if (BlockHeader* const above = next_of(block); above->free) {
+    erase(above);
+    block = join(block, above);
+  }
+  if (BlockHeader* const below = block->previous; below && below->free) {
+    erase(below);
+    block = join(below, block);
+  }
+  block->free = true;
+  // Of the place in the range, so that the tree's shape is the same in every process.
+  const auto place = static_cast<uint64_t>(reinterpret_cast<char*>(block) - ranges_[block->range].begin);
+  block->priority = static_cast<uint32_t>((place / BlockHeader::size + block->range) * 0x9E3779B97F4A7C15u >> 32);
+  insert(block);
+  return block;
+}
+
+BlockHeader* Arena::allocate(size_t bytes) {
+  if (bytes > size_t{1} << 46) fail("out of memory: a block of {} bytes was asked for", bytes);
+  const size_t total = total_for(bytes);
+  BlockHeader* block = smallest_of(total);
+  if (!block) block = grow_to_hold(total);
+  if (!block) fail("out of memory: the system gave no block of {} bytes ({} bytes are held)", total, usable_bytes());
+  erase(block);
+  block->free = false;
+  if (BlockHeader* const rest = cut(block, total)) add_free(rest);
+  block->bytes = rounded_up(std::max<size_t>(bytes, 1), BlockHeader::size);
+  block->owner = nullptr;
+  return block;
+}
+
+void Arena::free(BlockHeader* block) noexcept {
+  block->zero = false;
+  add_free(block);
+}
+
+void Arena::release() noexcept {
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const auto at_page = [page](char* p) { return p - reinterpret_cast<uintptr_t>(p) % page; };
+  for (Range& range : ranges_) {
+    if (range.usable == 0) continue;
+    for (auto* block = reinterpret_cast<BlockHeader*>(range.begin); block != range.end(); block = next_of(block)) {
+      if (!block->free) continue;
+      char *const data = block->data(), *const end = reinterpret_cast<char*>(next_of(block));
+      char* const first = std::min(at_page(data + page - 1), end);  // the first of whole pages, and the last
+      char* const last = std::max(at_page(end), first);
+      if (first < last && madvise(first, static_cast<size_t>(last - first), MADV_DONTNEED) != 0) continue;
+      std::memset(data, 0, static_cast<size_t>(first - data));
+      std::memset(last, 0, static_cast<size_t>(end - last));
+      block->zero = true;
+    }
+    BlockHeader* const last = range.end()->previous;
+    if (!last || !last->free) continue;
+    // The range now ends with the page in which that block's header lies.
+    erase(last);
+    const auto begin = static_cast<size_t>(reinterpret_cast<char*>(last) - range.begin);
+    const size_t usable = last->previous ? rounded_up(begin + BlockHeader::size, page) : 0;
+    madvise(range.begin + usable, range.usable - usable, MADV_DONTNEED);
+    mprotect(range.begin + usable, range.usable - usable, PROT_NONE);
+    range.usable = usable;
+    if (usable == 0) continue;
+    last->total = usable - BlockHeader::size - begin;
+    if (last->total == 0) {
+      close(range, last->previous, last->range);
+    } else {
+      close(range, last, last->range);
+      insert(last);
+    }
+  }
+}
+
+// --- the system ------------------------------------------------------------------------------------------------------
+
+// Writes the header that ends a range: of a block in use without room, so that nothing is merged across the end.
+void Arena::close(Range& range, BlockHeader* last, uint16_t index) noexcept {
+  BlockHeader* const end = range.end();
+  *end = BlockHeader{};
+  end->previous = last;
+  end->range = index;
+}
+
+bool Arena::add_range(size_t total) {
+  const size_t least = rounded_up(total + BlockHeader::size, huge_page);
+  size_t wanted = !ranges_.empty() ? smallest_range : reservation_ > 0 ? reservation_ : usual_reservation();
+  if (ranges_.size() > std::numeric_limits<uint16_t>::max()) return false;
+  ranges_.reserve(ranges_.size() + 1);
+  for (wanted = std::max(rounded_up(wanted, huge_page), least);;
+       wanted = std::max(rounded_up(wanted / 2, huge_page), least)) {
+    if (char* const begin = reserve(wanted)) {
+#if defined(MADV_HUGEPAGE)
+      madvise(begin, wanted, MADV_HUGEPAGE);  // only a hint
+#endif
+      ranges_.push_back({begin, 0, wanted});
+      return true;
+    }
+    if (wanted == least) return false;
+  }
+}
+
+// Makes at least `more` bytes at the end of a range usable.
+bool Arena::grow(size_t index, size_t more) {
+  Range& range = ranges_[index];
+  if (more > range.reserved - range.usable) return false;
+  const size_t usable = std::min(rounded_up(range.usable + more, huge_page), range.reserved);
+  if (mprotect(range.begin + range.usable, usable - range.usable, PROT_READ | PROT_WRITE) != 0) return false;
+  ++growths_;
+  BlockHeader* block = reinterpret_cast<BlockHeader*>(range.begin);
+  if (range.usable == 0) {
+    *block = BlockHeader{};
+    block->range = static_cast<uint16_t>(index);
+    block->total = usable - BlockHeader::size;
+  } else {
+    block = range.end();
+    block->total = usable - range.usable;
+  }
+  block->zero = true;
+  range.usable = usable;
+  close(range, block, block->range);
+  add_free(block);
+  return true;
+}
+
+// After which a free block of `total` bytes exists; null when the system has no more. An eighth is added, so that a
+// slightly longer batch seldom needs to ask again; what is never touched takes no memory.
+BlockHeader* Arena::grow_to_hold(size_t total) {
+  const auto spare = [](size_t usable) { return std::max(usable / 8, huge_page); };
+  const auto lacking = [&](const Range& range) {
+    if (range.usable == 0) return total + BlockHeader::size;
+    const BlockHeader* const last = range.end()->previous;
+    return last->free ? total - last->total : total;
+  };
+  for (size_t i = 0; i < ranges_.size(); ++i) {
+    const size_t least = lacking(ranges_[i]);
+    if (grow(i, least + spare(ranges_[i].usable)) || grow(i, least)) return smallest_of(total);
+  }
+  if (!add_range(total)) return nullptr;
+  const size_t last = ranges_.size() - 1, least = lacking(ranges_[last]);
+  if (grow(last, least + spare(0)) || grow(last, least)) return smallest_of(total);
+  munmap(ranges_.back().begin, ranges_.back().reserved);
+  ranges_.pop_back();
+  return nullptr;
+}
+
+size_t Arena::usable_bytes() const {
+  size_t sum = 0;
+  for (const Range& range : ranges_) sum += range.usable;
+  return sum;
+}
+
+bool Arena::consistent() const {
+  size_t in_tree = 0, free_blocks = 0;
+  std::vector<const BlockHeader*> stack;
+  if (root_) stack.push_back(root_);
+  while (!stack.empty()) {
+    const BlockHeader* block = stack.back();
+    stack.pop_back();
+    ++in_tree;
+    if (!block->free) return false;
+    for (const BlockHeader* child : {block->left, block->right}) {
+      if (!child) continue;
+      if (child->priority > block->priority || smaller(child, block) != (child == block->left)) return false;
+      stack.push_back(child);
+    }
+  }
+  for (size_t i = 0; i < ranges_.size(); ++i) {
+    const Range& range = ranges_[i];
+    if (range.usable == 0) continue;
+    BlockHeader* previous = nullptr;
+    for (auto* block = reinterpret_cast<BlockHeader*>(range.begin);; block = next_of(block)) {
+      if (block->previous != previous || block->range != i) return false;
+      if (block == range.end()) break;
+      if (block->total == 0 || block->total % BlockHeader::size != 0) return false;
+      if (block->free && previous && previous->free) return false;
+      if (!block->free && block->bytes + BlockHeader::size > block->total) return false;
+      if (block->free && block->zero)
+        for (const char* p = block->data(); p < reinterpret_cast<const char*>(next_of(block)); ++p)
+          if (*p != 0) return false;
+      free_blocks += block->free;
+      previous = block;
+    }
+  }
+  return in_tree == free_blocks;
+}
+
+}  // namespace crisp

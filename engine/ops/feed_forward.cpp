@@ -1,0 +1,80 @@
+#include "engine/op.h"
+#include "engine/ops.h"
+#include "engine/ops/linear.h"
+
+namespace crisp {
+namespace {
+
+std::vector<Sample> feed_forward_samples() {
+  const std::vector<Tensor> parameters{sample_input({4, 3}, 2), sample_input({4}, 3), sample_input({2, 4}, 4),
+                                       sample_input({2}, 5)};
+  const auto inputs = [&](const Shape& shape) {
+    std::vector<Tensor> all{sample_input(shape, 1)};
+    all.insert(all.end(), parameters.begin(), parameters.end());
+    return all;
+  };
+  const auto run = [](Tape& tape, std::span<const Tensor> in) {
+    return feed_forward(tape, in[0], in[1], in[2], in[3], in[4]);
+  };
+  const auto without_biases = [](Tape& tape, std::span<const Tensor> in) {
+    return feed_forward(tape, in[0], in[1], Tensor(), in[2], Tensor());
+  };
+  return {
+      {"matrix", inputs({5, 3}), run},
+      {"one row", inputs({1, 3}), run},
+      {"no rows", inputs({0, 3}), run},
+      {"three dimensions", inputs({2, 2, 3}), run},
+      {"without biases", {sample_input({5, 3}, 6), parameters[0], parameters[2]}, without_biases},
+  };
+}
+
+}  // namespace
+
+extern const Op feed_forward_op{"feed_forward", feed_forward_samples};
+
+Tensor feed_forward(Tape& tape, const Tensor& x, const Tensor& up, const Tensor& up_bias, const Tensor& down,
+                    const Tensor& down_bias) {
+  const Op& op = feed_forward_op;
+  const auto complain = [&](const char* problem) {
+    fail_operands(tape, op, problem,
+                  {{"x", x}, {"up", up}, {"up_bias", up_bias}, {"down", down}, {"down_bias", down_bias}});
+  };
+  check_same_type(tape, op, {{"x", x}, {"up", up}, {"up_bias", up_bias}, {"down", down}, {"down_bias", down_bias}});
+  if (!x || !up || !down) complain("x, up and down are needed");
+  if (x.rank() < 1 || up.rank() != 2 || down.rank() != 2)
+    complain("x must be [.., in], up [hidden, in] and down [out, hidden]");
+  if (x.shape().last() != up.dim(1) || up.dim(0) != down.dim(1)) complain("inner dimensions differ");
+  const int64_t hidden = up.dim(0), out = down.dim(0);
+  if (up_bias && up_bias.shape() != Shape{hidden}) complain("up_bias must be [hidden]");
+  if (down_bias && down_bias.shape() != Shape{out}) complain("down_bias must be [out]");
+
+  const Tensor y = tape.output(op, x.shape().with(-1, out), x.dtype(), {x, up, up_bias, down, down_bias});
+  const Tensor before = Tensor::empty(x.shape().with(-1, hidden), x.dtype(), x.device());
+  {
+    const Tensor after = Tensor::empty(before.shape(), x.dtype(), x.device());
+    linear_forward(x, up, up_bias, before, after);
+    linear_forward(after, down, down_bias, y, Tensor());
+  }
+
+  const double flops = 2.0 * static_cast<double>(x.shape().rows() * hidden) * static_cast<double>(up.dim(1) + out);
+  tape.record(op, y, flops, [x, up, up_bias, down, down_bias, before](const Tensor& dy) {
+    Tensor d;  // the gradient at gelu's input
+    {
+      // gelu(before) is computed again: it would be the largest of the tensors kept for the backward pass.
+      const Tensor after = Tensor::empty(before.shape(), before.dtype(), before.device());
+      with_type(before, [&]<class T>() {
+        const Device device = before.device();
+        need(kernels<T>(device).unary, "unary", device)(nullptr, UnaryOp::gelu, before.numel(), before.data<T>(),
+                                                        after.data<T>());
+      });
+      after.set_requires_grad(x.requires_grad() || up.requires_grad() || up_bias.requires_grad());
+      linear_backward(after, down, down_bias, dy);
+      if (!after.grad()) return;
+      d = gelu_gradient(before, after.grad());
+    }
+    linear_backward(x, up, up_bias, d);
+  });
+  return y;
+}
+
+}  // namespace crisp
