@@ -211,9 +211,9 @@ struct Kernels {
   /// engine/cpu/adamw.cpp.
   void (*adamw)(StreamHandle, int64_t n, const AdamWStep&, const T* gradient, T* parameter, T* m, T* v);
   /// Brings n rows of a table [.., cols] up to date. Row rows[i] (each occurs once) is due the steps from[i] .. steps,
-  /// whose numbers are in `rates`; its gradient is 0 in all of them, except that gradient[i], unless `gradient` is null,
-  /// is the one of the last (which must be due). Of AdamWStep the betas, epsilon and gradient_scale count. The bits are
-  /// those of `adamw` step by step.
+  /// whose numbers are in `rates`; its gradient is 0 in all of them, except that gradient[i], unless `gradient` is
+  /// null, is the one of the last (which must be due). Of AdamWStep the betas, epsilon and gradient_scale count. The
+  /// bits are those of `adamw` step by step.
   void (*adamw_rows)(StreamHandle, int64_t n, int64_t cols, const AdamWStep&, const AdamWRates* rates, int64_t steps,
                      const int32_t* rows, const int32_t* from, const T* gradient, T* parameter, T* m, T* v);
 

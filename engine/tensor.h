@@ -96,15 +96,15 @@ class Tensor {
   void set_grad(const Tensor& values) const;
   /// Forgets the gradient and gives its memory back, for activations and the next gradients to use.
   void clear_grad() const;
-  /// Where a backward function writes this tensor's gradient: false where nobody needs it. Throws Error for a table with
-  /// a row gradient.
+  /// Where a backward function writes this tensor's gradient: false where nobody needs it. Throws Error for a table
+  /// with a row gradient.
   GradTarget grad_target() const;
   /// The sum of squares of the gradient, where the operation that wrote it last has formed it on the way; NaN where it
   /// is not known.
   double grad_sum_squares() const;
 
-  /// Makes this leaf, a table [rows, dim], take its gradient as the rows that were used: an array of the table's size is
-  /// never made. Only embedding() and embeddings_layer_norm() can use it then.
+  /// Makes this leaf, a table [rows, dim], take its gradient as the rows that were used: an array of the table's size
+  /// is never made. Only embedding() and embeddings_layer_norm() can use it then.
   const Tensor& set_row_gradient() const;
   bool has_row_gradient() const;
   /// The accumulated gradient of such a table, or empty handles.

@@ -22,8 +22,8 @@ struct AdamWOptions {
   bool defer_rows = false;
 };
 
-/// Decoupled weight decay, Loshchilov & Hutter, arXiv 1711.05101; the same arithmetic as torch.optim.AdamW, but for first
-/// moments too small to matter (engine/cpu/adamw.cpp).
+/// Decoupled weight decay, Loshchilov & Hutter, arXiv 1711.05101; the same arithmetic as torch.optim.AdamW, but for
+/// first moments too small to matter (engine/cpu/adamw.cpp).
 class AdamW {
  public:
   /// The moments start at 0. `parameters` must outlive the optimizer.

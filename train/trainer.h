@@ -68,9 +68,9 @@ class Trainer {
   const TrainState& state() const { return state_; }
   TrainState& state() { return state_; }
   AdamW& optimizer() { return optimizer_; }
-  /// The model with all parameters up to date. Between two micro-steps, before the run is finished, the rows of the word
-  /// embeddings that the last steps did not need wait in the model that was given to the constructor: look at it through
-  /// this function.
+  /// The model with all parameters up to date. Between two micro-steps, before the run is finished, the rows of the
+  /// word embeddings that the last steps did not need wait in the model that was given to the constructor: look at it
+  /// through this function.
   DistilBert& model() {
     optimizer_.catch_up();
     return model_;

@@ -59,8 +59,7 @@ double sum_squares(const RowGradient& gradient) {
   const Tensor out = Tensor::empty({n}, DType::f64, device);
   with_type(gradient.values, [&]<class T>() {
     const auto kernel = need(kernels<T>(device).sum_squares, "sum_squares", device);
-    for (int64_t r = 0; r < n; ++r)
-      kernel(nullptr, dim, gradient.values.data<T>() + r * dim, out.data<double>() + r);
+    for (int64_t r = 0; r < n; ++r) kernel(nullptr, dim, gradient.values.data<T>() + r * dim, out.data<double>() + r);
   });
   const Tensor host = out.to(Device::cpu);
   double sum = 0;

@@ -5,8 +5,8 @@
 
 namespace crisp {
 
-/// Adds dy [n, dim] to the gradient of the rows ids [n] of `table`, dense or as rows, whichever the table takes. Nothing
-/// where nobody needs it.
+/// Adds dy [n, dim] to the gradient of the rows ids [n] of `table`, dense or as rows, whichever the table takes.
+/// Nothing where nobody needs it.
 void add_row_gradients(const Tensor& table, const Tensor& ids, const Tensor& dy);
 
 }  // namespace crisp
