@@ -39,8 +39,8 @@ struct Dropout {
   RandomKey key;
 };
 
-/// How an f32 matrix product is computed. Operands, accumulation and result are f32 in every mode; f64 products are always
-/// f64.
+/// How an f32 matrix product is computed. Operands, accumulation and result are f32 in every mode; f64 products are
+/// always f64.
 enum class MatmulPrecision : uint8_t {
   f32,     // f32 products
   bf16,    // operands rounded to bf16 (nearest even)
@@ -50,9 +50,9 @@ enum class MatmulPrecision : uint8_t {
 
 /// c = op(a) op(b) + beta c, row-major, op(x) = x or its transpose. a is [m, k] (trans_a: [k, m]), b is [k, n]
 /// (trans_b: [n, k]). After the product: c += bias (length n, may be null); where `gelu_out` is given, c keeps the
-/// value before the activation and gelu_out receives gelu(c). bias and gelu_out require beta = 0. Where `sum_squares` is
-/// given it receives the sum of the squares of the final c (gradient clipping needs it), formed in f64 in an order that
-/// does not depend on the number of threads.
+/// value before the activation and gelu_out receives gelu(c). bias and gelu_out require beta = 0. Where `sum_squares`
+/// is given it receives the sum of the squares of the final c (gradient clipping needs it), formed in f64 in an order
+/// that does not depend on the number of threads.
 template <class T>
 struct GemmCall {
   bool trans_a = false, trans_b = false;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <future>
+#include <optional>
 
 #include "data/batch.h"
 #include "data/dataset.h"
@@ -91,7 +92,7 @@ int run_training(TrainOptions options, const std::string& sample_root) {
 
   std::future<std::string> weights_sha256;  // while everything is read and tokenised
   if (options.init.empty()) weights_sha256 = std::async(sha256_file, locate_weights(options.weights));
-  const Dataset train_set = read_dataset(files.train, {.num_labels = static_cast<int>(options.num_labels)});
+  Dataset train_set = read_dataset(files.train, {.num_labels = static_cast<int>(options.num_labels)});
   if (!train_set.labelled()) fail<BadInput>("{}: a training set needs labels", files.train);
   const int classes = std::max(train_set.num_labels, 2);
   const Dataset dev_set = read_dataset(files.dev, {.num_labels = classes});
@@ -112,9 +113,11 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   config.sparsity.at_evaluation = options.sparse_eval;
   report_lost_sparsity(progress, of_weights, config.sparsity);
 
-  const WordPiece tokenizer = load_tokenizer(loaded, options.max_length);
+  std::optional<WordPiece> tokenizer = load_tokenizer(loaded, options.max_length);
   const auto max_length = static_cast<int>(options.max_length);
-  const TokenizedDataset train(train_set, tokenizer, max_length), dev(dev_set, tokenizer, max_length);
+  const TokenizedDataset train(train_set, *tokenizer, max_length), dev(dev_set, *tokenizer, max_length);
+  tokenizer.reset();  // many megabytes that the training has no use for
+  train_set = {};
   report_truncation(progress, "training", train, options.max_length);
   report_truncation(progress, "dev", dev, options.max_length);
 

@@ -3,11 +3,13 @@
 
 #if defined(__AVX2__)
 #include "engine/cpu/gemm_panels.h"
-#else
-#include "engine/cpu/gemm_eigen.h"
 #endif
 
 namespace crisp::CRISP_ISA {
+
+template <class T>
+void eigen_gemm(const GemmCall<T>& g);  // gemm_eigen.cpp
+
 namespace {
 
 template <class T>

@@ -32,14 +32,15 @@ Tensor dropout(Tape& tape, const Tensor& x, const Dropout& rule) {
   with_type(x, [&]<class T>() {
     need(kernels<T>(device).dropout, "dropout", device)(nullptr, x.numel(), rule, x.data<T>(), out.data<T>(), 0);
   });
-  tape.record(dropout_op, out, static_cast<double>(x.numel()), [x = x.without_values(), rule, device](const Tensor& dy) {
-    if (const GradTarget dx = x.grad_target()) {
-      with_type(dy, [&]<class T>() {
-        need(kernels<T>(device).dropout, "dropout", device)(nullptr, dy.numel(), rule, dy.data<T>(), dx.data<T>(),
-                                                            dx.beta);
-      });
-    }
-  });
+  tape.record(dropout_op, out, static_cast<double>(x.numel()),
+              [x = x.without_values(), rule, device](const Tensor& dy) {
+                if (const GradTarget dx = x.grad_target()) {
+                  with_type(dy, [&]<class T>() {
+                    need(kernels<T>(device).dropout, "dropout", device)(nullptr, dy.numel(), rule, dy.data<T>(),
+                                                                        dx.data<T>(), dx.beta);
+                  });
+                }
+              });
   return out;
 }
 

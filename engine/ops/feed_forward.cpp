@@ -58,21 +58,22 @@ Tensor feed_forward(Tape& tape, const Tensor& x, const Tensor& up, const Tensor&
 
   const double flops = 2.0 * static_cast<double>(x.shape().rows() * hidden) * static_cast<double>(up.dim(1) + out);
   tape.record(op, y, flops, [x, up, up_bias, down, down_bias, before](const Tensor& dy) {
-    Tensor d;  // the gradient at gelu's input
+    const auto another = [&] { return Tensor::empty(before.shape(), before.dtype(), before.device()); };
     {
       // gelu(before) is computed again: it would be the largest of the tensors kept for the backward pass.
-      const Tensor after = Tensor::empty(before.shape(), before.dtype(), before.device());
+      const Tensor after = another();
       with_type(before, [&]<class T>() {
-        const Device device = before.device();
-        need(kernels<T>(device).unary, "unary", device)(nullptr, UnaryOp::gelu, before.numel(), before.data<T>(),
-                                                        after.data<T>());
+        need(kernels<T>(before.device()).unary, "unary", before.device())(nullptr, UnaryOp::gelu, before.numel(),
+                                                                          before.data<T>(), after.data<T>());
       });
-      after.set_requires_grad(x.requires_grad() || up.requires_grad() || up_bias.requires_grad());
-      linear_backward(after, down, down_bias, dy);
-      if (!after.grad()) return;
-      d = gelu_gradient(before, after.grad());
+      linear_backward_parameters(dy, after, down, down_bias);
     }
-    linear_backward(x, up, up_bias, d);
+    if (!x.requires_grad() && !up.requires_grad() && !up_bias.requires_grad()) return;
+    const Tensor d = another();  // the gradient at gelu's result, and then at its input
+    linear_backward_input(dy, down, {d, 0});
+    gelu_backward(before, d, d);
+    linear_backward_input(d, up, x.grad_target());
+    linear_backward_parameters(d, x, up, up_bias);
   });
   return y;
 }

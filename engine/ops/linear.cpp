@@ -40,43 +40,45 @@ void linear_forward(const Tensor& x, const Tensor& weight, const Tensor& bias, c
   });
 }
 
-// dx = d weight, dweight = d' x, dbias = column sums of d.
-void linear_backward(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& d) {
-  const int64_t rows = x.shape().rows(), in = weight.dim(1), out = weight.dim(0);
-  with_type(x, [&]<class T>() {
-    const Device device = x.device();
-    const auto gemm = matmul_kernel<T>(device);
-    if (const GradTarget dx = x.grad_target())
-      gemm(nullptr, {.m = rows,
-                     .n = in,
-                     .k = out,
-                     .a = d.data<T>(),
-                     .b = weight.data<T>(),
-                     .c = dx.data<T>(),
-                     .beta = dx.beta});
+// dx = d weight
+void linear_backward_input(const Tensor& d, const Tensor& weight, const GradTarget& dx) {
+  if (!dx) return;
+  with_type(d, [&]<class T>() {
+    matmul_kernel<T>(d.device())(nullptr, {.m = d.shape().rows(),
+                                           .n = weight.dim(1),
+                                           .k = weight.dim(0),
+                                           .a = d.data<T>(),
+                                           .b = weight.data<T>(),
+                                           .c = dx.data<T>(),
+                                           .beta = dx.beta});
+  });
+}
+
+// dweight = d' x, dbias = column sums of d
+void linear_backward_parameters(const Tensor& d, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const int64_t rows = d.shape().rows(), in = weight.dim(1), out = weight.dim(0);
+  with_type(d, [&]<class T>() {
+    const Device device = d.device();
     if (const GradTarget dw = weight.grad_target())
-      gemm(nullptr, {.trans_a = true,
-                     .m = out,
-                     .n = in,
-                     .k = rows,
-                     .a = d.data<T>(),
-                     .b = x.data<T>(),
-                     .c = dw.data<T>(),
-                     .beta = dw.beta,
-                     .sum_squares = dw.sum_squares});
+      matmul_kernel<T>(device)(nullptr, {.trans_a = true,
+                                         .m = out,
+                                         .n = in,
+                                         .k = rows,
+                                         .a = d.data<T>(),
+                                         .b = x.data<T>(),
+                                         .c = dw.data<T>(),
+                                         .beta = dw.beta,
+                                         .sum_squares = dw.sum_squares});
     if (const GradTarget db = bias.grad_target())
       need(kernels<T>(device).column_sum, "column_sum", device)(nullptr, rows, out, d.data<T>(), db.data<T>(), db.beta);
   });
 }
 
-Tensor gelu_gradient(const Tensor& before, const Tensor& dy) {
-  const Device device = before.device();
-  const Tensor d = Tensor::empty(before.shape(), before.dtype(), device);
+void gelu_backward(const Tensor& before, const Tensor& dy, const Tensor& d) {
   with_type(before, [&]<class T>() {
-    need(kernels<T>(device).unary_backward, "unary_backward", device)(
+    need(kernels<T>(before.device()).unary_backward, "unary_backward", before.device())(
         nullptr, UnaryOp::gelu, before.numel(), before.data<T>(), nullptr, dy.data<T>(), d.data<T>(), 0);
   });
-  return d;
 }
 
 Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
@@ -98,7 +100,13 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
 
   const double flops = 2.0 * static_cast<double>(rows * in) * static_cast<double>(out);
   tape.record(linear_op, y, flops, [x, weight, bias, before](const Tensor& dy) {
-    linear_backward(x, weight, bias, before ? gelu_gradient(before, dy) : dy);
+    Tensor d = dy;  // the gradient at the product
+    if (before) {
+      d = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
+      gelu_backward(before, dy, d);
+    }
+    linear_backward_input(d, weight, x.grad_target());
+    linear_backward_parameters(d, x, weight, bias);
   });
   return y;
 }

@@ -8,11 +8,12 @@ namespace crisp {
 /// y = x weight' + bias; with `gelu_out`, that receives gelu(y). x [.., in], weight [out, in], bias [out] or empty.
 void linear_forward(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y, const Tensor& gelu_out);
 
-/// Adds to the gradients of x, weight and bias what follows from the gradient d [.., out] at the product; where nobody
-/// needs one it is not computed. The values of x and weight are read, those of bias are not.
-void linear_backward(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& d);
+/// From the gradient d [.., out] at the product: that of x [.., in], to `dx` if it is not empty; and those of weight
+/// and bias, where somebody needs them.
+void linear_backward_input(const Tensor& d, const Tensor& weight, const GradTarget& dx);
+void linear_backward_parameters(const Tensor& d, const Tensor& x, const Tensor& weight, const Tensor& bias);
 
-/// The gradient at gelu's input `before`, given the one at its output.
-Tensor gelu_gradient(const Tensor& before, const Tensor& dy);
+/// d = the gradient at gelu's input `before`, given dy at its output. d may be dy.
+void gelu_backward(const Tensor& before, const Tensor& dy, const Tensor& d);
 
 }  // namespace crisp

@@ -30,14 +30,15 @@ Tensor log_softmax(Tape& tape, const Tensor& x) {
   with_type(x, [&]<class T>() {
     need(kernels<T>(device).log_softmax, "log_softmax", device)(nullptr, rows, cols, x.data<T>(), y.data<T>());
   });
-  tape.record(log_softmax_op, y, 4.0 * static_cast<double>(x.numel()), [x = x.without_values(), y, rows, cols, device](const Tensor& dy) {
-    if (const GradTarget dx = x.grad_target()) {
-      with_type(dy, [&]<class T>() {
-        need(kernels<T>(device).log_softmax_backward, "log_softmax_backward", device)(
-            nullptr, rows, cols, y.data<T>(), dy.data<T>(), dx.data<T>(), dx.beta);
-      });
-    }
-  });
+  tape.record(log_softmax_op, y, 4.0 * static_cast<double>(x.numel()),
+              [x = x.without_values(), y, rows, cols, device](const Tensor& dy) {
+                if (const GradTarget dx = x.grad_target()) {
+                  with_type(dy, [&]<class T>() {
+                    need(kernels<T>(device).log_softmax_backward, "log_softmax_backward", device)(
+                        nullptr, rows, cols, y.data<T>(), dy.data<T>(), dx.data<T>(), dx.beta);
+                  });
+                }
+              });
   return y;
 }
 

@@ -35,14 +35,15 @@ Tensor max(Tape& tape, const Tensor& x, int axis) {
     need(kernels<T>(device).max, "max", device)(nullptr, s.outer, s.n, s.inner, x.data<T>(), out.data<T>(),
                                                 index.data<int32_t>());
   });
-  tape.record(max_op, out, static_cast<double>(x.numel()), [x = x.without_values(), index, s, device](const Tensor& dy) {
-    if (const GradTarget dx = x.grad_target()) {
-      with_type(dy, [&]<class T>() {
-        need(kernels<T>(device).max_backward, "max_backward", device)(nullptr, s.outer, s.n, s.inner, dy.data<T>(),
-                                                                      index.data<int32_t>(), dx.data<T>(), dx.beta);
-      });
-    }
-  });
+  tape.record(max_op, out, static_cast<double>(x.numel()),
+              [x = x.without_values(), index, s, device](const Tensor& dy) {
+                if (const GradTarget dx = x.grad_target()) {
+                  with_type(dy, [&]<class T>() {
+                    need(kernels<T>(device).max_backward, "max_backward", device)(
+                        nullptr, s.outer, s.n, s.inner, dy.data<T>(), index.data<int32_t>(), dx.data<T>(), dx.beta);
+                  });
+                }
+              });
   return out;
 }
 

@@ -24,14 +24,15 @@ Tensor scale(Tape& tape, const Tensor& x, double factor) {
   with_type(x, [&]<class T>() {
     need(kernels<T>(device).scale, "scale", device)(nullptr, x.numel(), factor, x.data<T>(), out.data<T>(), 0);
   });
-  tape.record(scale_op, out, static_cast<double>(x.numel()), [x = x.without_values(), factor, device](const Tensor& dy) {
-    if (const GradTarget dx = x.grad_target()) {
-      with_type(dy, [&]<class T>() {
-        need(kernels<T>(device).scale, "scale", device)(nullptr, dy.numel(), factor, dy.data<T>(), dx.data<T>(),
-                                                        dx.beta);
-      });
-    }
-  });
+  tape.record(scale_op, out, static_cast<double>(x.numel()),
+              [x = x.without_values(), factor, device](const Tensor& dy) {
+                if (const GradTarget dx = x.grad_target()) {
+                  with_type(dy, [&]<class T>() {
+                    need(kernels<T>(device).scale, "scale", device)(nullptr, dy.numel(), factor, dy.data<T>(),
+                                                                    dx.data<T>(), dx.beta);
+                  });
+                }
+              });
   return out;
 }
 

@@ -35,20 +35,22 @@ Tensor slice(Tape& tape, const Tensor& x, int axis, int64_t begin, int64_t count
     need(kernels<T>(device).copy_2d, "copy_2d", device)(nullptr, s.outer, width, x.data<T>() + before, row,
                                                         out.data<T>(), width, 0);
   });
-  tape.record(slice_op, out, 0, [x = x.without_values(), outer = s.outer, width, row, before, after, device](const Tensor& dy) {
-    const GradTarget dx = x.grad_target();
-    if (!dx) return;
-    with_type(dy, [&]<class T>() {
-      const auto copy = need(kernels<T>(device).copy_2d, "copy_2d", device);
-      T* to = dx.data<T>();
-      copy(nullptr, outer, width, dy.data<T>(), width, to + before, row, dx.beta);
-      if (dx.beta != 0) return;
-      // A first contribution also writes what was cut away: zeros, one row of them read again and again (stride 0).
-      const Tensor zeros = Tensor::zeros({std::max(before, after)}, dy.dtype(), device);
-      copy(nullptr, outer, before, zeros.data<T>(), 0, to, row, 0);
-      copy(nullptr, outer, after, zeros.data<T>(), 0, to + before + width, row, 0);
-    });
-  });
+  tape.record(slice_op, out, 0,
+              [x = x.without_values(), outer = s.outer, width, row, before, after, device](const Tensor& dy) {
+                const GradTarget dx = x.grad_target();
+                if (!dx) return;
+                with_type(dy, [&]<class T>() {
+                  const auto copy = need(kernels<T>(device).copy_2d, "copy_2d", device);
+                  T* to = dx.data<T>();
+                  copy(nullptr, outer, width, dy.data<T>(), width, to + before, row, dx.beta);
+                  if (dx.beta != 0) return;
+                  // A first contribution also writes what was cut away: zeros, one row of them read again and again
+                  // (stride 0).
+                  const Tensor zeros = Tensor::zeros({std::max(before, after)}, dy.dtype(), device);
+                  copy(nullptr, outer, before, zeros.data<T>(), 0, to, row, 0);
+                  copy(nullptr, outer, after, zeros.data<T>(), 0, to + before + width, row, 0);
+                });
+              });
   return out;
 }
 

@@ -29,16 +29,17 @@ Tensor unary(Tape& tape, const Op& op, UnaryOp kind, Saves saves, const Tensor& 
   });
   // Holding y in its own node is no cycle: the tape destroys the node, not the tensor.
   const Tensor saved = saves == Saves::output ? y : x;
-  tape.record(op, y, static_cast<double>(x.numel()), [x = x.without_values(), saved, saves, kind, device](const Tensor& dy) {
-    if (const GradTarget dx = x.grad_target()) {
-      with_type(dy, [&]<class T>() {
-        const T* values = saved.data<T>();
-        need(kernels<T>(device).unary_backward, "unary_backward", device)(
-            nullptr, kind, dy.numel(), saves == Saves::input ? values : nullptr,
-            saves == Saves::output ? values : nullptr, dy.data<T>(), dx.data<T>(), dx.beta);
-      });
-    }
-  });
+  tape.record(op, y, static_cast<double>(x.numel()),
+              [x = x.without_values(), saved, saves, kind, device](const Tensor& dy) {
+                if (const GradTarget dx = x.grad_target()) {
+                  with_type(dy, [&]<class T>() {
+                    const T* values = saved.data<T>();
+                    need(kernels<T>(device).unary_backward, "unary_backward", device)(
+                        nullptr, kind, dy.numel(), saves == Saves::input ? values : nullptr,
+                        saves == Saves::output ? values : nullptr, dy.data<T>(), dx.data<T>(), dx.beta);
+                  });
+                }
+              });
   return y;
 }
 

@@ -4,8 +4,7 @@
 //
 // Eigen is a header-only library of inline templates. Renaming its namespace keeps this instruction set's
 // instantiations apart from everyone else's.
-#pragma once
-
+#if !defined(__AVX2__)  // the others have gemm_panels.h
 #include "engine/cpu/cpu_kernels.h"
 
 #define CRISP_CONCAT_(a, b) a##b
@@ -20,6 +19,7 @@
 #include "engine/cpu/math.h"
 
 namespace crisp::CRISP_ISA {
+namespace {
 
 // Rows and columns of a tile of c. Large enough that packing both operands costs little beside the product, small
 // enough that DistilBERT's shapes give every core of a small machine something to do.
@@ -98,6 +98,8 @@ void gemm_tile(const GemmCall<T>& g, int64_t row, int64_t col, T* work) {
   }
 }
 
+}  // namespace
+
 template <class T>
 void eigen_gemm(const GemmCall<T>& g) {
   if (g.sum_squares) *g.sum_squares = 0;
@@ -119,4 +121,8 @@ void eigen_gemm(const GemmCall<T>& g) {
     });
 }
 
+template void eigen_gemm(const GemmCall<float>&);
+template void eigen_gemm(const GemmCall<double>&);
+
 }  // namespace crisp::CRISP_ISA
+#endif
