@@ -12,7 +12,7 @@ struct AllocatorStats {
   // Usable addresses: handed out, free, headers. Up to an eighth of it may never have been touched, which takes no
   // memory; nor does what release_cached_memory() could empty but not give up.
   int64_t bytes_reserved = 0;
-  int64_t bytes_in_use = 0;        // handed out now
+  int64_t bytes_in_use = 0;  // handed out now
   int64_t peak_bytes_in_use = 0;
 };
 

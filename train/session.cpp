@@ -169,7 +169,8 @@ bool Session::evaluation_due() const {
 
 void Session::evaluate_now() {
   TrainState& s = trainer_.state();
-  const Evaluation e = evaluate(trainer_.model(), dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention);
+  const Evaluation e =
+      evaluate(trainer_.model(), dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention);
   // The last step's update is seen by no training loss any more.
   if (!std::isfinite(e.loss))
     fail<Diverged>("the dev loss is not finite after step {}\nTry a lower --learning-rate or a longer warmup", s.step);

@@ -360,9 +360,10 @@ TEST_CASE("the option --help names each option once, with its default, in groups
   const Outcome outcome = run_with({"--help"}, [] { return 99; });
   CHECK(outcome.exit_code == 0);
   CHECK(outcome.err.empty());
-  for (const char* text : {"--learning-rate X=2e-05", "--epochs X=3", "--batch-size N=32",
-                           "--schedule linear|cosine|constant=linear", "--sparse-eval on|off=on",
-                           "--precision f32|strict-f32|bf16|bf16x3|bf16x6|f64=f32", "Sparse attention:", "Files:", "--config FILE", "--resume"}) {
+  for (const char* text :
+       {"--learning-rate X=2e-05", "--epochs X=3", "--batch-size N=32", "--schedule linear|cosine|constant=linear",
+        "--sparse-eval on|off=on", "--precision f32|strict-f32|bf16|bf16x3|bf16x6|f64=f32",
+        "Sparse attention:", "Files:", "--config FILE", "--resume"}) {
     INFO(text);
     CHECK(contains(outcome.out, text));
   }

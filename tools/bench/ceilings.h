@@ -30,8 +30,8 @@ Ceiling read_ceiling(int64_t bytes, const Effort& effort = {});
 /// needs it: 28 bytes an element.
 Ceiling update_ceiling(int64_t bytes, const Effort& effort = {});
 
-/// The two loops themselves, over n elements (of which up to 127 may be left out; 64-byte aligned), on all threads: for measurements
-/// that must be alternated with others, since memory is as fast as its other users let it be.
+/// The two loops themselves, over n elements (of which up to 127 may be left out; 64-byte aligned), on all threads: for
+/// measurements that must be alternated with others, since memory is as fast as its other users let it be.
 void read_in_order(const float* data, int64_t n);
 void update_in_place(float* parameter, float* gradient, float* m, float* v, int64_t n);
 
