@@ -57,10 +57,13 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
       const auto gemm = matmul_kernel<T>(device);
       // d is the gradient at the product: dx = d weight, dweight = d' x, dbias = column sums of d.
       Tensor d = dy;
+      const GradTarget db = bias.grad_target();
       if (before) {
         d = Tensor::empty(dy.shape(), dy.dtype(), device);
-        need(k.unary_backward, "unary_backward", device)(nullptr, UnaryOp::gelu, rows * out, before.data<T>(), nullptr,
-                                                         dy.data<T>(), d.data<T>(), 0);
+        need(k.gelu_backward_bias, "gelu_backward_bias", device)(nullptr, rows, out, before.data<T>(), dy.data<T>(),
+                                                                 d.data<T>(), db.data<T>(), db.beta);
+      } else if (db) {
+        need(k.column_sum, "column_sum", device)(nullptr, rows, out, d.data<T>(), db.data<T>(), db.beta);
       }
       if (const GradTarget dx = x.grad_target())
         gemm(nullptr, {.m = rows,
@@ -79,8 +82,6 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
                        .b = x.data<T>(),
                        .c = dw.data<T>(),
                        .beta = dw.beta});
-      if (const GradTarget db = bias.grad_target())
-        need(k.column_sum, "column_sum", device)(nullptr, rows, out, d.data<T>(), db.data<T>(), db.beta);
     });
   });
   return y;
