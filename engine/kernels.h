@@ -66,6 +66,45 @@ struct GemmCall {
   double* sum_squares = nullptr;
 };
 
+/// z = x + dropout(r), y = dropout(LayerNorm(z) * weight + bias), over rows of `cols`.
+template <class T>
+struct LayerNormCall {
+  int64_t rows = 0, cols = 0;
+  const T* x = nullptr;
+  const int32_t* x_rows = nullptr;  // if given, row i is row x_rows[i] of a table x
+  const T* r = nullptr;             // may be null: then z = x is not written, and x_rows must be null
+  const int32_t* r_rows = nullptr;
+  Dropout dropout_r;
+  const T* weight = nullptr;
+  const T* bias = nullptr;
+  double epsilon = 0;
+  T* z = nullptr;      // may be x or r itself where that is not a table
+  T* stats = nullptr;  // (mean, 1 / standard deviation) per row
+  T* y = nullptr;
+  Dropout dropout_y;
+};
+
+/// The backward pass of LayerNormCall. dx = dz + beta_x dx and dr = dropout(dz) + beta_r dr for the gradient dz of z
+/// (rows of tables are the caller's to scatter), and the parameters' gradients. Any of the four may be null. dr may be
+/// dx.
+template <class T>
+struct LayerNormGradient {
+  int64_t rows = 0, cols = 0;
+  const T* z = nullptr;
+  const T* stats = nullptr;
+  const T* weight = nullptr;
+  const T* dy = nullptr;
+  Dropout dropout_r, dropout_y;
+  T* dx = nullptr;
+  double beta_x = 0;
+  T* dr = nullptr;
+  double beta_r = 0;
+  T* dweight = nullptr;
+  double beta_weight = 0;
+  T* dbias = nullptr;
+  double beta_bias = 0;
+};
+
 /// Which keys a query keeps, decided on the raw scores before the softmax. See engine/ops.h: attention().
 enum class Selection : uint8_t { all, top_k_row, percentile_head };
 
@@ -121,6 +160,10 @@ struct Kernels {
   // elementwise
   void (*unary)(StreamHandle, UnaryOp, int64_t n, const T* x, T* y);
   void (*unary_backward)(StreamHandle, UnaryOp, int64_t n, const T* x, const T* y, const T* dy, T* dx, double beta);
+  /// dx = dy gelu'(x) over [rows, cols] and dbias[c] = sum over rows of dx + beta dbias[c]; dbias may be null. dx may
+  /// be dy or x.
+  void (*gelu_backward_bias)(StreamHandle, int64_t rows, int64_t cols, const T* x, const T* dy, T* dx, T* dbias,
+                             double beta);
   void (*binary)(StreamHandle, BinaryOp, const BroadcastPlan&, const T* a, const T* b, T* out);
   /// Gradient for operand a (wrt = 0) or b (wrt = 1), summed over the dimensions along which it was broadcast.
   void (*binary_backward)(StreamHandle, BinaryOp, int wrt, const BroadcastPlan&, const T* a, const T* b, const T* dy,
@@ -158,16 +201,8 @@ struct Kernels {
   void (*softmax_backward)(StreamHandle, int64_t rows, int64_t cols, const T* y, const T* dy, T* dx, double beta);
   void (*log_softmax)(StreamHandle, int64_t rows, int64_t cols, const T* x, T* y);
   void (*log_softmax_backward)(StreamHandle, int64_t rows, int64_t cols, const T* y, const T* dy, T* dx, double beta);
-  /// z = x + dropout(r), y = LayerNorm(z) * weight + bias. r may be null (then z is not written and may be null; the
-  /// backward takes x for z). stats receives (mean, 1 / standard deviation) per row.
-  void (*layer_norm)(StreamHandle, int64_t rows, int64_t cols, const T* x, const T* r, const Dropout&, const T* weight,
-                     const T* bias, double epsilon, T* z, T* stats, T* y);
-  /// dz = gradient of z + beta dz.
-  void (*layer_norm_backward)(StreamHandle, int64_t rows, int64_t cols, const T* z, const T* stats, const T* weight,
-                              const T* dy, T* dz, double beta);
-  /// Gradients of weight and bias; either may be null.
-  void (*layer_norm_backward_parameters)(StreamHandle, int64_t rows, int64_t cols, const T* z, const T* stats,
-                                         const T* dy, T* dweight, double beta_weight, T* dbias, double beta_bias);
+  void (*layer_norm)(StreamHandle, const LayerNormCall<T>&);
+  void (*layer_norm_backward)(StreamHandle, const LayerNormGradient<T>&);
 
   // rows of tables
   /// out[i] = table[ids[i]] + beta out[i]; ids have been checked.
@@ -200,9 +235,10 @@ struct Kernels {
   /// the sum over queries of the weights' entropy in nats.
   void (*attention)(StreamHandle, const AttentionShape&, const T* q, const T* k, const T* v, T* weights, T* out,
                     int32_t* kept, double* entropy);
-  /// Any of dq, dk, dv may be null. `weights` alone tells which keys were selected: under a selection a weight of
-  /// exactly 0 counts as not selected, and a dropped weight passes nothing to its value row. The skipped terms have a
-  /// factor 0; they could differ from 0 only where the other factor is infinite or NaN.
+  /// Any of dq, dk, dv may be null, and those of one tensor are the same array. `weights` alone tells which keys were
+  /// selected: under a selection a weight of exactly 0 counts as not selected and takes no part. Through a dropped
+  /// weight nothing flows back to the scores. The terms left out have a factor 0; they could differ from 0 only where
+  /// the other factor is infinite or NaN.
   void (*attention_backward)(StreamHandle, const AttentionShape&, const T* q, const T* k, const T* v, const T* weights,
                              const T* dout, T* dq, double beta_q, T* dk, double beta_k, T* dv, double beta_v);
 

@@ -48,7 +48,7 @@ constexpr auto entries() {
       Entry<&K::log_softmax_backward>{"log_softmax_backward", layers},
       Entry<&K::layer_norm>{"layer_norm", layers},
       Entry<&K::layer_norm_backward>{"layer_norm_backward", layers},
-      Entry<&K::layer_norm_backward_parameters>{"layer_norm_backward_parameters", layers},
+      Entry<&K::gelu_backward_bias>{"gelu_backward_bias", layers},
       Entry<&K::gather_rows>{"gather_rows", other},
       Entry<&K::scatter_rows>{"scatter_rows", other},
       Entry<&K::accumulate_rows>{"accumulate_rows", other},

@@ -35,6 +35,8 @@ void fill_rows(Kernels<T>& table);
 template <class T>
 void fill_attention(Kernels<T>& table);
 template <class T>
+void fill_attention_backward(Kernels<T>& table);
+template <class T>
 void fill_adamw(Kernels<T>& table);
 
 /// Work below this many elements is not worth waking other threads for. Loops whose iterations are independent give the

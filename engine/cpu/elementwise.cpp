@@ -1,6 +1,7 @@
 // Elementwise kernels: unary and broadcast binary operations, scaling, dropout.
 #include <cmath>
 
+#include "engine/cpu/column_sums.h"
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/dropout.h"
 #include "engine/cpu/loops.h"
@@ -17,7 +18,7 @@ CRISP_INLINE T apply(T x) {
   if constexpr (op == UnaryOp::tanh) return std::tanh(x);
   if constexpr (op == UnaryOp::sigmoid) return T(1) / (T(1) + vexp(-x));
   if constexpr (op == UnaryOp::relu) return x <= T(0) ? T(0) : x;  // a NaN stays
-  if constexpr (op == UnaryOp::erf) return std::erf(x);
+  if constexpr (op == UnaryOp::erf) return verf(x);
   if constexpr (op == UnaryOp::gelu) return x * normal_at(x).cdf;
 }
 
@@ -102,6 +103,21 @@ void unary_backward(StreamHandle, UnaryOp op, int64_t n, const T* x, const T* y,
     case UnaryOp::gelu:
       return unary_backward_loop<UnaryOp::gelu>(n, x, y, dy, dx, beta);
   }
+}
+
+template <class T>
+void gelu_backward_bias(StreamHandle, int64_t rows, int64_t cols, const T* x, const T* dy, T* dx, T* dbias,
+                        double beta) {
+  column_sums(rows, cols, dbias, beta, [=](int64_t first, int64_t count, int64_t col, int64_t width, double* total) {
+    for (int64_t c = 0; c < width; ++c) total[c] = 0;
+    for (int64_t r = first; r < first + count; ++r) {
+      const int64_t at = r * cols + col;
+#pragma omp simd
+      for (int64_t c = 0; c < width; ++c) dx[at + c] = dy[at + c] * derivative<UnaryOp::gelu>(x + at, x + at, c);
+#pragma omp simd
+      for (int64_t c = 0; c < width; ++c) total[c] += static_cast<double>(dx[at + c]);
+    }
+  });
 }
 
 template <BinaryOp op, class T>
@@ -202,8 +218,6 @@ CRISP_INLINE int64_t joined_row(const BroadcastPlan& p, const Split& s, int64_t 
   return row;
 }
 
-constexpr int64_t block_cols = 256;
-
 // Each element (or block of a row) of dx is one task and sums its contributions in the output's order, in f64.
 template <BinaryOp op, int wrt, class T>
 void binary_backward_loop(const BroadcastPlan& p, const T* a, const T* b, const T* dy, T* dx, double beta) {
@@ -299,10 +313,10 @@ template <class T>
 void dropout(StreamHandle, int64_t n, const Dropout& d, const T* x, T* y, double beta) {
   for_chunks(n, [=](int64_t begin, int64_t end) {
     constexpr int64_t width = 1024;
-    T factor[width];
+    T buffer[dropout_room(width)];
     for (int64_t from = begin; from < end; from += width) {
       const int64_t count = min_of(width, end - from);
-      dropout_factors(d, from, count, factor);
+      const T* factor = dropout_factors(d, from, count, buffer);
       // A dropped element is zero even where x is not finite.
       if (beta == 0) {
 #pragma omp simd
@@ -321,6 +335,7 @@ template <class T>
 void fill_elementwise(Kernels<T>& table) {
   table.unary = unary<T>;
   table.unary_backward = unary_backward<T>;
+  table.gelu_backward_bias = gelu_backward_bias<T>;
   table.binary = binary<T>;
   table.binary_backward = binary_backward<T>;
   table.scale = scale<T>;

@@ -25,21 +25,21 @@ struct Bf16Pairs {
   static constexpr int depth = 2;
   static constexpr bool in_place = false;
 
-  CRISP_INLINE static Vector<float> multiply_add(Word a, Vector<Word> b, Vector<float> sum) {
-    const auto pairs = reinterpret_cast<__m512bh>(Vector<Word>{} + a);
-    return reinterpret_cast<Vector<float>>(
+  CRISP_INLINE static Vec<float> multiply_add(Word a, Vec<Word> b, Vec<float> sum) {
+    const auto pairs = reinterpret_cast<__m512bh>(Vec<Word>{} + a);
+    return reinterpret_cast<Vec<float>>(
         _mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), pairs, reinterpret_cast<__m512bh>(b)));
   }
-  CRISP_INLINE static Vector<Word> along_k(const float* p) {
-    return reinterpret_cast<Vector<Word>>(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(p + 16), _mm512_loadu_ps(p)));
+  CRISP_INLINE static Vec<Word> along_k(const float* p) {
+    return reinterpret_cast<Vec<Word>>(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(p + 16), _mm512_loadu_ps(p)));
   }
   CRISP_INLINE static Word word_along_k(const float* p, int64_t left) {
     return bf16_bits(p[0]) | (left > 1 ? bf16_bits(p[1]) << 16 : 0u);
   }
-  CRISP_INLINE static Vector<Word> across_k(const float* p, int64_t ld) {
+  CRISP_INLINE static Vec<Word> across_k(const float* p, int64_t ld) {
     const __m512i low = _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_loadu_ps(p))));
     const __m512i high = _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_loadu_ps(p + ld))));
-    return reinterpret_cast<Vector<Word>>(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+    return reinterpret_cast<Vec<Word>>(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
   }
   CRISP_INLINE static Word word_across_k(const float* p, int64_t ld, int64_t left) {
     return bf16_bits(p[0]) | (left > 1 ? bf16_bits(p[ld]) << 16 : 0u);

@@ -14,44 +14,22 @@
 #include <immintrin.h>
 #include <omp.h>
 
-#include <utility>
-
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/loops.h"
-#include "engine/cpu/math.h"
+#include "engine/cpu/simd.h"
 #include "engine/cpu/work_queue.h"
 
 namespace crisp::CRISP_ISA {
 
 #if defined(__AVX512F__)
-constexpr int vector_bytes = 64, tile_rows = 8, tile_vectors = 3;
+constexpr int tile_rows = 8, tile_vectors = 3;
 #else
-constexpr int vector_bytes = 32, tile_rows = 4, tile_vectors = 3;
+constexpr int tile_rows = 4, tile_vectors = 3;
 #endif
 
-template <class T>
-struct VectorOf {
-  typedef T type __attribute__((vector_size(vector_bytes)));
-  typedef T unaligned __attribute__((vector_size(vector_bytes), aligned(sizeof(T))));
-};
-template <class T>
-using Vector = typename VectorOf<T>::type;
-template <class T>
-using UnalignedVector = typename VectorOf<T>::unaligned;
-template <class T>
-constexpr int lanes = vector_bytes / static_cast<int>(sizeof(T));
-
-template <class T>
-CRISP_INLINE Vector<T> load(const T* p) {
-  return *reinterpret_cast<const UnalignedVector<T>*>(p);
-}
-template <class T>
-CRISP_INLINE void store(T* p, Vector<T> v) {
-  *reinterpret_cast<UnalignedVector<T>*>(p) = v;
-}
 // Past the caches, without reading the line first; p is aligned to a vector. For what nobody reads soon.
 template <class T>
-CRISP_INLINE void store_streaming(T* p, Vector<T> v) {
+CRISP_INLINE void store_streaming(T* p, Vec<T> v) {
 #if defined(__AVX512F__)
   _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i&>(v));
 #else
@@ -60,37 +38,19 @@ CRISP_INLINE void store_streaming(T* p, Vector<T> v) {
 }
 
 // The sum over the lanes, in f64.
-CRISP_INLINE double lane_sum(Vector<double> v) {
+CRISP_INLINE double lane_sum(Vec<double> v) {
   double sum = 0;
   for (int i = 0; i < lanes<double>; ++i) sum += v[i];
   return sum;
 }
 // sum + x^2, each lane in f64.
-CRISP_INLINE Vector<double> add_squares(Vector<double> sum, Vector<double> x) { return sum + x * x; }
-CRISP_INLINE Vector<double> add_squares(Vector<double> sum, Vector<float> x) {
+CRISP_INLINE Vec<double> add_squares(Vec<double> sum, Vec<double> x) { return sum + x * x; }
+CRISP_INLINE Vec<double> add_squares(Vec<double> sum, Vec<float> x) {
   typedef float Half __attribute__((vector_size(vector_bytes / 2)));
   const auto halves = reinterpret_cast<const Half*>(&x);
-  const auto low = __builtin_convertvector(halves[0], Vector<double>);
-  const auto high = __builtin_convertvector(halves[1], Vector<double>);
+  const auto low = __builtin_convertvector(halves[0], Vec<double>);
+  const auto high = __builtin_convertvector(halves[1], Vec<double>);
   return sum + low * low + high * high;
-}
-
-// One stage of a transposition in registers: rows i and i + d exchange blocks of d lanes.
-template <int d, class V, int... lane>
-CRISP_INLINE void exchange(V& x, V& y, std::integer_sequence<int, lane...>) {
-  constexpr int n = sizeof...(lane);
-  const V first = __builtin_shufflevector(x, y, ((lane & d) ? n + lane - d : lane)...);
-  y = __builtin_shufflevector(x, y, ((lane & d) ? n + lane : lane + d)...);
-  x = first;
-}
-template <int d, int n, class V>
-CRISP_INLINE void transpose_stages(V (&rows)[n]) {
-  if constexpr (d > 0) {
-#pragma GCC unroll 16
-    for (int i = 0; i < n; ++i)
-      if (!(i & d)) exchange<d>(rows[i], rows[i + d], std::make_integer_sequence<int, n>());
-    transpose_stages<d / 2>(rows);
-  }
 }
 
 // How numbers of type T are multiplied: one number a step. gemm_bf16.cpp has another of this kind.
@@ -100,12 +60,12 @@ struct Plain {
   using Word = T;                         // what one step takes of each operand
   static constexpr int depth = 1;         // elements along k in a word
   static constexpr bool in_place = true;  // a row-major a can be read where it lies
-  CRISP_INLINE static Vector<T> multiply_add(Word a, Vector<Word> b, Vector<T> sum) { return sum + a * b; }
+  CRISP_INLINE static Vec<T> multiply_add(Word a, Vec<Word> b, Vec<T> sum) { return sum + a * b; }
   // A vector of words that follow each other along k; `count` < depth * lanes elements are there, the rest is 0.
-  CRISP_INLINE static Vector<Word> along_k(const T* p) { return load(p); }
+  CRISP_INLINE static Vec<Word> along_k(const T* p) { return load(p); }
   CRISP_INLINE static Word word_along_k(const T* p, int64_t) { return *p; }
   // The same where elements of one k lie beside each other: word j is made of p[j] (and of the next row's).
-  CRISP_INLINE static Vector<Word> across_k(const T* p, int64_t) { return load(p); }
+  CRISP_INLINE static Vec<Word> across_k(const T* p, int64_t) { return load(p); }
   CRISP_INLINE static Word word_across_k(const T* p, int64_t, int64_t) { return *p; }
   template <int n>
   CRISP_INLINE static void copy_across_k(const T* p, int64_t, Word* out) {
@@ -245,10 +205,10 @@ class PanelProduct {
       if (cols == panel_cols) {
         for (; p + depth * lanes<Word> <= count; p += depth * lanes<Word>) {
           for (int64_t j = 0; j < panel_cols; j += lanes<Word>) {
-            Vector<Word> rows[lanes<Word>];
+            Vec<Word> rows[lanes<Word>];
 #pragma GCC unroll 16
             for (int i = 0; i < lanes<Word>; ++i) rows[i] = Kind::along_k(from + (j + i) * ldb + p);
-            transpose_stages<lanes<Word> / 2>(rows);
+            transpose_square<Word>(rows);
 #pragma GCC unroll 16
             for (int i = 0; i < lanes<Word>; ++i) store(out + (p / depth + i) * panel_cols + j, rows[i]);
           }
@@ -375,11 +335,11 @@ class PanelProduct {
   [[gnu::noinline]] void tile(const Tile& t, double& sum) const {
     const int64_t row = t.row, k = t.k, stride = t.stride;
     const Word *const a = t.a, *const b = t.b;
-    Vector<T> sums[rows][tile_vectors];
+    Vec<T> sums[rows][tile_vectors];
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 3
-      for (int v = 0; v < tile_vectors; ++v) sums[i][v] = Vector<T>{};
+      for (int v = 0; v < tile_vectors; ++v) sums[i][v] = Vec<T>{};
     }
     const int64_t count = divide_up(depth_of(k), depth);
     constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(Word));  // words of a cache line
@@ -391,7 +351,7 @@ class PanelProduct {
       }
       const int64_t p1 = min_of(count, p0 + line);
       for (int64_t p = p0; p < p1; ++p) {
-        Vector<Word> bv[tile_vectors];
+        Vec<Word> bv[tile_vectors];
 #pragma GCC unroll 3
         for (int v = 0; v < tile_vectors; ++v) bv[v] = load(b + p * panel_cols + v * width);
 #pragma GCC unroll 8
@@ -406,13 +366,13 @@ class PanelProduct {
     const bool add = k > 0 || g.beta != 0, last = k + 1 == blocks;
     if (cols == panel_cols) {
       const bool stream = streaming && last && !add;
-      Vector<double> of_tile{};
+      Vec<double> of_tile{};
 #pragma GCC unroll 8
       for (int i = 0; i < rows; ++i) {
         T* c = g.c + (row + i) * g.n + col;
 #pragma GCC unroll 3
         for (int v = 0; v < tile_vectors; ++v) {
-          Vector<T> x = sums[i][v];
+          Vec<T> x = sums[i][v];
           if (add) x += load(c + v * width);
           if (last && g.bias) x += load(g.bias + col + v * width);
           if (squares && last) of_tile = add_squares(of_tile, x);

@@ -1,114 +1,210 @@
-// LayerNorm over the last dimension, fused with the residual sum and its dropout. Each row belongs to one thread; the
-// parameters' gradients are column sums, each column summed by one thread from the first row to the last. All sums are
-// formed in f64.
+// LayerNorm over the last dimension, fused with what surrounds it: the sum with the residual or of embeddings, and
+// dropout on either side. One pass over the rows each way; a row belongs to one thread. All sums are formed in f64.
 #include <cmath>
 
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/dropout.h"
+#include "engine/cpu/loops.h"
 #include "engine/cpu/math.h"
 
 namespace crisp::CRISP_ISA {
 namespace {
 
-// z = x + dropout(r) for elements begin..end; `factors` holds as many.
+// y = x + r f (f may be null: ones) for a row; y may be x or r. Returns the sum of y.
 template <class T>
-void add_dropped(int64_t begin, int64_t end, const Dropout& dropout, const T* x, const T* r, T* z, T* factors) {
-  if (dropout.p == 0) {
-#pragma omp simd
-    for (int64_t e = begin; e < end; ++e) z[e] = x[e] + r[e];
-    return;
-  }
-  dropout_factors(dropout, begin, end - begin, factors);
-#pragma omp simd
-  for (int64_t e = begin; e < end; ++e) z[e] = x[e] + r[e] * factors[e - begin];
-}
-
-template <class T>
-void layer_norm(StreamHandle, int64_t rows, int64_t cols, const T* x, const T* r, const Dropout& dropout,
-                const T* weight, const T* bias, double epsilon, T* z, T* stats, T* y) {
-  const Workspaces scratch = reserve_workspaces(r && dropout.p > 0 ? static_cast<size_t>(cols) * sizeof(T) : 0);
-#pragma omp parallel for schedule(static) if (rows * cols > parallel_threshold)
-  for (int64_t i = 0; i < rows; ++i) {
-    if (r) add_dropped(i * cols, (i + 1) * cols, dropout, x, r, z, static_cast<T*>(scratch.mine()));
-    const T* row = (r ? z : x) + i * cols;
-    double sum = 0;
+double add_residual(int64_t n, const T* x, const T* r, const T* f, T* y) {
+  double sum = 0;
+  if (f) {
 #pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < cols; ++j) sum += static_cast<double>(row[j]);
-    const T mean = static_cast<T>(sum / static_cast<double>(cols));
-    double squares = 0;  // of the centred values: no cancellation
+    for (int64_t j = 0; j < n; ++j) {
+      const T v = x[j] + r[j] * f[j];
+      y[j] = v;
+      sum += static_cast<double>(v);
+    }
+  } else {
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < n; ++j) {
+      const T v = x[j] + r[j];
+      y[j] = v;
+      sum += static_cast<double>(v);
+    }
+  }
+  return sum;
+}
+
+template <class T>
+double row_sum(int64_t n, const T* x) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < n; ++j) sum += static_cast<double>(x[j]);
+  return sum;
+}
+
+// Elements of scratch for the dropout factors of a row.
+CRISP_INLINE int64_t room(const Dropout& dropout, int64_t cols) { return dropout.p > 0 ? dropout_room(cols) : 0; }
+
+template <class T>
+const T* row_factors(const Dropout& dropout, int64_t row, int64_t cols, T* buffer) {
+  return dropout.p > 0 ? dropout_factors(dropout, row * cols, cols, buffer) : nullptr;
+}
+
+template <class T>
+void layer_norm_row(const LayerNormCall<T>& c, int64_t i, T* buffer) {
+  const int64_t n = c.cols;
+  const T* row = c.x + (c.x_rows ? c.x_rows[i] : i) * n;
+  double sum = 0;
+  if (c.r) {
+    T* z = c.z + i * n;
+    sum = add_residual(n, row, c.r + (c.r_rows ? c.r_rows[i] : i) * n, row_factors(c.dropout_r, i, n, buffer), z);
+    row = z;
+  } else {
+    sum = row_sum(n, row);
+  }
+  const T mean = static_cast<T>(sum / static_cast<double>(n));
+  double squares = 0;  // of the centred values: no cancellation
 #pragma omp simd reduction(+ : squares)
-    for (int64_t j = 0; j < cols; ++j) {
-      const auto centred = static_cast<double>(row[j] - mean);
-      squares += centred * centred;
-    }
-    const T inverse = T(1) / std::sqrt(static_cast<T>(squares / static_cast<double>(cols) + epsilon));
-    stats[2 * i] = mean;
-    stats[2 * i + 1] = inverse;
-    T* out = y + i * cols;
-#pragma omp simd
-    for (int64_t j = 0; j < cols; ++j) out[j] = (row[j] - mean) * inverse * weight[j] + bias[j];
+  for (int64_t j = 0; j < n; ++j) {
+    const auto centred = static_cast<double>(row[j] - mean);
+    squares += centred * centred;
   }
-}
-
-// With n = (z - mean) * inverse and g = dy * weight: dz = inverse * (g - mean(g) - n * mean(g n)).
-template <class T>
-void layer_norm_backward(StreamHandle, int64_t rows, int64_t cols, const T* z, const T* stats, const T* weight,
-                         const T* dy, T* dz, double beta) {
-#pragma omp parallel for schedule(static) if (rows * cols > parallel_threshold)
-  for (int64_t i = 0; i < rows; ++i) {
-    const T* row = z + i * cols;
-    const T* d = dy + i * cols;
-    T* out = dz + i * cols;
-    const T mean = stats[2 * i], inverse = stats[2 * i + 1];
-    double g_sum = 0, gn_sum = 0;
-#pragma omp simd reduction(+ : g_sum, gn_sum)
-    for (int64_t j = 0; j < cols; ++j) {
-      const T g = d[j] * weight[j];
-      g_sum += static_cast<double>(g);
-      gn_sum += static_cast<double>(g * ((row[j] - mean) * inverse));
-    }
-    const T sum = static_cast<T>(g_sum / static_cast<double>(cols));
-    const T product = static_cast<T>(gn_sum / static_cast<double>(cols));
-    if (beta == 0) {
+  const T inverse = T(1) / std::sqrt(static_cast<T>(squares / static_cast<double>(n) + c.epsilon));
+  c.stats[2 * i] = mean;
+  c.stats[2 * i + 1] = inverse;
+  T* out = c.y + i * n;
+  if (const T* f = row_factors(c.dropout_y, i, n, buffer)) {
 #pragma omp simd
-      for (int64_t j = 0; j < cols; ++j)
-        out[j] = inverse * (d[j] * weight[j] - sum - (row[j] - mean) * inverse * product);
-    } else {
-#pragma omp simd
-      for (int64_t j = 0; j < cols; ++j)
-        out[j] += inverse * (d[j] * weight[j] - sum - (row[j] - mean) * inverse * product);
+    for (int64_t j = 0; j < n; ++j) {
+      const T y = ((row[j] - mean) * inverse * c.weight[j] + c.bias[j]) * f[j];
+      out[j] = f[j] == T(0) ? T(0) : y;
     }
+  } else {
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) out[j] = (row[j] - mean) * inverse * c.weight[j] + c.bias[j];
   }
 }
 
 template <class T>
-CRISP_INLINE void put_sums(int64_t n, const double* sums, T* out, double beta) {
-  if (!out) return;
-  for (int64_t j = 0; j < n; ++j) out[j] = static_cast<T>(beta == 0 ? sums[j] : static_cast<double>(out[j]) + sums[j]);
+void layer_norm(StreamHandle, const LayerNormCall<T>& call) {
+  const int64_t factors = max_of(room(call.dropout_r, call.cols), room(call.dropout_y, call.cols));
+  const Workspaces scratch = reserve_workspaces(static_cast<size_t>(factors) * sizeof(T));
+#pragma omp parallel for schedule(static) if (call.rows * call.cols > parallel_threshold)
+  for (int64_t i = 0; i < call.rows; ++i) layer_norm_row(call, i, static_cast<T*>(scratch.mine()));
+}
+
+// out = g f + beta out (f may be null: ones). A dropped element passes nothing, even where g is not finite.
+template <class T>
+void put_gradient(int64_t n, const T* g, const T* f, T* out, double beta) {
+  if (f && beta == 0) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) {
+      const T v = g[j] * f[j];
+      out[j] = f[j] == T(0) ? T(0) : v;
+    }
+  } else if (f) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) {
+      const T v = g[j] * f[j];
+      out[j] += f[j] == T(0) ? T(0) : v;
+    }
+  } else if (beta == 0) {
+    for (int64_t j = 0; j < n; ++j) out[j] = g[j];
+  } else {
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) out[j] += g[j];
+  }
+}
+
+// What a chunk of rows needs: sums of the parameters' gradients, and rows of numbers.
+template <class T>
+struct ChunkScratch {
+  double *weight_sums, *bias_sums;
+  T *dn, *dz, *factors;
+  int64_t bytes;
+
+  CRISP_INLINE ChunkScratch(const LayerNormGradient<T>& g, void* memory) {
+    weight_sums = static_cast<double*>(memory);
+    bias_sums = weight_sums + g.cols;
+    dn = reinterpret_cast<T*>(bias_sums + g.cols);
+    dz = dn + g.cols;
+    factors = dz + g.cols;
+    const int64_t elements = 2 * g.cols + max_of(room(g.dropout_r, g.cols), room(g.dropout_y, g.cols));
+    bytes =
+        divide_up(2 * g.cols * static_cast<int64_t>(sizeof(double)) + elements * static_cast<int64_t>(sizeof(T)), 64) *
+        64;
+  }
+};
+
+// With n = (z - mean) * inverse, dn the gradient at LayerNorm's output and h = dn * weight:
+// dz = inverse * (h - mean(h) - n * mean(h n)), dweight = column sums of dn n, dbias = column sums of dn.
+template <class T>
+void backward_row(const LayerNormGradient<T>& c, int64_t i, const ChunkScratch<T>& scratch) {
+  const int64_t cols = c.cols;
+  const T* row = c.z + i * cols;
+  const T* dn = c.dy + i * cols;
+  const T* weight = c.weight;
+  const T mean = c.stats[2 * i], inverse = c.stats[2 * i + 1];
+  if (const T* f = row_factors(c.dropout_y, i, cols, scratch.factors)) {
+    put_gradient(cols, dn, f, scratch.dn, 0);
+    dn = scratch.dn;
+  }
+  if (c.dweight || c.dbias) {
+    double *weight_sums = scratch.weight_sums, *bias_sums = scratch.bias_sums;
+#pragma omp simd
+    for (int64_t j = 0; j < cols; ++j) {
+      weight_sums[j] += static_cast<double>(dn[j] * ((row[j] - mean) * inverse));
+      bias_sums[j] += static_cast<double>(dn[j]);
+    }
+  }
+  if (!c.dx && !c.dr) return;
+  double h_sum = 0, hn_sum = 0;
+#pragma omp simd reduction(+ : h_sum, hn_sum)
+  for (int64_t j = 0; j < cols; ++j) {
+    const T h = dn[j] * weight[j];
+    h_sum += static_cast<double>(h);
+    hn_sum += static_cast<double>(h * ((row[j] - mean) * inverse));
+  }
+  const T sum = static_cast<T>(h_sum / static_cast<double>(cols));
+  const T product = static_cast<T>(hn_sum / static_cast<double>(cols));
+  const bool in_place = c.dx && c.beta_x == 0;
+  T* dz = in_place ? c.dx + i * cols : scratch.dz;
+#pragma omp simd
+  for (int64_t j = 0; j < cols; ++j) dz[j] = inverse * (dn[j] * weight[j] - sum - (row[j] - mean) * inverse * product);
+  if (c.dx && !in_place) put_gradient<T>(cols, dz, nullptr, c.dx + i * cols, 1);
+  // x and r may be one tensor: then dr is dx, and beta_r is 1.
+  if (c.dr) {
+    const T* f = row_factors(c.dropout_r, i, cols, scratch.factors);
+    put_gradient(cols, dz, f, c.dr + i * cols, c.beta_r);
+  }
 }
 
 template <class T>
-void layer_norm_backward_parameters(StreamHandle, int64_t rows, int64_t cols, const T* z, const T* stats, const T* dy,
-                                    T* dweight, double beta_weight, T* dbias, double beta_bias) {
-  constexpr int64_t width = 64;  // columns a thread sums at a time
-  const int64_t blocks = (cols + width - 1) / width;
-#pragma omp parallel for schedule(static) if (rows * cols > parallel_threshold)
-  for (int64_t b = 0; b < blocks; ++b) {
-    const int64_t first = b * width;
-    const int64_t n = cols - first < width ? cols - first : width;
-    double weight_sum[width] = {}, bias_sum[width] = {};
-    for (int64_t i = 0; i < rows; ++i) {
-      const T* row = z + i * cols + first;
-      const T* d = dy + i * cols + first;
-      const T mean = stats[2 * i], inverse = stats[2 * i + 1];
-#pragma omp simd
-      for (int64_t j = 0; j < n; ++j) {
-        weight_sum[j] += static_cast<double>(d[j] * ((row[j] - mean) * inverse));
-        bias_sum[j] += static_cast<double>(d[j]);
-      }
+void layer_norm_backward(StreamHandle, const LayerNormGradient<T>& call) {
+  constexpr int64_t rows_at_least = 32, most_chunks = 64;
+  const int64_t cols = call.cols, chunk = max_of(rows_at_least, divide_up(call.rows, most_chunks));
+  const int64_t chunks = divide_up(call.rows, chunk), bytes = ChunkScratch<T>(call, nullptr).bytes;
+  auto* memory = static_cast<char*>(thread_workspace(static_cast<size_t>(max_of(1, chunks) * bytes)));
+  const bool parallel = call.rows * cols > parallel_threshold;
+#pragma omp parallel for schedule(static) if (parallel)
+  for (int64_t k = 0; k < chunks; ++k) {
+    const ChunkScratch<T> scratch(call, memory + k * bytes);
+    for (int64_t j = 0; j < 2 * cols; ++j) scratch.weight_sums[j] = 0;
+    const int64_t end = min_of(call.rows, (k + 1) * chunk);
+    for (int64_t i = k * chunk; i < end; ++i) backward_row(call, i, scratch);
+  }
+  if (!call.dweight && !call.dbias) return;
+  constexpr int64_t width = 64;
+#pragma omp parallel for schedule(static) if (parallel)
+  for (int64_t b = 0; b < divide_up(cols, width); ++b) {
+    const auto put = [=](int64_t sums_at, int64_t j, T* out, double beta) {
+      if (!out) return;
+      double total = 0;
+      for (int64_t k = 0; k < chunks; ++k) total += reinterpret_cast<const double*>(memory + k * bytes)[sums_at + j];
+      out[j] = static_cast<T>(beta == 0 ? total : static_cast<double>(out[j]) + total);
+    };
+    for (int64_t j = b * width; j < min_of(cols, (b + 1) * width); ++j) {
+      put(0, j, call.dweight, call.beta_weight);
+      put(cols, j, call.dbias, call.beta_bias);
     }
-    put_sums(n, weight_sum, dweight ? dweight + first : nullptr, beta_weight);
-    put_sums(n, bias_sum, dbias ? dbias + first : nullptr, beta_bias);
   }
 }
 
@@ -118,7 +214,6 @@ template <class T>
 void fill_layer_norm(Kernels<T>& table) {
   table.layer_norm = layer_norm<T>;
   table.layer_norm_backward = layer_norm_backward<T>;
-  table.layer_norm_backward_parameters = layer_norm_backward_parameters<T>;
 }
 template void fill_layer_norm(Kernels<float>&);
 template void fill_layer_norm(Kernels<double>&);

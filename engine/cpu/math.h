@@ -1,6 +1,6 @@
-// Scalar mathematics that the compiler can vectorise: branch-free, always inlined. The f64 versions call the standard
-// library, so that gradient checks see exact values; the f32 versions state their error, measured over all of the range
-// by tests/engine/test_math.cpp.
+// Mathematics that the compiler can vectorise: branch-free, always inlined. The f64 versions call the standard library,
+// so that gradient checks see exact values; the f32 versions state their error, measured over all of the range by
+// tests/engine/test_math.cpp, on every instruction set.
 #pragma once
 
 #include <bit>
@@ -11,28 +11,33 @@ namespace crisp::CRISP_ISA {
 
 #define CRISP_INLINE [[gnu::always_inline]] inline
 
-CRISP_INLINE double vexp(double x) { return std::exp(x); }
+// Adding 1.5 * 2^23 rounds a number of moderate size to an integer, in every instruction set; the sum's lowest bits are
+// that integer, and shifting them left by 23 gives what must be added to a float's bits to multiply it by 2^integer.
+constexpr float rounder = 12582912.0f;
+constexpr float log2_e = 1.44269504088896341f;
+constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;  // n * ln2_high is exact
 
-/// e^x within 2 ulp; results below the smallest normal number become 0, above the largest infinity; NaN stays NaN.
-CRISP_INLINE float vexp(float x) {
-  // x = n ln 2 + r; adding and subtracting 1.5 * 2^23 rounds to an integer in every instruction set.
-  const float limited = x < -88.0f ? -88.0f : (x > 89.0f ? 89.0f : x);
-  const float n = (limited * 1.44269504088896341f + 12582912.0f) - 12582912.0f;
-  const float r = (limited - n * 0.693359375f) - n * -2.12194440e-4f;
-  float p = 0.0013814437530440347f;  // fitted: relative error 3e-9
-  p = p * r + 0.008368796812396644f;
+/// e^x for V = float with I = int32_t, and for vectors of them (engine/cpu/simd.h). See vexp(float).
+template <class V, class I>
+CRISP_INLINE V exp_f32(V x) {
+  const V shifted = x * log2_e + rounder;
+  const V n = shifted - rounder;
+  const V r = (x - n * ln2_high) - n * ln2_low;
+  V p = 0.0013814437530440347f * r + 0.008368796812396644f;  // fitted: relative error 3e-9
   p = p * r + 0.04166839572171341f;
   p = p * r + 0.16666519972091953f;
   p = p * r + 0.4999999340370554f;
   p = (p * r) * r + r + 1.0f;
-  // 2^n in two factors, so that neither leaves the exponent's range.
-  const auto whole = static_cast<int32_t>(n);
-  const int32_t half = whole >> 1;
-  const float s = std::bit_cast<float>((half + 127) << 23) * p;
-  const float y = std::bit_cast<float>((whole - half + 127) << 23) * s;
-  const float bounded = x < -87.33654f ? 0.0f : y;
-  return x == x ? bounded : x;
+  // p 2^n: from -87.33654 on a normal number, up to 88.72283 a finite one (there n = 128, but p < 1).
+  const V y = std::bit_cast<V>(std::bit_cast<I>(p) + (std::bit_cast<I>(shifted) << 23));
+  const V bounded = x < -87.33654f ? V{} : y;
+  return x <= 88.72283f ? bounded : x * INFINITY;  // a NaN goes this way, too
 }
+
+CRISP_INLINE double vexp(double x) { return std::exp(x); }
+
+/// e^x within 2 ulp; results below the smallest normal number become 0, above the largest infinity; NaN stays NaN.
+CRISP_INLINE float vexp(float x) { return exp_f32<float, int32_t>(x); }
 
 /// The normal distribution function Phi(x) and density phi(x), together because GELU's gradient needs both.
 template <class T>
@@ -44,36 +49,70 @@ CRISP_INLINE Normal<double> normal_at(double x) {
   return {0.5 * std::erfc(x * -0.70710678118654752440), 0.39894228040143267794 * std::exp(-0.5 * x * x)};
 }
 
-/// Phi within a relative error of 6e-7, also in the negative tail (down to the smallest normal number). With
-/// z = |x| / sqrt 2 and t = 1 / (1 + 0.4 z): erfc(z) = exp(-z^2) t Q(t), where Q is a polynomial fitted to
-/// erfcx(z) / t (relative error 6e-9).
+/// What x * x loses by rounding.
+CRISP_INLINE float square_error(float x, float square) {
+#ifdef __FP_FAST_FMAF
+  return __builtin_fmaf(x, x, -square);
+#else
+  // Dekker: the upper 12 bits have an exact square, and the rest is small.
+  const float high = std::bit_cast<float>(std::bit_cast<uint32_t>(x) & 0xfffff000u);
+  return (high * high - square) + (x - high) * (x + high);
+#endif
+}
+
+/// 1 - Phi(a) and exp(-a^2/2) for a >= 0; both 0 beyond 13.2, where they leave the normal numbers.
+struct NormalTail {
+  float tail, exponential;
+};
+
+CRISP_INLINE NormalTail normal_tail(float a) {
+  // With t = 1 / (1 + 0.26 a), (1 - Phi(a)) exp(a^2/2) = t Q(t): Q is fitted, with a relative error of 2e-8.
+  const float t = 1.0f / (1.0f + 0.26f * a);
+  float q = 0.030896132934478453f;
+  q = q * t + -0.15474041943612532f;
+  q = q * t + 0.25546702763395696f;
+  q = q * t + -0.15553636026090278f;
+  q = q * t + 0.16415276152706068f;
+  q = q * t + 0.04964235591829904f;
+  q = q * t + 0.10339137227331759f;
+  q = q * t + 0.10296492812392236f;
+  q = q * t + 0.1037621911130005f;
+  // As vexp, but the argument is never positive, and the rounding error of the square is put back: it would cost up to
+  // a^2/2 ulp.
+  const float square = a * a;
+  const float shifted = square * (-0.5f * log2_e) + rounder;
+  const float n = shifted - rounder;
+  const float r = ((-0.5f * square - n * ln2_high) - n * ln2_low) - 0.5f * square_error(a, square);
+  float p = 0.00831252f * r + 0.04189016f;  // fitted: relative error 1e-7
+  p = p * r + 0.16667115f;
+  p = p * r + 0.49999231f;
+  p = (p * r) * r + r + 1.0f;
+  const float y = std::bit_cast<float>(std::bit_cast<int32_t>(p) + (std::bit_cast<int32_t>(shifted) << 23));
+  const float e = a > 13.2f ? 0.0f : y;
+  return {e * (t * q), e};
+}
+
+/// Phi within a relative error of 6e-7, also in the negative tail (down to the smallest normal number); phi the same.
 CRISP_INLINE Normal<float> normal_at(float x) {
-  const float absolute = x < 0 ? -x : x;
-  const float magnitude = absolute < 20.0f ? absolute : 20.0f;  // exp(-20^2/2) is 0 already
-  const float z = magnitude * 0.70710678118654752f;
-  const float t = 1.0f / (1.0f + 0.4f * z);
-  float q = -0.02921521460027357f;
-  q = q * t + 0.14044723170479304f;
-  q = q * t + -0.23552842993980705f;
-  q = q * t + 0.13756291809848378f;
-  q = q * t + -0.046896368681631315f;
-  q = q * t + 0.08391700983706873f;
-  q = q * t + 0.11900810378791203f;
-  q = q * t + 0.17173932375579853f;
-  q = q * t + 0.20761372468358277f;
-  q = q * t + 0.22567586038802984f;
-  q = q * t + 0.22567583478693412f;
-  // exp(-x^2/2) with the rounding error of the square put back: it would cost up to x^2/2 ulp. Splitting off the upper
-  // 12 bits (Dekker) makes the error exact, with and without fused multiply-add.
-  const float high = std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) & 0xfffff000u);
-  const float square_high = high * high;
-  const float rest = (magnitude - high) * (magnitude + high);
-  const float square = square_high + rest;
-  const float error = rest - (square - square_high);
-  const float e = vexp(-0.5f * square) * (1.0f - 0.5f * error);
-  const float tail = 0.5f * e * t * q;
-  const bool number = x == x;
-  return {x < 0 ? tail : (number ? 1.0f - tail : x), number ? 0.39894228040143268f * e : x};
+  const NormalTail n = normal_tail(x < 0 ? -x : x);
+  return {x < 0 ? n.tail : 1.0f - n.tail, x == x ? 0.39894228040143268f * n.exponential : x};
+}
+
+CRISP_INLINE double verf(double x) { return std::erf(x); }
+
+/// erf(x) within 3 ulp; NaN stays NaN.
+CRISP_INLINE float verf(float x) {
+  const float a = x < 0 ? -x : x;
+  const float square = x * x;
+  float p = 7.853859998526153e-05f;  // erf(x) / x for |x| < 1: relative error 1e-9
+  p = p * square + -0.0008010193214895121f;
+  p = p * square + 0.005188327638998693f;
+  p = p * square + -0.02685381191066389f;
+  p = p * square + 0.11283585148023953f;
+  p = p * square + -0.37612625824180984f;
+  p = p * square + 1.1283791657267024f;
+  const float far = 1.0f - 2.0f * normal_tail(a * 1.41421356237309505f).tail;
+  return a < 1.0f ? x * p : (x < 0 ? -far : far);
 }
 
 }  // namespace crisp::CRISP_ISA

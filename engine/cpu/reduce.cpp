@@ -1,12 +1,10 @@
 // Reductions. Sums are formed in f64 and in a fixed order (engine/cpu/loops.h).
+#include "engine/cpu/column_sums.h"
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/loops.h"
 
 namespace crisp::CRISP_ISA {
 namespace {
-
-constexpr int64_t block_cols = 512;  // accumulators of a task: 4 KiB
-constexpr int64_t max_row_chunks = 64;
 
 template <class T>
 [[gnu::always_inline]] inline void add_block(int64_t rows, int64_t width, const T* x, int64_t stride, double* total) {
@@ -15,32 +13,6 @@ template <class T>
     const T* row = x + r * stride;
 #pragma omp simd
     for (int64_t i = 0; i < width; ++i) total[i] += static_cast<double>(row[i]);
-  }
-}
-
-// out[c] = factor * sum over rows, + beta out[c]. Chunks of rows give partial sums, which are added in order.
-template <class T>
-void column_sums(int64_t rows, int64_t cols, double factor, const T* x, T* out, double beta) {
-  const int64_t chunk = max_of(128, divide_up(rows, max_row_chunks));
-  const int64_t chunks = max_of(1, divide_up(rows, chunk)), blocks = divide_up(cols, block_cols);
-  auto* partial = static_cast<double*>(thread_workspace(static_cast<size_t>(chunks * cols) * sizeof(double)));
-  const bool parallel = rows * cols >= parallel_threshold;
-#pragma omp parallel for schedule(static) if (parallel)
-  for (int64_t task = 0; task < chunks * blocks; ++task) {
-    const int64_t begin = task / blocks * chunk, count = min_of(chunk, rows - begin);
-    const int64_t col = task % blocks * block_cols;
-    add_block(count, min_of(block_cols, cols - col), x + begin * cols + col, cols,
-              partial + task / blocks * cols + col);
-  }
-#pragma omp parallel for schedule(static) if (chunks * cols >= parallel_threshold)
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t from = block * block_cols, to = min_of(cols, from + block_cols);
-    for (int64_t k = 1; k < chunks; ++k) {
-#pragma omp simd
-      for (int64_t c = from; c < to; ++c) partial[c] += partial[k * cols + c];
-    }
-    for (int64_t c = from; c < to; ++c)
-      out[c] = static_cast<T>(factor * partial[c] + (beta == 0 ? 0.0 : static_cast<double>(out[c])));
   }
 }
 
@@ -137,7 +109,9 @@ void max_backward(StreamHandle, int64_t outer, int64_t n, int64_t inner, const T
 
 template <class T>
 void column_sum(StreamHandle, int64_t rows, int64_t cols, const T* x, T* out, double beta) {
-  column_sums(rows, cols, 1, x, out, beta);
+  column_sums(rows, cols, out, beta, [=](int64_t first, int64_t count, int64_t col, int64_t width, double* total) {
+    add_block(count, width, x + first * cols + col, cols, total);
+  });
 }
 
 template <class T>

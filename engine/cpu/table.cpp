@@ -15,6 +15,7 @@ Kernels<T> make_table() {
   fill_layer_norm(t);
   fill_rows(t);
   fill_attention(t);
+  fill_attention_backward(t);
   fill_adamw(t);
   return t;
 }

@@ -57,14 +57,21 @@ Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& posi
   const Tensor z = Tensor::empty({rows, cols}, words.dtype(), words.device());
   const Tensor stats = Tensor::empty({rows, 2}, words.dtype(), words.device());
   with_type(words, [&]<class T>() {
-    const Device device = words.device();
-    const Kernels<T>& k = kernels<T>(device);
-    const auto gather = need(k.gather_rows, "gather_rows", device);
-    gather(nullptr, rows, cols, ids.data<int32_t>(), words.data<T>(), z.data<T>(), 0);
-    gather(nullptr, rows, cols, position_ids.data<int32_t>(), positions.data<T>(), z.data<T>(), 1);
-    need(k.layer_norm, "layer_norm", device)(nullptr, rows, cols, z.data<T>(), nullptr, Dropout{}, weight.data<T>(),
-                                             bias.data<T>(), epsilon, nullptr, stats.data<T>(), y.data<T>());
-    if (dropout.p > 0) need(k.dropout, "dropout", device)(nullptr, rows * cols, dropout, y.data<T>(), y.data<T>(), 0);
+    need(kernels<T>(words.device()).layer_norm, "layer_norm", words.device())(nullptr,
+                                                                              {.rows = rows,
+                                                                               .cols = cols,
+                                                                               .x = words.data<T>(),
+                                                                               .x_rows = ids.data<int32_t>(),
+                                                                               .r = positions.data<T>(),
+                                                                               .r_rows = position_ids.data<int32_t>(),
+                                                                               .dropout_r = {},
+                                                                               .weight = weight.data<T>(),
+                                                                               .bias = bias.data<T>(),
+                                                                               .epsilon = epsilon,
+                                                                               .z = z.data<T>(),
+                                                                               .stats = stats.data<T>(),
+                                                                               .y = y.data<T>(),
+                                                                               .dropout_y = dropout});
   });
 
   const double flops = 9.0 * static_cast<double>(rows * cols);
@@ -73,21 +80,23 @@ Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& posi
                 with_type(words, [&]<class T>() {
                   const Device device = words.device();
                   const Kernels<T>& k = kernels<T>(device);
-                  Tensor dn = dy;  // the gradient at LayerNorm's output
-                  if (dropout.p > 0) {
-                    dn = Tensor::empty({rows, cols}, words.dtype(), device);
-                    need(k.dropout, "dropout", device)(nullptr, rows * cols, dropout, dy.data<T>(), dn.data<T>(), 0);
-                  }
                   const GradTarget dw = weight.grad_target(), db = bias.grad_target();
-                  if (dw || db)
-                    need(k.layer_norm_backward_parameters, "layer_norm_backward_parameters", device)(
-                        nullptr, rows, cols, z.data<T>(), stats.data<T>(), dn.data<T>(), dw.data<T>(), dw.beta,
-                        db.data<T>(), db.beta);
-                  if (!words.requires_grad() && !positions.requires_grad()) return;
-                  const Tensor dz = Tensor::empty({rows, cols}, words.dtype(), device);
-                  need(k.layer_norm_backward, "layer_norm_backward", device)(nullptr, rows, cols, z.data<T>(),
-                                                                             stats.data<T>(), weight.data<T>(),
-                                                                             dn.data<T>(), dz.data<T>(), 0);
+                  const bool tables = words.requires_grad() || positions.requires_grad();
+                  const Tensor dz = tables ? Tensor::empty({rows, cols}, words.dtype(), device) : Tensor();
+                  need(k.layer_norm_backward, "layer_norm_backward", device)(nullptr, {.rows = rows,
+                                                                                       .cols = cols,
+                                                                                       .z = z.data<T>(),
+                                                                                       .stats = stats.data<T>(),
+                                                                                       .weight = weight.data<T>(),
+                                                                                       .dy = dy.data<T>(),
+                                                                                       .dropout_r = {},
+                                                                                       .dropout_y = dropout,
+                                                                                       .dx = dz.data<T>(),
+                                                                                       .dweight = dw.data<T>(),
+                                                                                       .beta_weight = dw.beta,
+                                                                                       .dbias = db.data<T>(),
+                                                                                       .beta_bias = db.beta});
+                  if (!tables) return;
                   add_row_gradients(words, ids, dz);
                   add_row_gradients(positions, position_ids, dz);
                 });

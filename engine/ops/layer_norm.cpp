@@ -37,22 +37,36 @@ Tensor layer_norm(Tape& tape, const Tensor& x, const Tensor& weight, const Tenso
   const Tensor y = tape.output(layer_norm_op, x.shape(), x.dtype(), {x, weight, bias});
   const Tensor stats = Tensor::empty({rows, 2}, x.dtype(), device);
   with_type(x, [&]<class T>() {
-    need(kernels<T>(device).layer_norm, "layer_norm", device)(nullptr, rows, cols, x.data<T>(), nullptr, Dropout{},
-                                                              weight.data<T>(), bias.data<T>(), epsilon, nullptr,
-                                                              stats.data<T>(), y.data<T>());
+    need(kernels<T>(device).layer_norm, "layer_norm", device)(nullptr, {.rows = rows,
+                                                                        .cols = cols,
+                                                                        .x = x.data<T>(),
+                                                                        .dropout_r = {},
+                                                                        .weight = weight.data<T>(),
+                                                                        .bias = bias.data<T>(),
+                                                                        .epsilon = epsilon,
+                                                                        .stats = stats.data<T>(),
+                                                                        .y = y.data<T>(),
+                                                                        .dropout_y = {}});
   });
   tape.record(layer_norm_op, y, 8.0 * static_cast<double>(x.numel()),
               [x, weight, bias, stats, rows, cols, device](const Tensor& dy) {
                 with_type(dy, [&]<class T>() {
-                  if (const GradTarget dx = x.grad_target())
-                    need(kernels<T>(device).layer_norm_backward, "layer_norm_backward", device)(
-                        nullptr, rows, cols, x.data<T>(), stats.data<T>(), weight.data<T>(), dy.data<T>(), dx.data<T>(),
-                        dx.beta);
-                  const GradTarget dw = weight.grad_target(), db = bias.grad_target();
-                  if (dw || db)
-                    need(kernels<T>(device).layer_norm_backward_parameters, "layer_norm_backward_parameters", device)(
-                        nullptr, rows, cols, x.data<T>(), stats.data<T>(), dy.data<T>(), dw.data<T>(), dw.beta,
-                        db.data<T>(), db.beta);
+                  const GradTarget dx = x.grad_target(), dw = weight.grad_target(), db = bias.grad_target();
+                  need(kernels<T>(device).layer_norm_backward, "layer_norm_backward", device)(
+                      nullptr, {.rows = rows,
+                                .cols = cols,
+                                .z = x.data<T>(),
+                                .stats = stats.data<T>(),
+                                .weight = weight.data<T>(),
+                                .dy = dy.data<T>(),
+                                .dropout_r = {},
+                                .dropout_y = {},
+                                .dx = dx.data<T>(),
+                                .beta_x = dx.beta,
+                                .dweight = dw.data<T>(),
+                                .beta_weight = dw.beta,
+                                .dbias = db.data<T>(),
+                                .beta_bias = db.beta});
                 });
               });
   return y;

@@ -74,10 +74,12 @@ void linear_backward_parameters(const Tensor& d, const Tensor& x, const Tensor& 
   });
 }
 
-void gelu_backward(const Tensor& before, const Tensor& dy, const Tensor& d) {
+void gelu_backward(const Tensor& before, const Tensor& dy, const Tensor& d, const Tensor& bias) {
+  const GradTarget db = bias.grad_target();
   with_type(before, [&]<class T>() {
-    need(kernels<T>(before.device()).unary_backward, "unary_backward", before.device())(
-        nullptr, UnaryOp::gelu, before.numel(), before.data<T>(), nullptr, dy.data<T>(), d.data<T>(), 0);
+    need(kernels<T>(before.device()).gelu_backward_bias, "gelu_backward_bias", before.device())(
+        nullptr, before.shape().rows(), before.shape().last(), before.data<T>(), dy.data<T>(), d.data<T>(),
+        db.data<T>(), db.beta);
   });
 }
 
@@ -103,10 +105,10 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
     Tensor d = dy;  // the gradient at the product
     if (before) {
       d = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
-      gelu_backward(before, dy, d);
+      gelu_backward(before, dy, d, bias);
     }
     linear_backward_input(d, weight, x.grad_target());
-    linear_backward_parameters(d, x, weight, bias);
+    linear_backward_parameters(d, x, weight, before ? Tensor() : bias);
   });
   return y;
 }

@@ -41,34 +41,46 @@ Tensor residual_layer_norm(Tape& tape, const Tensor& x, const Tensor& residual, 
   const Tensor z = Tensor::empty(x.shape(), x.dtype(), x.device());
   const Tensor stats = Tensor::empty({rows, 2}, x.dtype(), x.device());
   with_type(x, [&]<class T>() {
-    need(kernels<T>(x.device()).layer_norm, "layer_norm", x.device())(
-        nullptr, rows, cols, x.data<T>(), residual.data<T>(), dropout, weight.data<T>(), bias.data<T>(), epsilon,
-        z.data<T>(), stats.data<T>(), y.data<T>());
+    need(kernels<T>(x.device()).layer_norm, "layer_norm", x.device())(nullptr, {.rows = rows,
+                                                                                .cols = cols,
+                                                                                .x = x.data<T>(),
+                                                                                .r = residual.data<T>(),
+                                                                                .dropout_r = dropout,
+                                                                                .weight = weight.data<T>(),
+                                                                                .bias = bias.data<T>(),
+                                                                                .epsilon = epsilon,
+                                                                                .z = z.data<T>(),
+                                                                                .stats = stats.data<T>(),
+                                                                                .y = y.data<T>(),
+                                                                                .dropout_y = {}});
   });
 
   const double flops = 10.0 * static_cast<double>(x.numel());
-  tape.record(
-      residual_layer_norm_op, y, flops,
-      [x = x.without_values(), residual = residual.without_values(), dropout, weight, bias = bias.without_values(), z,
-       stats, rows, cols](const Tensor& dy) {
-        with_type(x, [&]<class T>() {
-          const Device device = x.device();
-          const Kernels<T>& k = kernels<T>(device);
-          const GradTarget dw = weight.grad_target(), db = bias.grad_target();
-          if (dw || db)
-            need(k.layer_norm_backward_parameters, "layer_norm_backward_parameters", device)(
-                nullptr, rows, cols, z.data<T>(), stats.data<T>(), dy.data<T>(), dw.data<T>(), dw.beta, db.data<T>(),
-                db.beta);
-          if (!x.requires_grad() && !residual.requires_grad()) return;
-          const Tensor dz = Tensor::empty(x.shape(), x.dtype(), device);
-          need(k.layer_norm_backward, "layer_norm_backward", device)(nullptr, rows, cols, z.data<T>(), stats.data<T>(),
-                                                                     weight.data<T>(), dy.data<T>(), dz.data<T>(), 0);
-          if (const GradTarget dx = x.grad_target())
-            need(k.scale, "scale", device)(nullptr, x.numel(), 1, dz.data<T>(), dx.data<T>(), dx.beta);
-          if (const GradTarget dr = residual.grad_target())
-            need(k.dropout, "dropout", device)(nullptr, x.numel(), dropout, dz.data<T>(), dr.data<T>(), dr.beta);
-        });
-      });
+  tape.record(residual_layer_norm_op, y, flops,
+              [x = x.without_values(), residual = residual.without_values(), dropout, weight,
+               bias = bias.without_values(), z, stats, rows, cols](const Tensor& dy) {
+                with_type(x, [&]<class T>() {
+                  const GradTarget dx = x.grad_target(), dr = residual.grad_target();
+                  const GradTarget dw = weight.grad_target(), db = bias.grad_target();
+                  need(kernels<T>(x.device()).layer_norm_backward, "layer_norm_backward", x.device())(
+                      nullptr, {.rows = rows,
+                                .cols = cols,
+                                .z = z.data<T>(),
+                                .stats = stats.data<T>(),
+                                .weight = weight.data<T>(),
+                                .dy = dy.data<T>(),
+                                .dropout_r = dropout,
+                                .dropout_y = {},
+                                .dx = dx.data<T>(),
+                                .beta_x = dx.beta,
+                                .dr = dr.data<T>(),
+                                .beta_r = dr.beta,
+                                .dweight = dw.data<T>(),
+                                .beta_weight = dw.beta,
+                                .dbias = db.data<T>(),
+                                .beta_bias = db.beta});
+                });
+              });
   return y;
 }
 

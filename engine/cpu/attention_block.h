@@ -1,0 +1,202 @@
+// What attention's forward and backward pass share: the unit of work, its scratch memory, and sums over lists of kept
+// keys.
+#pragma once
+
+#include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/dropout.h"
+#include "engine/cpu/loops.h"
+#include "engine/cpu/simd.h"
+
+namespace crisp::CRISP_ISA {
+
+/// One (sequence, head): where its parts lie.
+struct AttentionBlock {
+  int64_t n_q, n_k;
+  int64_t q, k;     // offset of its first query's and key's slice
+  int64_t weights;  // offset of its weights
+  int64_t padded;   // n_k rounded up to whole vectors: the distance of rows in scratch memory
+  int64_t at_once;  // queries that are worked on together, so that their rows of scores stay in the cache
+};
+
+template <class T>
+CRISP_INLINE AttentionBlock attention_block(const AttentionShape& s, int64_t index) {
+  const int64_t sequence = index / s.heads, head = index % s.heads;
+  const int64_t dim = s.heads * s.head_dim;
+  const int64_t n_q = s.q_offsets[sequence + 1] - s.q_offsets[sequence];
+  const int64_t n_k = s.kv_offsets[sequence + 1] - s.kv_offsets[sequence];
+  const int64_t padded = max_of(1, divide_up(n_k, lanes<T>)) * lanes<T>;
+  return {.n_q = n_q,
+          .n_k = n_k,
+          .q = s.q_offsets[sequence] * dim + head * s.head_dim,
+          .k = s.kv_offsets[sequence] * dim + head * s.head_dim,
+          .weights = s.weight_offsets[sequence] + head * n_q * n_k,
+          .padded = padded,
+          .at_once = min_of(n_q, max_of(8, 16384 / padded))};
+}
+
+CRISP_INLINE bool selects(const AttentionShape& s) { return s.selection != Selection::all && s.sparsity > 0; }
+
+/// A thread's scratch memory, cut up for one block. Matrices of rows are at_once x padded.
+template <class T>
+struct AttentionScratch {
+  T* transposed;                         // keys (forward) or values (backward): [head_dim, padded]
+  T* scores;                             // rows
+  T* weights;                            // rows
+  T* factors;                            // of dropout, as dropout_factors() wants them
+  T *compact_a, *compact_b, *compact_c;  // copies of slices, as close_rows() makes them
+  T *sums_a, *sums_b;                    // gradients of slices that grow by listed rows
+  // To select keys, and for lists of selected ones:
+  Int<T>*keys, *ranks;          // one row each, and a vector more
+  T *list_a, *list_b, *list_c;  // numbers beside a row's positions
+  int32_t *positions, *starts;  // rows of positions one after the other; where each row's begin
+  int64_t bytes;
+
+  CRISP_INLINE AttentionScratch(const AttentionShape& s, const AttentionBlock& b, void* memory) {
+    auto* next = static_cast<char*>(memory);
+    const auto take = [&]<class E>(E*& part, int64_t count) {
+      part = reinterpret_cast<E*>(next);
+      next += divide_up(count * static_cast<int64_t>(sizeof(E)), 64) * 64;
+    };
+    const int64_t rows = b.at_once * b.padded, row = b.padded + lanes<T>;
+    take(transposed, s.head_dim * b.padded);
+    take(scores, rows);
+    take(weights, rows);
+    take(factors, s.dropout.p > 0 ? dropout_room(b.at_once * b.n_k) + lanes<T> : 0);
+    const bool lists = selects(s);
+    const int64_t slice = max_of(b.at_once, b.n_k) * s.head_dim;
+    take(compact_a, slice);
+    take(compact_b, slice);
+    take(compact_c, slice);
+    take(sums_a, lists ? b.n_k * s.head_dim : 0);
+    take(sums_b, lists ? b.n_k * s.head_dim : 0);
+    take(keys, lists ? row : 0);
+    take(ranks, lists ? row : 0);
+    take(list_a, lists ? row : 0);
+    take(list_b, lists ? row : 0);
+    take(list_c, lists ? row : 0);
+    take(positions, lists ? rows + 16 : 0);
+    take(starts, lists ? b.at_once + 1 : 0);
+    bytes = next - static_cast<char*>(memory);
+  }
+};
+
+/// A slice of rows, `row` apart.
+template <class T>
+struct RowSlice {
+  const T* data;
+  int64_t row;
+};
+
+/// The slice [rows, cols] itself or a compact copy: rows of a model's width lie multiples of a power of two apart,
+/// share a few sets of the first-level cache and push each other out when there are many.
+template <class T>
+RowSlice<T> close_rows(int64_t rows, int64_t cols, RowSlice<T> x, T* copy) {
+  if (rows <= 32) return x;
+  for (int64_t i = 0; i < rows; ++i) {
+#pragma omp simd
+    for (int64_t c = 0; c < cols; ++c) copy[i * cols + c] = x.data[i * x.row + c];
+  }
+  return {copy, cols};
+}
+
+/// Scratch for every thread, enough for the largest block, since chance decides which thread meets that one.
+template <class T>
+Workspaces reserve_attention_scratch(const AttentionShape& s) {
+  int64_t largest = 0;
+  for (int64_t sequence = 0; sequence < s.batch; ++sequence) {
+    const AttentionBlock b = attention_block<T>(s, sequence * s.heads);
+    largest = max_of(largest, AttentionScratch<T>(s, b, nullptr).bytes);
+  }
+  return reserve_workspaces(static_cast<size_t>(largest));
+}
+
+namespace detail {
+
+// Columns in groups: f(vectors as a constant, first column, columns of a partial vector or 0).
+template <class T, class F>
+CRISP_INLINE void for_column_groups(int64_t cols, F f) {
+  constexpr int64_t width = lanes<T>;
+  int64_t c = 0;
+  for (; c + 8 * width <= cols; c += 8 * width) f.template operator()<8, false>(c, 0);
+  for (; c + 4 * width <= cols; c += 4 * width) f.template operator()<4, false>(c, 0);
+  for (; c + width <= cols; c += width) f.template operator()<1, false>(c, 0);
+  if (c < cols) f.template operator()<1, true>(c, cols - c);
+}
+
+template <class T, bool Partial>
+CRISP_INLINE Vec<T> load_group(const T* p, int64_t width) {
+  if constexpr (Partial) {
+    return load_first(p, width);
+  } else {
+    return load(p);
+  }
+}
+template <class T, bool Partial>
+CRISP_INLINE void store_group(T* p, Vec<T> v, int64_t width) {
+  if constexpr (Partial) {
+    store_first(p, v, width);
+  } else {
+    store(p, v);
+  }
+}
+
+}  // namespace detail
+
+/// out = sum over t of factors[t] times row positions[t] of x, + out with `add`.
+template <class T>
+CRISP_INLINE void sum_listed_rows(int64_t count, const int32_t* positions, const T* factors, const T* x, int64_t x_row,
+                                  int64_t cols, T* out, bool add) {
+  detail::for_column_groups<T>(
+      cols, [=]<int Vectors, bool Partial>(int64_t c, int64_t width) __attribute__((always_inline)) {
+        Vec<T> sum[Vectors] = {};
+        for (int64_t t = 0; t < count; ++t) {
+          const Vec<T> factor = broadcast(factors[t]);
+          const T* row = x + positions[t] * x_row + c;
+#pragma GCC unroll 8
+          for (int v = 0; v < Vectors; ++v)
+            sum[v] += factor * detail::load_group<T, Partial>(row + v * lanes<T>, width);
+        }
+#pragma GCC unroll 8
+        for (int v = 0; v < Vectors; ++v) {
+          T* to = out + c + v * lanes<T>;
+          if (add) sum[v] += detail::load_group<T, Partial>(to, width);
+          detail::store_group<T, Partial>(to, sum[v], width);
+        }
+      });
+}
+
+/// Row positions[t] of out += factors[t] x, for every t.
+template <class T>
+CRISP_INLINE void add_to_listed_rows(int64_t count, const int32_t* positions, const T* factors, const T* x,
+                                     int64_t cols, T* out, int64_t out_row) {
+  detail::for_column_groups<T>(
+      cols, [=]<int Vectors, bool Partial>(int64_t c, int64_t width) __attribute__((always_inline)) {
+        Vec<T> from[Vectors];
+#pragma GCC unroll 8
+        for (int v = 0; v < Vectors; ++v) from[v] = detail::load_group<T, Partial>(x + c + v * lanes<T>, width);
+        for (int64_t t = 0; t < count; ++t) {
+          const Vec<T> factor = broadcast(factors[t]);
+          T* row = out + positions[t] * out_row + c;
+#pragma GCC unroll 8
+          for (int v = 0; v < Vectors; ++v) {
+            T* to = row + v * lanes<T>;
+            detail::store_group<T, Partial>(to, detail::load_group<T, Partial>(to, width) + factor * from[v], width);
+          }
+        }
+      });
+}
+
+/// out[t] = x times row positions[t] of y.
+template <class T>
+CRISP_INLINE void dot_listed_rows(int64_t count, const int32_t* positions, const T* x, const T* y, int64_t y_row,
+                                  int64_t cols, T* out) {
+  const int64_t whole = cols / lanes<T> * lanes<T>, rest = cols - whole;
+  for (int64_t t = 0; t < count; ++t) {
+    const T* row = y + positions[t] * y_row;
+    Vec<T> sum = rest > 0 ? load_first(x + whole, rest) * load_first(row + whole, rest) : Vec<T>{};
+    for (int64_t c = 0; c < whole; c += lanes<T>) sum += load(x + c) * load(row + c);
+    out[t] = sum_of_lanes<T>(sum)[0];
+  }
+}
+
+}  // namespace crisp::CRISP_ISA

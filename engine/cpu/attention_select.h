@@ -1,0 +1,159 @@
+// Which keys a query keeps. Scores are compared as integers that sort as the scores do, with every NaN above everything
+// (a broken score must show up in the loss instead of vanishing) and -0 equal to 0.
+#pragma once
+
+#include "engine/cpu/loops.h"
+#include "engine/cpu/simd.h"
+
+namespace crisp::CRISP_ISA {
+
+template <class T>
+constexpr Int<T> largest_key = sizeof(T) == 4 ? Int<T>(INT32_MAX) : Int<T>(INT64_MAX);
+/// Below the key of every score; one less is still a number.
+template <class T>
+constexpr Int<T> no_key = -largest_key<T>;
+
+template <class T>
+CRISP_INLINE Int<T> key_of(T score) {
+  const auto bits = std::bit_cast<Int<T>>(score + T(0));  // -0 becomes 0
+  const Int<T> key = bits ^ ((bits >> (8 * sizeof(T) - 1)) & largest_key<T>);
+  return score == score ? key : largest_key<T>;
+}
+/// The score that has this key; 0 for -0.
+template <class T>
+CRISP_INLINE T score_of(Int<T> key) {
+  return std::bit_cast<T>(key ^ ((key >> (8 * sizeof(T) - 1)) & largest_key<T>));
+}
+
+template <class K>
+CRISP_INLINE int64_t count_at_least(const K* keys, int64_t n, K limit) {
+  K count = 0;
+#pragma omp simd reduction(+ : count)
+  for (int64_t j = 0; j < n; ++j) count += keys[j] >= limit;
+  return count;
+}
+
+/// Writes the positions of the keys that are at least `limit`, in order, and returns how many there are. `positions`
+/// needs room for a vector more than that.
+template <class K>
+CRISP_INLINE int64_t positions_at_least(const K* keys, int64_t n, K limit, int32_t* positions) {
+  int64_t count = 0, j = 0;
+#if defined(__AVX512F__)
+  if constexpr (sizeof(K) == 4) {
+    Vec<int32_t> index = first_indices<int32_t>();
+    for (; j < n; j += 16, index += 16) {
+      const int64_t here = min_of(16, n - j);
+      const auto present = static_cast<__mmask16>((uint32_t{1} << here) - 1);
+      const __m512i some = _mm512_maskz_loadu_epi32(present, keys + j);
+      const __mmask16 kept = _mm512_mask_cmpge_epi32_mask(present, some, _mm512_set1_epi32(limit));
+      _mm512_storeu_si512(positions + count, _mm512_maskz_compress_epi32(kept, reinterpret_cast<__m512i>(index)));
+      count += __builtin_popcount(kept);
+    }
+    return count;
+  }
+#endif
+  for (; j < n; ++j) {
+    positions[count] = static_cast<int32_t>(j);
+    count += keys[j] >= limit;
+  }
+  return count;
+}
+
+/// A key with `count` keys at or above it: exactly k, or more where several keys are equal to the k-th largest; then it
+/// is that one.
+template <class T>
+struct Threshold {
+  Int<T> key;
+  int64_t count;
+};
+
+/// The threshold that keeps the k largest of n keys, 1 <= k <= n, by bisection: at first between scores, which takes
+/// few steps where they are spread evenly, then between their keys, which takes as many as a key has bits at most.
+template <class T>
+Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k) {
+  using K = Int<T>;
+  K low = keys[0], high = keys[0];
+#pragma omp simd reduction(min : low) reduction(max : high)
+  for (int64_t j = 0; j < n; ++j) {
+    low = keys[j] < low ? keys[j] : low;
+    high = keys[j] > high ? keys[j] : high;
+  }
+  int64_t count = n;  // at or above low, at least k; above high there are fewer than k
+  for (int step = 0; low < high && count > k; ++step) {
+    // Upwards from low, without overflow.
+    auto middle =
+        static_cast<K>(low + static_cast<K>((static_cast<uint64_t>(high) - static_cast<uint64_t>(low) + 1) / 2));
+    if (step < 16) {
+      const K guess = key_of<T>(T(0.5) * score_of<T>(low) + T(0.5) * score_of<T>(high));
+      middle = guess > low && guess <= high ? guess : middle;
+    }
+    const int64_t above = count_at_least(keys, n, middle);
+    if (above >= k) {
+      low = middle;
+      count = above;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return {low, count};
+}
+
+/// Positions of the k largest of n keys, in order; of equal ones the earlier are kept. `keys` are followed by no_key up
+/// to a whole vector, and `ranks` and `positions` have room for a vector more than n.
+template <class T>
+void top_k(const Int<T>* keys, int64_t n, int64_t k, Int<T>* ranks, int32_t* positions) {
+  using K = Int<T>;
+  constexpr int64_t width = lanes<T>;
+  if (n <= 2 * width) {
+    // Minus the number of keys that beat each one. Of two equal keys the earlier one beats the later.
+    for (int64_t j = 0; j < n; j += width) {
+      const Vec<K> own = load(keys + j), index = first_indices<K>() + static_cast<K>(j);
+      Vec<K> minus_rank{};
+      for (int64_t i = 0; i < n; ++i) minus_rank += broadcast(keys[i]) > own + (index > static_cast<K>(i));
+      store(ranks + j, minus_rank);
+    }
+    positions_at_least(ranks, n, static_cast<K>(1 - k), positions);
+    return;
+  }
+  const Threshold<T> threshold = keep_largest<T>(keys, n, k);
+  if (threshold.count == k) {
+    positions_at_least(keys, n, threshold.key, positions);
+    return;
+  }
+  int64_t ties = k - count_at_least(keys, n, static_cast<K>(threshold.key + 1));
+  int64_t count = 0;
+  for (int64_t j = 0; count < k; ++j) {
+    const bool tie = keys[j] == threshold.key && ties > 0;
+    positions[count] = static_cast<int32_t>(j);
+    count += keys[j] > threshold.key || tie;
+    ties -= tie;
+  }
+}
+
+/// The key of the scores' q quantile with linear interpolation between order statistics, as numpy.quantile and
+/// torch.quantile.
+template <class T>
+Int<T> quantile_key(const Int<T>* keys, int64_t n, double q) {
+  using K = Int<T>;
+  const double position = q * static_cast<double>(n - 1);
+  const auto below = static_cast<int64_t>(position);
+  const T fraction = static_cast<T>(position - static_cast<double>(below));
+  const Threshold<T> threshold = keep_largest<T>(keys, n, n - below);
+  K low = largest_key<T>;
+#pragma omp simd reduction(min : low)
+  for (int64_t j = 0; j < n; ++j) low = keys[j] >= threshold.key && keys[j] < low ? keys[j] : low;
+  if (below + 1 == n || fraction == T(0)) return low;
+  // The next one up: equal to `low` if that occurs again among the n - below largest.
+  K high = largest_key<T>;
+  K above = 0;
+#pragma omp simd reduction(min : high) reduction(+ : above)
+  for (int64_t j = 0; j < n; ++j) {
+    high = keys[j] > low && keys[j] < high ? keys[j] : high;
+    above += keys[j] > low;
+  }
+  if (above < n - below - 1) high = low;
+  const T from = score_of<T>(low);
+  return key_of<T>(from + fraction * (score_of<T>(high) - from));
+}
+
+}  // namespace crisp::CRISP_ISA
