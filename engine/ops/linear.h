@@ -13,8 +13,8 @@ void linear_forward(const Tensor& x, const Tensor& weight, const Tensor& bias, c
 void linear_backward_input(const Tensor& d, const Tensor& weight, const GradTarget& dx);
 void linear_backward_parameters(const Tensor& d, const Tensor& x, const Tensor& weight, const Tensor& bias);
 
-/// d = the gradient at gelu's input `before` [.., out], given dy at its output; and that of the bias that was added last
-/// before gelu, where somebody needs it. d may be dy.
+/// d = the gradient at gelu's input `before` [.., out], given dy at its output; and that of the bias that was added
+/// last before gelu, where somebody needs it. d may be dy.
 void gelu_backward(const Tensor& before, const Tensor& dy, const Tensor& d, const Tensor& bias);
 
 }  // namespace crisp
