@@ -116,6 +116,17 @@ struct AttentionStats {
 Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets,
                  const Tensor& kv_offsets, const AttentionRule& rule, AttentionStats* stats = nullptr);
 
+/// The two linear maps that let attention run on a layer's inputs x instead of keys and values made of them, which is
+/// cheaper where sequences have few queries (the absorbed projections of DeepSeek-V2, arXiv 2405.04434). With x1 = (x |
+/// 1 | 0 ..) [total, width], width > in, the context of every head h is that of
+///   attention(q, k = x weight_k' + bias_k, v = x weight_v' + bias_v)
+///     = absorb_values(attention(absorb_keys(q, weight_k, bias_k), x1, x1, one head), weight_v, bias_v)
+/// up to rounding, also with a selection by rows and with dropout: a query's heads become queries of their own.
+/// q [n, dim], weight [dim, in], bias [dim] -> [n * heads, width].
+Tensor absorb_keys(Tape& tape, const Tensor& q, const Tensor& weight, const Tensor& bias, int64_t heads, int64_t width);
+/// sums [n * heads, width], weight [dim, in], bias [dim] -> [n, dim].
+Tensor absorb_values(Tape& tape, const Tensor& sums, const Tensor& weight, const Tensor& bias, int64_t heads);
+
 // --- not on the tape -------------------------------------------------------------------------------------------------
 /// One AdamW update in place: parameter, m and v of one shape and dtype.
 void adamw(const Tensor& parameter, const Tensor& gradient, const Tensor& m, const Tensor& v, const AdamWStep& step);

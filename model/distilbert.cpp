@@ -1,5 +1,6 @@
 #include "model/distilbert.h"
 
+#include <array>
 #include <cmath>
 
 #include "engine/error.h"
@@ -13,11 +14,20 @@ constexpr uint32_t attention_site(int64_t layer) { return static_cast<uint32_t>(
 constexpr uint32_t feed_forward_site(int64_t layer) { return static_cast<uint32_t>(2 + 2 * layer); }
 constexpr uint32_t classifier_site = 1u << 20;
 
-// 0, 1, .., n: every sequence has one query.
-Tensor one_each(int64_t n) {
+// 0, step, .., n step: every sequence has `step` queries.
+Tensor every(int64_t step, int64_t n) {
   const Tensor offsets = Tensor::empty({n + 1}, DType::i32);
-  for (int64_t i = 0; i <= n; ++i) offsets.data<int32_t>()[i] = static_cast<int32_t>(i);
+  for (int64_t i = 0; i <= n; ++i) offsets.data<int32_t>()[i] = static_cast<int32_t>(i * step);
   return offsets;
+}
+
+// Rows 1, 0, .., 0.
+Tensor ones_and_zeros(int64_t rows, int64_t cols, DType dtype) {
+  const Tensor t = Tensor::zeros({rows, cols}, dtype);
+  with_type(t, [&]<class T>() {
+    for (int64_t r = 0; r < rows; ++r) t.data<T>()[r * cols] = T(1);
+  });
+  return t;
 }
 
 }  // namespace
@@ -95,23 +105,40 @@ Dropout DistilBert::dropout(double p, const ForwardMode& mode, uint32_t site) co
   return {p, {mode.seed, Stream::dropout, mode.step, site}};
 }
 
+AttentionRule DistilBert::rule(int64_t index, const ForwardMode& mode) const {
+  return {.heads = config_.heads,
+          .scale = 1 / std::sqrt(static_cast<double>(config_.head_dim())),
+          .selection = config_.sparsity.selection(index, mode.training),
+          .sparsity = config_.sparsity.sparsity(index),
+          .dropout = dropout(config_.attention_dropout, mode, attention_site(index))};
+}
+
+// One query a sequence needs no keys and values of its own: see absorb_keys() in engine/ops.h. A query's heads are
+// `heads` queries of one head, in the same order, so that dropout draws the same numbers.
+Tensor DistilBert::attend_first(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, const Tensor& offsets,
+                                const ForwardMode& mode) const {
+  const Layer& w = layers_[static_cast<size_t>(index)];
+  const int64_t width = (config_.dim / 16 + 1) * 16;  // of the inputs, a 1 for the biases, zeros to whole cache lines
+  const Tensor x1 = concat(tape, std::array{x, ones_and_zeros(x.dim(0), width - config_.dim, x.dtype())}, 1);
+  AttentionRule of_one_head = rule(index, mode);
+  of_one_head.heads = 1;
+  const Tensor queries = absorb_keys(tape, q, w.key.weight, w.key.bias, config_.heads, width);
+  const Tensor sums = attention(tape, queries, x1, x1, every(config_.heads, q.dim(0)), offsets, of_one_head);
+  return absorb_values(tape, sums, w.value.weight, w.value.bias, config_.heads);
+}
+
 // `queries` are the rows of x whose new hidden states are wanted: all of them, or the first of each sequence.
-Tensor DistilBert::layer(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, const Tensor& q_offsets,
-                         const Tensor& kv_offsets, const ForwardMode& mode, AttentionStats* stats) const {
+Tensor DistilBert::layer(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, const Tensor& offsets,
+                         Rows rows, const ForwardMode& mode, AttentionStats* stats) const {
   const Layer& w = layers_[static_cast<size_t>(index)];
   const Tape::Scope scope(tape, w.scope);
   Tensor normed;
   {
     const Tape::Scope attention_scope(tape, "attention");
     const Tensor q = apply(tape, w.query, queries);
-    const Tensor k = apply(tape, w.key, x);
-    const Tensor v = apply(tape, w.value, x);
-    const AttentionRule rule{.heads = config_.heads,
-                             .scale = 1 / std::sqrt(static_cast<double>(config_.head_dim())),
-                             .selection = config_.sparsity.selection(index, mode.training),
-                             .sparsity = config_.sparsity.sparsity(index),
-                             .dropout = dropout(config_.attention_dropout, mode, attention_site(index))};
-    const Tensor context = attention(tape, q, k, v, q_offsets, kv_offsets, rule, stats);
+    const Tensor context = rows == Rows::first ? attend_first(tape, index, x, q, offsets, mode)
+                                               : attention(tape, q, apply(tape, w.key, x), apply(tape, w.value, x),
+                                                           offsets, offsets, rule(index, mode), stats);
     normed = residual_layer_norm(tape, queries, apply(tape, w.out, context), {}, w.attention_norm.weight,
                                  w.attention_norm.bias, config_.layer_norm_epsilon);
   }
@@ -133,7 +160,7 @@ Tensor DistilBert::hidden_states(Tape& tape, const BatchTensors& batch, const Fo
   const Tensor& offsets = batch.offsets;
   const auto full_layer = [&](int64_t l) {
     AttentionStats* stats = mode.stats ? &mode.stats->emplace_back() : nullptr;
-    return layer(tape, l, x, x, offsets, offsets, mode, stats);
+    return layer(tape, l, x, x, offsets, Rows::all, mode, stats);
   };
   const int64_t last = config_.layers - 1;
   for (int64_t l = 0; l < last; ++l) x = full_layer(l);
@@ -146,7 +173,7 @@ Tensor DistilBert::hidden_states(Tape& tape, const BatchTensors& batch, const Fo
     return embedding(tape, full_layer(last), first);
   // Statistics need them too, but must not change a bit of the logits: that layer is computed beside the short one.
   if (mode.stats) full_layer(last);
-  return layer(tape, last, x, embedding(tape, x, first), one_each(batch_size), offsets, mode, nullptr);
+  return layer(tape, last, x, embedding(tape, x, first), offsets, Rows::first, mode, nullptr);
 }
 
 Tensor DistilBert::encode(Tape& tape, const BatchTensors& batch, const ForwardMode& mode) const {

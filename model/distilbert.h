@@ -85,8 +85,11 @@ class DistilBert {
   void initialise(const Parameter& parameter, uint32_t site, uint64_t seed);
 
   Tensor hidden_states(Tape& tape, const BatchTensors& batch, const ForwardMode& mode, Rows rows) const;
-  Tensor layer(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, const Tensor& q_offsets,
-               const Tensor& kv_offsets, const ForwardMode& mode, AttentionStats* stats) const;
+  Tensor layer(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, const Tensor& offsets, Rows rows,
+               const ForwardMode& mode, AttentionStats* stats) const;
+  Tensor attend_first(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, const Tensor& offsets,
+                      const ForwardMode& mode) const;
+  AttentionRule rule(int64_t index, const ForwardMode& mode) const;
   static Tensor apply(Tape& tape, const Linear& layer, const Tensor& x);
   Dropout dropout(double p, const ForwardMode& mode, uint32_t site) const;
 

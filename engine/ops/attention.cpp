@@ -30,6 +30,12 @@ std::vector<Sample> attention_samples() {
       {"top-k per row", qkv(12, 12), run(offsets, offsets, rule(Selection::top_k_row, 0.6, 0)), 1e-6},
       {"top-k with dropout", qkv(12, 12), run(offsets, offsets, rule(Selection::top_k_row, 0.4, 0.3)), 1e-6},
       {"percentile per head", qkv(12, 12), run(offsets, offsets, rule(Selection::percentile_head, 0.7, 0)), 1e-6},
+      {"one tensor as queries, keys and values",
+       {sample_input({12, 6}, 1)},
+       [=](Tape& tape, std::span<const Tensor> in) {
+         return attention(tape, in[0], in[0], in[0], offsets, offsets, rule(Selection::all, 0, 0.3));
+       },
+       1e-6},
       {"one query a sequence", qkv(3, 12), run(first_only, offsets, rule(Selection::top_k_row, 0.5, 0)), 1e-6},
       {"no sequences", qkv(0, 0), run(sample_ids({0}), sample_ids({0}), rule(Selection::all, 0, 0)), 1e-6},
   };

@@ -1,4 +1,5 @@
 // Tensors one after the other along an axis.
+#include "engine/allocator.h"
 #include "engine/op.h"
 #include "engine/ops.h"
 #include "engine/ops/axis.h"
@@ -50,7 +51,8 @@ Tensor concat(Tape& tape, std::span<const Tensor> parts, int axis) {
       to += width;
     }
   });
-  std::vector<Tensor> inputs;
+  std::vector<Tensor, CachedAlloc<Tensor>> inputs;  // a training step asks the system for nothing
+  inputs.reserve(parts.size());
   for (const Tensor& part : parts) inputs.push_back(part.without_values());
   tape.record(concat_op, out, 0, [inputs = std::move(inputs), s, row, device](const Tensor& dy) {
     with_type(dy, [&]<class T>() {

@@ -10,7 +10,7 @@ extern const Op slice_op, concat_op, reshape_op, transpose_op, embedding_op;
 extern const Op matmul_op, linear_op, feed_forward_op;
 extern const Op softmax_op, log_softmax_op, layer_norm_op, residual_layer_norm_op, embeddings_layer_norm_op;
 extern const Op cross_entropy_op;
-extern const Op attention_op;
+extern const Op attention_op, absorb_keys_op, absorb_values_op;
 
 std::span<const Op* const> all_ops() {
   static constexpr const Op* list[] = {
@@ -46,6 +46,8 @@ std::span<const Op* const> all_ops() {
       &embeddings_layer_norm_op,
       &cross_entropy_op,
       &attention_op,
+      &absorb_keys_op,
+      &absorb_values_op,
   };
   return list;
 }

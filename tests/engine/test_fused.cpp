@@ -1,5 +1,6 @@
 // The fused operations against compositions of plain ones, values and gradients.
 #include <algorithm>
+#include <array>
 
 #include "tests/engine/helpers.h"
 
@@ -246,6 +247,43 @@ TEST_CASE("attention counts what the plain selection keeps", "[isa]") {
       plain_attention(t, q, k, v, offsets, offsets, rule, &expected);
       CHECK(stats.kept.to_vector()[0] + stats.kept.to_vector()[1] == expected);
       CHECK(stats.pairs.to_vector()[0] == 1 + 49 + 52 * 52);
+    }
+  }
+}
+
+TEST_CASE("absorbed projections give the attention of one query a sequence on keys and values", "[isa]") {
+  const int64_t heads = 3, dim = 12, width = 16;
+  const Tensor one_query = sample_ids({0, 1, 2, 3}), queries = sample_ids({0, 3, 6, 9}),
+               keys = sample_ids({0, 1, 8, 25});
+  for (const auto& [type, tolerance] : {std::pair{DType::f64, 1e-12}, {DType::f32, 2e-5}}) {
+    for (const double p : {0.0, 0.4}) {
+      for (const double sparsity : {0.0, 0.6}) {
+        INFO(name_of(type) << ", dropout " << p << ", sparsity " << sparsity);
+        AttentionRule rule{.heads = heads,
+                           .scale = 0.5,
+                           .selection = sparsity > 0 ? Selection::top_k_row : Selection::all,
+                           .sparsity = sparsity,
+                           .dropout = {p, {.seed = 3, .stream = Stream::dropout}}};
+        const auto plain = [&](Tape& t, std::span<const Tensor> in) {
+          return attention(t, in[0], linear(t, in[1], in[2], in[3]), linear(t, in[1], in[4], in[5]), one_query, keys,
+                           rule);
+        };
+        const auto absorbed = [&](Tape& t, std::span<const Tensor> in) {
+          Tensor tail = Tensor::zeros({25, width - dim}, in[1].dtype());
+          for (int64_t r = 0; r < 25; ++r)
+            tail.view_rows(r, 1).view({width - dim}).view_rows(0, 1).copy_from(vec({1}, in[1].dtype()));
+          const Tensor x1 = concat(t, std::array{in[1], tail}, 1);
+          AttentionRule of_one_head = rule;
+          of_one_head.heads = 1;
+          const Tensor wide = absorb_keys(t, in[0], in[2], in[3], heads, width);
+          return absorb_values(t, attention(t, wide, x1, x1, queries, keys, of_one_head), in[4], in[5], heads);
+        };
+        // The bias of the keys has a true gradient of 0, for which no relative tolerance holds.
+        same_function(absorbed, plain,
+                      {input({3, dim}, 1, type), input({25, dim}, 2, type), input({dim, dim}, 3, type),
+                       numbers({dim}, 4, type), input({dim, dim}, 5, type), input({dim}, 6, type)},
+                      tolerance);
+      }
     }
   }
 }
