@@ -120,7 +120,9 @@ void top_k(const Int<T>* keys, int64_t n, int64_t k, Int<T>* ranks, int32_t* pos
     positions_at_least(keys, n, threshold.key, positions);
     return;
   }
-  int64_t ties = k - count_at_least(keys, n, static_cast<K>(threshold.key + 1));
+  // Nothing is above a NaN.
+  const bool highest = threshold.key == largest_key<T>;
+  int64_t ties = highest ? k : k - count_at_least(keys, n, static_cast<K>(threshold.key + 1));
   int64_t count = 0;
   for (int64_t j = 0; count < k; ++j) {
     const bool tie = keys[j] == threshold.key && ties > 0;

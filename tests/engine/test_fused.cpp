@@ -209,6 +209,70 @@ TEST_CASE("attention equals slices, products and a masked softmax", "[isa]") {
   }
 }
 
+TEST_CASE("attention over many keys equals its composition, whatever the heads' size", "[isa]") {
+  const Tensor offsets = sample_ids({0, 33, 161, 361});  // lengths 33, 128, 200
+  for (const int64_t head_dim : {8, 24, 64}) {
+    const int64_t dim = 2 * head_dim;
+    for (const auto& [type, tolerance] : {std::pair{DType::f64, 1e-13}, {DType::f32, 5e-6}}) {
+      for (const double sparsity : {0.0, 0.8}) {
+        INFO("heads of " << head_dim << ", " << name_of(type) << ", sparsity " << sparsity);
+        const AttentionRule rule{.heads = 2,
+                                 .scale = 1 / std::sqrt(static_cast<double>(head_dim)),
+                                 .selection = sparsity > 0 ? Selection::top_k_row : Selection::all,
+                                 .sparsity = sparsity,
+                                 .dropout = {0.1, {.seed = 8, .stream = Stream::dropout}}};
+        same_function([&](Tape& t, auto in) { return attention(t, in[0], in[1], in[2], offsets, offsets, rule); },
+                      [&](Tape& t, auto in) { return plain_attention(t, in[0], in[1], in[2], offsets, offsets, rule); },
+                      {input({361, dim}, 1, type), input({361, dim}, 2, type), input({361, dim}, 3, type)}, tolerance);
+      }
+    }
+  }
+}
+
+TEST_CASE("top-k keeps what a stable sort says, at any length and with any number of ties", "[isa]") {
+  for (const DType type : {DType::f32, DType::f64}) {
+    for (const int64_t n : {1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 47, 64, 65, 100, 127, 128, 129, 300}) {
+      for (const int64_t values : {1, 3, 20, 100000}) {  // few distinct scores: many ties
+        // The query sees the first coordinate of each key; the values are unit vectors, so the result is the weights.
+        const Tensor q = Tensor::zeros({1, n}, type), k = Tensor::zeros({n, n}, type), v = Tensor::zeros({n, n}, type);
+        std::vector<double> scores;
+        for (int64_t j = 0; j < n; ++j)
+          scores.push_back(static_cast<double>((j * 7919 + 13) % values) / static_cast<double>(values) - 0.3);
+        if (n > 5 && values == 3) scores[static_cast<size_t>(n / 2)] = -0.0;
+        with_type(q, [&]<class T>() {
+          q.data<T>()[0] = T(1);
+          for (int64_t j = 0; j < n; ++j) {
+            k.data<T>()[j * n] = static_cast<T>(scores[static_cast<size_t>(j)]);
+            v.data<T>()[j * n + j] = T(1);
+          }
+        });
+        for (const double sparsity : {0.3, 0.8, 0.95}) {
+          INFO(name_of(type) << ", " << n << " keys, " << values << " distinct scores, sparsity " << sparsity);
+          Tape t(Tape::Mode::inference);
+          const auto weights =
+              attention(
+                  t, q, k, v, sample_ids({0, 1}), sample_ids({0, static_cast<int32_t>(n)}),
+                  {.heads = 1, .scale = 1, .selection = Selection::top_k_row, .sparsity = sparsity, .dropout = {}})
+                  .to_vector();
+          const auto expected = selected(scores, 1, static_cast<size_t>(n), Selection::top_k_row, sparsity);
+          for (size_t j = 0; j < weights.size(); ++j)
+            if ((weights[j] > 0) != expected[j]) FAIL_CHECK("key " << j);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("where nearly every score is NaN, top-k keeps the earliest of them", "[isa]") {
+  const int64_t n = 70;
+  const Tensor q = Tensor::full({1, 1}, DType::f32, 1), k = Tensor::full({n, 1}, DType::f32, std::nan(""));
+  Tape t(Tape::Mode::inference);
+  AttentionStats stats;
+  attention(t, q, k, k, sample_ids({0, 1}), sample_ids({0, static_cast<int32_t>(n)}),
+            {.heads = 1, .scale = 1, .selection = Selection::top_k_row, .sparsity = 0.8, .dropout = {}}, &stats);
+  CHECK(stats.kept.item() == 14);
+}
+
 TEST_CASE("attention: ties go to the earlier key, and sparsity 0 is dense bit for bit", "[isa]") {
   const Tensor offsets = sample_ids({0, 5});
   const Tensor q = Tensor::full({5, 2}, DType::f64, 1), k = Tensor::full({5, 2}, DType::f64, 1);

@@ -48,6 +48,22 @@ TEST_CASE("exp at the ends of the range") {
   CHECK(std::isnan(vexp(std::numeric_limits<float>::quiet_NaN())));
 }
 
+TEST_CASE("erf is within 3 ulp of the exact value") {
+  double worst = 0;
+  const auto check = [&](float x) {
+    const double exact = std::erf(static_cast<double>(x));
+    worst = std::max(worst, std::abs(static_cast<double>(verf(x)) - exact) / ulp(exact));
+  };
+  sweep(1e-37f, 10.0f, check);
+  sweep(-1e-37f, -10.0f, check);
+  INFO(worst);
+  CHECK(worst <= 3);
+  CHECK(verf(0.0f) == 0.0f);
+  CHECK(verf(std::numeric_limits<float>::infinity()) == 1.0f);
+  CHECK(verf(-std::numeric_limits<float>::infinity()) == -1.0f);
+  CHECK(std::isnan(verf(std::numeric_limits<float>::quiet_NaN())));
+}
+
 TEST_CASE("the normal distribution function is accurate in both tails") {
   double cdf = 0, density = 0;
   const auto check = [&](float x) {
