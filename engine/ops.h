@@ -111,8 +111,8 @@ struct AttentionStats {
 
 /// Multi-head attention over packed sequences, no padding anywhere. q [total_q, dim], k and v [total_k, dim]; sequence
 /// s has queries q_offsets[s]..q_offsets[s+1] and keys kv_offsets[s]..kv_offsets[s+1] (i32 [batch + 1], increasing,
-/// from 0 to the totals). Returns [total_q, dim]. Every sequence with queries needs a key. `stats`, if given, is
-/// filled.
+/// from 0 to the totals). Returns [total_q, dim]. Every sequence with queries needs a key. Where one tensor serves as
+/// queries and as keys or values, both offsets must be equal. `stats`, if given, is filled.
 Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets,
                  const Tensor& kv_offsets, const AttentionRule& rule, AttentionStats* stats = nullptr);
 

@@ -28,6 +28,7 @@ constexpr auto entries() {
   return std::tuple{
       Entry<&K::unary>{"unary", layers},
       Entry<&K::unary_backward>{"unary_backward", layers},
+      Entry<&K::gelu_backward_bias>{"gelu_backward_bias", layers},
       Entry<&K::binary>{"binary", other},
       Entry<&K::binary_backward>{"binary_backward", other},
       Entry<&K::scale>{"scale", other},
@@ -48,7 +49,6 @@ constexpr auto entries() {
       Entry<&K::log_softmax_backward>{"log_softmax_backward", layers},
       Entry<&K::layer_norm>{"layer_norm", layers},
       Entry<&K::layer_norm_backward>{"layer_norm_backward", layers},
-      Entry<&K::gelu_backward_bias>{"gelu_backward_bias", layers},
       Entry<&K::gather_rows>{"gather_rows", other},
       Entry<&K::scatter_rows>{"scatter_rows", other},
       Entry<&K::accumulate_rows>{"accumulate_rows", other},

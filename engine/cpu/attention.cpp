@@ -122,7 +122,7 @@ void select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t rows,
     const T* x = scratch.scores + r * b.padded;
     int32_t* positions = scratch.positions + scratch.starts[r];
 #pragma omp simd
-    for (int64_t j = 0; j < b.padded; ++j) scratch.keys[j] = key_of(x[j]);
+    for (int64_t j = 0; j < b.n_k; ++j) scratch.keys[j] = key_of(x[j]);
     int64_t count = 0;
     if (s.selection == Selection::percentile_head)
       count = positions_at_least(scratch.keys, b.n_k, threshold, positions);
@@ -146,12 +146,11 @@ void scaled_scores(const AttentionShape& s, const AttentionBlock& b, int64_t fir
   for (int64_t e = 0; e < rows * b.padded; ++e) scratch.scores[e] *= scale;
 }
 
-// The percentile of all of the block's scores, whose keys pass through the memory of the weights.
+// The key of the percentile of all of the block's scores.
 template <class T>
-Int<T> block_threshold(const AttentionShape& s, const AttentionBlock& b, const T* q, T* weights,
+Int<T> block_threshold(const AttentionShape& s, const AttentionBlock& b, const T* q,
                        const AttentionScratch<T>& scratch) {
-  typedef Int<T> Key __attribute__((may_alias));
-  auto* keys = reinterpret_cast<Key*>(weights);
+  Int<T>* keys = scratch.all_keys;
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
     scaled_scores(s, b, first, rows, q, scratch);
@@ -172,7 +171,7 @@ void block_forward(const AttentionShape& s, const AttentionBlock& b, const T* q,
   transpose_padded(b.n_k, d, k, dim, scratch.transposed, b.padded);
   const RowSlice<T> values = close_rows<T>(b.n_k, d, {v, dim}, scratch.compact_a);
   Int<T> threshold = 0;
-  if (sparse && s.selection == Selection::percentile_head) threshold = block_threshold(s, b, q, weights, scratch);
+  if (sparse && s.selection == Selection::percentile_head) threshold = block_threshold(s, b, q, scratch);
   int64_t kept_sum = 0;
   double entropy_sum = 0;
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {

@@ -47,6 +47,7 @@ struct AttentionScratch {
   T *sums_a, *sums_b;                    // gradients of slices that grow by listed rows
   // To select keys, and for lists of selected ones:
   Int<T>*keys, *ranks;          // one row each, and a vector more
+  Int<T>* all_keys;             // those of the whole block, for a percentile
   T *list_a, *list_b, *list_c;  // numbers beside a row's positions
   int32_t *positions, *starts;  // rows of positions one after the other; where each row's begin
   int64_t bytes;
@@ -71,6 +72,7 @@ struct AttentionScratch {
     take(sums_b, lists ? b.n_k * s.head_dim : 0);
     take(keys, lists ? row : 0);
     take(ranks, lists ? row : 0);
+    take(all_keys, lists && s.selection == Selection::percentile_head ? b.n_q * b.n_k : 0);
     take(list_a, lists ? row : 0);
     take(list_b, lists ? row : 0);
     take(list_c, lists ? row : 0);

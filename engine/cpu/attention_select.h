@@ -9,9 +9,6 @@ namespace crisp::CRISP_ISA {
 
 template <class T>
 constexpr Int<T> largest_key = sizeof(T) == 4 ? Int<T>(INT32_MAX) : Int<T>(INT64_MAX);
-/// Below the key of every score; one less is still a number.
-template <class T>
-constexpr Int<T> no_key = -largest_key<T>;
 
 template <class T>
 CRISP_INLINE Int<T> key_of(T score) {
@@ -98,8 +95,8 @@ Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k) {
   return {low, count};
 }
 
-/// Positions of the k largest of n keys, in order; of equal ones the earlier are kept. `keys` are followed by no_key up
-/// to a whole vector, and `ranks` and `positions` have room for a vector more than n.
+/// Positions of the k largest of n keys, in order; of equal ones the earlier are kept. `keys` can be read up to a whole
+/// vector, whatever follows the n-th; `ranks` and `positions` have room for a vector more than n.
 template <class T>
 void top_k(const Int<T>* keys, int64_t n, int64_t k, Int<T>* ranks, int32_t* positions) {
   using K = Int<T>;

@@ -10,14 +10,15 @@
 namespace crisp::CRISP_ISA {
 namespace {
 
-// y = x + r f (f may be null: ones) for a row; y may be x or r. Returns the sum of y.
+// y = x + r f (f may be null: ones) for a row; y may be x or r. A dropped element adds nothing, even where r is not
+// finite. Returns the sum of y.
 template <class T>
 double add_residual(int64_t n, const T* x, const T* r, const T* f, T* y) {
   double sum = 0;
   if (f) {
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < n; ++j) {
-      const T v = x[j] + r[j] * f[j];
+      const T added = r[j] * f[j], v = x[j] + (f[j] == T(0) ? T(0) : added);
       y[j] = v;
       sum += static_cast<double>(v);
     }

@@ -117,6 +117,9 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
   if (q_offsets.dim(0) != kv_offsets.dim(0)) complain("q_offsets and kv_offsets are for different batch sizes");
   const int64_t batch = q_offsets.dim(0) - 1, heads = rule.heads;
   const auto *q_rows = host_q.data<int32_t>(), *kv_rows = host_kv.data<int32_t>();
+  // Else the gradients of one sequence's queries and of another's keys would meet in one row.
+  if ((q.same_as(k) || q.same_as(v)) && !std::equal(q_rows, q_rows + batch + 1, kv_rows))
+    complain("where one tensor is queries and keys or values, q_offsets and kv_offsets must be equal");
   const Tensor host_weight_offsets = weight_offsets_of(q_rows, kv_rows, batch, heads);
   const int64_t total = host_weight_offsets.data<int32_t>()[batch];
 
