@@ -82,11 +82,25 @@ def run_json(command, preload=None):
     if preload:
         env["LD_PRELOAD"] = preload
     done = subprocess.run(command, capture_output=True, text=True, env=env)
-    if done.returncode == 2 and "this machine or this build lacks" in done.stderr:
+    if done.returncode == 2 and "needs a CPU with" in done.stderr:  # engine/precision.cpp
         raise Refused(done.stderr.strip())
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}\nended with {done.returncode}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+class Log(list):
+    """Everything measured, also in a file after each addition, so that a case that fails costs nothing but itself."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def append(self, entry):
+        super().append(entry)
+        if self.path:
+            with open(self.path, "w", encoding="utf-8") as f:
+                json.dump(self, f, indent=1)
 
 
 def mallocs():
@@ -281,7 +295,7 @@ def main():
     for path in (train_file(a), vocab_file(a), a.peer, os.path.join(a.build, "crisp-bench")):
         if not os.path.exists(path):
             sys.exit(f"{path} is missing; see --help")
-    log = []
+    log = Log(a.json)
     if a.losses or a.startup:
         with tempfile.TemporaryDirectory() as folder:
             if a.losses:
@@ -291,9 +305,6 @@ def main():
     else:
         for case in a.cases.split(","):
             compare(a, case, log)
-    if a.json:
-        with open(a.json, "w", encoding="utf-8") as f:
-            json.dump(log, f, indent=1)
 
 
 if __name__ == "__main__":

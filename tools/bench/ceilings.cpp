@@ -13,8 +13,6 @@
 #if defined(__x86_64__)
 #define CRISP_X86 1
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 namespace crisp::bench {
@@ -133,16 +131,6 @@ CRISP_AVX512 void update_avx512(const Arrays& a, int64_t begin, int64_t end) { u
   asm volatile("tilerelease");
   return 0;
 }
-
-// The kernel gives out the tiles' memory on request only.
-bool amx_available() {
-  static const bool available = [] {
-    constexpr long request_permission = 0x1023, tile_data = 18;
-    return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
-           syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
-  }();
-  return available;
-}
 #endif
 
 Loops loops() {
@@ -224,7 +212,7 @@ Ceiling dpbf16_ceiling(const Effort& effort) {
 
 Ceiling amx_ceiling(const Effort& effort) {
 #if CRISP_X86
-  if (loops().lanes == 16 && amx_available()) return {arithmetic(4 * 2.0 * 16 * 16 * 32, amx, effort), "tdpbf16ps"};
+  if (loops().lanes == 16 && amx_usable()) return {arithmetic(4 * 2.0 * 16 * 16 * 32, amx, effort), "tdpbf16ps"};
 #endif
   (void)effort;
   return {};

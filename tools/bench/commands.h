@@ -6,8 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "engine/dtype.h"
-#include "engine/kernels.h"
 #include "tools/bench/timing.h"
 #include "tools/options.h"
 
@@ -41,15 +39,5 @@ void add_common_options(CLI::App& app, CommonOptions& options, bool with_effort 
 /// Numbers with commas, each in the interval.
 void add_numbers(CLI::App& app, const std::string& names, std::vector<double>& numbers, const Interval& interval,
                  bool whole, const std::string& description);
-
-/// What a word of --precision means.
-struct Precision {
-  std::string word = "f32";
-  DType dtype = DType::f32;
-  MatmulPrecision matmul = MatmulPrecision::f32;
-};
-void add_precision_option(CLI::App& app, Precision& precision);
-/// Finds out what the word means on this machine and sets the mode of matrix products; UsageError where it lacks it.
-void use(Precision& precision);
 
 }  // namespace crisp::bench

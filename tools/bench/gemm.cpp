@@ -12,7 +12,7 @@ namespace {
 
 struct GemmOptions {
   CommonOptions common;
-  Precision precision;
+  Precision precision = Precision::f32;
   std::vector<double> rows{128, 426, 1024, 4096};
 };
 
@@ -31,9 +31,9 @@ GemmCall<T> call_of(const LinearShape& s, int64_t rows, Pass pass, const Tensor&
 
 int gemm(GemmOptions o) {
   set_num_threads(static_cast<int>(o.common.threads));
-  use(o.precision);
+  set_precision(o.precision);
   const Effort effort = o.common.effort();
-  const Ceiling ceiling = product_ceiling(o.precision.dtype, o.precision.matmul, effort);
+  const Ceiling ceiling = product_ceiling(dtype_for(o.precision), matmul_precision(), effort);
   std::vector<Result> results;
   for (const double m : o.rows) {
     const auto rows = static_cast<int64_t>(m);
@@ -48,7 +48,7 @@ int gemm(GemmOptions o) {
       Spread block;
       double work = 0;
       for (const LinearShape& shape : distilbert_shapes) {
-        const Spread time = time_product(shape, rows, pass, o.precision.dtype, effort);
+        const Spread time = time_product(shape, rows, pass, dtype_for(o.precision), effort);
         result(fmt::format("{}x{}", shape.in, shape.out), time, flops_of(shape, rows));
         block.median += shape.count * time.median;
         block.q1 += shape.count * time.q1;
@@ -59,7 +59,7 @@ int gemm(GemmOptions o) {
       result("block", block, work);
     }
   }
-  print_report("gemm", {{o.precision.word, ceiling}}, results, o.common.json);
+  print_report("gemm", {{name_of(o.precision), ceiling}}, results, o.common.json);
   return 0;
 }
 
@@ -78,9 +78,7 @@ const char* name_of(Pass pass) {
 }
 
 Spread time_product(const LinearShape& s, int64_t rows, Pass pass, DType dtype, const Effort& effort) {
-  const auto random = [&](const Shape& shape, uint64_t seed) {
-    return Tensor::full(shape, dtype, 0.01 * static_cast<double>(seed));
-  };
+  const auto random = [&](const Shape& shape, uint64_t seed) { return Tensor::normal(shape, dtype, {.seed = seed}); };
   const Tensor x = random({rows, s.in}, 1), w = random({s.out, s.in}, 2), y = random({rows, s.out}, 3);
   return with_type(x, [&]<class T>() {
     const auto kernel = matmul_kernel<T>(Device::cpu);
@@ -94,7 +92,7 @@ Command add_gemm(CLI::App& program) {
       "gemm", "The matrix products of DistilBERT's linear layers; \"block\": all six of a transformer block");
   const auto options = std::make_shared<GemmOptions>();
   add_numbers(*app, "m", options->rows, {.low = 1, .high = 1e6}, true, "Rows (tokens of a batch)");
-  add_precision_option(*app, options->precision);
+  add_precision(*app, options->precision);
   add_common_options(*app, options->common);
   return {app, [options] { return gemm(*options); }};
 }

@@ -5,6 +5,7 @@
 
 #include "engine/ops.h"
 #include "engine/parallel.h"
+#include "engine/precision.h"
 #include "engine/profile.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/report.h"
@@ -16,7 +17,7 @@ constexpr int64_t dim = 768, hidden = 3072, vocabulary = 30522, positions = 512;
 
 struct OpsOptions {
   CommonOptions common;
-  Precision precision;
+  Precision precision = Precision::f32;
   int64_t rows = 426;
 };
 
@@ -161,9 +162,9 @@ std::vector<Case> cases_of(int64_t rows, DType t) {
 
 int ops(OpsOptions o) {
   set_num_threads(static_cast<int>(o.common.threads));
-  use(o.precision);
+  set_precision(o.precision);
   const Effort effort = o.common.effort();
-  const Ceiling arithmetic = product_ceiling(o.precision.dtype, o.precision.matmul, effort);
+  const Ceiling arithmetic = product_ceiling(dtype_for(o.precision), matmul_precision(), effort);
   std::map<int64_t, Ceiling> memory;  // by size: what fits a cache is faster
   const auto bandwidth = [&](double bytes) {
     const int64_t size = std::max<int64_t>(static_cast<int64_t>(bytes), 1 << 16);
@@ -172,7 +173,7 @@ int ops(OpsOptions o) {
   };
   const char* units[] = {"GF/s", "GB/s", "ns/element", "Gword/s"};
   std::vector<Result> results;
-  for (const Case& c : cases_of(o.rows, o.precision.dtype)) {
+  for (const Case& c : cases_of(o.rows, dtype_for(o.precision))) {
     const Times times = time_case(c, effort);
     const auto add = [&](const char* pass, const Spread& time, double work, double bytes) {
       if (work == 0) return;
@@ -185,7 +186,7 @@ int ops(OpsOptions o) {
     add("forward", times.forward, c.forward, c.bytes_forward);
     add("backward", times.backward, c.backward, c.bytes_backward);
   }
-  std::vector<std::pair<std::string, Ceiling>> ceilings{{o.precision.word, arithmetic}};
+  std::vector<std::pair<std::string, Ceiling>> ceilings{{name_of(o.precision), arithmetic}};
   for (const auto& [size, ceiling] : memory)
     ceilings.emplace_back(fmt::format("bytes of {:.1f} MB", static_cast<double>(size) * 1e-6), ceiling);
   if (!o.common.json) fmt::print("{} rows of {} ({} in the feed-forward part)\n", o.rows, dim, hidden);
@@ -199,7 +200,7 @@ Command add_ops(CLI::App& program) {
   CLI::App* app = program.add_subcommand("ops", "The fused operations and the elementwise functions");
   const auto options = std::make_shared<OpsOptions>();
   add_integer(*app, "rows", options->rows, 1, 1'000'000, "Tokens of a batch");
-  add_precision_option(*app, options->precision);
+  add_precision(*app, options->precision);
   add_common_options(*app, options->common);
   return {app, [options] { return ops(*options); }};
 }

@@ -13,6 +13,7 @@
 #include "engine/error.h"
 #include "engine/ops.h"
 #include "engine/parallel.h"
+#include "engine/precision.h"
 #include "engine/profile.h"
 #include "model/distilbert.h"
 #include "tools/bench/commands.h"
@@ -29,7 +30,7 @@ using nlohmann::ordered_json;
 
 struct StepOptions {
   CommonOptions common;
-  Precision precision;
+  Precision precision = Precision::f32;
   SentenceOptions sentences;
   std::string weights, init = "distilbert-base", sparsity = "dense";
   std::optional<double> dropout;
@@ -54,6 +55,7 @@ struct Measured {
   int64_t system_allocations = 0;  // in the measured steps
   AllocatorStats memory;
   double peak_resident_bytes = 0;
+  double catch_up_seconds = 0;  // after the last step, for the rows that all of them have put off
   int64_t parameters = 0;
 };
 
@@ -69,7 +71,7 @@ DistilBert random_model(const StepOptions& o, int64_t vocab_size, int64_t labels
   config.vocab_size = vocab_size;
   config.num_labels = labels;
   if (o.dropout) config.dropout = config.attention_dropout = config.classifier_dropout = *o.dropout;
-  DistilBert model(config, o.precision.dtype);
+  DistilBert model(config, dtype_for(o.precision));
   model.initialise(static_cast<uint64_t>(o.seed));
   return model;
 }
@@ -125,6 +127,10 @@ void train(const StepOptions& o, DistilBert& model, const TokenizedDataset& data
     trainer.micro_step(report);
     return std::pair{report.loss, trainer.last_tokens()};
   });
+  // What the steps have put off: rows of the word embeddings that no sentence used.
+  const double begin = now();
+  trainer.model();
+  m.catch_up_seconds = now() - begin;
 }
 
 void infer(const StepOptions& o, const DistilBert& model, const TokenizedDataset& data, Measured& m) {
@@ -167,7 +173,7 @@ ordered_json summary(const StepOptions& o, const Measured& m, const Ceiling& cei
 
   // The keys of the PyTorch peer.
   ordered_json j{{"mode", "crisp"},
-                 {"bf16", o.precision.matmul == MatmulPrecision::bf16},
+                 {"bf16", matmul_precision() == MatmulPrecision::bf16},
                  {"compile", false},
                  {"fixed", o.sentences.fixed},
                  {"infer", o.infer},
@@ -186,7 +192,7 @@ ordered_json summary(const StepOptions& o, const Measured& m, const Ceiling& cei
   // Our own.
   j["processor"] = processor_name();
   j["instruction_set"] = cpu_instruction_set();
-  j["precision"] = o.precision.word;
+  j["precision"] = name_of(o.precision);
   j["sparsity"] = o.sparsity;
   j["batch"] = o.batch;
   j["steps"] = m.steps.size();
@@ -204,6 +210,8 @@ ordered_json summary(const StepOptions& o, const Measured& m, const Ceiling& cei
   j["gemm_of_ceiling"] = ceiling && gemm > 0 ? ordered_json(flops / gemm / ceiling.rate.median) : ordered_json(nullptr);
   j["ceiling"] = to_json(ceiling);
   j["system_allocations_per_step"] = static_cast<double>(m.system_allocations) / n;
+  j["catch_up_ms"] = 1e3 * m.catch_up_seconds;
+  j["catch_up_ms_per_step"] = 1e3 * m.catch_up_seconds / static_cast<double>(m.batches.size());
   j["tensor_bytes_reserved"] = m.memory.bytes_reserved;
   j["tensor_bytes_peak"] = m.memory.peak_bytes_in_use;
   for (const KernelProfile& k : m.kernels) {
@@ -223,7 +231,7 @@ ordered_json summary(const StepOptions& o, const Measured& m, const Ceiling& cei
 void print_table(const StepOptions& o, const ordered_json& j, const std::string& what) {
   const auto number = [&](const char* key) { return j[key].get<double>(); };
   fmt::print("{}, {} kernels, {} thread{}, {}\n", processor_name(), cpu_instruction_set(), num_threads(),
-             num_threads() == 1 ? "" : "s", o.precision.word);
+             num_threads() == 1 ? "" : "s", name_of(o.precision));
   fmt::print("{}; batches of {}, {} of {} tokens on average, sparsity {}\n", what, o.batch,
              o.infer ? "inference" : "training", static_cast<int64_t>(number("tokens_per_step")), o.sparsity);
   fmt::print("step          {:8.1f} ms mean, {:.1f} median ({:.1f}..{:.1f}), {} steps\n", number("mean_ms"),
@@ -243,6 +251,9 @@ void print_table(const StepOptions& o, const ordered_json& j, const std::string&
       fmt::print("    {:<30} {:7.1f} calls {:9.3f} ms\n", k["kernel"].get<std::string>(),
                  k["calls_per_step"].get<double>(), k["ms_per_step"].get<double>());
   }
+  if (!o.infer)
+    fmt::print("put off       {:8.1f} ms once, {:.1f} ms a step: rows of the word embeddings that no sentence used\n",
+               number("catch_up_ms"), number("catch_up_ms_per_step"));
   fmt::print("memory        {:8.2f} GB peak resident, {:.2f} GB in tensors; {:g} system allocations a step\n",
              number("peak_rss_gb"), number("tensor_bytes_peak") * 1e-9, number("system_allocations_per_step"));
   fmt::print("start         {:8.2f} s to the first step, {:.2f} s for it\n", number("setup_s"), number("first_step_s"));
@@ -257,14 +268,14 @@ void print_table(const StepOptions& o, const ordered_json& j, const std::string&
 
 int step(StepOptions o) {
   set_num_threads(static_cast<int>(o.common.threads));
-  use(o.precision);
+  set_precision(o.precision);
   o.sentences.seed = static_cast<uint64_t>(o.seed);
   o.sentences.count = o.batch * std::min<int64_t>(o.warm + o.steps, 64);
   if (o.sentences.fixed > 0) o.sentences.max_length = o.sentences.fixed;
   std::optional<LoadedModel> loaded;
   if (!o.weights.empty()) {
     loaded.emplace(load_model(o.weights, {.vocab = o.sentences.vocab,
-                                          .dtype = o.precision.dtype,
+                                          .dtype = dtype_for(o.precision),
                                           .dropout = o.dropout,
                                           .seed = static_cast<uint64_t>(o.seed)}));
     o.sentences.vocab = loaded->vocab_path;
@@ -290,7 +301,7 @@ int step(StepOptions o) {
   } else {
     train(o, model, data, m);
   }
-  ordered_json j = summary(o, m, product_ceiling(o.precision.dtype, o.precision.matmul, {.seconds = 0.5}));
+  ordered_json j = summary(o, m, product_ceiling(dtype_for(o.precision), matmul_precision(), {.seconds = 0.5}));
   j["data"] = sentences.what;
   if (o.common.json) {
     fmt::print("{}\n", j.dump());
@@ -331,7 +342,7 @@ Command add_step(CLI::App& program) {
   add_integer(*app, "max-length", o->sentences.max_length, 2, longest_sentence,
               "Tokens of a sentence; the rest is cut");
   add_integer(*app, "batch,batch-size", o->batch, 1, 100'000, "Sentences of a step");
-  add_precision_option(*app, o->precision);
+  add_precision(*app, o->precision);
   add_integer(*app, "steps", o->steps, 1, 1'000'000, "Steps that are measured");
   add_integer(*app, "warm", o->warm, 0, 1'000'000, "Steps before them");
   add_flag(*app, "infer", o->infer, "The forward pass only, without dropout");
