@@ -60,6 +60,21 @@ TokenizedDataset::TokenizedDataset(const Dataset& dataset, const WordPiece& toke
   for (const Example& example : dataset.examples) labels_.push_back(example.label);
 }
 
+TokenizedDataset TokenizedDataset::subset(std::span<const int32_t> examples) const {
+  TokenizedDataset part;
+  part.num_labels_ = num_labels_;
+  part.offsets_.push_back(0);
+  for (const int32_t i : examples) {
+    if (i < 0 || i >= size()) fail("subset: example {} of a dataset of {}", i, size());
+    const std::span<const int32_t> tokens = ids(i);
+    part.ids_.insert(part.ids_.end(), tokens.begin(), tokens.end());
+    part.offsets_.push_back(static_cast<int64_t>(part.ids_.size()));
+    part.labels_.push_back(label(i));
+    part.max_tokens_ = std::max(part.max_tokens_, static_cast<int>(tokens.size()));
+  }
+  return part;
+}
+
 std::span<const int32_t> TokenizedDataset::ids(int32_t i) const {
   const auto at = static_cast<size_t>(i);
   return std::span(ids_).subspan(static_cast<size_t>(offsets_[at]),

@@ -29,6 +29,9 @@ class TokenizedDataset {
   /// result does not depend on their number.
   TokenizedDataset(const Dataset& dataset, const WordPiece& tokenizer, int max_length);
 
+  /// The given examples, in this order, as a dataset of their own. It does not know which of them were cut.
+  TokenizedDataset subset(std::span<const int32_t> examples) const;
+
   int32_t size() const { return static_cast<int32_t>(labels_.size()); }
   /// The ids of example i, [CLS] to [SEP].
   std::span<const int32_t> ids(int32_t i) const;
@@ -44,6 +47,8 @@ class TokenizedDataset {
   int32_t truncated() const { return truncated_; }
 
  private:
+  TokenizedDataset() = default;
+
   std::vector<int32_t> ids_;
   std::vector<int64_t> offsets_;  // [size + 1]
   std::vector<int32_t> labels_;

@@ -357,6 +357,11 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
   in_group(add_integer(app, "logging-steps", o.logging_steps, 1, most_steps, "Steps between lines of metrics.jsonl"));
   in_group(add_integer(app, "early-stopping-patience", o.early_stopping_patience, 0, most_steps,
                        "Evaluations without a better accuracy after which to stop; 0: off"));
+  in_group(add_choice<bool>(app, "select", o.select_last, {{"best", false}, {"last", true}}, "best|last",
+                            "The evaluation whose model and predictions OUTPUT holds in the end"));
+  in_group(add_integer(app, "eval-train", o.eval_train, 0, most_steps,
+                       "Training sentences to evaluate at the end, the first N; 0: none"));
+  in_group(add_switch(app, "keep-checkpoints", o.keep_checkpoints, "Keep them when the run has completed"));
 
   group = "Computation";
   const auto parse_seed = [&o](const std::string& text) -> std::string {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "engine/tape.h"
 #include "train/batch_tensors.h"
@@ -67,6 +68,7 @@ Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int b
   Tape tape(Tape::Mode::inference);
   PackedBatch batch;
   std::vector<AttentionStats> stats;
+  std::vector<int64_t> lengths;
   double loss = 0;
   for (int64_t b = 0; b < batch_count(data.size(), batch_size); ++b) {
     fill_batch(data, batch_slice(order, batch_size, b), batch);
@@ -77,6 +79,7 @@ Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int b
     const std::vector<double> values = logits.to_vector();
     const int64_t classes = logits.dim(1);
     for (int64_t i = 0; i < batch.batch_size(); ++i) {
+      lengths.push_back(batch.offsets[static_cast<size_t>(i + 1)] - batch.offsets[static_cast<size_t>(i)]);
       Prediction p = predict(values.data() + i * classes, classes);
       if (labelled) {
         const int32_t label = batch.labels[static_cast<size_t>(i)];
@@ -87,6 +90,11 @@ Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int b
     }
   }
   result.loss = labelled ? loss / static_cast<double>(data.size()) : std::numeric_limits<double>::quiet_NaN();
+  if (!sums.empty()) {
+    std::vector<double> kept;
+    for (const Sums& of_layer : sums) kept.push_back(std::accumulate(of_layer.kept.begin(), of_layer.kept.end(), 0.0));
+    result.flops = forward_flops(model.config(), lengths, kept);
+  }
   const SparsityConfig& sparsity = model.config().sparsity;
   for (size_t l = 0; l < sums.size(); ++l)
     result.layers.push_back(

@@ -6,6 +6,7 @@
 
 #include "data/batch.h"
 #include "model/distilbert.h"
+#include "train/flops.h"
 
 namespace crisp {
 
@@ -29,6 +30,7 @@ struct Evaluation {
   double accuracy() const { return total == 0 ? 0 : static_cast<double>(correct) / static_cast<double>(total); }
   std::vector<Prediction> predictions;  // in the dataset's order
   std::vector<LayerSparsity> layers;    // where statistics were asked for
+  ForwardFlops flops;                   // the same
 };
 
 enum class Statistics : uint8_t { none, attention };

@@ -64,6 +64,9 @@ struct TrainOptions {
   int64_t logging_steps = 50;
   int64_t save_steps = 0;               // 0: at each evaluation
   int64_t early_stopping_patience = 0;  // evaluations without a better accuracy; 0: off
+  bool select_last = false;      // --select last: the directory holds the model of the last evaluation, not of the best
+  int64_t eval_train = 0;        // training sentences that are evaluated at the end, without dropout; 0: none
+  bool keep_checkpoints = true;  // false: they are deleted when the run has completed
   bool resume = false;
   bool overwrite = false;
 

@@ -17,6 +17,10 @@ ordered_json evaluation_json(const Evaluation& e, const Trainer& trainer) {
     line["eval_attention_entropy"].push_back(layer.head_entropy);
   }
   line["eval_sparsity"] = effective;
+  line["eval_flops"] = {{"total", e.flops.total},
+                        {"attention", e.flops.attention},
+                        {"attention_dense", e.flops.attention_dense},
+                        {"attention_scored", e.flops.attention_scored}};
   return line;
 }
 

@@ -84,7 +84,7 @@ void Session::open_logs() {
   }
   if (!checkpoint) {
     if (output_.holds_run()) start_without_checkpoint();
-    if (complete()) return;  // and its logs stay as they are
+    if (complete_) return;  // and its logs stay as they are
     metrics_.emplace(path);
     events_.emplace(output_.path());
     return;
@@ -96,26 +96,36 @@ void Session::open_logs() {
     progress_.message(fmt::format("{}: {} bytes that the checkpoint remembers are gone", path, metrics_->lost_bytes()));
   progress_.message(
       fmt::format("resuming from {} (step {} of {})", checkpoint->path, trainer_.state().step, trainer_.total_steps()));
+  // A run that has ended already, so that a job script may start it again: its results stay as they are.
+  const TrainState& s = trainer_.state();
+  const ordered_json results = read_results();
+  complete_ = ended() && s.last_evaluation >= 0 && !evaluation_due() && results.contains("settings") &&
+              results.value("step", int64_t{-1}) == s.step;
 }
 
-// --resume where no checkpoint can be used. Logs alone are worth little and are replaced; a model is never deleted.
+// --resume where no checkpoint can be used. Logs alone are worth little and are replaced; a model or the results of a
+// run that has ended are never deleted.
 void Session::start_without_checkpoint() {
-  if (!output_.has_model()) {
+  const ordered_json results = read_results();
+  const bool has_ended = results.contains("settings");  // written last
+  if (!has_ended && !output_.has_model()) {
     progress_.message("the former run left no checkpoint: starting afresh");
     output_.clear();
     return;
   }
-  // A run without training has no optimizer to save. If it has written its results it has ended.
-  const ordered_json results = read_results();
-  if (!trainer_.finished() || !results.contains("settings") || results.value("step", int64_t{-1}) != 0)
+  // It had no optimizer to save (--epochs 0), or its checkpoints are deleted (--keep-checkpoints off).
+  const auto step = results.value("step", int64_t{-1});
+  if (!has_ended || (step != trainer_.total_steps() && options_.early_stopping_patience == 0))
     fail<UsageError>(
-        "{}: holds a model, but no whole checkpoint to resume from; --overwrite deletes the model and starts "
+        "{}: holds {}, but no whole checkpoint to resume from; --overwrite deletes what is there and starts "
         "afresh, or choose another --output",
-        output_.path());
+        output_.path(), output_.has_model() ? "a model" : "results");
   check_same_run(results["settings"].dump(), fingerprint(), output_.path());
   TrainState& s = trainer_.state();
-  s.best_step = s.last_evaluation = 0;
-  s.best_accuracy = results.value("eval_accuracy", 0.0);
+  s.step = s.last_evaluation = step;
+  s.best_step = results.value("best_step", step);
+  s.best_accuracy = results.value("best_accuracy", results.value("eval_accuracy", 0.0));
+  complete_ = true;
 }
 
 // all_results.json; an empty object where there is none.
@@ -184,21 +194,23 @@ void Session::evaluate_now() {
                   s.step, trainer_.epoch(), e.correct, e.total, 100 * e.accuracy(), e.loss,
                   100 * line["eval_sparsity"].get<double>()));
   ++s.evaluations_without_gain;
-  if (e.accuracy() <= s.best_accuracy) return;
-  s.best_accuracy = e.accuracy();
-  s.best_step = s.step;
-  s.evaluations_without_gain = 0;
-  best_ = {e, line};
+  const bool better = e.accuracy() > s.best_accuracy;
+  if (better) {
+    s.best_accuracy = e.accuracy();
+    s.best_step = s.step;
+    s.evaluations_without_gain = 0;
+  }
+  if (options_.select_last ? ended() : better) selected_ = {e, line};
 }
 
-// The output directory itself holds the best model so far. It follows the checkpoint of its step, so that whoever finds
-// a model without a checkpoint knows that the run has ended.
-void Session::publish_best() {
-  if (!best_) return;
+// The output directory itself holds the best model so far, or at the end the last. It follows the checkpoint of its
+// step, so that whoever finds a model without a checkpoint knows that the run has ended.
+void Session::publish() {
+  if (!selected_) return;
   save_model(output_.path(), trainer_.model(), loaded_.vocab_text, static_cast<int>(options_.max_length));
-  write_file_atomically(output_.file("dev_predictions.jsonl"), prediction_lines(best_->evaluation, dev_set_));
-  write_json_file(output_.file("all_results.json"), best_->line);
-  best_.reset();
+  write_file_atomically(output_.file("dev_predictions.jsonl"), prediction_lines(selected_->evaluation, dev_set_));
+  write_json_file(output_.file("all_results.json"), selected_->line);
+  selected_.reset();
 }
 
 void Session::save() {
@@ -210,14 +222,15 @@ void Session::save() {
     write_checkpoint(directory, trainer_, loaded_.vocab_text, static_cast<int>(options_.max_length), logs,
                      fingerprint());
   });
-  store_.prune(1, s.best_step >= 0 ? std::vector<int64_t>{s.best_step} : std::vector<int64_t>{});
+  const bool best_too = s.best_step >= 0 && !options_.select_last;
+  store_.prune(1, best_too ? std::vector<int64_t>{s.best_step} : std::vector<int64_t>{});
 }
 
 // False when a signal stopped it.
 bool Session::train_until_done_or_stopped() {
   StepReport report;
   bool first = true;
-  while (!trainer_.finished() && !stop_early()) {
+  while (!ended()) {
     if (interrupted()) return false;
     const auto begin = Clock::now();
     const bool stepped = trainer_.micro_step(report);
@@ -237,24 +250,19 @@ bool Session::train_until_done_or_stopped() {
     const bool evaluated = evaluation_due();
     if (evaluated) evaluate_now();
     const bool save_due = options_.save_steps > 0 ? step % options_.save_steps == 0 : evaluated;
-    if (save_due || trainer_.state().best_step == step || trainer_.finished() || stop_early()) save();
-    publish_best();
+    if (save_due || selected_ || ended()) save();
+    publish();
   }
   return true;
 }
 
-// A run that has ended already, so that a job script may start it again: its results stay as they are.
-bool Session::complete() const {
+void Session::report_outcome() {
   const TrainState& s = trainer_.state();
-  if (!(trainer_.finished() || stop_early()) || s.last_evaluation < 0 || evaluation_due()) return false;
-  const ordered_json results = read_results();
-  return results.contains("settings") && results.value("step", int64_t{-1}) == s.step;
-}
-
-void Session::report_best() {
-  const TrainState& s = trainer_.state();
-  progress_.message(fmt::format("best dev accuracy {:.2f} % at step {}; model, metrics and predictions are in {}",
-                                100 * s.best_accuracy, s.best_step, output_.path()));
+  if (options_.select_last)
+    progress_.message(fmt::format("model, metrics and predictions of the last evaluation are in {}", output_.path()));
+  else
+    progress_.message(fmt::format("best dev accuracy {:.2f} % at step {}; model, metrics and predictions are in {}",
+                                  100 * s.best_accuracy, s.best_step, output_.path()));
 }
 
 void Session::write_results() {
@@ -262,7 +270,7 @@ void Session::write_results() {
   if (last_evaluation_.empty())  // resumed after the last evaluation
     last_evaluation_ = evaluation_json(
         evaluate(trainer_.model(), dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention), trainer_);
-  // all_results.json holds the best evaluation already; here the rest of the run joins it.
+  // all_results.json holds the selected evaluation already; here the rest of the run joins it.
   ordered_json results = read_results();
   results.erase("step");
   results.erase("epoch");
@@ -271,6 +279,7 @@ void Session::write_results() {
       {"step", s.step},
       {"best_epoch", trainer_.epoch_at(s.best_step)},
       {"best_step", s.best_step},
+      {"best_accuracy", s.best_accuracy},
       {"train_loss", s.step > 0 ? s.total_loss_sum / static_cast<double>(s.step) : 0.0},
       {"train_runtime", s.train_seconds},
       {"train_tokens_per_second", s.train_seconds > 0 ? static_cast<double>(s.train_tokens) / s.train_seconds : 0.0}};
@@ -278,6 +287,14 @@ void Session::write_results() {
     if (!document.contains(key)) document[key] = value;
   for (const char* key : {"eval_loss", "eval_accuracy", "eval_correct", "eval_total"})
     if (last_evaluation_.contains(key)) document[std::string("last_") + key] = last_evaluation_[key];
+  if (options_.eval_train > 0) {
+    const auto n = static_cast<int32_t>(std::min<int64_t>(options_.eval_train, train_.size()));
+    const Evaluation e = evaluate(trainer_.model(), train_.subset(sequential_order(n)),
+                                  static_cast<int>(options_.eval_batch_size), Statistics::none);
+    document["train_eval_loss"] = e.loss;
+    document["train_eval_accuracy"] = e.accuracy();
+    document["train_eval_total"] = e.total;
+  }
   document["peak_tensor_bytes"] = allocator_stats().peak_bytes_in_use;
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -307,7 +324,8 @@ ordered_json Session::settings() {
                             {"eval_batch_size", options_.eval_batch_size},
                             {"logging_steps", options_.logging_steps},
                             {"save_steps", options_.save_steps},
-                            {"early_stopping_patience", options_.early_stopping_patience}};
+                            {"early_stopping_patience", options_.early_stopping_patience},
+                            {"eval_train", options_.eval_train}};
   all.update(others);
   return all;
 }
@@ -324,21 +342,23 @@ void Session::explain_divergence(const Diverged& divergence) const {
 int Session::go() try {
   const InterruptHandler signals;
   open_logs();
-  if (complete()) {
+  if (complete_) {
+    if (!options_.keep_checkpoints) store_.prune(0);  // should the process before have died over it
     progress_.message("the run is complete: nothing is left to do");
-    report_best();
+    report_outcome();
     return 0;
   }
   // Nothing to train: the model as it is, without the moments of an optimizer that never ran.
   if (trainer_.finished() && evaluation_due()) evaluate_now();
-  // Resumed at the best step so far: the process before may have died between its checkpoint and its model.
+  // Resumed at the step of the model to publish: the process before may have died between its checkpoint and that.
   const TrainState& state = trainer_.state();
-  if (state.best_step >= 0 && state.best_step == state.step && !best_) {
+  const bool to_publish = options_.select_last ? ended() : state.best_step >= 0 && state.best_step == state.step;
+  if (to_publish && !selected_) {
     const Evaluation e =
         evaluate(trainer_.model(), dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention);
-    best_ = {e, evaluation_json(e, trainer_)};
+    selected_ = {e, evaluation_json(e, trainer_)};
   }
-  publish_best();
+  publish();
   if (!train_until_done_or_stopped()) {
     progress_.finish();
     progress_.message("interrupted: saving a checkpoint (Ctrl-C again leaves without it)");
@@ -348,11 +368,12 @@ int Session::go() try {
     return exit_code_of(interrupted());
   }
   write_results();
+  if (!options_.keep_checkpoints) store_.prune(0);
   progress_.finish();
   if (stop_early() && !trainer_.finished())
     progress_.message(
         fmt::format("stopped early: {} evaluations without a better accuracy", state.evaluations_without_gain));
-  report_best();
+  report_outcome();
   return 0;
 } catch (const Diverged& divergence) {
   progress_.finish();

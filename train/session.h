@@ -39,16 +39,16 @@ class Session {
  private:
   void open_logs();
   void start_without_checkpoint();
-  bool complete() const;
   nlohmann::ordered_json read_results() const;
+  bool ended() const { return trainer_.finished() || stop_early(); }
   [[noreturn]] void explain_divergence(const Diverged& divergence) const;
   const std::string& fingerprint();
   nlohmann::ordered_json settings();
-  void report_best();
+  void report_outcome();
   bool train_until_done_or_stopped();
   void log_step(const StepReport& report);
   void evaluate_now();
-  void publish_best();
+  void publish();
   void save();
   void write_results();
   bool stop_early() const {
@@ -75,11 +75,12 @@ class Session {
   int64_t timed_tokens_ = 0;  // since the last log line
   double timed_seconds_ = 0;
   double last_loss_ = std::numeric_limits<double>::quiet_NaN();
-  struct Best {
+  struct Selected {
     Evaluation evaluation;
     nlohmann::ordered_json line;
   };
-  std::optional<Best> best_;  // evaluated, not yet written as the output directory's model
+  std::optional<Selected> selected_;  // evaluated, not yet written as the output directory's model
+  bool complete_ = false;             // the run had ended before this process began
   nlohmann::ordered_json last_evaluation_ = nlohmann::ordered_json::object();
 };
 

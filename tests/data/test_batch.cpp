@@ -41,6 +41,23 @@ TEST_CASE("batch: examples lie back to back with their positions and labels") {
   CHECK(batch.batch_size() == 2);
 }
 
+TEST_CASE("batch: a subset holds the given examples in their order") {
+  const TokenizedDataset data(three(), letters(), 6);
+  const TokenizedDataset part = data.subset(std::vector<int32_t>{2, 0});
+  CHECK(part.size() == 2);
+  CHECK(part.num_labels() == 2);
+  CHECK(part.max_tokens() == 6);
+  CHECK(part.total_tokens() == 6 + 4);
+  CHECK(part.truncated() == 0);
+  for (int32_t i = 0; i < 2; ++i) {
+    const int32_t from = i == 0 ? 2 : 0;
+    CHECK(std::ranges::equal(part.ids(i), data.ids(from)));
+    CHECK(part.label(i) == data.label(from));
+  }
+  CHECK(data.subset({}).size() == 0);
+  CHECK_THROWS_AS(data.subset(std::vector<int32_t>{3}), Error);
+}
+
 TEST_CASE("batch: filling again reuses the memory, and reserved memory is never exceeded") {
   const TokenizedDataset data(three(), letters(), 100);
   PackedBatch batch;
