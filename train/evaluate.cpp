@@ -31,7 +31,7 @@ double log_sum_exp(const std::vector<double>& x) {
 
 // Sums over batches, per layer and head.
 struct Sums {
-  std::vector<double> kept, pairs, entropy, queries;
+  std::vector<double> kept, pairs, entropy, log_kept, queries;
   void add(const AttentionStats& stats) {
     const auto accumulate = [](std::vector<double>& sum, const Tensor& t) {
       const std::vector<double> values = t.to_vector();
@@ -41,6 +41,7 @@ struct Sums {
     accumulate(kept, stats.kept);
     accumulate(pairs, stats.pairs);
     accumulate(entropy, stats.entropy);
+    accumulate(log_kept, stats.log_kept);
     accumulate(queries, stats.queries);
   }
 };
@@ -52,6 +53,9 @@ LayerSparsity summarise(const Sums& sums, double requested) {
     kept += sums.kept[h];
     pairs += sums.pairs[h];
     layer.head_entropy.push_back(sums.entropy[h] / sums.queries[h]);
+    const bool choice = sums.log_kept[h] > 0;
+    layer.head_normalised_entropy.push_back(choice ? sums.entropy[h] / sums.log_kept[h]
+                                                   : std::numeric_limits<double>::quiet_NaN());
   }
   layer.effective = pairs > 0 ? 1 - kept / pairs : 0;
   return layer;

@@ -21,6 +21,8 @@ struct LayerSparsity {
   double requested = 0;                   // as configured, 0 where dense
   double effective = 0;                   // 1 - kept / valid (query, key) pairs
   std::vector<double> head_entropy = {};  // mean over queries of the weights' entropy in nats, one per head
+  // Its part of the mean over queries of log(allowed keys), the most that is possible; NaN where each has one key only.
+  std::vector<double> head_normalised_entropy = {};
 };
 
 struct Evaluation {

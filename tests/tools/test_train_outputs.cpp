@@ -139,6 +139,24 @@ TEST_CASE("--eval-train evaluates the first training sentences with the last wei
   CHECK((at.read("all/model.safetensors") == at.read("none/model.safetensors")));
 }
 
+TEST_CASE("the attention's entropy is normalised by the log of the allowed keys") {
+  const Workshop at;
+  // Attention of a new model is all but flat, so that the entropy is all but the log of the keys that are allowed.
+  REQUIRE(at.train("dense", {"--epochs", "0"}).exit_code == 0);
+  REQUIRE(at.train("sparse", {"--epochs", "0", "--sparsity", "0.5,0.99"}).exit_code == 0);
+  const json dense = at.read_json("dense/all_results.json"), sparse = at.read_json("sparse/all_results.json");
+  const char* const normalised = "eval_attention_normalised_entropy";
+  REQUIRE(dense[normalised].size() == 2);
+  for (const json& layer : dense[normalised]) {
+    REQUIRE(layer.size() == 2);
+    for (const json& head : layer) CHECK((head > 0.99 && head <= 1.0));
+  }
+  for (const json& head : sparse[normalised][0]) CHECK((head > 0.99 && head <= 1.0));
+  CHECK(sparse["eval_attention_entropy"][0][0] < dense["eval_attention_entropy"][0][0]);
+  CHECK(sparse[normalised][1] == json{nullptr, nullptr});  // one key a query
+  CHECK(sparse["eval_attention_entropy"][1] == json{0.0, 0.0});
+}
+
 TEST_CASE("evaluations say how many FLOPs a sentence takes") {
   const Workshop at;
   REQUIRE(at.train("dense", {"--epochs", "0"}).exit_code == 0);
