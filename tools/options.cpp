@@ -134,28 +134,6 @@ const CLI::App& addressed(const CLI::App& app) {
   return app;
 }
 
-// CLI11's message about the command line; for an option that does not exist, with the one that may be meant.
-std::string explain(const CLI::App& app, const CLI::ParseError& error) {
-  const std::vector<std::string> unknown = app.remaining(true);
-  if (app.get_require_subcommand_min() > 0 && app.get_subcommands().empty() && !unknown.empty())
-    return fmt::format("there is no subcommand {}", unknown.front());
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr) return error.what();
-  for (const std::string& argument : unknown) {
-    if (!argument.starts_with("--")) continue;
-    const std::string word = argument.substr(2, argument.find('=') - 2);
-    std::string nearest;
-    size_t distance = 3;  // more is another word
-    for (const CLI::Option* option : addressed(app).get_options()) {
-      for (const std::string& name : option->get_lnames()) {
-        const size_t d = edit_distance(word, name);
-        if (d < distance) nearest = option->get_name(), distance = d;
-      }
-    }
-    return fmt::format("there is no option --{}{}", word, nearest.empty() ? "" : "; did you mean " + nearest + "?");
-  }
-  return error.what();
-}
-
 int complain(const std::string& name, std::string_view message, int exit_code) {
   std::fflush(stdout);
   fmt::print(stderr, "{}: {}\n", name, message);
@@ -376,6 +354,27 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
   in_group(add_precision(app, o.precision));
 }
 
+std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<std::string> unknown = app.remaining(true);
+  if (app.get_require_subcommand_min() > 0 && app.get_subcommands().empty() && !unknown.empty())
+    return fmt::format("there is no subcommand {}", unknown.front());
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr) return error.what();
+  for (const std::string& argument : unknown) {
+    if (!argument.starts_with("--")) continue;
+    const std::string word = argument.substr(2, argument.find('=') - 2);
+    std::string nearest;
+    size_t distance = 3;  // more is another word
+    for (const CLI::Option* option : addressed(app).get_options()) {
+      for (const std::string& name : option->get_lnames()) {
+        const size_t d = edit_distance(word, name);
+        if (d < distance) nearest = option->get_name(), distance = d;
+      }
+    }
+    return fmt::format("there is no option --{}{}", word, nearest.empty() ? "" : "; did you mean " + nearest + "?");
+  }
+  return error.what();
+}
+
 int run_program(CLI::App& app, int argc, const char* const* argv, const std::function<int()>& body) {
   const std::string name = app.get_name();
   // A file that may not grow (ulimit -f) is then an error like a full disk, with a message, instead of a sudden death.
@@ -386,7 +385,8 @@ int run_program(CLI::App& app, int argc, const char* const* argv, const std::fun
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     const CLI::App& about = addressed(app);
     const std::string command = &about == &app ? name : name + " " + about.get_name();
-    return complain(name, fmt::format("{}\nRun {} --help for the options.", explain(app, error), command), 2);
+    return complain(name, fmt::format("{}\nRun {} --help for the options.", explain_parse_error(app, error), command),
+                    2);
   }
   try {
     const int exit_code = body();

@@ -24,6 +24,9 @@ void add_train_options(CLI::App& app, TrainOptions& options);
 /// an Error. --help and --version print to stdout and return 0.
 int run_program(CLI::App& app, int argc, const char* const* argv, const std::function<int()>& body);
 
+/// CLI11's message about a command line; for an option that does not exist, with the one that may be meant.
+std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& error);
+
 // --- Building blocks, for options that a program has beside these. `names` is "learning-rate,lr": the first is shown
 // in
 // --help, and each is accepted with '_' for '-' as well. The value that `variable` has now is the default shown. Of an

@@ -1,8 +1,5 @@
 #include "train/output_directory.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -85,30 +82,9 @@ std::string without_trailing_slashes(std::string path) {
 
 }  // namespace
 
-DirectoryLock::DirectoryLock(const std::string& directory) : path_(directory + "/.crisp.lock") {
-  for (;;) {
-    fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (fd_ < 0) fail("{}: cannot be written: {}", directory, std::strerror(errno));
-    if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
-      const int error = errno;
-      ::close(fd_);
-      if (error == EINTR) continue;
-      if (error == EWOULDBLOCK) {
-        fail<UsageError>("{}: another run is writing here; wait for it or choose another --output", directory);
-      }
-      fail("{}: cannot be locked: {}", directory, std::strerror(error));
-    }
-    // Between our open and flock the former owner may have removed the file; then nobody else sees our lock.
-    struct stat ours {
-    }, named{};
-    if (::fstat(fd_, &ours) == 0 && ::stat(path_.c_str(), &named) == 0 && ours.st_ino == named.st_ino) return;
-    ::close(fd_);
-  }
-}
-
-DirectoryLock::~DirectoryLock() {
-  ::unlink(path_.c_str());
-  ::close(fd_);
+DirectoryLock::DirectoryLock(const std::string& directory) : lock_(directory + "/.crisp.lock") {
+  if (!lock_.held())
+    fail<UsageError>("{}: another run is writing here; wait for it or choose another --output", directory);
 }
 
 OutputDirectory::OutputDirectory(std::string path, const std::vector<std::string>& files, bool resume, bool overwrite,
@@ -236,17 +212,17 @@ void OutputDirectory::clear() {
   sync_directory(path_);
 }
 
-void OutputDirectory::require_free_space(uint64_t bytes) const {
+void require_free_space(const std::string& path, uint64_t bytes, const char* what) {
   struct statvfs status {};
   int result;
   do {
-    result = ::statvfs(path_.c_str(), &status);
+    result = ::statvfs(path.c_str(), &status);
   } while (result != 0 && errno == EINTR);
-  if (result != 0) fail("{}: its free space cannot be found out: {}", path_, std::strerror(errno));
+  if (result != 0) fail("{}: its free space cannot be found out: {}", path, std::strerror(errno));
   const uint64_t free_bytes = static_cast<uint64_t>(status.f_bavail) * status.f_frsize;
   if (free_bytes < bytes) {
-    fail("{}: {} are free on its disk, the run needs about {}; make room or choose another --output", path_,
-         format_bytes(free_bytes), format_bytes(bytes));
+    fail("{}: {} are free on its disk, {} needs about {}; make room or choose another --output", path,
+         format_bytes(free_bytes), what, format_bytes(bytes));
   }
 }
 

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "train/lock_file.h"
+
 namespace crisp {
 
 /// A lock on a directory, by flock on a file ".crisp.lock" in it, which is removed with the lock.
@@ -14,14 +16,14 @@ class DirectoryLock {
  public:
   /// Throws UsageError when another process (or object) holds it, Error when the directory cannot be written.
   explicit DirectoryLock(const std::string& directory);
-  ~DirectoryLock();
-  DirectoryLock(const DirectoryLock&) = delete;
-  DirectoryLock& operator=(const DirectoryLock&) = delete;
 
  private:
-  std::string path_;
-  int fd_ = -1;
+  LockFile lock_;
 };
+
+/// Throws Error, naming both amounts, when the file system of `path` has less than `bytes` free for this user. `what`
+/// ("the run") needs them.
+void require_free_space(const std::string& path, uint64_t bytes, const char* what);
 
 /// Holds the output directory of one run; the lock is released by the destructor (or the death of the process).
 ///
@@ -56,7 +58,7 @@ class OutputDirectory {
   void clear();
 
   /// Throws Error, naming both amounts, when the file system has less than `bytes` free for this user.
-  void require_free_space(uint64_t bytes) const;
+  void require_free_space(uint64_t bytes) const { crisp::require_free_space(path_, bytes, "the run"); }
 
  private:
   bool has_run_files() const;

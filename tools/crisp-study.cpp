@@ -1,0 +1,193 @@
+// crisp-study: arms x seeds of crisp-train, resumable, on any number of processes.
+#include <unistd.h>
+
+#include <cmath>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "engine/error.h"
+#include "tools/options.h"
+#include "tools/study_options.h"
+#include "train/study/estimate.h"
+#include "train/study/runner.h"
+#include "train/study/study.h"
+
+namespace crisp {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct StudyOptions {
+  std::string study, seeds, shard;
+  bool show = false, dry_run = false;
+  RunnerOptions runner;
+};
+
+// crisp-study's own options beside crisp-train's; "seed" is refused.
+const std::vector<std::string> own_names{"seeds",       "shard",       "jobs",    "show", "dry-run",
+                                         "keep-models", "crisp-train", "threads", "seed", "output",
+                                         "overwrite",   "resume",      "config",  "help"};
+
+void add_study_options(CLI::App& app, StudyOptions& o) {
+  const auto in_group = [](CLI::Option* option) { option->group("Study"); };
+  app.add_option("study", o.study, "crisp, breaking-bert, or the path of a study file")->type_name("PRESET|FILE");
+  in_group(
+      add_text(app, "seeds", o.seeds, "How many, or which: 1,5,7 (default: the study's own)")->type_name("N|S1,S2,.."));
+  in_group(add_flag(app, "dry-run", o.dry_run, "List the runs, with an estimate of the time, and do none"));
+  in_group(add_flag(app, "show", o.show, "Print the study as a file, to be changed and used, and do nothing"));
+  in_group(add_integer(app, "jobs", o.runner.jobs, 1, most_threads, "Runs at a time; they share --threads"));
+  in_group(add_text(app, "shard", o.shard, "Do the I-th of N parts of the runs only")->type_name("I/N"));
+  in_group(add_switch(app, "keep-models", o.runner.keep_models, "Keep each run's model, not its results alone"));
+  in_group(add_text(app, "crisp-train", o.runner.crisp_train, "The program (default: the one beside crisp-study)")
+               ->type_name("FILE"));
+}
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file)
+    fail<BadInput>("{}: cannot be read; a study is a file or one of {}", path, fmt::join(study_preset_names(), ", "));
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::string default_crisp_train() {
+  std::error_code error;
+  const fs::path self = fs::read_symlink("/proc/self/exe", error);
+  return (self.parent_path() / "crisp-train").string();
+}
+
+void parse_shard(const std::string& text, RunnerOptions& o) {
+  if (text.empty()) return;
+  const size_t slash = text.find('/');
+  try {
+    size_t used = 0, used_n = 0;
+    o.shard = std::stoll(text, &used);
+    o.shards = std::stoll(text.substr(slash + 1), &used_n);
+    if (used == slash && slash + 1 + used_n == text.size() && o.shard >= 1 && o.shard <= o.shards) return;
+  } catch (const std::logic_error&) {  // no number
+  }
+  fail<UsageError>("--shard: must be I/N with I from 1 to N, not '{}'", text);
+}
+
+// The preset needs dependency parses for some of its arms.
+bool has_parses(const TrainOptions& options) {
+  std::error_code ignored;
+  return !options.data.empty() && fs::exists(options.data + "/train.conllu", ignored) &&
+         fs::exists(options.data + "/dev.conllu", ignored);
+}
+
+// The study with what the command line says for all its arms.
+Study resolve(const CLI::App& app, const StudyOptions& o, const TrainOptions& train) {
+  const auto& presets = study_preset_names();
+  const bool preset = std::find(presets.begin(), presets.end(), o.study) != presets.end();
+  Study study = parse_study(preset ? study_preset(o.study, has_parses(train)) : read_file(o.study), o.study);
+  if (study.name.empty()) study.name = fs::path(o.study).stem().string();
+  check_study_options(study, o.study);
+  for (const auto& [name, value] : given_train_options(app, own_names)) {
+    const auto sets = [n = name](const Study::Arm& arm) { return arm.options.contains(n); };
+    if (std::all_of(study.arms.begin(), study.arms.end(), sets))
+      fail<UsageError>("--{}: every arm of {} sets it itself", name, o.study);
+    for (const Study::Arm& arm : study.arms)
+      if (sets(arm))
+        fmt::print(stderr, "note: the arm {} keeps its own --{} {}\n", arm.name, name, arm.options.at(name));
+    study.options[name] = value;
+  }
+  // A study's choices are made in advance: the last evaluation counts, not the best of several.
+  study.options.emplace("select", "last");
+  study.options.emplace("eval-train", "1000");
+  check_study_options(study, o.study);
+  if (!o.seeds.empty()) study.seeds = parse_seeds(o.seeds);
+  if (study.seeds.empty()) fail<UsageError>("{} names no seeds: give --seeds", o.study);
+  return study;
+}
+
+void list_runs(const Study& study, const RunnerOptions& options) {
+  const std::vector<PlannedRun> runs = planned_runs(study, options);
+  Estimate estimate = estimate_from_finished(study, options.output);
+  if (std::isnan(estimate.mean)) {
+    fmt::print(stderr, "no run is finished: measuring a few steps\n");
+    estimate = estimate_by_measuring(study, options);
+  }
+  double seconds = 0;
+  int64_t left = 0;
+  for (const PlannedRun& run : runs) {
+    const RunState state = read_state(run.files);
+    const double of_run = estimate.seconds(run.arm->name);
+    if (!state.final()) seconds += of_run, ++left;
+    const std::string outcome = state.status == RunState::Status::complete ? accuracy_text(read_accuracy(run.files))
+                                : state.final()                            ? state.message
+                                                                           : "about " + rough_duration(of_run);
+    fmt::print("{:<24} seed {:<4} {:<12} {}\n", run.arm->name, run.seed, status_word(state.status), outcome);
+  }
+  fmt::print("{} runs, {} to do: about {} with {} at a time ({})\n", runs.size(), left,
+             rough_duration(seconds / static_cast<double>(options.jobs)), options.jobs, estimate.basis);
+}
+
+// Until there is a report: every run, and each arm's mean.
+void print_table(const Study& study, const std::string& output) {
+  for (const Study::Arm& arm : study.arms) {
+    double sum = 0;
+    int64_t count = 0;
+    std::string cells;
+    for (const uint64_t seed : study.seeds) {
+      const RunFiles files = run_files(output, arm.name, seed);
+      const RunState state = read_state(files);
+      const RunAccuracy accuracy = read_accuracy(files);
+      if (state.status != RunState::Status::complete || accuracy.total == 0) {
+        cells += fmt::format("  {:>8}", status_word(state.status));
+        continue;
+      }
+      const double percent = 100 * static_cast<double>(accuracy.correct) / static_cast<double>(accuracy.total);
+      cells += fmt::format("  {:>8.2f}", percent);
+      sum += percent;
+      ++count;
+    }
+    fmt::print("{:<24}{}  mean {}\n", arm.name, cells,
+               count > 0 ? fmt::format("{:.2f} % of {}", sum / static_cast<double>(count), count) : "-");
+  }
+}
+
+int run(const CLI::App& app, StudyOptions& o, const TrainOptions& train) {
+  if (o.study.empty()) fail<UsageError>("which study? One of {}, or a file", fmt::join(study_preset_names(), ", "));
+  if (app.count("--seed") > 0) fail<UsageError>("--seed: a study has several; give --seeds");
+  if (train.overwrite) fail<UsageError>("--overwrite: a study is never overwritten; delete its directory yourself");
+  const auto& presets = study_preset_names();
+  if (o.show) {
+    const bool preset = std::find(presets.begin(), presets.end(), o.study) != presets.end();
+    fmt::print("{}", preset ? study_preset(o.study, has_parses(train)) : read_file(o.study));
+    return 0;
+  }
+  o.runner.output = train.output;
+  o.runner.threads = train.threads;
+  if (o.runner.crisp_train.empty()) o.runner.crisp_train = default_crisp_train();
+  if (::access(o.runner.crisp_train.c_str(), X_OK) != 0)
+    fail<UsageError>("{}: is no program; give --crisp-train PATH", o.runner.crisp_train);
+  parse_shard(o.shard, o.runner);
+  const Study study = resolve(app, o, train);
+  if (o.dry_run) {
+    list_runs(study, o.runner);
+    return 0;
+  }
+  record_study(study, o.runner.output);
+  const int exit_code = run_study(study, o.runner);
+  print_table(study, o.runner.output);
+  return exit_code;
+}
+
+}  // namespace
+}  // namespace crisp
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  CLI::App app(
+      "Trains every arm of a study with every seed, and resumes where it stopped. Options of crisp-train hold for all "
+      "arms.",
+      "crisp-study");
+  crisp::TrainOptions train;
+  train.output = "study";
+  crisp::add_train_options(app, train);
+  crisp::StudyOptions options;
+  crisp::add_study_options(app, options);
+  return crisp::run_program(app, argc, argv, [&] { return crisp::run(app, options, train); });
+}

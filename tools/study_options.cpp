@@ -1,0 +1,88 @@
+#include "tools/study_options.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <string_view>
+
+#include "engine/error.h"
+
+namespace crisp {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What is the study's own affair, or crisp-study's command line's.
+constexpr std::array<std::string_view, 7> reserved{"seed",   "output",  "resume", "overwrite",
+                                                   "config", "threads", "help"};
+
+std::string first_name(const CLI::Option& option) { return option.get_name(false, false).substr(2); }
+
+bool is_path(const CLI::Option& option) {
+  const std::string type = option.get_type_name();
+  return type.find("FILE") != std::string::npos || type.find("DIR") != std::string::npos;
+}
+
+// A study may go on from another folder. The last link stays as it is: what a weights' file has beside it is looked for
+// beside the name that the user gave.
+std::string absolute(const std::string& path) {
+  std::error_code ignored;
+  if (path.empty() || !fs::exists(path, ignored)) return path;
+  fs::path whole = fs::absolute(path);
+  if (!whole.has_filename()) whole = whole.parent_path();  // "dir/"
+  return (fs::canonical(whole.parent_path()) / whole.filename()).lexically_normal().string();
+}
+
+OptionMap with_first_names(const CLI::App& app, const OptionMap& options, const std::string& where) {
+  OptionMap named;
+  for (const auto& [name, value] : options) {
+    const CLI::Option* option = app.get_option_no_throw("--" + name);
+    const std::string first = option == nullptr ? name : first_name(*option);  // the parser says what is wrong
+    if (std::find(reserved.begin(), reserved.end(), first) != reserved.end())
+      fail<BadInput>("{}: --{} is not for a study's file to say; {}", where, first,
+                     first == "seed" ? "\"seeds\" is" : "crisp-study's command line decides");
+    const bool path = option != nullptr && is_path(*option);
+    if (!named.emplace(first, path ? absolute(value) : value).second)
+      fail<BadInput>("{}: --{} is there under two names", where, first);
+  }
+  return named;
+}
+
+void parse(const OptionMap& options, const std::string& where) {
+  TrainOptions ignored;
+  CLI::App app("", "crisp-train");
+  add_train_options(app, ignored);
+  std::vector<std::string> words;  // CLI11 takes them from the end
+  for (const auto& [name, value] : options) words.insert(words.begin(), fmt::format("--{}={}", name, value));
+  try {
+    app.parse(words);
+  } catch (const CLI::ParseError& error) {
+    fail<BadInput>("{}: {}", where, explain_parse_error(app, error));
+  }
+}
+
+}  // namespace
+
+void check_study_options(Study& study, const std::string& where) {
+  TrainOptions ignored;
+  CLI::App app("", "crisp-train");
+  add_train_options(app, ignored);
+  study.options = with_first_names(app, study.options, where);
+  for (Study::Arm& arm : study.arms) {
+    const std::string here = fmt::format("{}: arm '{}'", where, arm.name);
+    arm.options = with_first_names(app, arm.options, here);
+    parse(study.options_of(arm), here);
+  }
+}
+
+OptionMap given_train_options(const CLI::App& app, const std::vector<std::string>& others) {
+  OptionMap options;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->count() == 0 || option->get_lnames().empty()) continue;
+    const std::string name = first_name(*option);
+    if (std::find(others.begin(), others.end(), name) == others.end()) options[name] = option->results().back();
+  }
+  return options;
+}
+
+}  // namespace crisp

@@ -1,0 +1,20 @@
+// A study's options, read by the same parser as crisp-train's.
+#pragma once
+
+#include <string>
+
+#include "tools/options.h"
+#include "train/study/study.h"
+
+namespace crisp {
+
+/// Gives every option of the study its first name and every path its absolute form, and parses each arm's options as
+/// crisp-train will. Throws BadInput, naming `where`, the arm and the option, for one that there is not, a value that
+/// is refused, an option that is there under two names, and those that a study decides itself (seed, output, ...).
+void check_study_options(Study& study, const std::string& where);
+
+/// The training options that were given to `app` (made by add_train_options), under their first names, without those
+/// in `others`.
+OptionMap given_train_options(const CLI::App& app, const std::vector<std::string>& others);
+
+}  // namespace crisp

@@ -1,0 +1,144 @@
+#include "train/study/estimate.h"
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
+
+#include "engine/error.h"
+#include "train/interrupt.h"
+#include "train/study/child.h"
+
+namespace crisp {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr int measured_steps = 20;  // the speed is taken from the second half
+
+// Where a run would write: the study's directory, or the nearest that is there.
+fs::path near(const std::string& output) {
+  fs::path path = fs::absolute(output);
+  std::error_code ignored;
+  while (path.has_relative_path() && !fs::is_directory(path, ignored)) path = path.parent_path();
+  return path;
+}
+
+class Scratch {
+ public:
+  explicit Scratch(const std::string& output) {
+    std::string pattern = (near(output) / ".crisp-study-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) fail("{}: cannot be written", near(output).string());
+    path_ = pattern;
+  }
+  ~Scratch() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// Of the last training line of metrics.jsonl.
+double last_rate(const std::string& path) {
+  std::ifstream file(path);
+  double rate = 0;
+  for (std::string line; std::getline(file, line);) {
+    const json object = json::parse(line, nullptr, false);
+    if (object.is_object()) rate = object.value("tokens_per_second", rate);
+  }
+  return rate;
+}
+
+// Of a whole run, from the results of a short one that took `elapsed`: everything but the training, and the tokens of
+// the training at the speed that was measured.
+double extrapolate(const std::string& directory, double elapsed, int64_t max_steps) {
+  std::ifstream file(directory + "/all_results.json");
+  const json results = json::parse(file), settings = results.at("settings");
+  const auto tokens = settings.at("training_tokens").get<double>();
+  double epochs = settings.at("epochs").get<double>();
+  if (max_steps > 0) {
+    const double step =
+        settings.at("batch_size").get<double>() * settings.at("gradient_accumulation_steps").get<double>();
+    epochs = static_cast<double>(max_steps) * step / settings.at("training_examples").get<double>();
+  }
+  const double rate = last_rate(directory + "/metrics.jsonl");
+  if (!(rate > 0)) fail("the measurement of the training's speed failed");
+  return std::max(0.0, elapsed - results.at("train_runtime").get<double>()) + epochs * tokens / rate;
+}
+
+}  // namespace
+
+double Estimate::seconds(const std::string& arm) const {
+  const auto found = of_arm.find(arm);
+  return found == of_arm.end() ? mean : found->second;
+}
+
+Estimate estimate_from_finished(const Study& study, const std::string& output) {
+  Estimate estimate;
+  double sum = 0;
+  int64_t runs = 0;
+  for (const Study::Arm& arm : study.arms) {
+    double of_arm = 0;
+    int64_t count = 0;
+    for (const uint64_t seed : study.seeds) {
+      const RunState state = read_state(run_files(output, arm.name, seed));
+      if (state.status != RunState::Status::complete || !(state.seconds > 0)) continue;
+      of_arm += state.seconds;
+      ++count;
+    }
+    if (count > 0) estimate.of_arm[arm.name] = of_arm / static_cast<double>(count);
+    sum += of_arm;
+    runs += count;
+  }
+  if (runs > 0) estimate.mean = sum / static_cast<double>(runs);
+  estimate.basis = fmt::format("from {} finished run{}", runs, runs == 1 ? "" : "s");
+  return estimate;
+}
+
+Estimate estimate_by_measuring(const Study& study, const RunnerOptions& options) {
+  const auto arm =
+      std::find_if(study.arms.begin(), study.arms.end(), [&](const Study::Arm& a) { return a.name == study.baseline; });
+  if (arm == study.arms.end()) fail("the baseline is no arm");
+  const OptionMap all = study.options_of(*arm);
+  const auto given = all.find("max-steps");
+  const int64_t max_steps = given == all.end() ? 0 : std::strtoll(given->second.c_str(), nullptr, 10);
+  const int64_t steps = max_steps > 0 ? std::min<int64_t>(max_steps, measured_steps) : measured_steps;
+  const Scratch scratch(options.output);
+  std::vector<std::string> command = train_command(study, *arm, options);
+  for (const std::string& word :
+       {fmt::format("--max-steps={}", steps), fmt::format("--logging-steps={}", (steps + 1) / 2),
+        std::string("--eval-steps=0"), std::string("--save-steps=0"), std::string("--eval-train=0"),
+        fmt::format("--seed={}", study.seeds.front()), "--output=" + scratch.path() + "/run"})
+    command.push_back(word);
+  RunFiles files;
+  files.log = scratch.path() + "/log";
+  const InterruptHandler signals;
+  const auto begin = Clock::now();
+  Child child(command, files.log, -1);
+  std::optional<int> exit_code;
+  while (!(exit_code = child.ended())) {
+    if (interrupted() != 0) child.signal(SIGKILL);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  if (interrupted() != 0) fail("interrupted");
+  if (*exit_code != 0) fail("the measurement failed: crisp-train: {}", last_error(files));
+  Estimate estimate;
+  estimate.mean =
+      extrapolate(scratch.path() + "/run", std::chrono::duration<double>(Clock::now() - begin).count(), max_steps);
+  estimate.basis = fmt::format("from {} steps of the arm {}, measured now", steps, arm->name);
+  return estimate;
+}
+
+}  // namespace crisp

@@ -1,0 +1,83 @@
+// The studies that crisp-study knows by name, as study files.
+#include "engine/error.h"
+#include "train/study/study.h"
+
+namespace crisp {
+namespace {
+
+constexpr const char* crisp_preset = R"({
+  // The four configurations of "Crisp Attention" (arXiv 2508.06016). The per-layer sparsities are ours: model/README.md.
+  "name": "crisp",
+  "description": "Crisp Attention's four configurations: dense, uniform, light and aggressive sparsity",
+  "baseline": "dense",
+  "seeds": 4,
+  "arms": [
+    {"name": "dense", "options": {"sparsity": "dense"}},
+    {"name": "uniform", "options": {"sparsity": "uniform"}},
+    {"name": "light", "options": {"sparsity": "light"}},
+    {"name": "aggressive", "options": {"sparsity": "aggressive"}}
+  ]
+}
+)";
+
+// {topk, neighbour, random, lexical, syntax} x {all, early, late}.
+std::string method_arms(bool with_parses) {
+  struct Method {
+    const char *name, *option;
+  };
+  std::vector<Method> methods{
+      {"topk", "top-k"}, {"neighbour", "neighbour"}, {"random", "random-k"}, {"lexical", "lexical"}};
+  if (with_parses) methods.push_back({"syntax", "syntax"});
+  std::string arms;
+  for (const Method& method : methods)
+    for (const char* layers : {"all", "early", "late"})
+      arms += fmt::format(
+          "    {{\"name\": \"{0}-{1}\", \"options\": {{\"sparse-method\": \"{2}\", \"sparsity\": 0.8, "
+          "\"sparse-layers\": "
+          "\"{1}\"}}}},\n",
+          method.name, layers, method.option);
+  return arms;
+}
+
+constexpr const char* breaking_bert_head = R"({
+  // After "Breaking BERT" (arXiv 2210.03841): what decides which keys are kept, in which layers, at equal sparsity.
+  "name": "breaking-bert",
+  "description": "Fixed and content-based masks in all, early and late layers; mixes of neighbour, random and global keys; learned degrees",
+  "baseline": "dense",
+  "seeds": 3,
+  "arms": [
+    {"name": "dense", "options": {"sparsity": "dense"}},
+
+    // Every row keeps the same number of keys, whatever chooses them.
+)";
+
+constexpr const char* breaking_bert_tail = R"(
+    // Six keys a row in all: neighbours (the token itself included), random ones, global ones.
+    {"name": "degrees-6-0-0", "options": {"sparse-method": "bigbird", "bigbird": "6,0,0"}},
+    {"name": "degrees-0-3-3", "options": {"sparse-method": "bigbird", "bigbird": "0,3,3"}},
+    {"name": "degrees-3-0-3", "options": {"sparse-method": "bigbird", "bigbird": "3,0,3"}},
+    {"name": "degrees-3-3-0", "options": {"sparse-method": "bigbird", "bigbird": "3,3,0"}},
+    {"name": "degrees-2-2-2", "options": {"sparse-method": "bigbird", "bigbird": "2,2,2"}},
+
+    // Learned degrees of neighbour connections; our stand-in for the paper's algorithm.
+    {"name": "learned-0.001", "options": {"sparse-method": "learned-span", "span-penalty": 0.001}},
+    {"name": "learned-0.01", "options": {"sparse-method": "learned-span", "span-penalty": 0.01}},
+    {"name": "learned-0.1", "options": {"sparse-method": "learned-span", "span-penalty": 0.1}}
+  ]
+}
+)";
+
+}  // namespace
+
+const std::vector<std::string>& study_preset_names() {
+  static const std::vector<std::string> names{"crisp", "breaking-bert"};
+  return names;
+}
+
+std::string study_preset(const std::string& name, bool with_parses) {
+  if (name == "crisp") return crisp_preset;
+  if (name == "breaking-bert") return breaking_bert_head + method_arms(with_parses) + breaking_bert_tail;
+  fail<UsageError>("there is no study '{}'; there are {}", name, fmt::join(study_preset_names(), " and "));
+}
+
+}  // namespace crisp

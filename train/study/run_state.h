@@ -1,0 +1,54 @@
+// One run of a study on disk: OUTPUT/runs/ARM/seed-S/, and beside it its log and, while somebody works on it, its lock.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace crisp {
+
+struct RunFiles {
+  std::string directory;  // OUTPUT/runs/ARM/seed-S, crisp-train's --output
+  std::string log;        // what crisp-train said, one start after another
+  std::string lock;
+  std::string status;  // directory + "/study_status.json"
+};
+RunFiles run_files(const std::string& output, const std::string& arm, uint64_t seed);
+
+/// study_status.json: {"status": .., "exit_code": .., "message": .., "seconds": ..}.
+struct RunState {
+  enum class Status : uint8_t {
+    none,         // never begun
+    begun,        // being worked on, or its process died
+    interrupted,  // by a signal to the runner: the next start goes on
+    failed,       // ended with an error: the next start tries again
+    diverged,     // a loss or gradient was not finite: final
+    complete,     // final
+  };
+  Status status = Status::none;
+  int exit_code = 0;
+  std::string message;  // of the error
+  double seconds = 0;   // on the clock, over all starts
+
+  bool final() const { return status == Status::diverged || status == Status::complete; }
+};
+/// "missing", "begun", ..
+const char* status_word(RunState::Status status);
+
+/// `none` where there is no file or a damaged one.
+RunState read_state(const RunFiles& files);
+/// Makes the run's directory if need be. Throws Error.
+void write_state(const RunFiles& files, const RunState& state);
+
+/// Of all_results.json; total = 0 where the run has not written its results.
+struct RunAccuracy {
+  int64_t correct = 0, total = 0;
+};
+RunAccuracy read_accuracy(const RunFiles& files);
+
+/// The error that the run's last start left in its log; "" where it left none.
+std::string last_error(const RunFiles& files);
+
+/// Deletes the run's model and checkpoints; its results stay. Throws Error.
+void delete_model(const RunFiles& files);
+
+}  // namespace crisp

@@ -1,0 +1,45 @@
+// Doing a study's runs: each a crisp-train process, claimed by a lock, so that several runners may share a directory.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "train/study/run_state.h"
+#include "train/study/study.h"
+
+namespace crisp {
+
+struct RunnerOptions {
+  std::string output;             // the study's directory
+  std::string crisp_train;        // the program
+  int64_t jobs = 1;               // processes at a time
+  int64_t threads = 0;            // of all of them together; 0: as many as there are cores
+  int64_t shard = 1, shards = 1;  // of the runs, those with a number = shard - 1 modulo shards
+  bool keep_models = false;       // else a run's model is deleted when its results are complete
+};
+
+struct PlannedRun {
+  const Study::Arm* arm;
+  uint64_t seed;
+  RunFiles files;
+};
+/// The runs of the shard: seed by seed all arms, so that a study that is cut short can be compared.
+std::vector<PlannedRun> planned_runs(const Study& study, const RunnerOptions& options);
+
+/// crisp-train's command line for an arm, but for --seed, --output and --resume.
+std::vector<std::string> train_command(const Study& study, const Study::Arm& arm, const RunnerOptions& options);
+
+/// Does every run of the study (which has seeds) that is not final, and tells about it on stderr. A run that diverges
+/// is recorded so and left alone; one that fails is recorded, left for the next call, and the others go on. Runs that
+/// other runners have claimed are waited for, in case these die. SIGINT and SIGTERM are passed to the children, which
+/// save checkpoints. Returns 0 when every run is final, 1 when some have failed, 130 or 143 after a signal. Throws
+/// Error when the disk has too little room.
+int run_study(const Study& study, const RunnerOptions& options);
+
+/// "2 h 10 min", "9 min 20 s", "12 s".
+std::string rough_duration(double seconds);
+/// "775/872 = 88.88 %".
+std::string accuracy_text(const RunAccuracy& accuracy);
+
+}  // namespace crisp

@@ -1,0 +1,278 @@
+#include "train/study/study.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <thread>
+
+#include "engine/error.h"
+#include "train/lock_file.h"
+#include "weights/atomic_file.h"
+
+namespace crisp {
+namespace {
+
+using nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+constexpr int64_t most_seeds = 100'000;
+
+// Parses with comments; a key that is there twice is a mistake, of which the parser would keep the last.
+ordered_json parse_strictly(const std::string& text, const std::string& where) {
+  std::vector<std::set<std::string>> open;
+  const auto watch = [&](int /*depth*/, ordered_json::parse_event_t event, ordered_json& value) {
+    if (event == ordered_json::parse_event_t::object_start) open.emplace_back();
+    if (event == ordered_json::parse_event_t::object_end) open.pop_back();
+    if (event == ordered_json::parse_event_t::key && !open.back().insert(value.get<std::string>()).second)
+      fail<BadInput>("{}: '{}' is there twice in one object", where, value.get<std::string>());
+    return true;
+  };
+  try {
+    return ordered_json::parse(text, watch, true, true);
+  } catch (const ordered_json::parse_error& error) {
+    // "[json.exception.parse_error.101] parse error at line 3, column 5: ..."
+    const std::string message = error.what();
+    fail<BadInput>("{}: {}", where, message.substr(std::min(message.size(), message.find("] ") + 2)));
+  }
+}
+
+void refuse_unknown_keys(const ordered_json& object, std::initializer_list<std::string_view> known,
+                         const std::string& where) {
+  for (const auto& [key, value] : object.items())
+    if (std::find(known.begin(), known.end(), key) == known.end())
+      fail<BadInput>("{}: there is no key '{}'; known are {}", where, key, fmt::join(known, ", "));
+}
+
+std::string text_of(const ordered_json& object, const char* key, const std::string& where) {
+  if (!object.contains(key)) return "";
+  if (!object[key].is_string()) fail<BadInput>("{}: '{}' must be a string, not {}", where, key, object[key].dump());
+  return object[key].get<std::string>();
+}
+
+// A value as on a command line.
+std::string word_of(const ordered_json& value, const std::string& where) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_boolean() || value.is_number()) return value.dump();
+  if (!value.is_array() || value.empty())
+    fail<BadInput>("{}: a value must be a string, a number, true, false or a list of them, not {}", where,
+                   value.dump());
+  std::vector<std::string> words;
+  for (const ordered_json& element : value) {
+    if (element.is_array()) fail<BadInput>("{}: a list within a list: {}", where, value.dump());
+    words.push_back(word_of(element, where));
+  }
+  return fmt::format("{}", fmt::join(words, ","));
+}
+
+OptionMap options_from(const ordered_json& object, const std::string& where) {
+  OptionMap options;
+  if (!object.contains("options")) return options;
+  if (!object["options"].is_object()) fail<BadInput>("{}: 'options' must be an object", where);
+  for (const auto& [name, value] : object["options"].items()) {
+    const std::string bare = name.starts_with("--") ? name.substr(2) : name;
+    if (!options.emplace(bare, word_of(value, fmt::format("{}: option '{}'", where, bare))).second)
+      fail<BadInput>("{}: option '{}' is there twice", where, bare);
+  }
+  return options;
+}
+
+// It becomes a directory.
+void check_arm_name(const std::string& name, const std::string& where) {
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("-_.+,=").find(c) != std::string_view::npos;
+  };
+  if (name.empty() || name.size() > 100 || name.front() == '.' || !std::all_of(name.begin(), name.end(), allowed))
+    fail<BadInput>("{}: '{}' cannot be an arm's name; letters, digits and - _ . + , = can, 100 at most, no . first",
+                   where, name);
+}
+
+template <class E>
+void check_seeds(const std::vector<uint64_t>& seeds, const std::string& where) {
+  if (std::set<uint64_t>(seeds.begin(), seeds.end()).size() != seeds.size())
+    fail<E>("{}: a seed is there twice", where);
+}
+
+std::vector<uint64_t> first_seeds(int64_t count) {
+  std::vector<uint64_t> seeds;
+  for (int64_t i = 0; i < count; ++i) seeds.push_back(static_cast<uint64_t>(i));
+  return seeds;
+}
+
+std::vector<uint64_t> seeds_from(const ordered_json& object, const std::string& where) {
+  std::vector<uint64_t> seeds;
+  if (!object.contains("seeds")) return seeds;
+  const ordered_json& given = object["seeds"];
+  const auto complain = [&] {
+    fail<BadInput>("{}: 'seeds' must be how many (1 to {}) or a list of whole numbers, not {}", where, most_seeds,
+                   given.dump());
+  };
+  if (given.is_number_unsigned()) {
+    if (given.get<uint64_t>() < 1 || given.get<uint64_t>() > most_seeds) complain();
+    return first_seeds(given.get<int64_t>());
+  }
+  if (!given.is_array() || given.empty()) complain();
+  for (const ordered_json& seed : given) {
+    if (!seed.is_number_unsigned()) complain();
+    seeds.push_back(seed.get<uint64_t>());
+  }
+  check_seeds<BadInput>(seeds, where);
+  return seeds;
+}
+
+// 0.003 and 3e-3 are the same.
+bool same_value(const std::string& a, const std::string& b) {
+  const auto number = [](const std::string& text) -> std::optional<double> {
+    double value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+    return value;
+  };
+  return a == b || (number(a) && number(a) == number(b));
+}
+
+// What differs between the options of two studies: a line each.
+std::string differences(const OptionMap& there, const OptionMap& now) {
+  std::string lines;
+  const auto show = [](const OptionMap& options, const std::string& name) {
+    const auto found = options.find(name);
+    return found == options.end() ? "not set" : found->second;
+  };
+  std::set<std::string> names;
+  for (const OptionMap* options : {&there, &now})
+    for (const auto& [name, value] : *options) names.insert(name);
+  for (const std::string& name : names)
+    if (!same_value(show(there, name), show(now, name)))
+      lines += fmt::format("\n  --{}: {} there, {} now", name, show(there, name), show(now, name));
+  return lines;
+}
+
+// `there` with what `now` has in addition.
+Study joined(Study there, const Study& now, const std::string& directory) {
+  if (there.name != now.name)
+    fail<UsageError>("{}: holds the study '{}', this is '{}'; choose another --output", directory, there.name,
+                     now.name);
+  std::string differing = differences(there.options, now.options);
+  for (const Study::Arm& arm : now.arms) {
+    const auto same =
+        std::find_if(there.arms.begin(), there.arms.end(), [&](const auto& a) { return a.name == arm.name; });
+    if (same == there.arms.end()) {
+      there.arms.push_back(arm);
+      continue;
+    }
+    const std::string lines = differences(same->options, arm.options);
+    if (!lines.empty()) differing += fmt::format("\n  arm {}:", arm.name) + lines;
+    same->description = arm.description;
+  }
+  if (!differing.empty())
+    fail<UsageError>(
+        "{}: holds this study with other options:{}\nUse the same options, or choose another --output (arms and seeds "
+        "may be added)",
+        directory, differing);
+  for (const uint64_t seed : now.seeds)
+    if (std::find(there.seeds.begin(), there.seeds.end(), seed) == there.seeds.end()) there.seeds.push_back(seed);
+  there.description = now.description;
+  there.baseline = now.baseline;
+  return there;
+}
+
+}  // namespace
+
+OptionMap Study::options_of(const Arm& arm) const {
+  OptionMap all = arm.options;
+  all.insert(options.begin(), options.end());
+  return all;
+}
+
+Study parse_study(const std::string& text, const std::string& where) {
+  const ordered_json object = parse_strictly(text, where);
+  if (!object.is_object()) fail<BadInput>("{}: a study is a JSON object, with \"arms\"", where);
+  refuse_unknown_keys(object, {"name", "description", "baseline", "seeds", "options", "arms"}, where);
+  Study study{.name = text_of(object, "name", where),
+              .description = text_of(object, "description", where),
+              .baseline = text_of(object, "baseline", where),
+              .options = options_from(object, where),
+              .arms = {},
+              .seeds = seeds_from(object, where)};
+  if (!object.contains("arms") || !object["arms"].is_array() || object["arms"].empty())
+    fail<BadInput>("{}: 'arms' must be a list of at least one arm", where);
+  for (const ordered_json& arm : object["arms"]) {
+    if (!arm.is_object()) fail<BadInput>("{}: an arm is an object with \"name\" and \"options\"", where);
+    const std::string name = text_of(arm, "name", where);
+    check_arm_name(name, where);
+    const std::string here = fmt::format("{}: arm '{}'", where, name);
+    refuse_unknown_keys(arm, {"name", "description", "options"}, here);
+    for (const Study::Arm& other : study.arms)
+      if (other.name == name) fail<BadInput>("{}: there are two arms '{}'", where, name);
+    study.arms.push_back({name, text_of(arm, "description", here), options_from(arm, here)});
+  }
+  if (study.baseline.empty()) study.baseline = study.arms.front().name;
+  if (std::none_of(study.arms.begin(), study.arms.end(), [&](const auto& arm) { return arm.name == study.baseline; }))
+    fail<BadInput>("{}: the baseline '{}' is none of the arms", where, study.baseline);
+  return study;
+}
+
+ordered_json study_json(const Study& study) {
+  ordered_json arms = ordered_json::array();
+  for (const Study::Arm& arm : study.arms) {
+    arms.push_back({{"name", arm.name}});
+    if (!arm.description.empty()) arms.back()["description"] = arm.description;
+    arms.back()["options"] = arm.options;
+  }
+  return {{"name", study.name},       {"description", study.description}, {"baseline", study.baseline},
+          {"options", study.options}, {"arms", std::move(arms)},          {"seeds", study.seeds}};
+}
+
+std::vector<uint64_t> parse_seeds(const std::string& text) {
+  std::vector<uint64_t> seeds;
+  const char* const end = text.data() + text.size();
+  for (const char* at = text.data();; ++at) {
+    uint64_t seed = 0;
+    const auto [next, error] = std::from_chars(at, end, seed);
+    if (error != std::errc() || next == at || (next != end && *next != ','))
+      fail<UsageError>(
+          "--seeds: must be how many, or a list like 1,5,7 (a comma at its end for a single one), not '{}'", text);
+    seeds.push_back(seed);
+    at = next;
+    if (at == end || at + 1 == end) break;
+  }
+  if (text.find(',') != std::string::npos) {
+    check_seeds<UsageError>(seeds, "--seeds");
+    return seeds;
+  }
+  if (seeds.front() < 1 || seeds.front() > most_seeds)
+    fail<UsageError>("--seeds: {} seeds; it must be from 1 to {}, or a list", seeds.front(), most_seeds);
+  return first_seeds(static_cast<int64_t>(seeds.front()));
+}
+
+void record_study(const Study& study, const std::string& directory) {
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (error) fail("{}: cannot be created: {}", directory, error.message());
+  // Others that start at the same time add to the same file.
+  LockFile lock(directory + "/.study.lock");
+  for (int i = 0; !lock.held(); ++i) {
+    if (i == 600) fail("{}: study.json is locked by another process", directory);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    lock = LockFile(directory + "/.study.lock");
+  }
+  const std::string path = directory + "/study.json";
+  Study all = study;
+  std::string before;
+  if (entry_exists(path)) {
+    std::ifstream file(path);
+    before.assign(std::istreambuf_iterator<char>(file), {});
+    all = joined(parse_study(before, path), study, directory);
+  }
+  const std::string text = study_json(all).dump(2) + "\n";
+  if (text != before) write_file_atomically(path, text);
+}
+
+}  // namespace crisp
