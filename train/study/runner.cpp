@@ -171,6 +171,7 @@ class Runner {
       state.message.clear();
     } else if (exit_code == 4) {
       state.status = Status::diverged;
+      state.message = state.message.substr(0, state.message.find('\n'));  // the rest is what crisp-train would do
     } else if (signal != 0 && exit_code == exit_code_of(signal)) {
       state.status = Status::interrupted;
       state.message = "interrupted";
@@ -209,8 +210,8 @@ class Runner {
   }
 
   int stop(int signal) {
-    say("interrupted: waiting for {} run{} to save a checkpoint", working_.size(), working_.size() == 1 ? "" : "s");
     for (Work& work : working_) work.child.signal(signal);
+    say("interrupted: waiting for {} run{} to save a checkpoint", working_.size(), working_.size() == 1 ? "" : "s");
     while (!working_.empty()) {
       for (auto it = working_.begin(); it != working_.end();) {
         const std::optional<int> exit_code = it->child.ended();

@@ -1,0 +1,173 @@
+// Study files, presets, and what a study's directory remembers.
+#include "train/study/study.h"
+
+#include <nlohmann/json.hpp>
+
+#include "engine/error.h"
+#include "tests/support/catch.h"
+#include "tests/train/support.h"
+#include "train/study/run_state.h"
+
+namespace crisp {
+namespace {
+
+using test::contains;
+using test::message_of;
+
+const std::string small = R"({
+  // a comment
+  "name": "small", "description": "two arms", "baseline": "b", "seeds": [7, 3],
+  "options": {"epochs": 1, "batch-size": "8"},
+  "arms": [
+    {"name": "a", "options": {"sparsity": [0.5, 0.8], "sparse-eval": false}},
+    {"name": "b", "description": "plain"}
+  ]
+})";
+
+TEST_CASE("a study file has arms, options and seeds") {
+  const Study study = parse_study(small, "f");
+  CHECK(study.name == "small");
+  CHECK(study.description == "two arms");
+  CHECK(study.baseline == "b");
+  CHECK(study.seeds == std::vector<uint64_t>{7, 3});
+  CHECK(study.options == OptionMap{{"epochs", "1"}, {"batch-size", "8"}});
+  REQUIRE(study.arms.size() == 2);
+  CHECK(study.arms[0].name == "a");
+  CHECK(study.arms[0].options == OptionMap{{"sparsity", "0.5,0.8"}, {"sparse-eval", "false"}});
+  CHECK(study.arms[1].description == "plain");
+  CHECK(study.options_of(study.arms[0]).size() == 4);
+
+  const Study defaults = parse_study(R"({"seeds": 3, "arms": [{"name": "x", "options": {"epochs": 2}}]})", "f");
+  CHECK(defaults.baseline == "x");
+  CHECK(defaults.seeds == std::vector<uint64_t>{0, 1, 2});
+  CHECK(parse_study(R"({"arms": [{"name": "x"}]})", "f").seeds.empty());
+}
+
+TEST_CASE("an arm's options win over the study's") {
+  const Study study = parse_study(
+      R"({"options": {"epochs": 1, "seeds-per": "1"}, "arms": [{"name": "x", "options": {"epochs": 2}}]})", "f");
+  CHECK(study.options_of(study.arms[0]) == OptionMap{{"epochs", "2"}, {"seeds-per", "1"}});
+}
+
+TEST_CASE("a study comes back from its own JSON") {
+  const Study study = parse_study(small, "f");
+  const std::string text = study_json(study).dump();
+  CHECK(study_json(parse_study(text, "g")).dump() == text);
+}
+
+TEST_CASE("mistakes in a study file are named") {
+  const auto [text, message] = GENERATE(table<std::string, std::string>({
+      {R"({"arms": [}])", "f: parse error at line 1, column 11"},
+      {R"([])", "f: a study is a JSON object"},
+      {R"({"arm": []})", "f: there is no key 'arm'; known are name, description, baseline, seeds, options, arms"},
+      {R"({"seeds": 2})", "f: 'arms' must be a list of at least one arm"},
+      {R"({"arms": []})", "f: 'arms' must be a list of at least one arm"},
+      {R"({"arms": [{"options": {}}]})", "f: '' cannot be an arm's name"},
+      {R"({"arms": [{"name": "../x"}]})", "f: '../x' cannot be an arm's name"},
+      {R"({"arms": [{"name": ".x"}]})", "f: '.x' cannot be an arm's name"},
+      {R"({"arms": [{"name": 3}]})", "f: 'name' must be a string, not 3"},
+      {R"({"arms": [{"name": "x"}, {"name": "x"}]})", "f: there are two arms 'x'"},
+      {R"({"arms": [{"name": "x", "option": {}}]})", "f: arm 'x': there is no key 'option'"},
+      {R"({"arms": [{"name": "x", "options": {"lr": 1, "lr": 2}}]})", "f: 'lr' is there twice in one object"},
+      {R"({"arms": [{"name": "x", "options": {"lr": 1, "--lr": 2}}]})", "f: arm 'x': option 'lr' is there twice"},
+      {R"({"arms": [{"name": "x", "options": {"lr": null}}]})", "f: arm 'x': option 'lr': a value must be a string"},
+      {R"({"arms": [{"name": "x", "options": {"lr": [[1]]}}]})", "f: arm 'x': option 'lr': a list within a list"},
+      {R"({"arms": [{"name": "x", "options": []}]})", "f: arm 'x': 'options' must be an object"},
+      {R"({"baseline": "y", "arms": [{"name": "x"}]})", "f: the baseline 'y' is none of the arms"},
+      {R"({"seeds": 0, "arms": [{"name": "x"}]})", "f: 'seeds' must be how many (1 to 100000) or a list"},
+      {R"({"seeds": [-1], "arms": [{"name": "x"}]})", "f: 'seeds' must be how many"},
+      {R"({"seeds": [1, 1], "arms": [{"name": "x"}]})", "f: a seed is there twice"},
+  }));
+  CAPTURE(text);
+  const std::string complaint = message_of<BadInput>([&, t = text] { parse_study(t, "f"); });
+  CAPTURE(complaint);
+  CHECK(complaint.starts_with(message));
+}
+
+TEST_CASE("seeds on the command line are a number or a list") {
+  CHECK(parse_seeds("3") == std::vector<uint64_t>{0, 1, 2});
+  CHECK(parse_seeds("5,2") == std::vector<uint64_t>{5, 2});
+  CHECK(parse_seeds("7,") == std::vector<uint64_t>{7});
+  for (const char* text : {"", "0", "x", "1,,2", "1 2", "-1", ",1", "1,1", "100001"})
+    CHECK_THROWS_AS(parse_seeds(text), UsageError);
+}
+
+TEST_CASE("presets are study files") {
+  for (const std::string& name : study_preset_names()) {
+    const Study study = parse_study(study_preset(name, true), name);
+    CHECK(study.name == name);
+    CHECK(study.baseline == "dense");
+    CHECK(study.seeds.size() >= 3);
+  }
+  CHECK(parse_study(study_preset("crisp", false), "").arms.size() == 4);
+  // Three arms more where there are parses.
+  const Study without = parse_study(study_preset("breaking-bert", false), "");
+  const Study with = parse_study(study_preset("breaking-bert", true), "");
+  CHECK(with.arms.size() == without.arms.size() + 3);
+  CHECK_THROWS_AS(study_preset("other", false), UsageError);
+}
+
+TEST_CASE("a study's directory takes more arms and seeds, and no other options") {
+  const test::TempDir dir;
+  const std::string output = dir / "out", path = output + "/study.json";
+  Study study = parse_study(small, "f");
+  record_study(study, output);
+  const std::string first = test::read_file(path);
+  CHECK(study_json(parse_study(first, path)) == study_json(study));
+  record_study(study, output);
+  CHECK(test::read_file(path) == first);
+  CHECK(test::names_in(output) == std::vector<std::string>{"study.json"});
+
+  Study more = study;
+  more.arms.push_back({"c", "", {{"epochs", "2"}}});
+  more.arms.erase(more.arms.begin());  // what is there stays
+  more.seeds = {3, 9};
+  more.options["epochs"] = std::string("1.0");  // the same number
+  record_study(more, output);
+  const Study both = parse_study(test::read_file(path), path);
+  REQUIRE(both.arms.size() == 3);
+  CHECK(both.arms[2].name == "c");
+  CHECK(both.seeds == std::vector<uint64_t>{7, 3, 9});
+
+  Study other = study;
+  other.options["epochs"] = std::string("2");
+  other.options.erase("batch-size");
+  other.arms[0].options["dropout"] = std::string("0");
+  const std::string before = test::read_file(path);
+  CHECK(message_of<UsageError>([&] { record_study(other, output); }) ==
+        output +
+            ": holds this study with other options:\n  --batch-size: 8 there, not set now\n  --epochs: 1 there, 2 now\n"
+            "  arm a:\n  --dropout: not set there, 0 now\nUse the same options, or choose another --output (arms and "
+            "seeds may be added)");
+  other = study;
+  other.name = "large";
+  CHECK(contains(message_of<UsageError>([&] { record_study(other, output); }), "holds the study 'small'"));
+  CHECK(test::read_file(path) == before);
+}
+
+TEST_CASE("what became of a run is kept beside its results") {
+  const test::TempDir dir;
+  const RunFiles files = run_files(dir.path(), "arm", 7);
+  CHECK(files.directory == dir / "runs/arm/seed-7");
+  CHECK(read_state(files).status == RunState::Status::none);
+  for (const auto status : {RunState::Status::begun, RunState::Status::interrupted, RunState::Status::failed,
+                            RunState::Status::diverged, RunState::Status::complete}) {
+    write_state(files, {status, 3, "why", 1.5});
+    const RunState state = read_state(files);
+    CHECK(state.status == status);
+    CHECK(state.exit_code == 3);
+    CHECK(state.message == "why");
+    CHECK(state.seconds == 1.5);
+  }
+  for (const char* damaged : {"", "{", "[]", R"({"status": 3, "seconds": "x"})"}) {
+    test::write_file(files.status, damaged);
+    CHECK(read_state(files).status == RunState::Status::none);
+  }
+  test::write_file(files.log, "== one\ncrisp-train: old\n== two\nnoise\ncrisp-train: new\nTry this\n");
+  CHECK(last_error(files) == "new\nTry this");
+  test::write_file(files.log, "== one\ncrisp-train: old\n== two\nnoise\n");
+  CHECK(last_error(files).empty());
+}
+
+}  // namespace
+}  // namespace crisp
