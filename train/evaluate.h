@@ -17,7 +17,7 @@ struct Prediction {
 
 /// What the attention of one layer did, over all queries and keys of the dataset.
 struct LayerSparsity {
-  double requested = 0;                   // as configured, 0 where dense
+  double requested = 0;                   // as configured, 0 where dense, NaN where a measure decides instead
   double effective = 0;                   // 1 - kept / valid (query, key) pairs
   std::vector<double> head_entropy = {};  // mean over queries of the weights' entropy in nats, one per head
 };
@@ -29,6 +29,9 @@ struct Evaluation {
   double accuracy() const { return total == 0 ? 0 : static_cast<double>(correct) / static_cast<double>(total); }
   std::vector<Prediction> predictions;  // in the dataset's order
   std::vector<LayerSparsity> layers;    // where statistics were asked for
+  /// The model's learned degrees and the windows that they are rounded to, [layer][head]; empty where there are none.
+  std::vector<std::vector<double>> spans;
+  std::vector<std::vector<int64_t>> span_windows;
 };
 
 enum class Statistics : uint8_t { none, attention };

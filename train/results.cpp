@@ -17,6 +17,10 @@ ordered_json evaluation_json(const Evaluation& e, const Trainer& trainer) {
     line["eval_attention_entropy"].push_back(layer.head_entropy);
   }
   line["eval_sparsity"] = effective;
+  if (!e.spans.empty()) {
+    line["spans"] = e.spans;
+    line["span_windows"] = e.span_windows;
+  }
   return line;
 }
 

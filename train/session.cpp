@@ -137,12 +137,15 @@ void Session::log_step(const StepReport& report) {
   last_loss_ = s.loss_sum / static_cast<double>(s.loss_count);
   const bool due = options_.logging_steps > 0 && s.step % options_.logging_steps == 0;
   if (due || s.step == trainer_.total_steps()) {
-    write_metrics({{"step", s.step},
-                   {"epoch", trainer_.epoch()},
-                   {"loss", last_loss_},
-                   {"learning_rate", report.learning_rate},
-                   {"grad_norm", report.grad_norm},
-                   {"tokens_per_second", rate()}});
+    ordered_json line{{"step", s.step},
+                      {"epoch", trainer_.epoch()},
+                      {"loss", last_loss_},
+                      {"learning_rate", report.learning_rate},
+                      {"grad_norm", report.grad_norm},
+                      {"tokens_per_second", rate()}};
+    if (loaded_.model.config().sparsity.method == SparseMethod::learned_span)
+      line["span_penalty"] = report.span_penalty;
+    write_metrics(line);
     s.loss_sum = 0;
     s.loss_count = 0;
   }
@@ -302,7 +305,9 @@ ordered_json Session::settings() {
                             {"epochs", options_.epochs_or_default()},
                             {"max_steps", options_.max_steps},
                             {"num_labels", options_.num_labels},
-                            {"sparsity", options_.sparsity},
+                            {"sparsity", options_.sparse.sparsity},
+                            {"parses", options_.parses},
+                            {"dev_parses", options_.dev_parses},
                             {"eval_steps", options_.eval_steps},
                             {"eval_batch_size", options_.eval_batch_size},
                             {"logging_steps", options_.logging_steps},

@@ -47,16 +47,16 @@ Result run(const DistilBert& model, F&& forward) {
 TEST_CASE("the short last layer has the logits and gradients of the full one") {
   for (const DType dtype : {DType::f32, DType::f64}) {
     for (const char* sparsity : {"dense", "0.7"}) {
-      for (const Selection scope : {Selection::top_k_row, Selection::percentile_head}) {
+      for (const SparseMethod method : {SparseMethod::top_k, SparseMethod::percentile}) {
         DistilBertConfig config = small_config();
         config.sparsity = parse_sparsity(sparsity, config.layers);
-        config.sparsity.scope = scope;
+        config.sparsity.method = method;
         const DistilBert model = random_model(config, dtype);
         const BatchTensors batch = pack(random_sequences({4, 1, 9, 23, 2}, config.vocab_size));
         const ForwardMode mode{.training = true};
         const Result brief = run(model, [&](Tape& tape) { return model.forward(tape, batch, mode); });
         const Result full = run(model, [&](Tape& tape) { return logits_of_all_rows(tape, model, batch, mode); });
-        INFO(name_of(dtype) << ", sparsity " << sparsity << " by " << scope_name(scope));
+        INFO(name_of(dtype) << ", sparsity " << sparsity << " by " << method_name(method));
         CHECK(relative_l2(brief.logits, full.logits) <= (dtype == DType::f64 ? 1e-13 : 1e-6));
         for (size_t i = 0; i < brief.gradients.size(); ++i) {
           INFO(model.parameters()[i].name);
@@ -69,10 +69,10 @@ TEST_CASE("the short last layer has the logits and gradients of the full one") {
 
 TEST_CASE("asking for statistics changes no bit of the logits") {
   for (const char* sparsity : {"dense", "0.7"}) {
-    for (const Selection scope : {Selection::top_k_row, Selection::percentile_head}) {
+    for (const SparseMethod method : {SparseMethod::top_k, SparseMethod::percentile}) {
       DistilBertConfig config = small_config();
       config.sparsity = parse_sparsity(sparsity, config.layers);
-      config.sparsity.scope = scope;
+      config.sparsity.method = method;
       config.dropout = config.attention_dropout = config.classifier_dropout = 0.1;
       const DistilBert model = random_model(config, DType::f32);
       const std::vector<int> lengths{4, 1, 9, 23, 2};

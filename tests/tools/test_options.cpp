@@ -78,8 +78,8 @@ TEST_CASE("without options the defaults are those of the literature") {
   CHECK(o.max_length == 128);
   CHECK(o.schedule == ScheduleType::linear);
   CHECK(o.precision == Precision::f32);
-  CHECK(o.sparsity == "dense");
-  CHECK(o.sparse_eval);
+  CHECK(o.sparse.sparsity == "dense");
+  CHECK(o.sparse.at_evaluation);
   CHECK_FALSE(o.dropout.has_value());
   CHECK_FALSE(o.resume);
 }
@@ -175,9 +175,9 @@ TEST_CASE("every option reaches its variable") {
   CHECK(o.max_length == 64);
   CHECK(o.dropout == 0.0);
   CHECK(o.num_labels == 3);
-  CHECK(o.sparsity == "aggressive");
-  CHECK(o.sparsity_scope == "head");
-  CHECK_FALSE(o.sparse_eval);
+  CHECK(o.sparse.sparsity == "aggressive");
+  CHECK(o.sparse.method == SparseMethod::percentile);
+  CHECK_FALSE(o.sparse.at_evaluation);
   CHECK(o.eval_steps == 11);
   CHECK(o.eval_batch_size == 12);
   CHECK(o.logging_steps == 13);
@@ -243,7 +243,7 @@ TEST_CASE("Hugging Face's spellings mean the same") {
 
 TEST_CASE("the last of an option given twice counts") {
   CHECK(run_with({"--epochs", "1", "--num_train_epochs", "2"}).options.epochs == 2);
-  CHECK(run_with({"--sparsity", "0.1", "--sparsity", "0.2"}).options.sparsity == "0.2");
+  CHECK(run_with({"--sparsity", "0.1", "--sparsity", "0.2"}).options.sparse.sparsity == "0.2");
 }
 
 TEST_CASE("a value that makes no sense is refused in one line that says what does") {
@@ -324,11 +324,11 @@ TEST_CASE("options come from a file, too, and the command line wins") {
   const TrainOptions& o = outcome.options;
   CHECK(o.learning_rate == 5e-5);
   CHECK(o.epochs == 1);
-  CHECK(o.sparsity == "0.5,0.6");
+  CHECK(o.sparse.sparsity == "0.5,0.6");
   CHECK(o.output == "my runs/first");
   CHECK(o.overwrite);
   CHECK_FALSE(o.resume);
-  CHECK_FALSE(o.sparse_eval);
+  CHECK_FALSE(o.sparse.at_evaluation);
   CHECK(o.seed == 8);
 }
 
