@@ -105,13 +105,35 @@ struct LayerNormGradient {
   double beta_bias = 0;
 };
 
-/// Which keys a query keeps, decided on the raw scores before the softmax. See engine/ops.h: attention().
-enum class Selection : uint8_t { all, top_k_row, percentile_head };
+/// Which keys a query keeps, decided on the scaled scores before they become weights. See AttentionRule in
+/// engine/ops.h.
+enum class Selection : uint8_t {
+  all,
+  listed,           // the keys of given lists
+  top_k_row,        // the k largest
+  top_k_ties,       // all that are at least the k-th largest
+  percentile_head,  // at or above a quantile of the head's scores
+  threshold,        // at or above a number
+  bottom_k,         // the k smallest
+  drop_top,         // all, except that chance removes some of the n - k largest
+};
 
-/// How many of n keys top_k_row keeps: max(1, floor((1 - sparsity) n + 1/2)) of the decimal number that `sparsity`
-/// stands for. 0.9 and its kin are not exact in binary, so a result that should be an integer and a half may fall short
-/// by rounding; 1e-9 covers that and is less than any step of a sparsity given to 6 digits. Inlined by force, because
-/// kernels of several instruction sets use it.
+/// What makes weights of the kept scores.
+enum class Normaliser : uint8_t { softmax, sparsemax, entmax15 };
+
+/// Removal of kept keys by chance, with probability p, before the weights are formed: in each row for itself (element =
+/// index into `weights`), or the same `columns` for all queries of a (sequence, head) (element = index into `weights`
+/// of the first query's weight).
+struct KeyDropout {
+  double p = 0;
+  RandomKey key = {};
+  bool columns = false;
+};
+
+/// How many of n keys a selection by k keeps: max(1, floor((1 - sparsity) n + 1/2)) of the decimal number that
+/// `sparsity` stands for. 0.9 and its kin are not exact in binary, so a result that should be an integer and a half may
+/// fall short by rounding; 1e-9 covers that and is less than any step of a sparsity given to 6 digits. Inlined by
+/// force, because kernels of several instruction sets use it.
 [[gnu::always_inline]] inline int64_t top_k_count(double sparsity, int64_t n) {
   const auto length = static_cast<double>(n);
   const auto k = static_cast<int64_t>(length - sparsity * length + (0.5 + 1e-9));
@@ -120,7 +142,8 @@ enum class Selection : uint8_t { all, top_k_row, percentile_head };
 
 /// Packed multi-head attention. Queries of sequence s are rows q_offsets[s] .. q_offsets[s+1] of q; keys and values are
 /// rows kv_offsets[s] .. kv_offsets[s+1] of k and v; a row is heads * head_dim wide. Weights of (s, h) are a block
-/// [n_q, n_k] at weight_offsets[s] + h * n_q * n_k of `weights`.
+/// [n_q, n_k] at weight_offsets[s] + h * n_q * n_k of `weights`. AttentionRule in engine/ops.h says what the fields
+/// from `selection` on mean.
 struct AttentionShape {
   int64_t batch = 0, heads = 0, head_dim = 0;
   const int32_t* q_offsets = nullptr;
@@ -128,8 +151,55 @@ struct AttentionShape {
   const int32_t* weight_offsets = nullptr;
   double scale = 1;  // scores = scale * q k'
   Selection selection = Selection::all;
-  double sparsity = 0;  // in [0, 1)
-  Dropout dropout;      // on the weights, element = index into `weights`
+  double sparsity = 0;  // in (0, 1) for the selections that go by it
+  double threshold = 0;
+  double drop_p = 0;
+  RandomKey drop_key = {};
+  /// Row r of q, head h: keys list_keys[list_starts[i] .. list_starts[i + 1]] with i = h * list_stride + r.
+  const int32_t* list_starts = nullptr;
+  const int32_t* list_keys = nullptr;
+  int64_t list_stride = 0;
+  bool keep_first = false, keep_last = false, keep_diagonal = false;
+  Normaliser normaliser = Normaliser::softmax;
+  KeyDropout key_dropout = {};
+  double span_ramp = 0;  // above 0: there is a span
+  Dropout dropout = {};  // on the weights, element = index into `weights`
+};
+
+/// out = dropout(weights) v.
+template <class T>
+struct AttentionCall {
+  const T* q = nullptr;
+  const T* k = nullptr;
+  const T* v = nullptr;
+  const T* span = nullptr;  // [heads], with a span_ramp
+  T* weights = nullptr;
+  T* out = nullptr;
+  // Null, or one element per (sequence, head): pairs with a part in the weights, the sum over queries of the weights'
+  // entropy in nats, and that of the log of how many keys were kept before the normaliser.
+  int32_t* kept = nullptr;
+  double* entropy = nullptr;
+  double* log_kept = nullptr;
+};
+
+/// Any of the gradients may be null, and those of one tensor are the same array.
+template <class T>
+struct AttentionGradient {
+  const T* q = nullptr;
+  const T* k = nullptr;
+  const T* v = nullptr;
+  const T* span = nullptr;
+  const T* weights = nullptr;
+  const T* dout = nullptr;
+  T* dq = nullptr;
+  double beta_q = 0;
+  T* dk = nullptr;
+  double beta_k = 0;
+  T* dv = nullptr;
+  double beta_v = 0;
+  T* dspan = nullptr;
+  double beta_span = 0;
+  double* span_sums = nullptr;  // with dspan, room for a sum per (sequence, head)
 };
 
 /// One step of decoupled-weight-decay Adam (Loshchilov & Hutter, arXiv 1711.05101).
@@ -228,19 +298,14 @@ struct Kernels {
                                  const int32_t* labels, const T* dy, T* dlogits, double beta);
 
   // attention
-  /// out = dropout(weights) v with weights = softmax over the selected keys; a key that was not selected has weight 0
-  /// and takes no further part: its value is not read, so an infinity there does no harm. A selected key whose weight
-  /// underflowed to 0 or was dropped does take part: 0 times an infinite value is NaN.
-  /// kept and entropy (null, or one element per (sequence, head)) receive the number of selected (query, key) pairs and
-  /// the sum over queries of the weights' entropy in nats.
-  void (*attention)(StreamHandle, const AttentionShape&, const T* q, const T* k, const T* v, T* weights, T* out,
-                    int32_t* kept, double* entropy);
-  /// Any of dq, dk, dv may be null, and those of one tensor are the same array. `weights` alone tells which keys were
-  /// selected: under a selection a weight of exactly 0 counts as not selected and takes no part. Through a dropped
-  /// weight nothing flows back to the scores. The terms left out have a factor 0; they could differ from 0 only where
-  /// the other factor is infinite or NaN.
-  void (*attention_backward)(StreamHandle, const AttentionShape&, const T* q, const T* k, const T* v, const T* weights,
-                             const T* dout, T* dq, double beta_q, T* dk, double beta_k, T* dv, double beta_v);
+  /// A key that was not selected has weight 0 and takes no further part: its value is not read, so an infinity there
+  /// does no harm. A selected key whose weight underflowed to 0 or was dropped does take part: 0 times an infinite
+  /// value is NaN.
+  void (*attention)(StreamHandle, const AttentionShape&, const AttentionCall<T>&);
+  /// `weights` alone tells which keys were selected: unless all are, a weight of exactly 0 counts as not selected and
+  /// takes no part. Through a dropped weight nothing flows back to the scores. The terms left out have a factor 0; they
+  /// could differ from 0 only where the other factor is infinite or NaN.
+  void (*attention_backward)(StreamHandle, const AttentionShape&, const AttentionGradient<T>&);
 
   // optimizer
   /// First moments that are too small to move a weight become 0, so that none ends as a denormal number: see

@@ -162,35 +162,43 @@ Int<T> block_threshold(const AttentionShape& s, const AttentionBlock& b, const T
   return quantile_key<T>(keys, b.n_q * b.n_k, s.sparsity);
 }
 
+// The sum over `rows` rows of the log of the number of keys that each keeps.
+CRISP_INLINE double log_counts(int64_t rows, const int32_t* starts) {
+  double sum = 0;
+  for (int64_t r = 0; r < rows; ++r) sum += std::log(static_cast<double>(starts[r + 1] - starts[r]));
+  return sum;
+}
+
 template <class T>
-void block_forward(const AttentionShape& s, const AttentionBlock& b, const T* q, const T* k, const T* v, T* weights,
-                   T* out, int32_t* kept, double* entropy, void* memory) {
+void block_forward(const AttentionShape& s, const AttentionBlock& b, const AttentionCall<T>& x, void* memory) {
   const int64_t dim = s.heads * s.head_dim, d = s.head_dim;
   const AttentionScratch<T> scratch(s, b, memory);
   const bool sparse = selects(s);
-  transpose_padded(b.n_k, d, k, dim, scratch.transposed, b.padded);
-  const RowSlice<T> values = close_rows<T>(b.n_k, d, {v, dim}, scratch.compact_a);
+  transpose_padded(b.n_k, d, x.k, dim, scratch.transposed, b.padded);
+  const RowSlice<T> values = close_rows<T>(b.n_k, d, {x.v, dim}, scratch.compact_a);
   Int<T> threshold = 0;
-  if (sparse && s.selection == Selection::percentile_head) threshold = block_threshold(s, b, q, scratch);
+  if (sparse && s.selection == Selection::percentile_head) threshold = block_threshold(s, b, x.q, scratch);
   int64_t kept_sum = 0;
-  double entropy_sum = 0;
+  double entropy_sum = 0, log_sum = 0;
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
     const T* factors = nullptr;
     if (s.dropout.p > 0) factors = dropout_factors(s.dropout, b.weights + first * b.n_k, rows * b.n_k, scratch.factors);
-    T* w = weights + first * b.n_k;
-    T* o = out + first * dim;
+    T* w = x.weights + first * b.n_k;
+    T* o = x.out + first * dim;
     if (!sparse) {
-      small_product(rows, b.padded, d, {q + first * dim, dim, 1}, scratch.transposed, b.padded, scratch.scores,
+      small_product(rows, b.padded, d, {x.q + first * dim, dim, 1}, scratch.transposed, b.padded, scratch.scores,
                     b.padded, false);
-      entropy_sum += softmax_rows(s, b, rows, scratch.scores, factors, w, scratch.weights, entropy != nullptr);
+      entropy_sum += softmax_rows(s, b, rows, scratch.scores, factors, w, scratch.weights, x.entropy != nullptr);
       small_product(rows, d, b.n_k, {scratch.weights, b.padded, 1}, values.data, values.row, o, dim, false);
       kept_sum += rows * b.n_k;
+      if (x.log_kept) log_sum += static_cast<double>(rows) * std::log(static_cast<double>(b.n_k));
       continue;
     }
-    scaled_scores(s, b, first, rows, q, scratch);
+    scaled_scores(s, b, first, rows, x.q, scratch);
     select_rows(s, b, rows, threshold, scratch);
-    entropy_sum += softmax_lists(b, rows, scratch, factors, w, scratch.weights, entropy != nullptr);
+    if (x.log_kept) log_sum += log_counts(rows, scratch.starts);
+    entropy_sum += softmax_lists(b, rows, scratch, factors, w, scratch.weights, x.entropy != nullptr);
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t begin = scratch.starts[r];
       sum_listed_rows(scratch.starts[r + 1] - begin, scratch.positions + begin, scratch.weights + begin, values.data,
@@ -198,19 +206,28 @@ void block_forward(const AttentionShape& s, const AttentionBlock& b, const T* q,
     }
     kept_sum += scratch.starts[rows];
   }
-  if (kept) *kept = static_cast<int32_t>(kept_sum);
-  if (entropy) *entropy = entropy_sum;
+  if (x.kept) *x.kept = static_cast<int32_t>(kept_sum);
+  if (x.entropy) *x.entropy = entropy_sum;
+  if (x.log_kept) *x.log_kept = log_sum;
 }
 
 template <class T>
-void attention(StreamHandle, const AttentionShape& s, const T* q, const T* k, const T* v, T* weights, T* out,
-               int32_t* kept, double* entropy) {
+void attention(StreamHandle, const AttentionShape& s, const AttentionCall<T>& call) {
   const Workspaces scratch = reserve_attention_scratch<T>(s);
 #pragma omp parallel for schedule(dynamic, 1) if (s.batch * s.heads > 1)
   for (int64_t index = 0; index < s.batch * s.heads; ++index) {
     const AttentionBlock b = attention_block<T>(s, index);
-    block_forward(s, b, q + b.q, k + b.k, v + b.k, weights + b.weights, out + b.q, kept ? kept + index : nullptr,
-                  entropy ? entropy + index : nullptr, scratch.mine());
+    block_forward<T>(s, b,
+                     {.q = call.q + b.q,
+                      .k = call.k + b.k,
+                      .v = call.v + b.k,
+                      .span = call.span,
+                      .weights = call.weights + b.weights,
+                      .out = call.out + b.q,
+                      .kept = call.kept ? call.kept + index : nullptr,
+                      .entropy = call.entropy ? call.entropy + index : nullptr,
+                      .log_kept = call.log_kept ? call.log_kept + index : nullptr},
+                     scratch.mine());
   }
 }
 

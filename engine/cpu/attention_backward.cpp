@@ -8,14 +8,6 @@
 namespace crisp::CRISP_ISA {
 namespace {
 
-// The slices of one block.
-template <class T>
-struct Slices {
-  const T *q, *k, *v, *weights, *dout;
-  T *dq, *dk, *dv;
-  double beta_q, beta_k, beta_v;
-};
-
 // From dP in scratch.scores and the weights: there becomes dS times the scale, and P in scratch.weights.
 template <class T>
 void softmax_rows_backward(const AttentionShape& s, const AttentionBlock& b, int64_t rows, const T* weights,
@@ -51,7 +43,7 @@ void softmax_rows_backward(const AttentionShape& s, const AttentionBlock& b, int
 }
 
 template <class T>
-void dense_backward(const AttentionShape& s, const AttentionBlock& b, const Slices<T>& x, void* memory) {
+void dense_backward(const AttentionShape& s, const AttentionBlock& b, const AttentionGradient<T>& x, void* memory) {
   const int64_t dim = s.heads * s.head_dim, d = s.head_dim;
   const AttentionScratch<T> scratch(s, b, memory);
   transpose_padded(b.n_k, d, x.v, dim, scratch.transposed, b.padded);
@@ -90,7 +82,7 @@ void put_slice(int64_t rows, int64_t cols, const T* sums, T* gradient, int64_t r
 }
 
 template <class T>
-void sparse_backward(const AttentionShape& s, const AttentionBlock& b, const Slices<T>& x, void* memory) {
+void sparse_backward(const AttentionShape& s, const AttentionBlock& b, const AttentionGradient<T>& x, void* memory) {
   const int64_t dim = s.heads * s.head_dim, d = s.head_dim;
   const AttentionScratch<T> scratch(s, b, memory);
   const RowSlice<T> keys = close_rows<T>(b.n_k, d, {x.k, dim}, scratch.compact_a);
@@ -128,31 +120,28 @@ void sparse_backward(const AttentionShape& s, const AttentionBlock& b, const Sli
 }
 
 template <class T>
-void attention_backward(StreamHandle, const AttentionShape& s, const T* q, const T* k, const T* v, const T* weights,
-                        const T* dout, T* dq, double beta_q, T* dk, double beta_k, T* dv, double beta_v) {
+void attention_backward(StreamHandle, const AttentionShape& s, const AttentionGradient<T>& call) {
   const Workspaces scratch = reserve_attention_scratch<T>(s);
   const int64_t dim = s.heads * s.head_dim;
   // Two of q, k and v may be one tensor, and their gradients one array: beta is 0 for the first only. Then everything
   // is added, so that no order of the products can overwrite a part.
-  const bool shared = (dq && (dq == dk || dq == dv)) || (dk && dk == dv);
+  const bool shared = (call.dq && (call.dq == call.dk || call.dq == call.dv)) || (call.dk && call.dk == call.dv);
 #pragma omp parallel for schedule(dynamic, 1) if (s.batch * s.heads > 1)
   for (int64_t index = 0; index < s.batch * s.heads; ++index) {
     const AttentionBlock b = attention_block<T>(s, index);
-    Slices<T> x{.q = q + b.q,
-                .k = k + b.k,
-                .v = v + b.k,
-                .weights = weights + b.weights,
-                .dout = dout + b.q,
-                .dq = dq ? dq + b.q : nullptr,
-                .dk = dk ? dk + b.k : nullptr,
-                .dv = dv ? dv + b.k : nullptr,
-                .beta_q = beta_q,
-                .beta_k = beta_k,
-                .beta_v = beta_v};
+    AttentionGradient<T> x = call;
+    x.q += b.q;
+    x.k += b.k;
+    x.v += b.k;
+    x.weights += b.weights;
+    x.dout += b.q;
+    if (x.dq) x.dq += b.q;
+    if (x.dk) x.dk += b.k;
+    if (x.dv) x.dv += b.k;
     if (shared || b.n_q == 0) {
-      put_slice<T>(b.n_q, s.head_dim, nullptr, x.dq, dim, beta_q);
-      put_slice<T>(b.n_k, s.head_dim, nullptr, x.dk, dim, beta_k);
-      put_slice<T>(b.n_k, s.head_dim, nullptr, x.dv, dim, beta_v);
+      put_slice<T>(b.n_q, s.head_dim, nullptr, x.dq, dim, x.beta_q);
+      put_slice<T>(b.n_k, s.head_dim, nullptr, x.dk, dim, x.beta_k);
+      put_slice<T>(b.n_k, s.head_dim, nullptr, x.dv, dim, x.beta_v);
       x.beta_q = x.beta_k = x.beta_v = 1;
     }
     if (selects(s)) {

@@ -251,6 +251,9 @@ TEST_CASE("statistics are those of the weights") {
       CHECK(stats.pairs.item() == static_cast<double>(n * n));
       CHECK(stats.queries.item() == static_cast<double>(n));
       CHECK(stats.entropy.item() == Approx(entropy).epsilon(1e-13));
+      double log_kept = 0;
+      for (int64_t i = 0; i < n; ++i) log_kept += std::log(count_positive(weights.data() + i * n, n));
+      CHECK(stats.log_kept.item() == Approx(log_kept).epsilon(1e-14).margin(1e-300));
     }
   }
 }
