@@ -174,7 +174,8 @@ std::string config_json(const DistilBertConfig& c, DType dtype) {
   j["problem_type"] = "single_label_classification";
   j["torch_dtype"] = dtype == DType::f64 ? "float64" : "float32";
   if (!c.sparsity.layers.empty()) {
-    for (const auto& [key, value] : sparsity_json(c.sparsity).items())
+    const nlohmann::ordered_json settings = sparsity_json(c.sparsity);
+    for (const auto& [key, value] : settings.items())
       if (!value.is_null()) j["crisp"][key] = value;
   }
   return j.dump(2) + "\n";

@@ -138,7 +138,8 @@ KeyLists key_lists(const SparsityConfig& config, int64_t layer, double sparsity,
     fail<UsageError>("--sparse-method syntax needs dependency parses of every set: --parses FILE, --dev-parses FILE");
   if (config.method == SparseMethod::lexical && inputs.similarities.empty() && inputs.offsets.back() > 0)
     fail("key_lists: similarities are missing");
-  KeyLists lists{.heads = lists_differ_by_head(config) ? heads : 1};
+  KeyLists lists;
+  lists.heads = lists_differ_by_head(config) ? heads : 1;
   const auto batch = static_cast<int64_t>(inputs.offsets.size()) - 1;
   // Of each head and sequence: its queries' keys, one after the other, and how many they are.
   std::vector<std::vector<int32_t>> keys(static_cast<size_t>(lists.heads * batch)), counts(keys.size());

@@ -21,7 +21,7 @@ namespace {
 
 struct Files {
   std::string train, dev;
-  std::string train_parses, dev_parses;  // empty: not needed
+  std::string train_parses = {}, dev_parses = {};  // empty: not needed
 };
 
 Files find_files(const TrainOptions& options) {

@@ -120,7 +120,7 @@ TEST_CASE("a schedule can be turned round, and layers left out are dense") {
   // A method with a measure of its own is switched on by layers alone.
   SparsityOptions window = with_method(SparseMethod::neighbour);
   window.window = 2;
-  window.sparse_layers = "1";
+  window.sparse_layers = std::string("1");
   const SparsityConfig config = make_sparsity(window, 3, 1);
   CHECK_FALSE(config.applies(0, false));
   CHECK(config.applies(1, false));
