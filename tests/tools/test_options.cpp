@@ -280,7 +280,7 @@ TEST_CASE("a value that makes no sense is refused in one line that says what doe
       {{"--sparse-layers", "0,-1"}, "not '0,-1'"},
       {{"--sparsity-ramp", "1.5"}, "--sparsity-ramp: must be a number from 0 to 1, not '1.5'"},
       {{"--keep", "cls,pad"}, "--keep: must be some of cls,sep,diagonal, or none, not 'cls,pad'"},
-      {{"--window", "-1"}, "--window: must be a whole number from 0 to 1000000, not '-1'"},
+      {{"--window=-1"}, "--window: must be a whole number from 0 to 1000000, not '-1'"},
       {{"--bigbird", "3,1"}, "--bigbird: must be three whole numbers NEAREST,RANDOM,GLOBAL"},
       {{"--bigbird", "0,1,0"}, "the first or the last above 0, not '0,1,0'"},
       {{"--attention-threshold", "high"}, "--attention-threshold: must be a number, not 'high'"},
