@@ -156,7 +156,7 @@ Dropout DistilBert::dropout(double p, const ForwardMode& mode, uint32_t site) co
 bool DistilBert::by_rows_alone(int64_t index, const ForwardMode& mode) const {
   const SparsityConfig& c = config_.sparsity;
   if (mode.training && c.key_dropout > 0 && c.key_dropout_columns && c.is_active(index)) return false;
-  if (!c.applies(index, mode.training)) return true;
+  if (!c.applies(index, mode.training, mode.progress)) return true;
   return c.method != SparseMethod::percentile && !lists_differ_by_head(c);
 }
 
@@ -172,9 +172,8 @@ AttentionRule DistilBert::rule(int64_t index, Pass& pass, const ListedQueries& q
   rule.keep_last = c.keep_last;
   rule.keep_diagonal = c.keep_diagonal;
   if (mode.training) rule.key_dropout = {c.key_dropout, masks(key_dropout_site(index)), c.key_dropout_columns};
-  if (!c.applies(index, mode.training)) return rule;
+  if (!c.applies(index, mode.training, mode.progress)) return rule;
   rule.sparsity = c.sparsity(index, mode.training, mode.progress);
-  if (rule.sparsity == 0 && !c.by_measure()) return rule;
   switch (c.method) {
     case SparseMethod::top_k:
       rule.selection = Selection::top_k_row;
@@ -322,7 +321,7 @@ Tensor DistilBert::hidden_states(Tape& tape, const BatchTensors& batch, const Fo
   const Tensor first = batch.offsets.view_rows(0, batch.batch_size());  // [CLS] is the first token of each sequence
   // A threshold over a head's whole score matrix needs every query of the last layer.
   const SparsityConfig& sparsity = config_.sparsity;
-  if (sparsity.method == SparseMethod::percentile && sparsity.applies(last, mode.training))
+  if (sparsity.method == SparseMethod::percentile && sparsity.applies(last, mode.training, mode.progress))
     return embedding(tape, full_layer(last), first);
   // Statistics need them too, but must not change a bit of the logits: that layer is computed beside the short one.
   if (mode.stats) full_layer(last);

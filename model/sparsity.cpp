@@ -125,10 +125,10 @@ double SparsityConfig::sparsity(int64_t layer, bool training, double progress) c
   return training && progress < ramp ? full * progress / ramp : full;
 }
 
-bool SparsityConfig::applies(int64_t layer, bool training) const {
+bool SparsityConfig::applies(int64_t layer, bool training, double progress) const {
   if (static_cast<size_t>(layer) >= layers.size() || !is_active(layer)) return false;
   if (!(training ? in_training : at_evaluation && method != SparseMethod::attention_drop)) return false;
-  return by_measure() || sparsity(layer) > 0;
+  return by_measure() || sparsity(layer, training, progress) > 0;
 }
 
 double SparsityConfig::requested_at_evaluation(int64_t layer) const {

@@ -96,8 +96,8 @@ struct SparsityConfig : SparseSettings {
   bool dense() const;
   /// Mean over layers; 0 when dense.
   double mean() const;
-  /// Whether the method takes part in a layer. AttentionDrop does nothing at evaluation.
-  bool applies(int64_t layer, bool training) const;
+  /// Whether the method takes part in a layer; in training after `progress`. AttentionDrop does nothing at evaluation.
+  bool applies(int64_t layer, bool training, double progress = 1) const;
   /// The sparsity of a layer; in training after `progress`, in [0, 1], of all steps.
   double sparsity(int64_t layer, bool training = false, double progress = 1) const;
   /// The sparsity that an evaluation asks of a layer: 0 where it is dense, NaN where a measure decides instead.

@@ -127,7 +127,7 @@ TEST_CASE("a directory of learned degrees holds no tensor that transformers does
   for (const TensorEntry& tensor : file.tensors()) CHECK_FALSE(contains(tensor.name, "span"));
   CHECK(file.tensors().size() + 3 == model.parameters().size());
 
-  const LoadedModel loaded = load_model(directory.path(), {.head_required = true});
+  const LoadedModel loaded = load_model(directory.path(), {.vocab = "", .head_required = true});
   CHECK(loaded.notes.empty());
   CHECK(first_difference(loaded.model, weights_now(model)) == "");
   const Evaluation trained = evaluate(model, data, 4, Statistics::attention),
