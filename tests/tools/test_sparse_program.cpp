@@ -1,6 +1,7 @@
 // crisp-train with every method of sparse attention, and crisp-predict after it.
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 
 #include "tests/tools/programs.h"
 
@@ -96,7 +97,7 @@ TEST_CASE("a run with each method of sparse attention, and crisp-predict on it")
   }
 }
 
-TEST_CASE("learned degrees are logged, and a stopped run with them goes on with the same bytes") {
+TEST_CASE("learned degrees are logged") {
   const Workshop at;
   const Words learned{"--sparse-method",
                       "learned-span",
@@ -124,14 +125,22 @@ TEST_CASE("learned degrees are logged, and a stopped run with them goes on with 
   CHECK(evaluations == 3);
   CHECK(penalties == 3);
   CHECK(at.read_json("whole/all_results.json")["spans"] == at.read_json("whole/config.json")["crisp"]["spans"]);
+}
 
-  REQUIRE(at.train("parts", learned).exit_code == 0);
-  for (const std::string& name : at.checkpoints("parts"))
-    if (name == "checkpoint-12") std::filesystem::remove_all(at / ("parts/" + name));
-  if (!at.checkpoints("parts").empty()) {
-    REQUIRE(at.train("parts", learned + Words{"--resume"}).exit_code == 0);
-    check_same_run(at, "whole", "parts");
-  }
+TEST_CASE("a run with learned degrees that is interrupted goes on to the same bytes") {
+  const Workshop at;
+  const Words learned{"--sparse-method", "learned-span", "--span-penalty",  "0.1", "--span-learning-rate", "0.05",
+                      "--epochs",        "25",           "--logging-steps", "1",   "--eval-steps",         "40"};
+  REQUIRE(at.train("whole", learned).exit_code == 0);
+  Process process(at.train_command("cut", learned), at.here());
+  REQUIRE(process.wait_for_error("tokens/s", 25));
+  process.signal(SIGINT);
+  REQUIRE(process.wait().exit_code == 130);
+  const Outcome resumed = at.train("cut", learned + Words{"--resume"});
+  CAPTURE(resumed.err);
+  REQUIRE(resumed.exit_code == 0);
+  CHECK(contains(resumed.err, "resuming from cut/checkpoint-"));
+  check_same_run(at, "whole", "cut");
 }
 
 TEST_CASE("syntax says where parses are missing or belong to other sentences") {
