@@ -87,34 +87,33 @@ void put_slice(int64_t rows, int64_t cols, const T* sums, T* gradient, int64_t r
 // One row: from the gradients g of the kept keys' weights w to those of their raw scores, scaled.
 template <class T>
 CRISP_INLINE void normaliser_backward(Normaliser normaliser, T scale, int64_t count, const T* w, T* g) {
+  T sum = 0, parts = 0;
   switch (normaliser) {
-    case Normaliser::softmax: {
-      T sum = 0;
+    case Normaliser::softmax:
+#pragma omp simd reduction(+ : sum)
       for (int64_t t = 0; t < count; ++t) sum += g[t] * w[t];
+#pragma omp simd
       for (int64_t t = 0; t < count; ++t) g[t] = scale * w[t] * (g[t] - sum);
       break;
-    }
-    case Normaliser::sparsemax: {
-      T sum = 0, broken = 0;  // the weights' own values do not matter, unless they are NaN
+    case Normaliser::sparsemax:
+#pragma omp simd reduction(+ : sum, parts)
       for (int64_t t = 0; t < count; ++t) {
         sum += g[t];
-        broken += w[t] == w[t] ? T(0) : w[t];
+        parts += w[t] == w[t] ? T(1) : w[t];  // the weights count as 1, unless they are NaN
       }
-      const T mean = sum / static_cast<T>(count) + broken;
-      for (int64_t t = 0; t < count; ++t) g[t] = scale * (g[t] - mean);
+#pragma omp simd
+      for (int64_t t = 0; t < count; ++t) g[t] = scale * (g[t] - sum / parts);
       break;
-    }
-    case Normaliser::entmax15: {
-      T sum = 0, roots = 0;
+    case Normaliser::entmax15:
+#pragma omp simd reduction(+ : sum, parts)
       for (int64_t t = 0; t < count; ++t) {
         const T root = std::sqrt(w[t]);
         sum += g[t] * root;
-        roots += root;
+        parts += root;
       }
-      const T mean = sum / roots;
-      for (int64_t t = 0; t < count; ++t) g[t] = scale * std::sqrt(w[t]) * (g[t] - mean);
+#pragma omp simd
+      for (int64_t t = 0; t < count; ++t) g[t] = scale * std::sqrt(w[t]) * (g[t] - sum / parts);
       break;
-    }
   }
 }
 
@@ -131,6 +130,38 @@ double span_backward(const AttentionShape& s, int64_t i, double span, int64_t co
     total += static_cast<double>(w[t]) * (static_cast<double>(g[t]) - sum) / (gate * s.span_ramp);
   }
   return total;
+}
+
+// The positions of the weights that are not 0, and beside them the weights and their factors (if there are any). All
+// have room for a vector more.
+template <class T>
+CRISP_INLINE int64_t list_nonzero(int64_t n, const T* weights, const T* factors, int32_t* positions, T* listed,
+                                  T* listed_factors) {
+  int64_t count = 0, j = 0;
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    Vec<int32_t> index = first_indices<int32_t>();
+    for (; j < n; j += 16, index += 16) {
+      const auto present = static_cast<__mmask16>((uint32_t{1} << min_of(16, n - j)) - 1);
+      const __m512 some = _mm512_maskz_loadu_ps(present, weights + j);
+      const __mmask16 kept = _mm512_cmp_ps_mask(some, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+      _mm512_storeu_si512(positions + count, _mm512_maskz_compress_epi32(kept, reinterpret_cast<__m512i>(index)));
+      _mm512_storeu_ps(listed + count, _mm512_maskz_compress_ps(kept, some));
+      if (factors)
+        _mm512_storeu_ps(listed_factors + count,
+                         _mm512_maskz_compress_ps(kept, _mm512_maskz_loadu_ps(present, factors + j)));
+      count += __builtin_popcount(kept);
+    }
+    return count;
+  }
+#endif
+  for (; j < n; ++j) {
+    positions[count] = static_cast<int32_t>(j);
+    listed[count] = weights[j];
+    if (factors) listed_factors[count] = factors[j];
+    count += weights[j] != T(0);
+  }
+  return count;
 }
 
 template <class T>
@@ -151,19 +182,18 @@ void listed_backward(const AttentionShape& s, const AttentionBlock& b, const Att
           dropout_factors(s.dropout, b.weights + i * b.n_k, min_of(b.at_once, b.n_q - i) * b.n_k, scratch.factors);
     const T* a = x.weights + i * b.n_k;
     const T* f = factors ? factors + i % b.at_once * b.n_k : nullptr;
-#pragma omp simd
-    for (int64_t j = 0; j < b.n_k; ++j) scratch.keys[j] = a[j] != T(0);
-    const int64_t count = positions_at_least(scratch.keys, b.n_k, Int<T>(1), positions);
+    const int64_t count = list_nonzero(b.n_k, a, f, positions, w, p);
     dot_listed_rows(count, positions, x.dout + i * dim, values.data, values.row, d, g);
-    for (int64_t t = 0; t < count; ++t) {
-      w[t] = a[positions[t]];
-      const T factor = f ? f[positions[t]] : T(1);
-      p[t] = w[t] * factor;
-      g[t] = factor == T(0) ? T(0) : g[t] * factor;
+    if (f) {
+#pragma omp simd
+      for (int64_t t = 0; t < count; ++t) {
+        g[t] = p[t] == T(0) ? T(0) : g[t] * p[t];
+        p[t] *= w[t];
+      }
     }
     if (span_sum) *span_sum += span_backward(s, i, static_cast<double>(x.span[b.head]), count, positions, w, g);
     normaliser_backward(s.normaliser, static_cast<T>(s.scale), count, w, g);
-    if (x.dv) add_to_listed_rows(count, positions, p, x.dout + i * dim, d, dv, d);
+    if (x.dv) add_to_listed_rows(count, positions, f ? p : w, x.dout + i * dim, d, dv, d);
     if (x.dk) add_to_listed_rows(count, positions, g, x.q + i * dim, d, dk, d);
     if (x.dq) sum_listed_rows(count, positions, g, keys.data, keys.row, d, x.dq + i * dim, x.beta_q != 0);
   }

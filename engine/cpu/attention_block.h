@@ -142,6 +142,7 @@ CRISP_INLINE void for_column_groups(int64_t cols, F f) {
   int64_t c = 0;
   for (; c + 8 * width <= cols; c += 8 * width) f.template operator()<8, false>(c, 0);
   for (; c + 4 * width <= cols; c += 4 * width) f.template operator()<4, false>(c, 0);
+  for (; c + 2 * width <= cols; c += 2 * width) f.template operator()<2, false>(c, 0);
   for (; c + width <= cols; c += width) f.template operator()<1, false>(c, 0);
   if (c < cols) f.template operator()<1, true>(c, cols - c);
 }
@@ -235,22 +236,38 @@ CRISP_INLINE Vec<T> sums_of_four(Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> d) {
 
 }  // namespace detail
 
-/// out[t] = x times row positions[t] of y. `out` has room for a vector more than `count`.
-template <class T>
-CRISP_INLINE void dot_listed_rows(int64_t count, const int32_t* positions, const T* x, const T* y, int64_t y_row,
-                                  int64_t cols, T* out) {
-  const int64_t whole = cols / lanes<T> * lanes<T>, rest = cols - whole;
+namespace detail {
+
+// Vectors: whole vectors of a row, where they are all of it; 0: as many as `cols` says.
+template <class T, int Vectors>
+CRISP_INLINE void dot_rows(int64_t count, const int32_t* positions, const T* x, const T* y, int64_t y_row, int64_t cols,
+                           T* out) {
+  const int64_t whole = Vectors > 0 ? Vectors * lanes<T> : cols / lanes<T> * lanes<T>;
+  const int64_t rest = Vectors > 0 ? 0 : cols - whole;
   const auto products = [=](int64_t t) __attribute__((always_inline)) {
     const T* row = y + positions[t] * y_row;
     Vec<T> sum = rest > 0 ? load_first(x + whole, rest) * load_first(row + whole, rest) : Vec<T>{};
+#pragma GCC unroll 8
     for (int64_t c = 0; c < whole; c += lanes<T>) sum += load(x + c) * load(row + c);
     return sum;
   };
   int64_t t = 0;
   if constexpr (lanes<T> >= 4)
     for (; t + 4 <= count; t += 4)
-      store(out + t, detail::sums_of_four<T>(products(t), products(t + 1), products(t + 2), products(t + 3)));
+      store(out + t, sums_of_four<T>(products(t), products(t + 1), products(t + 2), products(t + 3)));
   for (; t < count; ++t) out[t] = sum_of_lanes<T>(products(t))[0];
+}
+
+}  // namespace detail
+
+/// out[t] = x times row positions[t] of y. `out` has room for a vector more than `count`.
+template <class T>
+CRISP_INLINE void dot_listed_rows(int64_t count, const int32_t* positions, const T* x, const T* y, int64_t y_row,
+                                  int64_t cols, T* out) {
+  if (cols == 8 * lanes<T>) return detail::dot_rows<T, 8>(count, positions, x, y, y_row, cols, out);
+  if (cols == 4 * lanes<T>) return detail::dot_rows<T, 4>(count, positions, x, y, y_row, cols, out);
+  if (cols == 2 * lanes<T>) return detail::dot_rows<T, 2>(count, positions, x, y, y_row, cols, out);
+  detail::dot_rows<T, 0>(count, positions, x, y, y_row, cols, out);
 }
 
 }  // namespace crisp::CRISP_ISA

@@ -23,10 +23,18 @@ double row_entropy(int64_t n, const T* x, const T* exponentials, T sum) {
 /// Subtracts each row's largest score.
 template <class T>
 CRISP_INLINE void centre_lists(int64_t rows, const int32_t* starts, T* x) {
+  constexpr int64_t width = lanes<T>;
   for (int64_t r = 0; r < rows; ++r) {
-    T largest = -INFINITY;
-    for (int64_t t = starts[r]; t < starts[r + 1]; ++t) largest = x[t] > largest ? x[t] : largest;
-    for (int64_t t = starts[r]; t < starts[r + 1]; ++t) x[t] -= largest;
+    const int64_t end = starts[r + 1];
+    Vec<T> best = broadcast(static_cast<T>(-INFINITY));
+    int64_t t = starts[r];
+    for (; t + width <= end; t += width) {
+      const Vec<T> v = load(x + t);
+      best = v > best ? v : best;
+    }
+    T largest = max_of_lanes<T>(best)[0];
+    for (; t < end; ++t) largest = x[t] > largest ? x[t] : largest;
+    for (t = starts[r]; t < end; ++t) x[t] -= largest;
   }
 }
 
