@@ -93,7 +93,7 @@ void add_sparse_options(CLI::App& app, SparsityOptions& o) {
   std::string words;
   for (const auto& [word, method] : method_words()) words += (words.empty() ? "" : "|") + word;
   add(add_choice<SparseMethod>(app, "sparse-method", o.method, method_words(), words,
-                               "Which keys are kept, or another normaliser: see model/README.md")
+                               "Which keys are kept, or another normaliser: " + words)
           ->type_name("METHOD"));
   add(add_choice<SparseMethod>(app, "sparsity-scope", o.method,
                                {{"row", SparseMethod::top_k}, {"head", SparseMethod::percentile}}, "row|head",

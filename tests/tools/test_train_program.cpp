@@ -233,7 +233,7 @@ TEST_CASE("weights that will not behave as before are remarked upon") {
                more)
         .err;
   };
-  const std::string lost = "the weights are of a model trained with --sparsity 0.8, but this run is dense";
+  const std::string lost = "the weights are of a model trained with sparsity 0.8 by top-k, but this run is dense";
   CHECK(contains(from("sparse", "a"), lost));
   CHECK_FALSE(contains(from("sparse", "b", {"--sparsity", "0.5"}), lost));
   CHECK_FALSE(contains(from("a", "c"), lost));
