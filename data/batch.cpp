@@ -3,9 +3,12 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cmath>
 #include <exception>
 #include <numeric>
 
+#include "data/parse_alignment.h"
+#include "data/text_file.h"
 #include "engine/error.h"
 #include "engine/random.h"
 
@@ -19,6 +22,24 @@ struct Chunk {
   int32_t truncated = 0;
   std::exception_ptr error;
 };
+
+std::span<const int32_t> slice(const std::vector<int32_t>& values, const std::vector<int64_t>& offsets, int32_t i) {
+  const auto at = static_cast<size_t>(i);
+  return std::span(values).subspan(static_cast<size_t>(offsets[at]),
+                                   static_cast<size_t>(offsets[at + 1] - offsets[at]));
+}
+
+// Appends the n x n distances between the tokens of an example.
+void append_tree_distances(std::span<const int32_t> heads, std::span<const int32_t> nodes, std::vector<int32_t>& out) {
+  const size_t n = nodes.size(), begin = out.size();
+  out.resize(begin + n * n);
+  int32_t* distances = out.data() + begin;
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      distances[i * n + j] = distances[j * n + i] = tree_distance(heads, nodes[i], nodes[j]);
+    }
+  }
+}
 
 }  // namespace
 
@@ -71,21 +92,60 @@ TokenizedDataset TokenizedDataset::subset(std::span<const int32_t> examples) con
     part.offsets_.push_back(static_cast<int64_t>(part.ids_.size()));
     part.labels_.push_back(label(i));
     part.max_tokens_ = std::max(part.max_tokens_, static_cast<int>(tokens.size()));
+    if (!parsed()) continue;
+    if (part.tree_offsets_.empty()) part.tree_offsets_.push_back(0);
+    const std::span<const int32_t> nodes = tree_nodes(i), heads = tree_heads(i);
+    part.tree_nodes_.insert(part.tree_nodes_.end(), nodes.begin(), nodes.end());
+    part.tree_heads_.insert(part.tree_heads_.end(), heads.begin(), heads.end());
+    part.tree_offsets_.push_back(static_cast<int64_t>(part.tree_heads_.size()));
   }
   return part;
 }
 
-std::span<const int32_t> TokenizedDataset::ids(int32_t i) const {
-  const auto at = static_cast<size_t>(i);
-  return std::span(ids_).subspan(static_cast<size_t>(offsets_[at]),
-                                 static_cast<size_t>(offsets_[at + 1] - offsets_[at]));
+TokenizedDataset::TokenizedDataset(const Dataset& dataset, const WordPiece& tokenizer, int max_length,
+                                   const std::string& parses)
+    : TokenizedDataset(dataset, tokenizer, max_length) {
+  if (!parses.empty()) add_parses(dataset, tokenizer, max_length, parses);
 }
+
+void TokenizedDataset::add_parses(const Dataset& dataset, const WordPiece& tokenizer, int max_length,
+                                  const std::string& path) {
+  const std::string content = read_text_file(path);
+  ParsedSentence parse;
+  // A wrong number of sentences explains more than the first text that differs, so it comes first.
+  int32_t count = 0;
+  for (ConlluReader reader(content, path); reader.next(parse);) ++count;
+  if (count != size()) {
+    fail<BadInput>("{}: {} parsed sentence{}, but {} has {} example{}; one per example is needed, in the same order",
+                   path, count, count == 1 ? "" : "s", dataset.path, size(), size() == 1 ? "" : "s");
+  }
+  ConlluReader reader(content, path);
+  tree_nodes_.reserve(ids_.size());
+  tree_offsets_.assign(1, 0);
+  for (const Example& example : dataset.examples) {
+    reader.next(parse);
+    const std::string where = example.line > 0 ? fmt::format("{}:{}", dataset.path, example.line)
+                                               : fmt::format("{}, example {}", dataset.path, parse.number);
+    const auto spans = align_words(example.text, where, parse);
+    const TokenTree tree = token_tree(tokenizer.encode_with_offsets(example.text, max_length), spans, parse);
+    tree_nodes_.insert(tree_nodes_.end(), tree.nodes.begin(), tree.nodes.end());
+    tree_heads_.insert(tree_heads_.end(), tree.heads.begin(), tree.heads.end());
+    tree_offsets_.push_back(static_cast<int64_t>(tree_heads_.size()));
+  }
+}
+
+std::span<const int32_t> TokenizedDataset::ids(int32_t i) const { return slice(ids_, offsets_, i); }
+
+std::span<const int32_t> TokenizedDataset::tree_heads(int32_t i) const { return slice(tree_heads_, tree_offsets_, i); }
+
+std::span<const int32_t> TokenizedDataset::tree_nodes(int32_t i) const { return slice(tree_nodes_, offsets_, i); }
 
 void fill_batch(const TokenizedDataset& dataset, std::span<const int32_t> indices, PackedBatch& batch) {
   batch.ids.clear();
   batch.positions.clear();
   batch.offsets.assign(1, 0);
   batch.labels.clear();
+  batch.tree_distances.clear();
   batch.example_index.assign(indices.begin(), indices.end());
   for (const int32_t i : indices) {
     if (i < 0 || i >= dataset.size()) fail("fill_batch: example {} of a dataset of {}", i, dataset.size());
@@ -96,6 +156,7 @@ void fill_batch(const TokenizedDataset& dataset, std::span<const int32_t> indice
     }
     batch.offsets.push_back(static_cast<int32_t>(batch.ids.size()));
     batch.labels.push_back(dataset.label(i));
+    if (dataset.parsed()) append_tree_distances(dataset.tree_heads(i), dataset.tree_nodes(i), batch.tree_distances);
   }
 }
 
@@ -107,10 +168,22 @@ void reserve_batch(const TokenizedDataset& dataset, int batch_size, PackedBatch&
   batch.offsets.reserve(examples + 1);
   batch.labels.reserve(examples);
   batch.example_index.reserve(examples);
+  if (dataset.parsed()) batch.tree_distances.reserve(tokens * static_cast<size_t>(dataset.max_tokens()));
 }
 
 std::vector<int32_t> epoch_order(uint64_t seed, uint32_t epoch, int32_t n) {
   return permutation({.seed = seed, .stream = Stream::order, .step = epoch, .site = 0}, n);
+}
+
+CarvedExamples carve(uint64_t seed, int32_t n, double fraction) {
+  if (n < 2) fail<UsageError>("{} examples cannot be divided", n);
+  // A site of its own: no epoch's order.
+  const std::vector<int32_t> order = permutation({.seed = seed, .stream = Stream::order, .step = 0, .site = 1}, n);
+  const auto count = std::clamp(static_cast<int32_t>(std::lround(fraction * n)), 1, n - 1);
+  CarvedExamples parts{{order.begin() + count, order.end()}, {order.begin(), order.begin() + count}};
+  std::sort(parts.rest.begin(), parts.rest.end());
+  std::sort(parts.carved.begin(), parts.carved.end());
+  return parts;
 }
 
 std::vector<int32_t> sequential_order(int32_t n) {

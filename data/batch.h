@@ -17,6 +17,8 @@ struct PackedBatch {
   std::vector<int32_t> offsets;        // [batch + 1], offsets[0] = 0
   std::vector<int32_t> labels;         // [batch], -1 = unlabelled
   std::vector<int32_t> example_index;  // [batch], the place in the dataset
+  /// For an example of n tokens n x n numbers of edges between them in its parse, back to back; empty without parses.
+  std::vector<int32_t> tree_distances;
 
   int64_t total() const { return static_cast<int64_t>(ids.size()); }
   int batch_size() const { return static_cast<int>(labels.size()); }
@@ -32,12 +34,22 @@ class TokenizedDataset {
   /// The given examples, in this order, as a dataset of their own. It does not know which of them were cut.
   TokenizedDataset subset(std::span<const int32_t> examples) const;
 
+  /// The same with the sentences' parses, a CoNLL-U file with one sentence per example in the same order; an empty path
+  /// means none. Throws BadInput when the file is wrong (ConlluReader::next), has more or fewer sentences than there
+  /// are examples, or parses other text than theirs (align_words).
+  TokenizedDataset(const Dataset& dataset, const WordPiece& tokenizer, int max_length, const std::string& parses);
+
   int32_t size() const { return static_cast<int32_t>(labels_.size()); }
   /// The ids of example i, [CLS] to [SEP].
   std::span<const int32_t> ids(int32_t i) const;
   int32_t label(int32_t i) const { return labels_[static_cast<size_t>(i)]; }
   int num_labels() const { return num_labels_; }
   bool labelled() const { return num_labels_ > 0; }
+
+  bool parsed() const { return !tree_nodes_.empty(); }
+  /// Parsed only: example i's tree and its tokens' nodes there (TokenTree in parse_alignment.h).
+  std::span<const int32_t> tree_heads(int32_t i) const;
+  std::span<const int32_t> tree_nodes(int32_t i) const;
 
   /// Tokens of all examples.
   int64_t total_tokens() const { return offsets_.back(); }
@@ -48,9 +60,12 @@ class TokenizedDataset {
 
  private:
   TokenizedDataset() = default;
+  void add_parses(const Dataset& dataset, const WordPiece& tokenizer, int max_length, const std::string& path);
 
   std::vector<int32_t> ids_;
   std::vector<int64_t> offsets_;  // [size + 1]
+  std::vector<int32_t> tree_nodes_, tree_heads_;
+  std::vector<int64_t> tree_offsets_;  // [size + 1], into tree_heads_
   std::vector<int32_t> labels_;
   int num_labels_ = 0;
   int max_tokens_ = 0;
@@ -65,6 +80,13 @@ void reserve_batch(const TokenizedDataset& dataset, int batch_size, PackedBatch&
 
 /// The order in which an epoch visits its n examples: a permutation that depends on (seed, epoch) alone.
 std::vector<int32_t> epoch_order(uint64_t seed, uint32_t epoch, int32_t n);
+
+/// 0 .. n-1 in two parts, both increasing: `carved` is a fraction of them by chance (rounded, but at least one and not
+/// all), which depends on (seed, n) alone. Throws UsageError for n < 2.
+struct CarvedExamples {
+  std::vector<int32_t> rest, carved;
+};
+CarvedExamples carve(uint64_t seed, int32_t n, double fraction);
 
 /// 0, 1, .., n-1: the order of evaluation.
 std::vector<int32_t> sequential_order(int32_t n);

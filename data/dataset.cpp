@@ -186,7 +186,7 @@ class Parser {
       fail<BadInput>("{}: {} a label, unlike the lines before it", lines_.where(), label < 0 ? "lacks" : "has");
     }
     max_label_ = std::max(max_label_, label);
-    result_.examples.push_back({std::move(text), label});
+    result_.examples.push_back({std::move(text), label, static_cast<int32_t>(lines_.number())});
   }
 
   const std::string& name_;
@@ -210,10 +210,11 @@ Dataset read_dataset(const std::string& path, const ReadOptions& options) {
 DatasetFiles find_dataset(const std::string& directory) {
   namespace fs = std::filesystem;
   if (!fs::is_directory(directory)) fail<BadInput>("{}: no such folder", directory);
-  const auto find = [&](std::initializer_list<const char*> names) {
+  using Words = std::initializer_list<const char*>;
+  const auto find = [&](Words names, Words extensions = {".tsv", ".jsonl"}) {
     std::string found;
     for (const char* name : names) {
-      for (const char* extension : {".tsv", ".jsonl"}) {
+      for (const char* extension : extensions) {
         const fs::path path = fs::path(directory) / (std::string(name) + extension);
         if (!fs::exists(path)) continue;
         if (!found.empty()) fail<BadInput>("{} and {}: which of the two is meant? Remove one", found, path.string());
@@ -222,7 +223,11 @@ DatasetFiles find_dataset(const std::string& directory) {
     }
     return found;
   };
-  DatasetFiles files{.train = find({"train"}), .dev = find({"dev", "validation"}), .test = find({"test"})};
+  DatasetFiles files{.train = find({"train"}),
+                     .dev = find({"dev", "validation"}),
+                     .test = find({"test"}),
+                     .train_parses = find({"train"}, {".conllu"}),
+                     .dev_parses = find({"dev", "validation"}, {".conllu"})};
   if (files.train.empty() && files.dev.empty() && files.test.empty()) {
     fail<BadInput>("{}: no dataset here; expected train.tsv and dev.tsv (or train.jsonl and dev.jsonl)", directory);
   }

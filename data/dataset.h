@@ -11,6 +11,7 @@ namespace crisp {
 struct Example {
   std::string text;
   int32_t label = -1;  // -1 = unlabelled
+  int32_t line = 0;    // in its file, from 1; 0 = from no file
 };
 
 struct Dataset {
@@ -57,10 +58,12 @@ Dataset parse_dataset(std::string_view content, const std::string& name, const R
 /// The files of a dataset folder; an empty path where there is none.
 struct DatasetFiles {
   std::string train, dev, test;
+  std::string train_parses, dev_parses;
 };
 
-/// Finds train, dev (or `validation`) and test, each as .tsv or .jsonl, in a folder. Throws BadInput when the folder is
-/// missing, holds none of them, or holds two candidates for one of them.
+/// Finds train, dev (or `validation`) and test, each as .tsv or .jsonl, in a folder, and the parses of the first two,
+/// train.conllu and dev.conllu (or validation.conllu). Throws BadInput when the folder is missing, holds none of the
+/// first three, or holds two candidates for one of the five.
 DatasetFiles find_dataset(const std::string& directory);
 
 }  // namespace crisp

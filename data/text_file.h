@@ -23,6 +23,8 @@ class LineReader {
   std::string_view line() const { return line_; }
   /// What follows this line.
   std::string_view rest() const { return rest_; }
+  /// The line's number, from 1.
+  size_t number() const { return number_; }
   /// "file:line", the line counted from 1.
   std::string where() const;
 

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/error.h"
+#include "model/sparsity_json.h"
 
 namespace crisp {
 namespace {
@@ -109,28 +110,6 @@ void read_labels(const json& object, DistilBertConfig& c, const std::string& whe
   }
 }
 
-void read_sparsity(const json& object, DistilBertConfig& c, const std::string& where) {
-  const auto found = object.find("crisp");
-  if (found == object.end()) return;
-  if (!found->is_object()) fail<BadInput>("{}: \"crisp\" must be an object", where);
-  const Reader r(*found, where);
-  c.sparsity.requested = r.text_or("sparsity", "dense");
-  const std::string scope = r.text_or("sparsity_scope", "row");
-  if (scope != "row" && scope != "head")
-    fail<BadInput>("{}: \"sparsity_scope\" is \"{}\"; it must be row or head", where, scope);
-  c.sparsity.scope = parse_sparsity_scope(scope);
-  c.sparsity.at_evaluation = r.flag_or("sparse_eval", true);
-  if (!found->contains("layer_sparsity")) return;
-  const json& list = found->at("layer_sparsity");
-  if (!list.is_array() || list.size() != static_cast<size_t>(c.layers))
-    fail<BadInput>("{}: \"layer_sparsity\" must list {} numbers, one for each layer", where, c.layers);
-  for (const json& value : list) {
-    const double s = value.is_number() ? value.get<double>() : -1;
-    if (!(s >= 0 && s < 1)) fail<BadInput>("{}: \"layer_sparsity\" holds {}, outside [0, 1)", where, value.dump());
-    c.sparsity.layers.push_back(s);
-  }
-}
-
 }  // namespace
 
 std::string DistilBertConfig::label_name(int64_t label) const {
@@ -162,7 +141,10 @@ DistilBertConfig parse_config(const std::string& text, const std::string& where)
   c.initializer_range = r.number_or("initializer_range", c.initializer_range, 0, 1);
   check_config(c, where);
   read_labels(object, c, where);
-  read_sparsity(object, c, where);
+  if (const auto found = object.find("crisp"); found != object.end()) {
+    if (!found->is_object()) fail<BadInput>("{}: \"crisp\" must be an object", where);
+    c.sparsity = parse_sparsity_json(*found, c.layers, c.heads, where);
+  }
   return c;
 }
 
@@ -192,10 +174,9 @@ std::string config_json(const DistilBertConfig& c, DType dtype) {
   j["problem_type"] = "single_label_classification";
   j["torch_dtype"] = dtype == DType::f64 ? "float64" : "float32";
   if (!c.sparsity.layers.empty()) {
-    j["crisp"] = {{"sparsity", c.sparsity.requested},
-                  {"layer_sparsity", c.sparsity.layers},
-                  {"sparsity_scope", scope_name(c.sparsity.scope)},
-                  {"sparse_eval", c.sparsity.at_evaluation}};
+    const nlohmann::ordered_json settings = sparsity_json(c.sparsity);
+    for (const auto& [key, value] : settings.items())
+      if (!value.is_null()) j["crisp"][key] = value;
   }
   return j.dump(2) + "\n";
 }

@@ -1,18 +1,14 @@
 #include "model/distilbert.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
 #include "engine/error.h"
+#include "model/random_sites.h"
 
 namespace crisp {
 namespace {
-
-// Sites of the dropout stream: one for every place that drops.
-constexpr uint32_t embedding_site = 0;
-constexpr uint32_t attention_site(int64_t layer) { return static_cast<uint32_t>(1 + 2 * layer); }
-constexpr uint32_t feed_forward_site(int64_t layer) { return static_cast<uint32_t>(2 + 2 * layer); }
-constexpr uint32_t classifier_site = 1u << 20;
 
 // 0, step, .., n step: every sequence has `step` queries.
 Tensor every(int64_t step, int64_t n) {
@@ -57,6 +53,7 @@ DistilBert::DistilBert(const DistilBertConfig& config, DType dtype, Device devic
   }
   pre_classifier_ = add_linear("pre_classifier", dim, dim, true);
   classifier_ = add_linear("classifier", config.num_labels, dim, true);
+  add_spans();
 }
 
 Tensor DistilBert::add(const std::string& name, const Shape& shape, bool decays, bool in_head) {
@@ -81,8 +78,8 @@ void DistilBert::initialise(const Parameter& p, uint32_t site, uint64_t seed) {
     const RandomKey key{seed, Stream::init, 0, site};
     p.tensor.copy_from(Tensor::normal(p.tensor.shape(), dtype_, key, 0, config_.initializer_range));
   } else {
-    const bool norm_weight = p.name.ends_with("orm.weight");
-    p.tensor.copy_from(Tensor::full(p.tensor.shape(), dtype_, norm_weight ? 1 : 0));
+    const double value = p.is_span ? config_.sparsity.span_init : p.name.ends_with("orm.weight") ? 1 : 0;
+    p.tensor.copy_from(Tensor::full(p.tensor.shape(), dtype_, value));
   }
 }
 
@@ -95,6 +92,55 @@ void DistilBert::initialise_head(uint64_t seed) {
     if (parameters_[i].in_head) initialise(parameters_[i], static_cast<uint32_t>(i), seed);
 }
 
+void DistilBert::add_spans() {
+  const SparsityConfig& c = config_.sparsity;
+  for (int64_t l = 0; l < config_.layers; ++l) {
+    Layer& layer = layers_[static_cast<size_t>(l)];
+    layer.span = {};
+    if (!c.has_spans(l)) continue;
+    const std::vector<double> values = c.spans.empty()
+                                           ? std::vector<double>(static_cast<size_t>(config_.heads), c.span_init)
+                                           : c.spans.at(static_cast<size_t>(l));
+    layer.span = add(fmt::format("distilbert.transformer.layer.{}.attention.span", l), {config_.heads}, false, false);
+    layer.span.copy_from(Tensor::from(values, {config_.heads}, dtype_));
+    parameters_.back().is_span = true;
+  }
+}
+
+void DistilBert::set_sparsity(const SparsityConfig& config) {
+  std::erase_if(parameters_, [](const Parameter& p) { return p.is_span; });
+  config_.sparsity = config;
+  add_spans();
+}
+
+std::vector<std::vector<double>> DistilBert::spans() const {
+  std::vector<std::vector<double>> spans;
+  bool any = false;
+  for (const Layer& layer : layers_) {
+    spans.push_back(layer.span ? layer.span.to_vector() : std::vector<double>());
+    any |= static_cast<bool>(layer.span);
+  }
+  return any ? spans : std::vector<std::vector<double>>();
+}
+
+Tensor DistilBert::span_penalty(Tape& tape) const {
+  std::vector<Tensor> spans;
+  for (const Layer& layer : layers_)
+    if (layer.span) spans.push_back(layer.span);
+  if (spans.empty() || config_.sparsity.span_penalty == 0) return {};
+  return scale(tape, mean(tape, concat(tape, spans, 0)), config_.sparsity.span_penalty);
+}
+
+void DistilBert::clamp_spans() const {
+  for (const Layer& layer : layers_) {
+    if (!layer.span) continue;
+    std::vector<double> values = layer.span.to_vector();
+    for (double& z : values)
+      if (!std::isnan(z)) z = std::clamp(z, 0.0, static_cast<double>(config_.max_positions));
+    layer.span.copy_from(Tensor::from(values, layer.span.shape(), dtype_));
+  }
+}
+
 Tensor DistilBert::apply(Tape& tape, const Linear& layer, const Tensor& x) {
   const Tape::Scope scope(tape, layer.scope);
   return linear(tape, x, layer.weight, layer.bias);
@@ -105,40 +151,146 @@ Dropout DistilBert::dropout(double p, const ForwardMode& mode, uint32_t site) co
   return {p, {mode.seed, Stream::dropout, mode.step, site}};
 }
 
-AttentionRule DistilBert::rule(int64_t index, const ForwardMode& mode) const {
-  return {.heads = config_.heads,
-          .scale = 1 / std::sqrt(static_cast<double>(config_.head_dim())),
-          .selection = config_.sparsity.selection(index, mode.training),
-          .sparsity = config_.sparsity.sparsity(index),
-          .dropout = dropout(config_.attention_dropout, mode, attention_site(index))};
+// Whether one query's weights depend on its own scores alone, and on its head by nothing else, so that its heads can be
+// queries of one head.
+bool DistilBert::by_rows_alone(int64_t index, const ForwardMode& mode) const {
+  const SparsityConfig& c = config_.sparsity;
+  if (mode.training && c.key_dropout > 0 && c.key_dropout_columns && c.is_active(index)) return false;
+  if (!c.applies(index, mode.training, mode.progress)) return true;
+  return c.method != SparseMethod::percentile && !lists_differ_by_head(c);
+}
+
+AttentionRule DistilBert::rule(int64_t index, Pass& pass, const ListedQueries& queries) const {
+  const SparsityConfig& c = config_.sparsity;
+  const ForwardMode& mode = pass.mode;
+  AttentionRule rule{.heads = config_.heads,
+                     .scale = 1 / std::sqrt(static_cast<double>(config_.head_dim())),
+                     .dropout = dropout(config_.attention_dropout, mode, attention_site(index))};
+  const auto masks = [&](uint32_t site) { return RandomKey{mode.seed, Stream::masks, mode.step, site}; };
+  if (!c.is_active(index)) return rule;
+  rule.keep_first = c.keep_first;
+  rule.keep_last = c.keep_last;
+  rule.keep_diagonal = c.keep_diagonal;
+  if (mode.training) rule.key_dropout = {c.key_dropout, masks(key_dropout_site(index)), c.key_dropout_columns};
+  if (!c.applies(index, mode.training, mode.progress)) return rule;
+  rule.sparsity = c.sparsity(index, mode.training, mode.progress);
+  switch (c.method) {
+    case SparseMethod::top_k:
+      rule.selection = Selection::top_k_row;
+      break;
+    case SparseMethod::top_k_ties:
+      rule.selection = Selection::top_k_ties;
+      break;
+    case SparseMethod::percentile:
+      rule.selection = Selection::percentile_head;
+      break;
+    case SparseMethod::threshold:
+      rule.selection = Selection::threshold;
+      rule.threshold = *c.threshold;
+      break;
+    case SparseMethod::bottom_k:
+      rule.selection = Selection::bottom_k;
+      break;
+    case SparseMethod::attention_drop:
+      rule.selection = Selection::drop_top;
+      rule.drop_p = c.attention_drop;
+      rule.drop_key = masks(attention_drop_site(index));
+      break;
+    case SparseMethod::random_k:
+    case SparseMethod::neighbour:
+    case SparseMethod::bigbird:
+    case SparseMethod::lexical:
+    case SparseMethod::syntax:
+      add_lists(rule, index, pass, queries);
+      break;
+    case SparseMethod::learned_span:
+      if (mode.training) {
+        rule.span = layers_[static_cast<size_t>(index)].span;
+        rule.span_ramp = c.span_ramp;
+      } else {
+        add_lists(rule, index, pass, queries);
+      }
+      break;
+    case SparseMethod::sparsemax:
+      rule.normaliser = Normaliser::sparsemax;
+      break;
+    case SparseMethod::entmax15:
+      rule.normaliser = Normaliser::entmax15;
+      break;
+  }
+  return rule;
+}
+
+void DistilBert::add_lists(AttentionRule& rule, int64_t index, Pass& pass, const ListedQueries& queries) const {
+  const SparsityConfig& c = config_.sparsity;
+  if (pass.offsets.empty()) {
+    const auto on_host = [](const Tensor& t) {
+      const Tensor host = t.to(Device::cpu);
+      return std::vector<int32_t>(host.data<int32_t>(), host.data<int32_t>() + host.numel());
+    };
+    pass.ids = on_host(pass.batch.ids);
+    pass.offsets = on_host(pass.batch.offsets);
+    if (c.method == SparseMethod::lexical)
+      pass.similarities = word_similarities(words_.to(Device::cpu), pass.ids, pass.offsets);
+  }
+  std::vector<int64_t> windows;
+  if (c.method == SparseMethod::learned_span)
+    for (const double z : layers_[static_cast<size_t>(index)].span.to_vector())
+      windows.push_back(hard_window(z, c.span_ramp));
+  const Tensor& distances = pass.batch.tree_distances;
+  const KeyLists lists = key_lists(c, index, rule.sparsity, config_.heads,
+                                   {.offsets = pass.offsets,
+                                    .similarities = pass.similarities,
+                                    .tree_distances = distances ? distances.data<int32_t>() : nullptr,
+                                    .windows = windows},
+                                   queries);
+  const auto tensor = [&](const std::vector<int32_t>& values) {
+    return Tensor::from(values, {static_cast<int64_t>(values.size())}, device_);
+  };
+  rule.selection = Selection::listed;
+  rule.list_starts = tensor(lists.starts);
+  rule.list_keys = tensor(lists.keys);
 }
 
 // One query a sequence needs no keys and values of its own: see absorb_keys() in engine/ops.h. A query's heads are
 // `heads` queries of one head, in the same order, so that dropout draws the same numbers.
-Tensor DistilBert::attend_first(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, const Tensor& offsets,
-                                const ForwardMode& mode) const {
+Tensor DistilBert::attend_first(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, Pass& pass) const {
   const Layer& w = layers_[static_cast<size_t>(index)];
   const int64_t width = (config_.dim / 16 + 1) * 16;  // of the inputs, a 1 for the biases, zeros to whole cache lines
   const Tensor x1 = concat(tape, std::array{x, ones_and_zeros(x.dim(0), width - config_.dim, x.dtype())}, 1);
-  AttentionRule of_one_head = rule(index, mode);
+  AttentionRule of_one_head = rule(index, pass, {.first_only = true, .copies = config_.heads});
   of_one_head.heads = 1;
+  // The queries are all the first of their sequence, though they stand at 0 .. heads - 1.
+  of_one_head.keep_first |= of_one_head.keep_diagonal;
+  of_one_head.keep_diagonal = false;
   const Tensor queries = absorb_keys(tape, q, w.key.weight, w.key.bias, config_.heads, width);
-  const Tensor sums = attention(tape, queries, x1, x1, every(config_.heads, q.dim(0)), offsets, of_one_head);
+  const Tensor sums = attention(tape, queries, x1, x1, every(config_.heads, q.dim(0)), pass.batch.offsets, of_one_head);
   return absorb_values(tape, sums, w.value.weight, w.value.bias, config_.heads);
 }
 
+// q are the queries of all rows of x, or of the first of each sequence.
+Tensor DistilBert::attend(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, Rows rows, Pass& pass,
+                          AttentionStats* stats) const {
+  if (rows == Rows::first && by_rows_alone(index, pass.mode)) return attend_first(tape, index, x, q, pass);
+  const Layer& w = layers_[static_cast<size_t>(index)];
+  const Tensor& offsets = pass.batch.offsets;
+  const bool first_only = rows == Rows::first;
+  const Tensor k = apply(tape, w.key, x), v = apply(tape, w.value, x);
+  return attention(tape, q, k, v, first_only ? every(1, q.dim(0)) : offsets, offsets,
+                   rule(index, pass, {.first_only = first_only}), stats);
+}
+
 // `queries` are the rows of x whose new hidden states are wanted: all of them, or the first of each sequence.
-Tensor DistilBert::layer(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, const Tensor& offsets,
-                         Rows rows, const ForwardMode& mode, AttentionStats* stats) const {
+Tensor DistilBert::layer(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, Rows rows, Pass& pass,
+                         AttentionStats* stats) const {
   const Layer& w = layers_[static_cast<size_t>(index)];
   const Tape::Scope scope(tape, w.scope);
+  const ForwardMode& mode = pass.mode;
   Tensor normed;
   {
     const Tape::Scope attention_scope(tape, "attention");
     const Tensor q = apply(tape, w.query, queries);
-    const Tensor context = rows == Rows::first ? attend_first(tape, index, x, q, offsets, mode)
-                                               : attention(tape, q, apply(tape, w.key, x), apply(tape, w.value, x),
-                                                           offsets, offsets, rule(index, mode), stats);
+    const Tensor context = attend(tape, index, x, q, rows, pass, stats);
     normed = residual_layer_norm(tape, queries, apply(tape, w.out, context), {}, w.attention_norm.weight,
                                  w.attention_norm.bias, config_.layer_norm_epsilon);
   }
@@ -157,23 +309,23 @@ Tensor DistilBert::hidden_states(Tape& tape, const BatchTensors& batch, const Fo
                               embedding_norm_.bias, config_.layer_norm_epsilon,
                               dropout(config_.dropout, mode, embedding_site));
   }
-  const Tensor& offsets = batch.offsets;
+  Pass pass{batch, mode};
   const auto full_layer = [&](int64_t l) {
     AttentionStats* stats = mode.stats ? &mode.stats->emplace_back() : nullptr;
-    return layer(tape, l, x, x, offsets, Rows::all, mode, stats);
+    return layer(tape, l, x, x, Rows::all, pass, stats);
   };
   const int64_t last = config_.layers - 1;
   for (int64_t l = 0; l < last; ++l) x = full_layer(l);
   if (rows == Rows::all) return full_layer(last);
 
-  const int64_t batch_size = batch.batch_size();
-  const Tensor first = offsets.view_rows(0, batch_size);  // [CLS] is the first token of each sequence
+  const Tensor first = batch.offsets.view_rows(0, batch.batch_size());  // [CLS] is the first token of each sequence
   // A threshold over a head's whole score matrix needs every query of the last layer.
-  if (config_.sparsity.selection(last, mode.training) == Selection::percentile_head)
+  const SparsityConfig& sparsity = config_.sparsity;
+  if (sparsity.method == SparseMethod::percentile && sparsity.applies(last, mode.training, mode.progress))
     return embedding(tape, full_layer(last), first);
   // Statistics need them too, but must not change a bit of the logits: that layer is computed beside the short one.
   if (mode.stats) full_layer(last);
-  return layer(tape, last, x, embedding(tape, x, first), offsets, Rows::first, mode, nullptr);
+  return layer(tape, last, x, embedding(tape, x, first), Rows::first, pass, nullptr);
 }
 
 Tensor DistilBert::encode(Tape& tape, const BatchTensors& batch, const ForwardMode& mode) const {

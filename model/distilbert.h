@@ -9,6 +9,7 @@
 #include "engine/tape.h"
 #include "engine/tensor.h"
 #include "model/config.h"
+#include "model/key_lists.h"
 
 namespace crisp {
 
@@ -16,8 +17,9 @@ namespace crisp {
 struct Parameter {
   std::string name;
   Tensor tensor;
-  bool decays;   // weight decay applies: not to biases and LayerNorm
-  bool in_head;  // pre_classifier and classifier
+  bool decays;           // weight decay applies: not to biases and LayerNorm
+  bool in_head;          // pre_classifier and classifier
+  bool is_span = false;  // learned degrees, [heads]: at a rate of their own, and in config.json instead of the weights
 };
 
 /// A packed batch on the model's device: all sequences one after the other, no padding.
@@ -25,6 +27,8 @@ struct BatchTensors {
   Tensor ids;        // i32 [total]
   Tensor positions;  // i32 [total], from 0 in each sequence
   Tensor offsets;    // i32 [batch + 1]
+  /// i32 in host memory: for a sequence of n tokens n x n distances in its parse, back to back. Empty without parses.
+  Tensor tree_distances = {};
   int64_t batch_size() const { return offsets.dim(0) - 1; }
 };
 
@@ -33,6 +37,7 @@ struct ForwardMode {
   bool training = false;  // dropout on; sparsity as in training
   uint64_t seed = 0;      // of the dropout stream
   uint32_t step = 0;      // micro-batch number: each draws its own dropout
+  double progress = 1;    // the part of the training steps that is over, in [0, 1]: for a sparsity that rises
   /// If given, receives one entry a layer, over all queries of all sequences.
   std::vector<AttentionStats>* stats = nullptr;
 };
@@ -53,9 +58,20 @@ class DistilBert {
   Tensor encode(Tape& tape, const BatchTensors& batch, const ForwardMode& mode) const;
 
   const DistilBertConfig& config() const { return config_; }
-  /// Settings that do not change the parameters (dropout rates, sparsity, labels' names) may be changed.
+  /// Settings that do not change the parameters (dropout rates, labels' names, sparsity without learned spans) may be
+  /// changed.
   DistilBertConfig& mutable_config() { return config_; }
-  /// In a fixed order: embeddings, layers, head.
+  /// Replaces config().sparsity. Parameters of learned spans that there were are gone; new ones have the values of
+  /// config.spans or span_init. Whoever holds parameters() has to ask again.
+  void set_sparsity(const SparsityConfig& config);
+  /// The current learned degrees, [layer][head], a layer without them having none; empty where no layer has any.
+  std::vector<std::vector<double>> spans() const;
+  /// span_penalty times the mean over all learned degrees, for the loss; an empty handle where there is none.
+  Tensor span_penalty(Tape& tape) const;
+  /// Brings learned degrees that an update has moved out of 0 .. max_positions back: the loss is flat outside.
+  void clamp_spans() const;
+
+  /// In a fixed order: embeddings, layers, head, learned spans.
   const std::vector<Parameter>& parameters() const { return parameters_; }
   /// One of the parameters, [vocab_size, dim]; it takes its gradient as rows.
   const Tensor& word_embeddings() const { return words_; }
@@ -76,8 +92,16 @@ class DistilBert {
     Norm attention_norm;
     Linear up, down;
     Norm output_norm;
+    Tensor span = {};  // learned degrees, if there are any
   };
   enum class Rows { all, first };  // which rows of the last layer are wanted
+  // What all layers of one forward pass share.
+  struct Pass {
+    const BatchTensors& batch;
+    const ForwardMode& mode;
+    std::vector<int32_t> ids = {}, offsets = {};  // in host memory, for lists of keys
+    std::vector<double> similarities = {};        // of words, where they decide
+  };
 
   Linear add_linear(const std::string& name, int64_t out, int64_t in, bool in_head = false);
   Norm add_norm(const std::string& name);
@@ -85,11 +109,15 @@ class DistilBert {
   void initialise(const Parameter& parameter, uint32_t site, uint64_t seed);
 
   Tensor hidden_states(Tape& tape, const BatchTensors& batch, const ForwardMode& mode, Rows rows) const;
-  Tensor layer(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, const Tensor& offsets, Rows rows,
-               const ForwardMode& mode, AttentionStats* stats) const;
-  Tensor attend_first(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, const Tensor& offsets,
-                      const ForwardMode& mode) const;
-  AttentionRule rule(int64_t index, const ForwardMode& mode) const;
+  Tensor layer(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, Rows rows, Pass& pass,
+               AttentionStats* stats) const;
+  Tensor attend(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, Rows rows, Pass& pass,
+                AttentionStats* stats) const;
+  Tensor attend_first(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, Pass& pass) const;
+  AttentionRule rule(int64_t index, Pass& pass, const ListedQueries& queries) const;
+  void add_lists(AttentionRule& rule, int64_t index, Pass& pass, const ListedQueries& queries) const;
+  bool by_rows_alone(int64_t index, const ForwardMode& mode) const;
+  void add_spans();
   static Tensor apply(Tape& tape, const Linear& layer, const Tensor& x);
   Dropout dropout(double p, const ForwardMode& mode, uint32_t site) const;
 

@@ -1,7 +1,9 @@
 #include "model/sparsity.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <string_view>
 
 #include "engine/error.h"
@@ -9,7 +11,7 @@
 namespace crisp {
 namespace {
 
-std::vector<double> ramp(double first, double last, int64_t layers) {
+std::vector<double> linear_from(double first, double last, int64_t layers) {
   std::vector<double> values;
   for (int64_t l = 0; l < layers; ++l) {
     const double depth = layers == 1 ? 0.5 : static_cast<double>(l) / static_cast<double>(layers - 1);
@@ -18,21 +20,96 @@ std::vector<double> ramp(double first, double last, int64_t layers) {
   return values;
 }
 
-double parse_one(std::string_view text, const std::string& whole) {
-  double value = 0;
+// The whole of `text` as a number.
+template <class T>
+std::optional<T> number(std::string_view text) {
+  T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size())
-    fail<UsageError>("--sparsity {}: \"{}\" is neither a number nor one of dense, uniform, light, aggressive", whole,
-                     text);
-  if (!(value >= 0 && value < 1)) fail<UsageError>("--sparsity {}: {} is outside [0, 1)", whole, text);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return value;
 }
 
+double parse_one(std::string_view text, const std::string& whole) {
+  const std::optional<double> value = number<double>(text);
+  if (!value)
+    fail<UsageError>("--sparsity {}: \"{}\" is neither a number nor one of dense, uniform, light, aggressive", whole,
+                     text);
+  if (!(*value >= 0 && *value < 1)) fail<UsageError>("--sparsity {}: {} is outside [0, 1)", whole, text);
+  return *value;
+}
+
+// Calls f with each part of a list with commas.
+template <class F>
+void for_each_part(std::string_view text, F&& f) {
+  while (true) {
+    const size_t comma = text.find(',');
+    f(text.substr(0, comma));
+    if (comma == std::string_view::npos) return;
+    text.remove_prefix(comma + 1);
+  }
+}
+
+// A measure that was given, of which method, by which option.
+struct Measure {
+  bool given;
+  SparseMethod method;
+  const char* option;
+};
+
 }  // namespace
 
+const std::vector<std::pair<std::string, SparseMethod>>& method_words() {
+  static const std::vector<std::pair<std::string, SparseMethod>> words{{"top-k", SparseMethod::top_k},
+                                                                       {"top-k-ties", SparseMethod::top_k_ties},
+                                                                       {"percentile", SparseMethod::percentile},
+                                                                       {"threshold", SparseMethod::threshold},
+                                                                       {"bottom-k", SparseMethod::bottom_k},
+                                                                       {"random-k", SparseMethod::random_k},
+                                                                       {"attention-drop", SparseMethod::attention_drop},
+                                                                       {"neighbour", SparseMethod::neighbour},
+                                                                       {"bigbird", SparseMethod::bigbird},
+                                                                       {"lexical", SparseMethod::lexical},
+                                                                       {"syntax", SparseMethod::syntax},
+                                                                       {"learned-span", SparseMethod::learned_span},
+                                                                       {"sparsemax", SparseMethod::sparsemax},
+                                                                       {"entmax15", SparseMethod::entmax15}};
+  return words;
+}
+
+std::string method_name(SparseMethod method) {
+  for (const auto& [word, value] : method_words())
+    if (value == method) return word;
+  fail("there is no method {}", static_cast<int>(method));
+}
+
+std::optional<SparseMethod> parse_method(const std::string& word) {
+  for (const auto& [name, value] : method_words())
+    if (name == word) return value;
+  return std::nullopt;
+}
+
+bool SparseSettings::by_measure() const {
+  switch (method) {
+    case SparseMethod::threshold:
+    case SparseMethod::bigbird:
+    case SparseMethod::learned_span:
+    case SparseMethod::sparsemax:
+    case SparseMethod::entmax15:
+      return true;
+    case SparseMethod::neighbour:
+      return window.has_value();
+    case SparseMethod::lexical:
+      return lexical_threshold.has_value();
+    case SparseMethod::syntax:
+      return tree_distance.has_value();
+    default:
+      return false;
+  }
+}
+
 bool SparsityConfig::dense() const {
-  for (const double s : layers)
-    if (s > 0) return false;
+  for (int64_t l = 0; l < static_cast<int64_t>(layers.size()); ++l)
+    if (applies(l, true) || applies(l, false) || (key_dropout > 0 && is_active(l))) return false;
   return true;
 }
 
@@ -42,12 +119,29 @@ double SparsityConfig::mean() const {
   return layers.empty() ? 0 : sum / static_cast<double>(layers.size());
 }
 
-double SparsityConfig::sparsity(int64_t layer) const {
-  return static_cast<size_t>(layer) < layers.size() ? layers[static_cast<size_t>(layer)] : 0;
+double SparsityConfig::sparsity(int64_t layer, bool training, double progress) const {
+  if (static_cast<size_t>(layer) >= layers.size()) return 0;
+  const double full = layers[static_cast<size_t>(layer)];
+  return training && progress < ramp ? full * progress / ramp : full;
 }
 
-Selection SparsityConfig::selection(int64_t layer, bool training) const {
-  return sparsity(layer) > 0 && (training || at_evaluation) ? scope : Selection::all;
+bool SparsityConfig::applies(int64_t layer, bool training, double progress) const {
+  if (static_cast<size_t>(layer) >= layers.size() || !is_active(layer)) return false;
+  if (!(training ? in_training : at_evaluation && method != SparseMethod::attention_drop)) return false;
+  return by_measure() || sparsity(layer, training, progress) > 0;
+}
+
+double SparsityConfig::requested_at_evaluation(int64_t layer) const {
+  if (!applies(layer, false)) return 0;
+  return by_measure() ? std::numeric_limits<double>::quiet_NaN() : sparsity(layer);
+}
+
+std::string SparsityConfig::describe() const {
+  const std::string name = method_name(method);
+  std::string text = by_measure() ? name : mean() > 0 ? requested + " by " + name : requested;
+  if (key_dropout > 0)
+    text += fmt::format(", key dropout {:g} by {}", key_dropout, key_dropout_columns ? "columns" : "entries");
+  return text;
 }
 
 SparsityConfig parse_sparsity(const std::string& text, int64_t layers) {
@@ -59,17 +153,11 @@ SparsityConfig parse_sparsity(const std::string& text, int64_t layers) {
   } else if (text == "uniform") {
     config.layers.assign(n, 0.7);
   } else if (text == "light") {
-    config.layers = ramp(0.45, 0.75, layers);
+    config.layers = linear_from(0.45, 0.75, layers);
   } else if (text == "aggressive") {
-    config.layers = ramp(0.65, 0.95, layers);
+    config.layers = linear_from(0.65, 0.95, layers);
   } else {
-    std::string_view rest = text;
-    while (true) {
-      const size_t comma = rest.find(',');
-      config.layers.push_back(parse_one(rest.substr(0, comma), text));
-      if (comma == std::string_view::npos) break;
-      rest.remove_prefix(comma + 1);
-    }
+    for_each_part(text, [&](std::string_view part) { config.layers.push_back(parse_one(part, text)); });
     if (config.layers.size() == 1) config.layers.assign(n, config.layers[0]);
     if (config.layers.size() != n)
       fail<UsageError>("--sparsity {}: {} numbers for a model of {} layers; give one, or one for each layer", text,
@@ -78,12 +166,73 @@ SparsityConfig parse_sparsity(const std::string& text, int64_t layers) {
   return config;
 }
 
-Selection parse_sparsity_scope(const std::string& text) {
-  if (text == "row") return Selection::top_k_row;
-  if (text == "head") return Selection::percentile_head;
-  fail<UsageError>("--sparsity-scope {}: it must be row or head", text);
+std::vector<bool> parse_layers(const std::string& text, int64_t layers) {
+  std::vector<bool> active(static_cast<size_t>(layers), text == "all");
+  const int64_t half = std::max<int64_t>(1, layers / 2);
+  for (int64_t l = 0; l < layers; ++l)
+    if ((text == "early" && l < half) || (text == "late" && l >= layers - half)) active[static_cast<size_t>(l)] = true;
+  if (text == "all" || text == "early" || text == "late") return active;
+  for_each_part(text, [&](std::string_view part) {
+    const std::optional<int64_t> layer = number<int64_t>(part);
+    if (!layer)
+      fail<UsageError>("--sparse-layers {}: \"{}\" is neither a layer's number nor one of all, early, late", text,
+                       part);
+    if (*layer < 0 || *layer >= layers)
+      fail<UsageError>("--sparse-layers {}: there is no layer {}; they are numbered from 0 to {}", text, *layer,
+                       layers - 1);
+    active[static_cast<size_t>(*layer)] = true;
+  });
+  return active;
 }
 
-std::string scope_name(Selection scope) { return scope == Selection::percentile_head ? "head" : "row"; }
+void check_sparsity_options(const SparsityOptions& o) {
+  const std::string name = method_name(o.method);
+  const Measure measures[] = {{o.threshold.has_value(), SparseMethod::threshold, "--attention-threshold"},
+                              {o.bigbird.has_value(), SparseMethod::bigbird, "--bigbird"},
+                              {o.window.has_value(), SparseMethod::neighbour, "--window"},
+                              {o.lexical_threshold.has_value(), SparseMethod::lexical, "--lexical-threshold"},
+                              {o.tree_distance.has_value(), SparseMethod::syntax, "--tree-distance"}};
+  std::string needed = "--sparsity S";
+  for (const Measure& m : measures) {
+    if (m.given && m.method != o.method)
+      fail<UsageError>("{} belongs to --sparse-method {}, not {}", m.option, method_name(m.method), name);
+    if (m.method != o.method) continue;
+    const bool alone = o.method == SparseMethod::threshold || o.method == SparseMethod::bigbird;
+    if (alone && !m.given) fail<UsageError>("--sparse-method {} needs {}", name, m.option);
+    needed += std::string(" or ") + m.option;
+  }
+  const bool dense = o.sparsity == "dense";
+  if (o.by_measure()) {
+    for (const auto& [given, option] : {std::pair(!dense, "--sparsity"), std::pair(o.ramp > 0, "--sparsity-ramp"),
+                                        std::pair(o.reverse, "--sparsity-reverse")})
+      if (given) fail<UsageError>("{} has no meaning where --sparse-method {} takes another measure", option, name);
+  } else if (dense && o.method != SparseMethod::top_k && o.method != SparseMethod::percentile) {
+    fail<UsageError>("--sparse-method {} needs {}", name, needed);
+  }
+  if (o.drop_key > 0 && o.drop_attention > 0)
+    fail<UsageError>("--drop-key and --drop-attention are two names of one thing here; give one of them");
+  if (o.drop_columns && o.drop_attention == 0)
+    fail<UsageError>("--drop-attention-unit column needs --drop-attention P");
+  if (!o.in_training && (o.method == SparseMethod::learned_span || o.method == SparseMethod::attention_drop))
+    fail<UsageError>("--sparse-train off leaves nothing of --sparse-method {}", name);
+  const bool own_keys = o.method == SparseMethod::sparsemax || o.method == SparseMethod::entmax15 ||
+                        o.method == SparseMethod::learned_span;
+  if (own_keys && (o.keep_first || o.keep_last || o.keep_diagonal) && o.drop_key == 0 && o.drop_attention == 0)
+    fail<UsageError>("--keep has no meaning for --sparse-method {}", name);
+}
+
+SparsityConfig make_sparsity(const SparsityOptions& options, int64_t layers, uint64_t seed) {
+  check_sparsity_options(options);
+  SparsityConfig config = parse_sparsity(options.sparsity, layers);
+  static_cast<SparseSettings&>(config) = options;
+  config.key_dropout = std::max(options.drop_key, options.drop_attention);
+  config.key_dropout_columns = options.drop_columns;
+  config.seed = seed;
+  if (options.reverse) std::reverse(config.layers.begin(), config.layers.end());
+  config.active = parse_layers(options.sparse_layers, layers);
+  for (size_t l = 0; l < config.layers.size(); ++l)
+    if (!config.active[l]) config.layers[l] = 0;
+  return config;
+}
 
 }  // namespace crisp

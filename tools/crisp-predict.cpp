@@ -10,6 +10,7 @@
 
 #include "data/batch.h"
 #include "data/dataset.h"
+#include "engine/error.h"
 #include "engine/parallel.h"
 #include "engine/precision.h"
 #include "tools/options.h"
@@ -20,7 +21,7 @@ namespace crisp {
 namespace {
 
 struct PredictOptions {
-  std::string model, vocab, input = "-";
+  std::string model, vocab, parses, input = "-";
   int64_t batch_size = 64, max_length = 0, threads = 0;
   TextFormat format = TextFormat::automatic;
   bool json = false;
@@ -59,8 +60,14 @@ int predict(const PredictOptions& options) {
   const int max_length = options.max_length > 0 ? static_cast<int>(options.max_length)
                                                 : saved_max_length(options.model, config.max_positions);
 
+  bool needs_parses = false;
+  for (int64_t l = 0; l < config.layers; ++l)
+    needs_parses |= config.sparsity.method == SparseMethod::syntax && config.sparsity.applies(l, false);
+  if (needs_parses && options.parses.empty())
+    fail<UsageError>("{}: this model's attention follows dependency parses; give --parses FILE", options.model);
+
   const Dataset input = read_input(options.input, options.format, config.num_labels);
-  const TokenizedDataset data(input, tokenizer, max_length);
+  const TokenizedDataset data(input, tokenizer, max_length, needs_parses ? options.parses : "");
   if (data.truncated() > 0)
     fmt::print(stderr, "{} of {} sentences are longer than {} tokens and were cut\n", data.truncated(), data.size(),
                max_length);
@@ -87,6 +94,8 @@ int main(int argc, char** argv) {
       ->type_name("DIR")
       ->required();
   add_text(app, "vocab", options.vocab, "vocabulary; default: vocab.txt beside the model")->type_name("FILE");
+  add_text(app, "parses", options.parses, "CoNLL-U of the sentences, for a model with --sparse-method syntax")
+      ->type_name("FILE");
   app.add_option("FILE", options.input, "the sentences")->type_name("")->capture_default_str();
   add_choice<TextFormat>(app, "format", options.format,
                          {{"auto", TextFormat::automatic},

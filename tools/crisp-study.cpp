@@ -7,6 +7,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "data/dataset.h"
 #include "engine/error.h"
 #include "tools/options.h"
 #include "tools/study_options.h"
@@ -72,9 +73,10 @@ void parse_shard(const std::string& text, RunnerOptions& o) {
 
 // The preset needs dependency parses for some of its arms.
 bool has_parses(const TrainOptions& options) {
-  std::error_code ignored;
-  return !options.data.empty() && fs::exists(options.data + "/train.conllu", ignored) &&
-         fs::exists(options.data + "/dev.conllu", ignored);
+  if (!options.parses.empty() && !options.dev_parses.empty()) return true;
+  if (options.data.empty()) return false;
+  const DatasetFiles files = find_dataset(options.data);
+  return !files.train_parses.empty() && !files.dev_parses.empty();
 }
 
 // The study with what the command line says for all its arms.

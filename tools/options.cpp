@@ -98,7 +98,8 @@ class CheckedConfig : public CLI::ConfigTOML {
       const CLI::Option* option = app_.get_option_no_throw("--" + item.name);
       if (option == nullptr) throw CLI::ConfigError(fmt::format("--config: there is no option '{}'", item.name));
       if (item.inputs.size() < 2) continue;
-      if (option->check_lname("sparsity")) {  // a list, one number per layer
+      if (option->check_lname("sparsity") || option->check_lname("sparse-layers") || option->check_lname("bigbird") ||
+          option->check_lname("keep")) {  // lists
         item.inputs = {fmt::format("{}", fmt::join(item.inputs, ","))};
       } else {
         throw CLI::ConfigError(
@@ -204,23 +205,6 @@ CLI::Option* add_real(CLI::App& app, const std::string& names, std::optional<dou
   return add_parsed(app, names, "X", fmt::format("{:g}", variable.value_or(default_value)), parse, description);
 }
 
-std::string check_sparsity(const std::string& text) {
-  for (const std::string_view preset : {"dense", "uniform", "light", "aggressive"}) {
-    if (text == preset) return "";
-  }
-  const Interval allowed{.low = 0, .high = 1};
-  for (const std::string& part : split(text, ',')) {
-    double ignored = 0;
-    if (!parse_real(part, allowed, ignored).empty()) {
-      return fmt::format(
-          "must be numbers from 0 to below 1 (0.8, or one per layer: 0.5,0.6,..) or "
-          "dense, uniform, light, aggressive, not '{}'",
-          text);
-    }
-  }
-  return "";
-}
-
 void set_help_style(CLI::App& app) {
   app.set_help_flag("-h,--help", "Print this help");
   const auto formatter = std::make_shared<OneNameFormatter>();
@@ -261,6 +245,8 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
   file("data", o.data, "DIR", "Directory with train.tsv and dev.tsv (neither this nor --weights: a sample)");
   file("train,train-file", o.train, "FILE", "Training examples, instead of DATA/train.tsv");
   file("dev,validation-file", o.dev, "FILE", "Examples to evaluate on, instead of DATA/dev.tsv");
+  file("parses", o.parses, "FILE", "CoNLL-U of the training examples, for --sparse-method syntax (DATA/train.conllu)");
+  file("dev-parses", o.dev_parses, "FILE", "CoNLL-U of the examples to evaluate on (DATA/dev.conllu)");
   file("vocab,vocab-file", o.vocab, "FILE", "vocab.txt, instead of the one beside the weights");
   file("output,output-dir", o.output, "DIR", "Directory that receives the model and all records");
   in_group(add_flag(app, "resume,resume-from-checkpoint", o.resume,
@@ -270,20 +256,15 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
   app.final_callback([&o] {
     if (o.resume && o.overwrite) throw CLI::ValidationError("--resume", "excludes --overwrite");
     if (!o.weights.empty() && !o.init.empty()) throw CLI::ValidationError("--weights", "excludes --init");
+    try {
+      check_sparsity_options(o.sparse);
+    } catch (const UsageError& error) {
+      throw CLI::ValidationError(error.what());
+    }
   });
   add_config_option(app);
 
-  group = "Sparse attention";
-  const auto parse_sparsity = [&o](const std::string& text) {
-    const std::string complaint = check_sparsity(text);
-    if (complaint.empty()) o.sparsity = text;
-    return complaint;
-  };
-  in_group(add_parsed(app, "sparsity", "S|S1,S2,..|PRESET", o.sparsity, parse_sparsity,
-                      "Part of the scores to remove, S < 1; dense, uniform, light, aggressive"));
-  in_group(add_choice<std::string>(app, "sparsity-scope", o.sparsity_scope, {{"row", "row"}, {"head", "head"}},
-                                   "row|head", "Remove the lowest scores of each row, or of each head as a whole"));
-  in_group(add_switch(app, "sparse-eval", o.sparse_eval, "Sparse attention at evaluation, too"));
+  add_sparse_options(app, o.sparse);
 
   group = "Optimisation";
   in_group(add_real(app, "epochs,num-train-epochs", o.epochs, default_epochs,
@@ -337,6 +318,8 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
                        "Evaluations without a better accuracy after which to stop; 0: off"));
   in_group(add_choice<bool>(app, "select", o.select_last, {{"best", false}, {"last", true}}, "best|last",
                             "The evaluation whose model and predictions OUTPUT holds in the end"));
+  in_group(add_real(app, "selection-part", o.selection_part, {.low = 0, .high = 0.5, .open_high = false},
+                    "Part of the training set to carve out and choose the best evaluation on; 0: on dev"));
   in_group(add_integer(app, "eval-train", o.eval_train, 0, most_steps,
                        "Training sentences to evaluate at the end, the first N; 0: none"));
   in_group(add_switch(app, "keep-checkpoints", o.keep_checkpoints, "Keep them when the run has completed"));

@@ -83,6 +83,9 @@ CLI::Option* add_choice(CLI::App& app, const std::string& names, T& variable,
   return add_parsed(app, names, shown, default_text, parse, description);
 }
 
+/// The group "Sparse attention" of a training run's options. `options` must outlive the parsing.
+void add_sparse_options(CLI::App& app, SparsityOptions& options);
+
 /// --precision, the same words in every program.
 CLI::Option* add_precision(CLI::App& app, Precision& precision);
 

@@ -49,15 +49,20 @@ OptionMap with_first_names(const CLI::App& app, const OptionMap& options, const 
 }
 
 void parse(const OptionMap& options, const std::string& where) {
-  TrainOptions ignored;
+  TrainOptions parsed;
   CLI::App app("", "crisp-train");
-  add_train_options(app, ignored);
+  add_train_options(app, parsed);
   std::vector<std::string> words;  // CLI11 takes them from the end
   for (const auto& [name, value] : options) words.insert(words.begin(), fmt::format("--{}={}", name, value));
   try {
     app.parse(words);
   } catch (const CLI::ParseError& error) {
     fail<BadInput>("{}: {}", where, explain_parse_error(app, error));
+  }
+  try {
+    check_sparsity_options(parsed.sparse);
+  } catch (const UsageError& error) {
+    fail<BadInput>("{}: {}", where, error.what());
   }
 }
 

@@ -6,7 +6,7 @@
 
 namespace crisp {
 
-/// Ids, positions and offsets, copied to the device.
+/// Ids, positions and offsets, copied to the device; tree distances, if any, in host memory.
 BatchTensors to_tensors(const PackedBatch& batch, Device device);
 /// i32 [batch].
 Tensor label_tensor(const PackedBatch& batch, Device device);

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "engine/error.h"
+#include "model/sparsity_json.h"
 #include "train/metrics.h"
 #include "train/model_files.h"
 #include "train/sha256.h"
@@ -25,6 +26,7 @@ std::vector<NamedTensor> optimizer_tensors(Trainer& trainer, bool with_gradients
     const Parameter& p = parameters[i];
     tensors.push_back({"m." + p.name, trainer.optimizer().first_moments()[i]});
     tensors.push_back({"v." + p.name, trainer.optimizer().second_moments()[i]});
+    if (p.is_span) tensors.push_back({p.name, p.tensor});  // which the model's file does not hold
     if (!with_gradients) continue;
     // Restoring asks for the gradients' memory through grad_target(), which marks them as present. A gradient of rows
     // passes through a dense copy.
@@ -69,13 +71,16 @@ TrainState state_from(const json& j) {
   return s;
 }
 
-// Of what is trained on: the tokens and labels, wherever the file lies.
+// Of what is trained on: the tokens and labels, and parses where they are used, wherever the file lies.
 std::string digest(const TokenizedDataset& data) {
   Sha256 hash;
   for (int32_t i = 0; i < data.size(); ++i) {
     const int32_t head[] = {data.label(i), static_cast<int32_t>(data.ids(i).size())};
     hash.update(std::as_bytes(std::span(head)));
     hash.update(std::as_bytes(data.ids(i)));
+    if (!data.parsed()) continue;
+    hash.update(std::as_bytes(data.tree_heads(i)));
+    hash.update(std::as_bytes(data.tree_nodes(i)));
   }
   return hash.finish();
 }
@@ -84,43 +89,45 @@ std::string digest(const TokenizedDataset& data) {
 
 std::string run_fingerprint(const TrainOptions& o, const TokenizedDataset& data, const TokenizedDataset& dev,
                             const DistilBertConfig& config, const std::string& weights_sha256) {
-  const ordered_json j{
-      {"initial_weights_sha256", weights_sha256.empty() ? ordered_json() : ordered_json(weights_sha256)},
-      {"new_head", o.new_head},
-      {"vocab_size", config.vocab_size},
-      {"max_positions", config.max_positions},
-      {"dim", config.dim},
-      {"hidden_dim", config.hidden_dim},
-      {"layers", config.layers},
-      {"initializer_range", config.initializer_range},
-      {"layer_norm_eps", config.layer_norm_epsilon},
-      {"total_steps", total_steps_of(o, data.size())},
-      {"learning_rate", o.learning_rate_or_default()},
-      {"batch_size", o.batch_size},
-      {"gradient_accumulation_steps", o.gradient_accumulation_steps},
-      {"schedule", std::string(name_of(o.schedule))},
-      {"warmup_ratio", o.warmup_ratio},
-      {"warmup_steps", o.warmup_steps},
-      {"weight_decay", o.weight_decay},
-      {"beta1", o.beta1},
-      {"beta2", o.beta2},
-      {"epsilon", o.epsilon},
-      {"max_grad_norm", o.max_grad_norm},
-      {"max_length", o.max_length},
-      {"seed", o.seed},
-      {"precision", name_of(o.precision)},
-      {"select", o.select_last ? "last" : "best"},
-      {"training_examples", data.size()},
-      {"training_tokens", data.total_tokens()},
-      {"training_data_sha256", digest(data)},
-      {"dev_data_sha256", digest(dev)},
-      {"attention_heads", config.heads},
-      {"dropout", config.dropout},
-      {"attention_dropout", config.attention_dropout},
-      {"classifier_dropout", config.classifier_dropout},
-      {"layer_sparsity", config.sparsity.layers},
-      {"sparsity_scope", scope_name(config.sparsity.scope)},
-      {"sparse_eval", config.sparsity.at_evaluation}};
+  ordered_json j{{"initial_weights_sha256", weights_sha256.empty() ? ordered_json() : ordered_json(weights_sha256)},
+                 {"new_head", o.new_head},
+                 {"vocab_size", config.vocab_size},
+                 {"max_positions", config.max_positions},
+                 {"dim", config.dim},
+                 {"hidden_dim", config.hidden_dim},
+                 {"layers", config.layers},
+                 {"initializer_range", config.initializer_range},
+                 {"layer_norm_eps", config.layer_norm_epsilon},
+                 {"total_steps", total_steps_of(o, data.size())},
+                 {"learning_rate", o.learning_rate_or_default()},
+                 {"batch_size", o.batch_size},
+                 {"gradient_accumulation_steps", o.gradient_accumulation_steps},
+                 {"schedule", std::string(name_of(o.schedule))},
+                 {"warmup_ratio", o.warmup_ratio},
+                 {"warmup_steps", o.warmup_steps},
+                 {"weight_decay", o.weight_decay},
+                 {"beta1", o.beta1},
+                 {"beta2", o.beta2},
+                 {"epsilon", o.epsilon},
+                 {"max_grad_norm", o.max_grad_norm},
+                 {"max_length", o.max_length},
+                 {"seed", o.seed},
+                 {"precision", name_of(o.precision)},
+                 {"select", o.select_last ? "last" : "best"},
+                 {"selection_part", o.selection_part},
+                 {"training_examples", data.size()},
+                 {"training_tokens", data.total_tokens()},
+                 {"training_data_sha256", digest(data)},
+                 {"dev_data_sha256", digest(dev)},
+                 {"attention_heads", config.heads},
+                 {"dropout", config.dropout},
+                 {"attention_dropout", config.attention_dropout},
+                 {"classifier_dropout", config.classifier_dropout}};
+  SparsityConfig sparsity = config.sparsity;
+  sparsity.spans.clear();
+  ordered_json settings = sparsity_json(sparsity);
+  settings.erase("sparsity");  // only how it was written
+  j.update(settings);
   return j.dump();
 }
 
@@ -162,7 +169,8 @@ LogPositions read_checkpoint(const std::string& directory, Trainer& trainer, con
     check_same_run(document.at("settings").dump(), fingerprint, directory);
     trainer.state() = state_from(document);
     std::vector<NamedTensor> model;  // nothing of it waits any more, so nothing overwrites what is loaded
-    for (const Parameter& p : trainer.model().parameters()) model.push_back({p.name, p.tensor});
+    for (const Parameter& p : trainer.model().parameters())
+      if (!p.is_span) model.push_back({p.name, p.tensor});
     load_tensors(directory + "/model.safetensors", model);
     const std::vector<NamedTensor> optimizer = optimizer_tensors(trainer, trainer.state().accumulated > 0);
     load_tensors(directory + optimizer_file, optimizer);

@@ -1,7 +1,8 @@
 // What a checkpoint directory of a training run holds, and how a trainer goes on from it:
 //   model.safetensors, config.json, vocab.txt, ...  the model, loadable by crisp-predict and transformers
-//   optimizer.safetensors                           moments "m.NAME", "v.NAME"; pending gradients "grad.NAME"
-//   trainer_state.json                              position, counters, lengths of the logs, the options that matter
+//   optimizer.safetensors                           moments "m.NAME", "v.NAME"; pending gradients "grad.NAME"; learned
+//   spans trainer_state.json                              position, counters, lengths of the logs, the options that
+//   matter
 #pragma once
 
 #include <cstdint>

@@ -101,8 +101,12 @@ Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int b
   }
   const SparsityConfig& sparsity = model.config().sparsity;
   for (size_t l = 0; l < sums.size(); ++l)
-    result.layers.push_back(
-        summarise(sums[l], sparsity.at_evaluation ? sparsity.sparsity(static_cast<int64_t>(l)) : 0));
+    result.layers.push_back(summarise(sums[l], sparsity.requested_at_evaluation(static_cast<int64_t>(l))));
+  result.spans = model.spans();
+  for (const auto& layer : result.spans) {
+    auto& windows = result.span_windows.emplace_back();
+    for (const double z : layer) windows.push_back(hard_window(z, sparsity.span_ramp));
+  }
   return result;
 }
 

@@ -18,7 +18,7 @@ struct Prediction {
 
 /// What the attention of one layer did, over all queries and keys of the dataset.
 struct LayerSparsity {
-  double requested = 0;                   // as configured, 0 where dense
+  double requested = 0;                   // as configured, 0 where dense, NaN where a measure decides instead
   double effective = 0;                   // 1 - kept / valid (query, key) pairs
   std::vector<double> head_entropy = {};  // mean over queries of the weights' entropy in nats, one per head
   // Its part of the mean over queries of log(allowed keys), the most that is possible; NaN where each has one key only.
@@ -33,6 +33,9 @@ struct Evaluation {
   std::vector<Prediction> predictions;  // in the dataset's order
   std::vector<LayerSparsity> layers;    // where statistics were asked for
   ForwardFlops flops;                   // the same
+  /// The model's learned degrees and the windows that they are rounded to, [layer][head]; empty where there are none.
+  std::vector<std::vector<double>> spans;
+  std::vector<std::vector<int64_t>> span_windows;
 };
 
 enum class Statistics : uint8_t { none, attention };

@@ -61,7 +61,7 @@ void set_dropout(DistilBertConfig& config, const LoadModelOptions& options) {
 std::vector<WantedTensor> wanted_tensors(const DistilBert& model, bool with_head) {
   std::vector<WantedTensor> wanted;
   for (const Parameter& p : model.parameters())
-    if (with_head || !p.in_head) wanted.push_back({p.name, file_shape(p.tensor.shape()), p.in_head});
+    if (!p.is_span && (with_head || !p.in_head)) wanted.push_back({p.name, file_shape(p.tensor.shape()), p.in_head});
   return wanted;
 }
 
@@ -204,9 +204,12 @@ const std::vector<std::string>& model_file_names() {
 
 void save_model(const std::string& directory, const DistilBert& model, const std::string& vocab_text, int max_length) {
   std::vector<NamedTensor> tensors;
-  for (const Parameter& p : model.parameters()) tensors.push_back({p.name, p.tensor});
+  for (const Parameter& p : model.parameters())
+    if (!p.is_span) tensors.push_back({p.name, p.tensor});
+  DistilBertConfig config = model.config();
+  config.sparsity.spans = model.spans();
   save_tensors(directory + "/model.safetensors", tensors);
-  write_file_atomically(directory + "/config.json", config_json(model.config(), model.dtype()));
+  write_file_atomically(directory + "/config.json", config_json(config, model.dtype()));
   write_file_atomically(directory + "/vocab.txt", vocab_text);
   const nlohmann::ordered_json special{{"unk_token", "[UNK]"},
                                        {"sep_token", "[SEP]"},

@@ -42,7 +42,7 @@ double AdamW::grad_norm() const {
 }
 
 AdamWStep AdamW::rule(const Parameter& p, double learning_rate, double gradient_scale) const {
-  return {.learning_rate = learning_rate,
+  return {.learning_rate = p.is_span ? learning_rate * options_.span_rate : learning_rate,
           .beta1 = options_.beta1,
           .beta2 = options_.beta2,
           .epsilon = options_.epsilon,

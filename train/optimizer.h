@@ -16,6 +16,7 @@ struct AdamWOptions {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double weight_decay = 0.01;  // not on parameters with decays = false
+  double span_rate = 1;        // the learning rate of parameters with is_span, as a multiple
   /// Rows without a gradient, of tables that take their gradient as rows, wait until catch_up() asks for them. Whoever
   /// turns this on calls it before each forward pass, for the rows that it reads, and before anything else reads the
   /// parameters.

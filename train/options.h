@@ -7,6 +7,7 @@
 #include <string>
 
 #include "engine/precision.h"
+#include "model/sparsity.h"
 #include "train/schedule.h"
 
 namespace crisp {
@@ -26,13 +27,15 @@ constexpr int64_t most_threads = 1024;
 
 struct TrainOptions {
   // --- Files. Empty: not given.
-  std::string weights;    // safetensors file or a Hugging Face directory; with `data` empty too: the bundled sample
-  std::string init;       // start from random weights: "distilbert-base" or a config.json; excludes `weights`
-  bool new_head = false;  // initialise the classification head even where the weights have one
-  std::string data;       // a folder with train.tsv and dev.tsv
-  std::string train;      // the training file alone; wins over `data`
-  std::string dev;        // the evaluation file alone; wins over `data`
-  std::string vocab;      // vocab.txt; empty: the one beside the weights
+  std::string weights;     // safetensors file or a Hugging Face directory; with `data` empty too: the bundled sample
+  std::string init;        // start from random weights: "distilbert-base" or a config.json; excludes `weights`
+  bool new_head = false;   // initialise the classification head even where the weights have one
+  std::string data;        // a folder with train.tsv and dev.tsv
+  std::string train;       // the training file alone; wins over `data`
+  std::string dev;         // the evaluation file alone; wins over `data`
+  std::string parses;      // CoNLL-U of the training sentences; empty: the one in `data`, if it is needed
+  std::string dev_parses;  // CoNLL-U of the evaluation sentences; the same
+  std::string vocab;       // vocab.txt; empty: the one beside the weights
   std::string output = "out";  // the directory that the run writes
 
   // --- Optimisation.
@@ -51,12 +54,10 @@ struct TrainOptions {
   double max_grad_norm = 1.0;  // 0: no clipping
 
   // --- Model.
-  int64_t max_length = 128;        // tokens of a sequence, [CLS] and [SEP] included
-  std::optional<double> dropout;   // every dropout rate of the model; unset: config.json's
-  int64_t num_labels = 0;          // 0: from the data
-  std::string sparsity = "dense";  // S | S1,S2,.. (a number per layer) | dense uniform light aggressive; S in [0, 1)
-  std::string sparsity_scope = "row";  // row | head
-  bool sparse_eval = true;             // sparse attention at evaluation, too
+  int64_t max_length = 128;       // tokens of a sequence, [CLS] and [SEP] included
+  std::optional<double> dropout;  // every dropout rate of the model; unset: config.json's
+  int64_t num_labels = 0;         // 0: from the data
+  SparsityOptions sparse;         // what attention keeps
 
   // --- Evaluation, logging, checkpoints. Steps are optimizer steps.
   int64_t eval_steps = 0;  // 0: at the end of each epoch
@@ -64,8 +65,9 @@ struct TrainOptions {
   int64_t logging_steps = 50;
   int64_t save_steps = 0;               // 0: at each evaluation
   int64_t early_stopping_patience = 0;  // evaluations without a better accuracy; 0: off
-  bool select_last = false;      // --select last: the directory holds the model of the last evaluation, not of the best
-  int64_t eval_train = 0;        // training sentences that are evaluated at the end, without dropout; 0: none
+  bool select_last = false;   // --select last: the directory holds the model of the last evaluation, not of the best
+  double selection_part = 0;  // of the training set, carved out: the best evaluation is chosen on it; 0: on the dev set
+  int64_t eval_train = 0;     // training sentences that are evaluated at the end, without dropout; 0: none
   bool keep_checkpoints = true;  // false: they are deleted when the run has completed
   bool resume = false;
   bool overwrite = false;

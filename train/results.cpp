@@ -22,6 +22,10 @@ ordered_json evaluation_json(const Evaluation& e, const Trainer& trainer) {
                         {"attention", e.flops.attention},
                         {"attention_dense", e.flops.attention_dense},
                         {"attention_scored", e.flops.attention_scored}};
+  if (!e.spans.empty()) {
+    line["spans"] = e.spans;
+    line["span_windows"] = e.span_windows;
+  }
   return line;
 }
 

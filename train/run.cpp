@@ -21,12 +21,22 @@ namespace {
 
 struct Files {
   std::string train, dev;
+  std::string train_parses = {}, dev_parses = {};  // empty: not needed
 };
 
 Files find_files(const TrainOptions& options) {
   Files files{options.train, options.dev};
+  const bool syntax = options.sparse.method == SparseMethod::syntax;
+  const bool evaluates_training = options.eval_train > 0 || options.selection_part > 0;
+  const bool dev_parses = syntax && options.sparse.at_evaluation,
+             train_parses = (syntax && options.sparse.in_training) || (dev_parses && evaluates_training);
+  if (train_parses) files.train_parses = options.parses;
+  if (dev_parses) files.dev_parses = options.dev_parses;
   if (!options.data.empty()) {
     const DatasetFiles found = find_dataset(options.data);
+    // The folder's parses belong to the folder's sentences.
+    if (train_parses && files.train_parses.empty() && files.train.empty()) files.train_parses = found.train_parses;
+    if (dev_parses && files.dev_parses.empty() && files.dev.empty()) files.dev_parses = found.dev_parses;
     if (files.train.empty()) files.train = found.train;
     if (files.dev.empty()) files.dev = found.dev;
   }
@@ -36,6 +46,11 @@ Files find_files(const TrainOptions& options) {
   if (files.dev.empty())
     fail<UsageError>("no evaluation set: {}give --dev FILE",
                      options.data.empty() ? "" : options.data + " has no dev.tsv; ");
+  if (train_parses && files.train_parses.empty())
+    fail<UsageError>("--sparse-method syntax needs the training sentences' dependency parses: give --parses FILE");
+  if (dev_parses && files.dev_parses.empty())
+    fail<UsageError>(
+        "--sparse-method syntax needs the evaluation sentences' dependency parses: give --dev-parses FILE");
   return files;
 }
 
@@ -44,6 +59,8 @@ std::vector<std::string> inputs_of(const LoadedModel& loaded, const Files& files
   std::vector<std::string> inputs = loaded.files;
   inputs.push_back(files.train);
   inputs.push_back(files.dev);
+  for (const std::string& parses : {files.train_parses, files.dev_parses})
+    if (!parses.empty()) inputs.push_back(parses);
   return inputs;
 }
 
@@ -51,9 +68,9 @@ std::vector<std::string> inputs_of(const LoadedModel& loaded, const Files& files
 void report_lost_sparsity(Progress& progress, const SparsityConfig& of_weights, const SparsityConfig& now) {
   if (!of_weights.dense() && now.dense())
     progress.message(
-        fmt::format("the weights are of a model trained with --sparsity {}, but this run is dense; "
-                    "--sparsity {} would go on as before",
-                    of_weights.requested, of_weights.requested));
+        fmt::format("the weights are of a model trained with sparsity {}, but this run is dense; --sparsity and "
+                    "--sparse-method would go on as before",
+                    of_weights.describe()));
 }
 
 void report_truncation(Progress& progress, const char* what, const TokenizedDataset& data, int64_t max_length) {
@@ -89,6 +106,8 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   const Files files = find_files(options);
   options.train = files.train;
   options.dev = files.dev;
+  options.parses = files.train_parses;
+  options.dev_parses = files.dev_parses;
 
   std::future<std::string> weights_sha256;  // while everything is read and tokenised
   if (options.init.empty()) weights_sha256 = std::async(sha256_file, locate_weights(options.weights));
@@ -106,20 +125,27 @@ int run_training(TrainOptions options, const std::string& sample_root) {
                               .new_head = options.new_head};
   LoadedModel loaded = options.init.empty() ? load_model(options.weights, load) : new_model(options.init, load);
   for (const std::string& note : loaded.notes) progress.message(note);
-  DistilBertConfig& config = loaded.model.mutable_config();
+  const DistilBertConfig& config = loaded.model.config();
   const SparsityConfig of_weights = config.sparsity;
-  config.sparsity = parse_sparsity(options.sparsity, config.layers);
-  config.sparsity.scope = parse_sparsity_scope(options.sparsity_scope);
-  config.sparsity.at_evaluation = options.sparse_eval;
+  loaded.model.set_sparsity(make_sparsity(options.sparse, config.layers, options.seed));
   report_lost_sparsity(progress, of_weights, config.sparsity);
 
   std::optional<WordPiece> tokenizer = load_tokenizer(loaded, options.max_length);
   const auto max_length = static_cast<int>(options.max_length);
-  const TokenizedDataset train(train_set, *tokenizer, max_length), dev(dev_set, *tokenizer, max_length);
+  TokenizedDataset train(train_set, *tokenizer, max_length, files.train_parses);
+  const TokenizedDataset dev(dev_set, *tokenizer, max_length, files.dev_parses);
   tokenizer.reset();  // many megabytes that the training has no use for
   train_set = {};
   report_truncation(progress, "training", train, options.max_length);
   report_truncation(progress, "dev", dev, options.max_length);
+  std::optional<TokenizedDataset> selection;
+  if (options.selection_part > 0) {
+    const CarvedExamples parts = carve(options.seed, train.size(), options.selection_part);
+    selection = train.subset(parts.carved);
+    train = train.subset(parts.rest);
+    progress.message(fmt::format("{} training sentences are set aside to choose the best evaluation on, not trained on",
+                                 selection->size()));
+  }
 
   OutputDirectory output(options.output, run_file_names(), options.resume, options.overwrite, inputs_of(loaded, files));
   int64_t parameters = 0;
@@ -131,12 +157,13 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   const uint64_t pending = options.gradient_accumulation_steps > 1 ? 1 : 0;
   output.require_free_space((10 - 3 * there + pending) * bytes + (uint64_t{16} << 20));
   progress.message(
-      fmt::format("{} parameters, {} layers of {}; {} training and {} dev sentences; sparsity {} (scope {}); "
+      fmt::format("{} parameters, {} layers of {}; {} training and {} dev sentences; sparsity {}; "
                   "{}, {} thread{}",
-                  parameters, config.layers, config.dim, train.size(), dev.size(), config.sparsity.requested,
-                  scope_name(config.sparsity.scope), describe_products(loaded.model.dtype()), num_threads(),
-                  num_threads() == 1 ? "" : "s"));
-  return Session(options, loaded, std::move(weights_sha256), dev_set, train, dev, output, progress).go();
+                  parameters, config.layers, config.dim, train.size(), dev.size(), config.sparsity.describe(),
+                  describe_products(loaded.model.dtype()), num_threads(), num_threads() == 1 ? "" : "s"));
+  return Session(options, loaded, std::move(weights_sha256), dev_set, train, dev, selection ? &*selection : nullptr,
+                 output, progress)
+      .go();
 }
 
 }  // namespace crisp

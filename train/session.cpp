@@ -54,12 +54,13 @@ std::vector<std::string> run_file_names() {
 
 Session::Session(const TrainOptions& options, LoadedModel& loaded, std::future<std::string> weights_sha256,
                  const Dataset& dev_set, const TokenizedDataset& train, const TokenizedDataset& dev,
-                 OutputDirectory& output, Progress& progress)
+                 const TokenizedDataset* selection, OutputDirectory& output, Progress& progress)
     : options_(options),
       loaded_(loaded),
       dev_set_(dev_set),
       train_(train),
       dev_(dev),
+      selection_(selection),
       output_(output),
       progress_(progress),
       trainer_(loaded.model, train, options),
@@ -147,12 +148,15 @@ void Session::log_step(const StepReport& report) {
   last_loss_ = s.loss_sum / static_cast<double>(s.loss_count);
   const bool due = options_.logging_steps > 0 && s.step % options_.logging_steps == 0;
   if (due || s.step == trainer_.total_steps()) {
-    write_metrics({{"step", s.step},
-                   {"epoch", trainer_.epoch()},
-                   {"loss", last_loss_},
-                   {"learning_rate", report.learning_rate},
-                   {"grad_norm", report.grad_norm},
-                   {"tokens_per_second", rate()}});
+    ordered_json line{{"step", s.step},
+                      {"epoch", trainer_.epoch()},
+                      {"loss", last_loss_},
+                      {"learning_rate", report.learning_rate},
+                      {"grad_norm", report.grad_norm},
+                      {"tokens_per_second", rate()}};
+    if (loaded_.model.config().sparsity.method == SparseMethod::learned_span)
+      line["span_penalty"] = report.span_penalty;
+    write_metrics(line);
     s.loss_sum = 0;
     s.loss_count = 0;
   }
@@ -177,14 +181,29 @@ bool Session::evaluation_due() const {
   return s.step > 0 && s.step % trainer_.steps_per_epoch() == 0;
 }
 
+Session::Evaluated Session::evaluated() {
+  const auto batch = static_cast<int>(options_.eval_batch_size);
+  Evaluated result{evaluate(trainer_.model(), dev_, batch, Statistics::attention), {}, 0};
+  result.line = evaluation_json(result.evaluation, trainer_);
+  result.accuracy = result.evaluation.accuracy();
+  if (selection_ == nullptr) return result;
+  const Evaluation e = evaluate(trainer_.model(), *selection_, batch, Statistics::none);
+  result.accuracy = e.accuracy();
+  result.line.update(ordered_json{{"selection_loss", e.loss},
+                                  {"selection_accuracy", e.accuracy()},
+                                  {"selection_correct", e.correct},
+                                  {"selection_total", e.total}});
+  return result;
+}
+
 void Session::evaluate_now() {
   TrainState& s = trainer_.state();
-  const Evaluation e =
-      evaluate(trainer_.model(), dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention);
+  Evaluated now = evaluated();
+  const Evaluation& e = now.evaluation;
+  const ordered_json& line = now.line;
   // The last step's update is seen by no training loss any more.
   if (!std::isfinite(e.loss))
     fail<Diverged>("the dev loss is not finite after step {}\nTry a lower --learning-rate or a longer warmup", s.step);
-  const ordered_json line = evaluation_json(e, trainer_);
   write_metrics(line);
   last_evaluation_ = line;
   s.last_evaluation = s.step;
@@ -193,14 +212,16 @@ void Session::evaluate_now() {
                   "sparsity {:.1f} % of valid keys",
                   s.step, trainer_.epoch(), e.correct, e.total, 100 * e.accuracy(), e.loss,
                   100 * line["eval_sparsity"].get<double>()));
+  if (selection_ != nullptr)
+    progress_.message(fmt::format("  on the part of the training set for choosing: {:.2f} %", 100 * now.accuracy));
   ++s.evaluations_without_gain;
-  const bool better = e.accuracy() > s.best_accuracy;
+  const bool better = now.accuracy > s.best_accuracy;
   if (better) {
-    s.best_accuracy = e.accuracy();
+    s.best_accuracy = now.accuracy;
     s.best_step = s.step;
     s.evaluations_without_gain = 0;
   }
-  if (options_.select_last ? ended() : better) selected_ = {e, line};
+  if (options_.select_last ? ended() : better) selected_ = std::move(now);
 }
 
 // The output directory itself holds the best model so far, or at the end the last. It follows the checkpoint of its
@@ -267,9 +288,7 @@ void Session::report_outcome() {
 
 void Session::write_results() {
   const TrainState& s = trainer_.state();
-  if (last_evaluation_.empty())  // resumed after the last evaluation
-    last_evaluation_ = evaluation_json(
-        evaluate(trainer_.model(), dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention), trainer_);
+  if (last_evaluation_.empty()) last_evaluation_ = evaluated().line;  // resumed after the last evaluation
   // all_results.json holds the selected evaluation already; here the rest of the run joins it.
   ordered_json results = read_results();
   results.erase("step");
@@ -319,7 +338,9 @@ ordered_json Session::settings() {
                             {"epochs", options_.epochs_or_default()},
                             {"max_steps", options_.max_steps},
                             {"num_labels", options_.num_labels},
-                            {"sparsity", options_.sparsity},
+                            {"sparsity", options_.sparse.sparsity},
+                            {"parses", options_.parses},
+                            {"dev_parses", options_.dev_parses},
                             {"eval_steps", options_.eval_steps},
                             {"eval_batch_size", options_.eval_batch_size},
                             {"logging_steps", options_.logging_steps},
@@ -353,11 +374,7 @@ int Session::go() try {
   // Resumed at the step of the model to publish: the process before may have died between its checkpoint and that.
   const TrainState& state = trainer_.state();
   const bool to_publish = options_.select_last ? ended() : state.best_step >= 0 && state.best_step == state.step;
-  if (to_publish && !selected_) {
-    const Evaluation e =
-        evaluate(trainer_.model(), dev_, static_cast<int>(options_.eval_batch_size), Statistics::attention);
-    selected_ = {e, evaluation_json(e, trainer_)};
-  }
+  if (to_publish && !selected_) selected_ = evaluated();
   publish();
   if (!train_until_done_or_stopped()) {
     progress_.finish();

@@ -28,15 +28,22 @@ std::vector<std::string> run_file_names();
 /// What it is given must outlive it. `output` decides whether it resumes.
 class Session {
  public:
-  /// `weights_sha256`: of the weights' file, being computed; not valid() for random weights.
+  /// `weights_sha256`: of the weights' file, being computed; not valid() for random weights. `selection`: what the best
+  /// evaluation is chosen on; nullptr: `dev`.
   Session(const TrainOptions& options, LoadedModel& loaded, std::future<std::string> weights_sha256,
-          const Dataset& dev_set, const TokenizedDataset& train, const TokenizedDataset& dev, OutputDirectory& output,
-          Progress& progress);
+          const Dataset& dev_set, const TokenizedDataset& train, const TokenizedDataset& dev,
+          const TokenizedDataset* selection, OutputDirectory& output, Progress& progress);
 
   /// Trains to the end, or until a signal. Returns the exit code: 0, or 130/143 after a checkpoint was written.
   int go();
 
  private:
+  struct Evaluated {
+    Evaluation evaluation;        // on dev
+    nlohmann::ordered_json line;  // of metrics.jsonl
+    double accuracy;              // that decides which is the best
+  };
+
   void open_logs();
   void start_without_checkpoint();
   nlohmann::ordered_json read_results() const;
@@ -47,6 +54,7 @@ class Session {
   void report_outcome();
   bool train_until_done_or_stopped();
   void log_step(const StepReport& report);
+  Evaluated evaluated();
   void evaluate_now();
   void publish();
   void save();
@@ -63,6 +71,7 @@ class Session {
   LoadedModel& loaded_;
   const Dataset& dev_set_;
   const TokenizedDataset &train_, &dev_;
+  const TokenizedDataset* selection_;
   OutputDirectory& output_;
   Progress& progress_;
   Trainer trainer_;
@@ -75,12 +84,8 @@ class Session {
   int64_t timed_tokens_ = 0;  // since the last log line
   double timed_seconds_ = 0;
   double last_loss_ = std::numeric_limits<double>::quiet_NaN();
-  struct Selected {
-    Evaluation evaluation;
-    nlohmann::ordered_json line;
-  };
-  std::optional<Selected> selected_;  // evaluated, not yet written as the output directory's model
-  bool complete_ = false;             // the run had ended before this process began
+  std::optional<Evaluated> selected_;  // not yet written as the output directory's model
+  bool complete_ = false;              // the run had ended before this process began
   nlohmann::ordered_json last_evaluation_ = nlohmann::ordered_json::object();
 };
 

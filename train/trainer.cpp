@@ -57,7 +57,12 @@ Trainer::Trainer(DistilBert& model, const TokenizedDataset& data, const TrainOpt
       steps_per_epoch_(steps_of_epoch(options, data.size())),
       schedule_(schedule_of(options, data.size())),
       optimizer_(model.parameters(),
-                 {options.beta1, options.beta2, options.epsilon, options.weight_decay, /*defer_rows=*/true}) {
+                 {.beta1 = options.beta1,
+                  .beta2 = options.beta2,
+                  .epsilon = options.epsilon,
+                  .weight_decay = options.weight_decay,
+                  .span_rate = model.config().sparsity.span_learning_rate / options.learning_rate_or_default(),
+                  .defer_rows = true}) {
   if (data.size() == 0) fail<UsageError>("there is nothing to train on: the training set is empty");
   if (!data.labelled()) fail<UsageError>("the training set has no labels");
   reserve_batch(data, batch_size_of(options), batch_);
@@ -102,9 +107,18 @@ Tensor Trainer::forward(int64_t micro_step) {
   tape_.clear();
   const BatchTensors inputs = to_tensors(batch_, model_.device());
   optimizer_.catch_up(model_.word_embeddings(), inputs.ids);
-  const ForwardMode mode{.training = true, .seed = options_.seed, .step = static_cast<uint32_t>(micro_step)};
+  const double progress = static_cast<double>(state_.step) / static_cast<double>(std::max<int64_t>(1, total_steps()));
+  const ForwardMode mode{
+      .training = true, .seed = options_.seed, .step = static_cast<uint32_t>(micro_step), .progress = progress};
   const Tensor logits = model_.forward(tape_, inputs, mode);
   return cross_entropy(tape_, logits, label_tensor(batch_, model_.device()));
+}
+
+// Of the loss and the penalty on learned spans, which is the same in all micro-batches of a step.
+void Trainer::backward(const Tensor& loss, double share) {
+  const Tensor penalty = model_.span_penalty(tape_);
+  span_penalty_ = penalty ? penalty.item() : 0;
+  tape_.backward(penalty ? add(tape_, loss, penalty) : loss, share);
 }
 
 bool Trainer::micro_step(StepReport& report) {
@@ -116,13 +130,14 @@ bool Trainer::micro_step(StepReport& report) {
     report_divergence(fmt::format("the loss is {}", printable(loss_value)), first_broken_value(state_.micro_step));
   // The batch's loss is a mean over its sentences; the last batch of an epoch may have fewer of them.
   const double share = static_cast<double>(batch_.batch_size()) / static_cast<double>(group.sentences);
-  tape_.backward(loss, share);
+  backward(loss, share);
 
   state_.pending_loss += loss_value * share;
   ++state_.micro_step;
   if (++state_.accumulated < group.count) return false;
   report = optimizer_step();
   report.loss = state_.pending_loss;
+  report.span_penalty = span_penalty_;
   state_.loss_sum += report.loss;
   state_.total_loss_sum += report.loss;
   ++state_.loss_count;
@@ -138,6 +153,7 @@ StepReport Trainer::optimizer_step() {
     report_divergence(fmt::format("the gradient norm is {}", printable(report.grad_norm)), first_broken_gradient());
   report.learning_rate = options_.learning_rate_or_default() * schedule_.factor(state_.step);
   optimizer_.step(report.learning_rate, clip_scale(report.grad_norm, options_.max_grad_norm));
+  model_.clamp_spans();
   ++state_.step;
   if (finished()) optimizer_.catch_up();
   return report;
@@ -179,7 +195,7 @@ std::string Trainer::first_broken_gradient() {
         if (found.empty()) found = "the gradient of the result " + label;
       });
     }
-    tape_.backward(loss, static_cast<double>(batch_.batch_size()) / static_cast<double>(group.sentences));
+    backward(loss, static_cast<double>(batch_.batch_size()) / static_cast<double>(group.sentences));
     if (found.empty()) found = broken_parameter();
   }
   return found.empty() ? "none of them: the sum of their squares overflowed" : found;

@@ -34,7 +34,8 @@ struct TrainState {
 
 /// The outcome of one optimizer step.
 struct StepReport {
-  double loss = 0;           // mean over the sentences of all its micro-batches
+  double loss = 0;           // mean over the sentences of all its micro-batches, without the penalty
+  double span_penalty = 0;   // of learned spans, before the step: part of what the step lowers
   double grad_norm = 0;      // before clipping
   double learning_rate = 0;  // used for the step
 };
@@ -87,6 +88,7 @@ class Trainer {
   };
   Group group_of(int64_t micro_step) const;
   Tensor forward(int64_t micro_step);
+  void backward(const Tensor& loss, double share);
   StepReport optimizer_step();
   std::string first_broken_value(int64_t micro_step);
   std::string first_broken_gradient();
@@ -103,6 +105,7 @@ class Trainer {
   std::vector<int32_t> order_;
   int64_t order_epoch_ = -1;
   double flops_ = 0;
+  double span_penalty_ = 0;  // of the last micro-step
   TrainState state_;
 };
 

@@ -1,28 +1,16 @@
 // Attention over packed sequences, forward. The unit of work is one (sequence, head): it owns its block of the weights
 // and its slice of the output, so that no two threads write the same place and the bits do not depend on who computes
-// what. Dense attention multiplies whole matrices; under a selection only the scores are a whole product, and what
-// comes after them goes by lists of kept keys.
+// what. Dense attention multiplies whole matrices; otherwise only the scores are a whole product (not even they, where
+// the lists of keys are given), and what comes after them goes by lists of kept keys.
 #include <cmath>
 
 #include "engine/cpu/attention_block.h"
-#include "engine/cpu/attention_select.h"
+#include "engine/cpu/attention_lists.h"
+#include "engine/cpu/attention_normalise.h"
 #include "engine/cpu/small_product.h"
 
 namespace crisp::CRISP_ISA {
 namespace {
-
-// The entropy of a row of weights exp(x) / sum, from x and exp(x): -sum of p log p = log sum - sum of p x.
-template <class T>
-double row_entropy(int64_t n, const T* x, const T* exponentials, T sum) {
-  double total = 0;
-#pragma omp simd reduction(+ : total)
-  for (int64_t j = 0; j < n; ++j) {
-    const auto e = static_cast<double>(exponentials[j]), product = e * static_cast<double>(x[j]);
-    total += e == 0 ? 0 : product;  // x may be -infinity there
-  }
-  const auto s = static_cast<double>(sum);
-  return std::log(s) - total / s;
-}
 
 // `rows` rows of scores become weights, and in `dropped` what multiplies the values. Returns the entropy, if wanted.
 template <class T>
@@ -72,68 +60,6 @@ double softmax_rows(const AttentionShape& s, const AttentionBlock& b, int64_t ro
   return entropy;
 }
 
-// The same over the kept keys of each row only: from `scores`, whose row r keeps positions starts[r] .. starts[r + 1],
-// to lists of numbers in the same order in `dropped`.
-template <class T>
-double softmax_lists(const AttentionBlock& b, int64_t rows, const AttentionScratch<T>& scratch, const T* factors,
-                     T* weights, T* dropped, bool want_entropy) {
-  T* x = dropped;
-  for (int64_t r = 0; r < rows; ++r) {
-    const int64_t begin = scratch.starts[r], end = scratch.starts[r + 1];
-    const T* row = scratch.scores + r * b.padded;
-    T largest = -INFINITY;
-    for (int64_t t = begin; t < end; ++t) {
-      x[t] = row[scratch.positions[t]];
-      largest = x[t] > largest ? x[t] : largest;
-    }
-    for (int64_t t = begin; t < end; ++t) x[t] -= largest;
-  }
-  T* e = scratch.scores;  // no longer needed
-  const int64_t total = scratch.starts[rows];
-  for (int64_t t = 0; t < total; t += lanes<T>) store(e + t, vexp(load(x + t)));
-  for (int64_t i = 0; i < rows * b.n_k; ++i) weights[i] = 0;
-  double entropy = 0;
-  for (int64_t r = 0; r < rows; ++r) {
-    const int64_t begin = scratch.starts[r], end = scratch.starts[r + 1];
-    T sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t t = begin; t < end; ++t) sum += e[t];
-    if (want_entropy) entropy += row_entropy(end - begin, x + begin, e + begin, sum);
-    const T inverse = T(1) / sum;
-    T* w = weights + r * b.n_k;
-    const T* f = factors ? factors + r * b.n_k : nullptr;
-    for (int64_t t = begin; t < end; ++t) {
-      const int32_t j = scratch.positions[t];
-      const T v = e[t] * inverse;
-      w[j] = v;
-      dropped[t] = f ? v * f[j] : v;
-    }
-  }
-  return entropy;
-}
-
-// Positions of the keys that each of `rows` rows of scores keeps.
-template <class T>
-void select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t rows, Int<T> threshold,
-                 const AttentionScratch<T>& scratch) {
-  const int64_t k = s.selection == Selection::top_k_row ? top_k_count(s.sparsity, b.n_k) : 1;
-  scratch.starts[0] = 0;
-  for (int64_t r = 0; r < rows; ++r) {
-    const T* x = scratch.scores + r * b.padded;
-    int32_t* positions = scratch.positions + scratch.starts[r];
-#pragma omp simd
-    for (int64_t j = 0; j < b.n_k; ++j) scratch.keys[j] = key_of(x[j]);
-    int64_t count = 0;
-    if (s.selection == Selection::percentile_head)
-      count = positions_at_least(scratch.keys, b.n_k, threshold, positions);
-    if (count == 0) {  // also where a row has no score at the percentile: then it keeps its largest
-      top_k<T>(scratch.keys, b.n_k, k, scratch.ranks, positions);
-      count = k;
-    }
-    scratch.starts[r + 1] = scratch.starts[r] + static_cast<int32_t>(count);
-  }
-}
-
 // Rows of scores: scale q k'.
 template <class T>
 void scaled_scores(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, const T* q,
@@ -162,53 +88,114 @@ Int<T> block_threshold(const AttentionShape& s, const AttentionBlock& b, const T
   return quantile_key<T>(keys, b.n_q * b.n_k, s.sparsity);
 }
 
-// The sum over `rows` rows of the log of the number of keys that each keeps.
-CRISP_INLINE double log_counts(int64_t rows, const int32_t* starts) {
-  double sum = 0;
-  for (int64_t r = 0; r < rows; ++r) sum += std::log(static_cast<double>(starts[r + 1] - starts[r]));
-  return sum;
-}
+// What a block leaves for the statistics.
+struct BlockStats {
+  int64_t kept = 0;
+  double entropy = 0, log_kept = 0;
+};
 
 template <class T>
-void block_forward(const AttentionShape& s, const AttentionBlock& b, const AttentionCall<T>& x, void* memory) {
+BlockStats dense_forward(const AttentionShape& s, const AttentionBlock& b, const AttentionCall<T>& x, void* memory) {
   const int64_t dim = s.heads * s.head_dim, d = s.head_dim;
   const AttentionScratch<T> scratch(s, b, memory);
-  const bool sparse = selects(s);
   transpose_padded(b.n_k, d, x.k, dim, scratch.transposed, b.padded);
   const RowSlice<T> values = close_rows<T>(b.n_k, d, {x.v, dim}, scratch.compact_a);
-  Int<T> threshold = 0;
-  if (sparse && s.selection == Selection::percentile_head) threshold = block_threshold(s, b, x.q, scratch);
-  int64_t kept_sum = 0;
-  double entropy_sum = 0, log_sum = 0;
+  BlockStats stats{.kept = b.n_q * b.n_k};
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
     const T* factors = nullptr;
     if (s.dropout.p > 0) factors = dropout_factors(s.dropout, b.weights + first * b.n_k, rows * b.n_k, scratch.factors);
-    T* w = x.weights + first * b.n_k;
-    T* o = x.out + first * dim;
-    if (!sparse) {
-      small_product(rows, b.padded, d, {x.q + first * dim, dim, 1}, scratch.transposed, b.padded, scratch.scores,
-                    b.padded, false);
-      entropy_sum += softmax_rows(s, b, rows, scratch.scores, factors, w, scratch.weights, x.entropy != nullptr);
-      small_product(rows, d, b.n_k, {scratch.weights, b.padded, 1}, values.data, values.row, o, dim, false);
-      kept_sum += rows * b.n_k;
-      if (x.log_kept) log_sum += static_cast<double>(rows) * std::log(static_cast<double>(b.n_k));
-      continue;
+    small_product(rows, b.padded, d, {x.q + first * dim, dim, 1}, scratch.transposed, b.padded, scratch.scores,
+                  b.padded, false);
+    stats.entropy += softmax_rows(s, b, rows, scratch.scores, factors, x.weights + first * b.n_k, scratch.weights,
+                                  x.entropy != nullptr);
+    small_product(rows, d, b.n_k, {scratch.weights, b.padded, 1}, values.data, values.row, x.out + first * dim, dim,
+                  false);
+  }
+  if (x.log_kept) stats.log_kept = static_cast<double>(b.n_q) * std::log(static_cast<double>(b.n_k));
+  return stats;
+}
+
+// The scaled scores of the listed keys, in scratch.weights: from whole rows of scores where `rows_of_keys` is null,
+// else computed one by one.
+template <class T>
+void gather_scores(const AttentionShape& s, const AttentionBlock& b, int64_t rows, const T* q,
+                   const RowSlice<T>* rows_of_keys, const AttentionScratch<T>& scratch) {
+  const T scale = static_cast<T>(s.scale);
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t begin = scratch.starts[r], count = scratch.starts[r + 1] - begin;
+    const int32_t* positions = scratch.positions + begin;
+    T* x = scratch.weights + begin;
+    if (rows_of_keys) {
+      dot_listed_rows(count, positions, q + r * s.heads * s.head_dim, rows_of_keys->data, rows_of_keys->row, s.head_dim,
+                      x);
+      for (int64_t t = 0; t < count; ++t) x[t] *= scale;
+    } else {
+      const T* row = scratch.scores + r * b.padded;
+      for (int64_t t = 0; t < count; ++t) x[t] = row[positions[t]];
     }
-    scaled_scores(s, b, first, rows, x.q, scratch);
-    select_rows(s, b, rows, threshold, scratch);
-    if (x.log_kept) log_sum += log_counts(rows, scratch.starts);
-    entropy_sum += softmax_lists(b, rows, scratch, factors, w, scratch.weights, x.entropy != nullptr);
+  }
+}
+
+// A gate times an exponential is the exponential of the score plus the gate's log.
+template <class T>
+void add_gates(const AttentionShape& s, int64_t first, int64_t rows, double span, const AttentionScratch<T>& scratch) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t t = scratch.starts[r]; t < scratch.starts[r + 1]; ++t) {
+      const double gate = span_gate(s.span_ramp, span, distance_of(first + r, scratch.positions[t]));
+      if (!(gate <= 0 || gate >= 1)) scratch.weights[t] += static_cast<T>(std::log(gate));
+    }
+  }
+}
+
+// Whether a block's scores are better computed key by key than as a product of matrices.
+CRISP_INLINE bool few_listed(const AttentionShape& s, const AttentionBlock& b) {
+  if (s.selection != Selection::listed || b.n_q == 0) return false;
+  const KeyList last = key_list(s, b, b.n_q - 1);
+  return 3 * (last.keys + last.count - key_list(s, b, 0).keys) <= b.n_q * b.n_k;
+}
+
+template <class T>
+BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, const AttentionCall<T>& x, void* memory) {
+  const int64_t dim = s.heads * s.head_dim, d = s.head_dim;
+  const AttentionScratch<T> scratch(s, b, memory);
+  const RowSlice<T> values = close_rows<T>(b.n_k, d, {x.v, dim}, scratch.compact_a);
+  const bool few = few_listed(s, b);
+  RowSlice<T> rows_of_keys{};
+  if (few) {
+    rows_of_keys = close_rows<T>(b.n_k, d, {x.k, dim}, scratch.compact_b);
+  } else {
+    transpose_padded(b.n_k, d, x.k, dim, scratch.transposed, b.padded);
+  }
+  Int<T> limit = 0;
+  if (s.selection == Selection::percentile_head) limit = block_threshold(s, b, x.q, scratch);
+  if (s.selection == Selection::threshold) limit = key_of(static_cast<T>(s.threshold));
+  const double span = x.span ? static_cast<double>(x.span[b.head]) : 0;
+  const T* columns = nullptr;
+  if (s.key_dropout.p > 0 && s.key_dropout.columns && b.n_q > 0)
+    columns = dropout_factors<T>({s.key_dropout.p, s.key_dropout.key}, b.weights, b.n_k, scratch.columns);
+  BlockStats stats;
+  for (int64_t first = 0; first < b.n_q; first += b.at_once) {
+    const int64_t rows = min_of(b.at_once, b.n_q - first);
+    const T* factors = nullptr;
+    if (s.dropout.p > 0) factors = dropout_factors(s.dropout, b.weights + first * b.n_k, rows * b.n_k, scratch.factors);
+    if (!few) scaled_scores(s, b, first, rows, x.q, scratch);
+    select_rows(s, b, first, rows, limit, span, scratch);
+    gather_scores(s, b, rows, x.q + first * dim, few ? &rows_of_keys : nullptr, scratch);
+    if (s.span_ramp > 0) add_gates(s, first, rows, span, scratch);
+    if (s.key_dropout.p > 0) drop_keys(s, b, first, rows, columns, scratch.weights, scratch);
+    if (x.log_kept)
+      for (int64_t r = 0; r < rows; ++r)
+        stats.log_kept += std::log(static_cast<double>(scratch.starts[r + 1] - scratch.starts[r]));
+    stats.entropy += normalise_lists(s, b, rows, scratch, factors, x.weights + first * b.n_k, x.entropy != nullptr);
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t begin = scratch.starts[r];
       sum_listed_rows(scratch.starts[r + 1] - begin, scratch.positions + begin, scratch.weights + begin, values.data,
-                      values.row, d, o + r * dim, false);
+                      values.row, d, x.out + (first + r) * dim, false);
     }
-    kept_sum += scratch.starts[rows];
+    stats.kept += scratch.starts[rows];
   }
-  if (x.kept) *x.kept = static_cast<int32_t>(kept_sum);
-  if (x.entropy) *x.entropy = entropy_sum;
-  if (x.log_kept) *x.log_kept = log_sum;
+  return stats;
 }
 
 template <class T>
@@ -217,17 +204,17 @@ void attention(StreamHandle, const AttentionShape& s, const AttentionCall<T>& ca
 #pragma omp parallel for schedule(dynamic, 1) if (s.batch * s.heads > 1)
   for (int64_t index = 0; index < s.batch * s.heads; ++index) {
     const AttentionBlock b = attention_block<T>(s, index);
-    block_forward<T>(s, b,
-                     {.q = call.q + b.q,
-                      .k = call.k + b.k,
-                      .v = call.v + b.k,
-                      .span = call.span,
-                      .weights = call.weights + b.weights,
-                      .out = call.out + b.q,
-                      .kept = call.kept ? call.kept + index : nullptr,
-                      .entropy = call.entropy ? call.entropy + index : nullptr,
-                      .log_kept = call.log_kept ? call.log_kept + index : nullptr},
-                     scratch.mine());
+    AttentionCall<T> x = call;
+    x.q += b.q;
+    x.k += b.k;
+    x.v += b.k;
+    x.weights += b.weights;
+    x.out += b.q;
+    const BlockStats stats =
+        by_lists(s) ? listed_forward(s, b, x, scratch.mine()) : dense_forward(s, b, x, scratch.mine());
+    if (x.kept) x.kept[index] = static_cast<int32_t>(stats.kept);
+    if (x.entropy) x.entropy[index] = stats.entropy;
+    if (x.log_kept) x.log_kept[index] = stats.log_kept;
   }
 }
 

@@ -1,8 +1,11 @@
 // Attention, backward. With A the weights, D the dropout factors and P = A D: dV = P' dO; dP = dO V'; dA = dP D;
-// dS = A (dA - sum_j dA A); dQ = scale dS K; dK = scale dS' Q. Keys that were not selected have A = 0, hence dS = 0:
-// under a selection these products go by lists of the kept keys (engine/kernels.h says what that means for infinities).
+// dS = A (dA - sum_j dA A) for the softmax; dQ = scale dS K; dK = scale dS' Q. Keys that were not selected have A = 0,
+// hence dS = 0: unless all are, these products go by lists of the kept keys (engine/kernels.h says what that means for
+// infinities).
+#include <cmath>
+
 #include "engine/cpu/attention_block.h"
-#include "engine/cpu/attention_select.h"
+#include "engine/cpu/attention_lists.h"
 #include "engine/cpu/small_product.h"
 
 namespace crisp::CRISP_ISA {
@@ -81,8 +84,89 @@ void put_slice(int64_t rows, int64_t cols, const T* sums, T* gradient, int64_t r
   }
 }
 
+// One row: from the gradients g of the kept keys' weights w to those of their raw scores, scaled.
 template <class T>
-void sparse_backward(const AttentionShape& s, const AttentionBlock& b, const AttentionGradient<T>& x, void* memory) {
+CRISP_INLINE void normaliser_backward(Normaliser normaliser, T scale, int64_t count, const T* w, T* g) {
+  T sum = 0, parts = 0;
+  switch (normaliser) {
+    case Normaliser::softmax:
+#pragma omp simd reduction(+ : sum)
+      for (int64_t t = 0; t < count; ++t) sum += g[t] * w[t];
+#pragma omp simd
+      for (int64_t t = 0; t < count; ++t) g[t] = scale * w[t] * (g[t] - sum);
+      break;
+    case Normaliser::sparsemax:
+#pragma omp simd reduction(+ : sum, parts)
+      for (int64_t t = 0; t < count; ++t) {
+        sum += g[t];
+        parts += w[t] == w[t] ? T(1) : w[t];  // the weights count as 1, unless they are NaN
+      }
+#pragma omp simd
+      for (int64_t t = 0; t < count; ++t) g[t] = scale * (g[t] - sum / parts);
+      break;
+    case Normaliser::entmax15:
+#pragma omp simd reduction(+ : sum, parts)
+      for (int64_t t = 0; t < count; ++t) {
+        const T root = std::sqrt(w[t]);
+        sum += g[t] * root;
+        parts += root;
+      }
+#pragma omp simd
+      for (int64_t t = 0; t < count; ++t) g[t] = scale * std::sqrt(w[t]) * (g[t] - sum / parts);
+      break;
+  }
+}
+
+// One row's part in the gradient of the span, from the gradients g of the weights w: with the gate m of a key, that of
+// its score divided by m, and dm/dspan = 1 / ramp inside the ramp.
+template <class T>
+double span_backward(const AttentionShape& s, int64_t i, double span, int64_t count, const int32_t* positions,
+                     const T* w, const T* g) {
+  double sum = 0, total = 0;
+  for (int64_t t = 0; t < count; ++t) sum += static_cast<double>(g[t]) * static_cast<double>(w[t]);
+  for (int64_t t = 0; t < count; ++t) {
+    const double gate = span_gate(s.span_ramp, span, distance_of(i, positions[t]));
+    if (gate <= 0 || gate >= 1) continue;
+    total += static_cast<double>(w[t]) * (static_cast<double>(g[t]) - sum) / (gate * s.span_ramp);
+  }
+  return total;
+}
+
+// The positions of the weights that are not 0, and beside them the weights and their factors (if there are any). All
+// have room for a vector more.
+template <class T>
+CRISP_INLINE int64_t list_nonzero(int64_t n, const T* weights, const T* factors, int32_t* positions, T* listed,
+                                  T* listed_factors) {
+  int64_t count = 0, j = 0;
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    Vec<int32_t> index = first_indices<int32_t>();
+    for (; j < n; j += 16, index += 16) {
+      const auto present = static_cast<__mmask16>((uint32_t{1} << min_of(16, n - j)) - 1);
+      const __m512 some = _mm512_maskz_loadu_ps(present, weights + j);
+      const __mmask16 kept = _mm512_cmp_ps_mask(some, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+      _mm512_storeu_si512(positions + count, _mm512_maskz_compress_epi32(kept, reinterpret_cast<__m512i>(index)));
+      _mm512_storeu_ps(listed + count, _mm512_maskz_compress_ps(kept, some));
+      if (factors)
+        _mm512_storeu_ps(listed_factors + count,
+                         _mm512_maskz_compress_ps(kept, _mm512_maskz_loadu_ps(present, factors + j)));
+      count += __builtin_popcount(kept);
+    }
+    return count;
+  }
+#endif
+  for (; j < n; ++j) {
+    positions[count] = static_cast<int32_t>(j);
+    listed[count] = weights[j];
+    if (factors) listed_factors[count] = factors[j];
+    count += weights[j] != T(0);
+  }
+  return count;
+}
+
+template <class T>
+void listed_backward(const AttentionShape& s, const AttentionBlock& b, const AttentionGradient<T>& x, double* span_sum,
+                     void* memory) {
   const int64_t dim = s.heads * s.head_dim, d = s.head_dim;
   const AttentionScratch<T> scratch(s, b, memory);
   const RowSlice<T> keys = close_rows<T>(b.n_k, d, {x.k, dim}, scratch.compact_a);
@@ -98,20 +182,18 @@ void sparse_backward(const AttentionShape& s, const AttentionBlock& b, const Att
           dropout_factors(s.dropout, b.weights + i * b.n_k, min_of(b.at_once, b.n_q - i) * b.n_k, scratch.factors);
     const T* a = x.weights + i * b.n_k;
     const T* f = factors ? factors + i % b.at_once * b.n_k : nullptr;
-#pragma omp simd
-    for (int64_t j = 0; j < b.n_k; ++j) scratch.keys[j] = a[j] != T(0);
-    const int64_t count = positions_at_least(scratch.keys, b.n_k, Int<T>(1), positions);
+    const int64_t count = list_nonzero(b.n_k, a, f, positions, w, p);
     dot_listed_rows(count, positions, x.dout + i * dim, values.data, values.row, d, g);
-    T sum = 0;
-    for (int64_t t = 0; t < count; ++t) {
-      w[t] = a[positions[t]];
-      const T factor = f ? f[positions[t]] : T(1);
-      p[t] = w[t] * factor;
-      g[t] = factor == T(0) ? T(0) : g[t] * factor;
-      sum += g[t] * w[t];
+    if (f) {
+#pragma omp simd
+      for (int64_t t = 0; t < count; ++t) {
+        g[t] = p[t] == T(0) ? T(0) : g[t] * p[t];
+        p[t] *= w[t];
+      }
     }
-    for (int64_t t = 0; t < count; ++t) g[t] = static_cast<T>(s.scale) * w[t] * (g[t] - sum);
-    if (x.dv) add_to_listed_rows(count, positions, p, x.dout + i * dim, d, dv, d);
+    if (span_sum) *span_sum += span_backward(s, i, static_cast<double>(x.span[b.head]), count, positions, w, g);
+    normaliser_backward(s.normaliser, static_cast<T>(s.scale), count, w, g);
+    if (x.dv) add_to_listed_rows(count, positions, f ? p : w, x.dout + i * dim, d, dv, d);
     if (x.dk) add_to_listed_rows(count, positions, g, x.q + i * dim, d, dk, d);
     if (x.dq) sum_listed_rows(count, positions, g, keys.data, keys.row, d, x.dq + i * dim, x.beta_q != 0);
   }
@@ -144,11 +226,19 @@ void attention_backward(StreamHandle, const AttentionShape& s, const AttentionGr
       put_slice<T>(b.n_k, s.head_dim, nullptr, x.dv, dim, x.beta_v);
       x.beta_q = x.beta_k = x.beta_v = 1;
     }
-    if (selects(s)) {
-      sparse_backward(s, b, x, scratch.mine());
+    double* span_sum = x.dspan ? x.span_sums + index : nullptr;
+    if (span_sum) *span_sum = 0;
+    if (by_lists(s)) {
+      listed_backward(s, b, x, span_sum, scratch.mine());
     } else {
       dense_backward(s, b, x, scratch.mine());
     }
+  }
+  if (!call.dspan) return;
+  for (int64_t h = 0; h < s.heads; ++h) {
+    double sum = 0;
+    for (int64_t sequence = 0; sequence < s.batch; ++sequence) sum += call.span_sums[sequence * s.heads + h];
+    call.dspan[h] = static_cast<T>(sum) + (call.beta_span == 0 ? T(0) : call.dspan[h]);
   }
 }
 

@@ -12,10 +12,11 @@ namespace crisp::CRISP_ISA {
 /// One (sequence, head): where its parts lie.
 struct AttentionBlock {
   int64_t n_q, n_k;
-  int64_t q, k;     // offset of its first query's and key's slice
-  int64_t weights;  // offset of its weights
-  int64_t padded;   // n_k rounded up to whole vectors: the distance of rows in scratch memory
-  int64_t at_once;  // queries that are worked on together, so that their rows of scores stay in the cache
+  int64_t q, k;               // offset of its first query's and key's slice
+  int64_t weights;            // offset of its weights
+  int64_t head, first_query;  // its head; the row of q that its first query is
+  int64_t padded;             // n_k rounded up to whole vectors: the distance of rows in scratch memory
+  int64_t at_once;            // queries that are worked on together, so that their rows of scores stay in the cache
 };
 
 template <class T>
@@ -30,11 +31,26 @@ CRISP_INLINE AttentionBlock attention_block(const AttentionShape& s, int64_t ind
           .q = s.q_offsets[sequence] * dim + head * s.head_dim,
           .k = s.kv_offsets[sequence] * dim + head * s.head_dim,
           .weights = s.weight_offsets[sequence] + head * n_q * n_k,
+          .head = head,
+          .first_query = s.q_offsets[sequence],
           .padded = padded,
           .at_once = min_of(n_q, max_of(8, 16384 / padded))};
 }
 
-CRISP_INLINE bool selects(const AttentionShape& s) { return s.selection != Selection::all && s.sparsity > 0; }
+/// Whether rows go by lists of kept keys; else all keys take part, in a plain softmax.
+CRISP_INLINE bool by_lists(const AttentionShape& s) {
+  return s.selection != Selection::all || s.normaliser != Normaliser::softmax || s.key_dropout.p > 0 || s.span_ramp > 0;
+}
+
+/// The keys that query i keeps with Selection::listed.
+struct KeyList {
+  const int32_t* keys;
+  int64_t count;
+};
+CRISP_INLINE KeyList key_list(const AttentionShape& s, const AttentionBlock& b, int64_t i) {
+  const int32_t* start = s.list_starts + b.head * s.list_stride + b.first_query + i;
+  return {s.list_keys + start[0], start[1] - start[0]};
+}
 
 /// A thread's scratch memory, cut up for one block. Matrices of rows are at_once x padded.
 template <class T>
@@ -50,6 +66,8 @@ struct AttentionScratch {
   Int<T>* all_keys;             // those of the whole block, for a percentile
   T *list_a, *list_b, *list_c;  // numbers beside a row's positions
   int32_t *positions, *starts;  // rows of positions one after the other; where each row's begin
+  int32_t* candidates;          // a row of positions
+  T *chance, *columns;          // what random numbers say: of rows, of one row
   int64_t bytes;
 
   CRISP_INLINE AttentionScratch(const AttentionShape& s, const AttentionBlock& b, void* memory) {
@@ -61,9 +79,9 @@ struct AttentionScratch {
     const int64_t rows = b.at_once * b.padded, row = b.padded + lanes<T>;
     take(transposed, s.head_dim * b.padded);
     take(scores, rows);
-    take(weights, rows);
+    take(weights, rows + lanes<T>);
     take(factors, s.dropout.p > 0 ? dropout_room(b.at_once * b.n_k) + lanes<T> : 0);
-    const bool lists = selects(s);
+    const bool lists = by_lists(s), drop_top = s.selection == Selection::drop_top;
     const int64_t slice = max_of(b.at_once, b.n_k) * s.head_dim;
     take(compact_a, slice);
     take(compact_b, slice);
@@ -78,6 +96,9 @@ struct AttentionScratch {
     take(list_c, lists ? row : 0);
     take(positions, lists ? rows + 16 : 0);
     take(starts, lists ? b.at_once + 1 : 0);
+    take(candidates, drop_top ? b.padded + 16 : 0);
+    take(chance, drop_top || s.key_dropout.p > 0 ? dropout_room(b.at_once * b.n_k) + lanes<T> : 0);
+    take(columns, s.key_dropout.columns ? dropout_room(b.n_k) + lanes<T> : 0);
     bytes = next - static_cast<char*>(memory);
   }
 };
@@ -121,6 +142,7 @@ CRISP_INLINE void for_column_groups(int64_t cols, F f) {
   int64_t c = 0;
   for (; c + 8 * width <= cols; c += 8 * width) f.template operator()<8, false>(c, 0);
   for (; c + 4 * width <= cols; c += 4 * width) f.template operator()<4, false>(c, 0);
+  for (; c + 2 * width <= cols; c += 2 * width) f.template operator()<2, false>(c, 0);
   for (; c + width <= cols; c += width) f.template operator()<1, false>(c, 0);
   if (c < cols) f.template operator()<1, true>(c, cols - c);
 }
@@ -188,17 +210,64 @@ CRISP_INLINE void add_to_listed_rows(int64_t count, const int32_t* positions, co
       });
 }
 
-/// out[t] = x times row positions[t] of y.
+namespace detail {
+
+// Of two vectors whose lanes are to be added up, one: where the lane's number has the bit Distance, b, else a. Adds
+// what sum_of_lanes() adds at this distance.
+template <class T, int Distance, int... I>
+CRISP_INLINE Vec<T> fold_two(Vec<T> a, Vec<T> b, Indices<I...>) {
+  constexpr int n = lanes<T>;
+  return __builtin_shuffle(a, b, Vec<Int<T>>{((I & Distance) ? n + I : I)...}) +
+         __builtin_shuffle(a, b, Vec<Int<T>>{((I & Distance) ? n + (I ^ Distance) : (I ^ Distance))...});
+}
+template <class T, int... I>
+CRISP_INLINE Vec<T> every_quarter(Vec<T> v, Indices<I...>) {
+  return __builtin_shuffle(v, Vec<Int<T>>{(I * (lanes<T> / 4) % lanes<T>)...});
+}
+
+// The sums of the lanes of four vectors, with the bits of sum_of_lanes(), in the first four lanes.
+template <class T>
+CRISP_INLINE Vec<T> sums_of_four(Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> d) {
+  using All = typename MakeIndices<lanes<T>>::Type;
+  const auto plus = [](Vec<T> x, Vec<T> y) __attribute__((always_inline)) { return x + y; };
+  const Vec<T> first = fold_two<T, lanes<T> / 2>(a, c, All{}), second = fold_two<T, lanes<T> / 2>(b, d, All{});
+  return every_quarter<T>(fold_lanes<T, lanes<T> / 8>(fold_two<T, lanes<T> / 4>(first, second, All{}), plus), All{});
+}
+
+}  // namespace detail
+
+namespace detail {
+
+// Vectors: whole vectors of a row, where they are all of it; 0: as many as `cols` says.
+template <class T, int Vectors>
+CRISP_INLINE void dot_rows(int64_t count, const int32_t* positions, const T* x, const T* y, int64_t y_row, int64_t cols,
+                           T* out) {
+  const int64_t whole = Vectors > 0 ? Vectors * lanes<T> : cols / lanes<T> * lanes<T>;
+  const int64_t rest = Vectors > 0 ? 0 : cols - whole;
+  const auto products = [=](int64_t t) __attribute__((always_inline)) {
+    const T* row = y + positions[t] * y_row;
+    Vec<T> sum = rest > 0 ? load_first(x + whole, rest) * load_first(row + whole, rest) : Vec<T>{};
+#pragma GCC unroll 8
+    for (int64_t c = 0; c < whole; c += lanes<T>) sum += load(x + c) * load(row + c);
+    return sum;
+  };
+  int64_t t = 0;
+  if constexpr (lanes<T> >= 4)
+    for (; t + 4 <= count; t += 4)
+      store(out + t, sums_of_four<T>(products(t), products(t + 1), products(t + 2), products(t + 3)));
+  for (; t < count; ++t) out[t] = sum_of_lanes<T>(products(t))[0];
+}
+
+}  // namespace detail
+
+/// out[t] = x times row positions[t] of y. `out` has room for a vector more than `count`.
 template <class T>
 CRISP_INLINE void dot_listed_rows(int64_t count, const int32_t* positions, const T* x, const T* y, int64_t y_row,
                                   int64_t cols, T* out) {
-  const int64_t whole = cols / lanes<T> * lanes<T>, rest = cols - whole;
-  for (int64_t t = 0; t < count; ++t) {
-    const T* row = y + positions[t] * y_row;
-    Vec<T> sum = rest > 0 ? load_first(x + whole, rest) * load_first(row + whole, rest) : Vec<T>{};
-    for (int64_t c = 0; c < whole; c += lanes<T>) sum += load(x + c) * load(row + c);
-    out[t] = sum_of_lanes<T>(sum)[0];
-  }
+  if (cols == 8 * lanes<T>) return detail::dot_rows<T, 8>(count, positions, x, y, y_row, cols, out);
+  if (cols == 4 * lanes<T>) return detail::dot_rows<T, 4>(count, positions, x, y, y_row, cols, out);
+  if (cols == 2 * lanes<T>) return detail::dot_rows<T, 2>(count, positions, x, y, y_row, cols, out);
+  detail::dot_rows<T, 0>(count, positions, x, y, y_row, cols, out);
 }
 
 }  // namespace crisp::CRISP_ISA

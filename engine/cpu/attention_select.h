@@ -24,6 +24,20 @@ CRISP_INLINE T score_of(Int<T> key) {
 
 template <class K>
 CRISP_INLINE int64_t count_at_least(const K* keys, int64_t n, K limit) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(K) == 4) {
+    // Masks are counted: adding up lanes at the end would cost as much as comparing a short row.
+    const __m512i bound = _mm512_set1_epi32(limit);
+    int64_t found = 0, j = 0;
+    for (; j + 16 <= n; j += 16)
+      found += __builtin_popcount(_mm512_cmpge_epi32_mask(_mm512_loadu_si512(keys + j), bound));
+    const auto present = static_cast<__mmask16>((uint32_t{1} << (n - j)) - 1);
+    if (j < n)
+      found +=
+          __builtin_popcount(_mm512_mask_cmpge_epi32_mask(present, _mm512_maskz_loadu_epi32(present, keys + j), bound));
+    return found;
+  }
+#endif
   K count = 0;
 #pragma omp simd reduction(+ : count)
   for (int64_t j = 0; j < n; ++j) count += keys[j] >= limit;
@@ -64,8 +78,9 @@ struct Threshold {
   int64_t count;
 };
 
-/// The threshold that keeps the k largest of n keys, 1 <= k <= n, by bisection: at first between scores, which takes
-/// few steps where they are spread evenly, then between their keys, which takes as many as a key has bits at most.
+/// The threshold that keeps the k largest of n keys, 1 <= k <= n. An interval that contains it shrinks: at first to
+/// where it would be if the scores in the interval lay evenly (false position, with a halving now and then where they
+/// do not), then by halves of the keys' interval, as often as a key has bits at most.
 template <class T>
 Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k) {
   using K = Int<T>;
@@ -75,13 +90,15 @@ Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k) {
     low = keys[j] < low ? keys[j] : low;
     high = keys[j] > high ? keys[j] : high;
   }
-  int64_t count = n;  // at or above low, at least k; above high there are fewer than k
+  int64_t count = n, beyond = 0;  // at or above low, at least k; above high, fewer than k
   for (int step = 0; low < high && count > k; ++step) {
     // Upwards from low, without overflow.
     auto middle =
         static_cast<K>(low + static_cast<K>((static_cast<uint64_t>(high) - static_cast<uint64_t>(low) + 1) / 2));
-    if (step < 16) {
-      const K guess = key_of<T>(T(0.5) * score_of<T>(low) + T(0.5) * score_of<T>(high));
+    if (step < 24) {
+      const T part = step % 4 == 3 ? T(0.5) : static_cast<T>(count - k) / static_cast<T>(count - beyond);
+      const T from = score_of<T>(low), to = score_of<T>(high);
+      const K guess = key_of<T>((T(1) - part) * from + part * to);
       middle = guess > low && guess <= high ? guess : middle;
     }
     const int64_t above = count_at_least(keys, n, middle);
@@ -90,6 +107,7 @@ Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k) {
       count = above;
     } else {
       high = middle - 1;
+      beyond = above;
     }
   }
   return {low, count};

@@ -79,18 +79,6 @@ void check_lists(const Tape& tape, const AttentionRule& rule, const AttentionOff
   }
 }
 
-// What the kernels cannot do yet.
-void check_implemented(const AttentionRule& rule) {
-  const auto missing = [](const char* what) { fail("attention: {} is not implemented yet", what); };
-  if (rule.selection != Selection::all && rule.selection != Selection::top_k_row &&
-      rule.selection != Selection::percentile_head)
-    missing("this selection");
-  if (rule.keep_first || rule.keep_last || rule.keep_diagonal) missing("protecting keys");
-  if (rule.normaliser != Normaliser::softmax) missing("any normaliser but softmax");
-  if (rule.key_dropout.p > 0) missing("key dropout");
-  if (rule.span) missing("a learned span");
-}
-
 }  // namespace
 
 AttentionOffsets check_attention(const Tape& tape, const AttentionOperands& x, const AttentionRule& rule) {
@@ -119,7 +107,6 @@ AttentionOffsets check_attention(const Tape& tape, const AttentionOperands& x, c
     if (rule.selection != Selection::all || rule.normaliser != Normaliser::softmax)
       fail_operands(tape, op, "a span goes with Selection::all and softmax only", {span});
   }
-  check_implemented(rule);
   AttentionOffsets offsets{.q = checked_offsets(tape, {"q_offsets", x.q_offsets}, {"q", x.q}),
                            .kv = checked_offsets(tape, {"kv_offsets", x.kv_offsets}, {"k", x.k}),
                            .weights = {}};

@@ -16,6 +16,26 @@ std::vector<Sample> attention_samples() {
                          .sparsity = sparsity,
                          .dropout = {p, {.seed = 5, .stream = Stream::dropout}}};
   };
+  const auto with = [=](Selection selection, auto change) {
+    AttentionRule r = rule(selection, 0.5, 0.2);
+    change(r);
+    return r;
+  };
+  // For lengths 1, 5, 6.
+  const auto listed = [=](bool per_head) {
+    AttentionRule r = rule(Selection::listed, 0, 0.2);
+    r.list_starts = sample_ids({0, 1, 3, 4, 9, 10, 12, 14, 15, 18, 20, 21, 25});
+    r.list_keys = sample_ids({0, 0, 1, 2, 0, 1, 2, 3, 4, 1, 0, 4, 2, 5, 0, 1, 2, 3, 0, 5, 4, 1, 2, 3, 5});
+    if (per_head) {
+      r.list_starts =
+          sample_ids({0, 1, 3, 4, 9, 10, 12, 14, 15, 18, 20, 21, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37});
+      r.list_keys = sample_ids({0, 0, 1, 2, 0, 1, 2, 3, 4, 1, 0, 4, 2, 5, 0, 1, 2, 3, 0, 5, 4, 1, 2, 3, 5,  //
+                                0, 4, 3, 2, 1, 0, 5, 4, 3, 2, 1, 0});
+      r.keep_first = true;
+      r.key_dropout = {0.5, {.seed = 9}, false};
+    }
+    return r;
+  };
   const auto qkv = [](int64_t queries, int64_t keys) {
     return std::vector<Tensor>{sample_input({queries, 6}, 1), sample_input({keys, 6}, 2), sample_input({keys, 6}, 3)};
   };
@@ -31,6 +51,51 @@ std::vector<Sample> attention_samples() {
        {sample_input({12, 6}, 1)},
        [=](Tape& tape, std::span<const Tensor> in) {
          return attention(tape, in[0], in[0], in[0], offsets, offsets, rule(Selection::all, 0, 0.3));
+       },
+       1e-6},
+      {"listed keys", qkv(12, 12), run(offsets, offsets, listed(false)), 1e-6},
+      {"listed keys of each head, some for sure", qkv(12, 12), run(offsets, offsets, listed(true)), 1e-6},
+      {"top-k with ties", qkv(12, 12), run(offsets, offsets, rule(Selection::top_k_ties, 0.6, 0.3)), 1e-6},
+      {"threshold", qkv(12, 12), run(offsets, offsets, with(Selection::threshold, [](auto& r) { r.threshold = 0.2; })),
+       1e-6},
+      {"bottom k", qkv(12, 12), run(offsets, offsets, rule(Selection::bottom_k, 0.5, 0.3)), 1e-6},
+      {"drop top", qkv(12, 12),
+       run(offsets, offsets,
+           with(Selection::drop_top,
+                [](auto& r) {
+                  r.drop_p = 0.6;
+                  r.drop_key = {.seed = 6, .stream = Stream::masks};
+                })),
+       1e-6},
+      {"protected keys", qkv(12, 12),
+       run(offsets, offsets,
+           with(Selection::top_k_row, [](auto& r) { r.keep_first = r.keep_last = r.keep_diagonal = true; })),
+       1e-6},
+      {"key dropout", qkv(12, 12),
+       run(offsets, offsets,
+           with(Selection::all,
+                [](auto& r) {
+                  r.key_dropout = {0.4, {.seed = 7}, false};
+                })),
+       1e-6},
+      {"key dropout by columns", qkv(12, 12),
+       run(offsets, offsets,
+           with(Selection::top_k_row,
+                [](auto& r) {
+                  r.key_dropout = {0.4, {.seed = 8}, true};
+                })),
+       1e-6},
+      {"sparsemax", qkv(12, 12),
+       run(offsets, offsets, with(Selection::all, [](auto& r) { r.normaliser = Normaliser::sparsemax; })), 1e-6},
+      {"1.5-entmax of selected keys", qkv(12, 12),
+       run(offsets, offsets, with(Selection::bottom_k, [](auto& r) { r.normaliser = Normaliser::entmax15; })), 1e-6},
+      {"learned span",
+       {sample_input({12, 6}, 1), sample_input({12, 6}, 2), sample_input({12, 6}, 3), sample_input({2}, 4, 0.6, 0.3)},
+       [=](Tape& tape, std::span<const Tensor> in) {
+         AttentionRule r = rule(Selection::all, 0, 0.3);
+         r.span = in[3];
+         r.span_ramp = 2.5;
+         return attention(tape, in[0], in[1], in[2], offsets, offsets, r);
        },
        1e-6},
       {"one query a sequence", qkv(3, 12), run(first_only, offsets, rule(Selection::top_k_row, 0.5, 0)), 1e-6},

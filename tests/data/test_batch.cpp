@@ -58,6 +58,23 @@ TEST_CASE("batch: a subset holds the given examples in their order") {
   CHECK_THROWS_AS(data.subset(std::vector<int32_t>{3}), Error);
 }
 
+TEST_CASE("batch: a part of the examples is carved out by the seed alone") {
+  const CarvedExamples parts = carve(7, 100, 0.25);
+  CHECK(parts.carved.size() == 25);
+  CHECK(parts.rest.size() == 75);
+  CHECK(std::is_sorted(parts.carved.begin(), parts.carved.end()));
+  CHECK(std::is_sorted(parts.rest.begin(), parts.rest.end()));
+  std::vector<int32_t> all = parts.rest;
+  all.insert(all.end(), parts.carved.begin(), parts.carved.end());
+  std::sort(all.begin(), all.end());
+  CHECK(all == sequential_order(100));
+  CHECK(carve(7, 100, 0.25).carved == parts.carved);
+  CHECK(carve(8, 100, 0.25).carved != parts.carved);
+  CHECK(carve(7, 100, 1e-9).carved.size() == 1);
+  CHECK(carve(7, 2, 0.999).rest.size() == 1);
+  CHECK_THROWS_AS(carve(7, 1, 0.5), UsageError);
+}
+
 TEST_CASE("batch: filling again reuses the memory, and reserved memory is never exceeded") {
   const TokenizedDataset data(three(), letters(), 100);
   PackedBatch batch;

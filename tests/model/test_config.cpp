@@ -2,9 +2,11 @@
 
 #include "engine/error.h"
 #include "model/config.h"
+#include "tests/model/methods.h"
 #include "tests/support/catch.h"
 
 using namespace crisp;
+using namespace crisp::test;
 using nlohmann::json;
 
 namespace {
@@ -73,10 +75,7 @@ void same(const DistilBertConfig& a, const DistilBertConfig& b) {
   CHECK(a.layer_norm_epsilon == b.layer_norm_epsilon);
   CHECK(a.initializer_range == b.initializer_range);
   for (int64_t l = 0; l < a.num_labels; ++l) CHECK(a.label_name(l) == b.label_name(l));
-  CHECK(a.sparsity.layers == b.sparsity.layers);
-  CHECK(a.sparsity.scope == b.sparsity.scope);
-  CHECK(a.sparsity.at_evaluation == b.sparsity.at_evaluation);
-  CHECK(a.sparsity.requested == b.sparsity.requested);
+  CHECK(a.sparsity == b.sparsity);
 }
 
 }  // namespace
@@ -186,15 +185,15 @@ TEST_CASE("numbers that make no sense are refused by name") {
 
 TEST_CASE("a written configuration reads back the same") {
   for (const char* sparsity : {"dense", "0.8", "0.5,0.25,0.125", "light", "aggressive"}) {
-    for (const Selection scope : {Selection::top_k_row, Selection::percentile_head}) {
+    for (const SparseMethod method : {SparseMethod::top_k, SparseMethod::percentile}) {
       DistilBertConfig c = parse(distilbert());
       c.num_labels = 3;
       c.label_names = {"no", "yes", "m\"a\\y\nb\xc3\xa9"};
       c.layer_norm_epsilon = 1e-5;
       c.initializer_range = 0.1 + 0.2;  // every bit survives
       c.sparsity = parse_sparsity(sparsity, c.layers);
-      c.sparsity.scope = scope;
-      c.sparsity.at_evaluation = scope == Selection::top_k_row;
+      c.sparsity.method = method;
+      c.sparsity.at_evaluation = method == SparseMethod::top_k;
       same(parse_config(config_json(c), "config.json"), c);
     }
   }
@@ -206,18 +205,76 @@ TEST_CASE("a written configuration reads back the same") {
   CHECK(written.at("layer_norm_eps") == 1e-5);
 }
 
+TEST_CASE("every method's settings read back the same") {
+  for (const MethodCase& method : method_cases()) {
+    for (const bool reverse : {false, true}) {
+      DistilBertConfig c = parse(distilbert());
+      SparsityOptions o = method.options;
+      if (!o.by_measure()) o.ramp = 0.1 + 0.2;
+      o.sparse_layers = reverse ? "0,2" : "all";
+      o.at_evaluation = reverse;
+      o.span_ramp = 3.5;
+      o.span_init = 1.25;
+      o.span_learning_rate = 0.07;
+      o.attention_drop = 0.3;
+      c.sparsity = make_sparsity(o, c.layers, uint64_t{1} << 63);
+      // What the method does not use is not kept, and flags are not kept where all are set.
+      const DistilBertConfig read = parse_config(config_json(c), "config.json");
+      INFO(method.name << "\n" << config_json(c));
+      CHECK(config_json(read) == config_json(c));
+      for (int64_t l = 0; l < c.layers; ++l)
+        for (const bool training : {false, true}) {
+          CHECK(read.sparsity.applies(l, training) == c.sparsity.applies(l, training));
+          CHECK(read.sparsity.sparsity(l, training, 0.1) == c.sparsity.sparsity(l, training, 0.1));
+        }
+      CHECK(read.sparsity.method == c.sparsity.method);
+      CHECK(read.sparsity.describe() == c.sparsity.describe());
+      CHECK(read.sparsity.bigbird == c.sparsity.bigbird);
+      CHECK(read.sparsity.threshold == c.sparsity.threshold);
+      CHECK(read.sparsity.window == c.sparsity.window);
+      CHECK(read.sparsity.lexical_threshold == c.sparsity.lexical_threshold);
+      CHECK(read.sparsity.tree_distance == c.sparsity.tree_distance);
+      CHECK(read.sparsity.keep_first == c.sparsity.keep_first);
+      CHECK(read.sparsity.keep_diagonal == c.sparsity.keep_diagonal);
+      if (c.sparsity.method == SparseMethod::random_k) CHECK(read.sparsity.seed == c.sparsity.seed);
+      if (c.sparsity.method == SparseMethod::learned_span) CHECK(read.sparsity.span_ramp == 3.5);
+    }
+  }
+}
+
 TEST_CASE("a broken sparsity section is refused") {
   const auto section = [](const json& crisp) { return with(distilbert(), "crisp", crisp); };
   const DistilBertConfig c =
       parse(section({{"sparsity", "own"}, {"layer_sparsity", {0.1, 0.2, 0.3}}, {"sparsity_scope", "head"}}));
   CHECK(c.sparsity.layers == std::vector<double>{0.1, 0.2, 0.3});
-  CHECK(c.sparsity.scope == Selection::percentile_head);
+  CHECK(c.sparsity.method == SparseMethod::percentile);
   CHECK(c.sparsity.at_evaluation);
   CHECK(mentions(section(3), "\"crisp\" must be an object"));
   CHECK(mentions(section({{"layer_sparsity", {0.1, 0.2}}}), "must list 3 numbers"));
-  CHECK(mentions(section({{"layer_sparsity", 0.5}}), "must list 3 numbers"));
+  CHECK(mentions(section({{"layer_sparsity", 0.5}}), "\"layer_sparsity\" must be a list"));
   for (const json& value : {json(1), json(-0.1), json("0.5"), json()})
     CHECK(mentions(section({{"layer_sparsity", {0.1, 0.2, value}}}), "outside [0, 1)"));
   CHECK(mentions(section({{"sparsity_scope", "column"}}), "sparsity_scope"));
   CHECK(mentions(section({{"sparse_eval", 1}}), "\"sparse_eval\" must be true or false"));
+  CHECK(mentions(section({{"sparse_method", "middle-k"}}), "\"sparse_method\" is \"middle-k\""));
+  CHECK(mentions(section({{"sparse_method", "threshold"}}), "the measure of \"sparse_method\" threshold is missing"));
+  CHECK(mentions(section({{"sparse_method", "bigbird"}, {"bigbird", {1, 2}}}), "must list 3 numbers"));
+  CHECK(mentions(section({{"sparse_method", "bigbird"}, {"bigbird", {1, -2, 0}}}), "a whole number"));
+  CHECK(mentions(section({{"sparse_method", "bigbird"}, {"bigbird", {0, 2, 0}}}), "neither nearest nor global"));
+  CHECK(mentions(section({{"sparse_layers", {0, 3}}}), "holds 3, but there are 3 layers"));
+  CHECK(mentions(section({{"sparse_layers", "all"}}), "\"sparse_layers\" must be a list"));
+  CHECK(mentions(section({{"keep", {"cls", "pad"}}}), "\"keep\" holds \"pad\""));
+  CHECK(mentions(section({{"window", -1}}), "a whole number"));
+  CHECK(mentions(section({{"window", 1.5}}), "a whole number"));
+  CHECK(mentions(section({{"attention_drop", 2}}), "\"attention_drop\" is 2"));
+  CHECK(mentions(section({{"drop_attention", 1}}), "\"drop_attention\" is 1"));
+  CHECK(mentions(section({{"drop_attention_unit", "row"}}), "must be entry or column"));
+  CHECK(mentions(section({{"span_ramp", 0}}), "\"span_ramp\" is 0"));
+  CHECK(mentions(section({{"mask_seed", -1}}), "\"mask_seed\" must be a whole number"));
+  const auto spans = [&](const json& list) { return section({{"sparse_method", "learned-span"}, {"spans", list}}); };
+  const json four{1, 2, 3, 4};
+  CHECK(parse(spans({four, four, four})).sparsity.spans[2] == std::vector<double>{1, 2, 3, 4});
+  CHECK(mentions(spans({four, four}), "\"spans\" must have 3 lists"));
+  CHECK(mentions(spans({four, four, {1, 2}}), "\"spans\" of layer 2 must list 4 numbers"));
+  CHECK(mentions(spans({four, four, {1, 2, 3, -1}}), "holds -1, no length"));
 }

@@ -11,10 +11,10 @@ namespace {
 constexpr int directions = 20;
 
 // `step` is the distance along a direction of length 1 through all (about 4000) parameters.
-DirectionalReport check(DistilBertConfig config, const std::string& sparsity, Selection scope, bool dropout,
+DirectionalReport check(DistilBertConfig config, const std::string& sparsity, SparseMethod method, bool dropout,
                         double step) {
   config.sparsity = parse_sparsity(sparsity, config.layers);
-  config.sparsity.scope = scope;
+  config.sparsity.method = method;
   if (dropout) config.dropout = config.attention_dropout = config.classifier_dropout = 0.2;
   const DistilBert model = random_model(config, DType::f64);
   const std::vector<int> lengths{1, 2, 3, 5, 8, 13};
@@ -37,20 +37,21 @@ void must_pass(const DirectionalReport& report) {
 }  // namespace
 
 TEST_CASE("the dense model's gradient agrees with central differences") {
-  for (const bool dropout : {false, true}) must_pass(check(small_config(), "dense", Selection::all, dropout, 1e-3));
+  for (const bool dropout : {false, true})
+    must_pass(check(small_config(), "dense", SparseMethod::top_k, dropout, 1e-3));
 }
 
 // The selection is a constant to the gradient, so the steps must be short enough to flip no key in or out.
 TEST_CASE("the gradient at sparsity 0.8 agrees with central differences") {
-  for (const Selection scope : {Selection::top_k_row, Selection::percentile_head})
-    for (const bool dropout : {false, true}) must_pass(check(small_config(), "0.8", scope, dropout, 4e-6));
+  for (const SparseMethod method : {SparseMethod::top_k, SparseMethod::percentile})
+    for (const bool dropout : {false, true}) must_pass(check(small_config(), "0.8", method, dropout, 4e-6));
 }
 
 TEST_CASE("a single layer, a single head and a head of width 1 have the right gradient") {
   DistilBertConfig config = small_config();
   config.layers = 1;
   config.heads = 1;
-  must_pass(check(config, "0.5", Selection::top_k_row, true, 4e-6));
+  must_pass(check(config, "0.5", SparseMethod::top_k, true, 4e-6));
   config.heads = config.dim;
-  must_pass(check(config, "0.5", Selection::percentile_head, false, 4e-6));
+  must_pass(check(config, "0.5", SparseMethod::percentile, false, 4e-6));
 }

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "engine/error.h"
 #include "model/sparsity.h"
 #include "tests/support/catch.h"
@@ -11,14 +13,27 @@ void must_be(const std::vector<double>& actual, const std::vector<double>& expec
   for (size_t i = 0; i < actual.size(); ++i) CHECK(actual[i] == Approx(expected[i]).margin(1e-15));
 }
 
-std::string complaint(const std::string& text, int64_t layers = 6) {
+template <class F>
+std::string complaint_of(F&& f) {
   try {
-    parse_sparsity(text, layers);
+    f();
   } catch (const UsageError& e) {
     return e.what();
   }
-  FAIL("accepted: " << text);
+  FAIL("accepted");
   return {};
+}
+
+std::string complaint(const std::string& text, int64_t layers = 6) {
+  INFO(text);
+  return complaint_of([&] { parse_sparsity(text, layers); });
+}
+
+SparsityOptions with_method(SparseMethod method, const std::string& sparsity = "dense") {
+  SparsityOptions o;
+  o.method = method;
+  o.sparsity = sparsity;
+  return o;
 }
 
 bool mentions(const std::string& message, const std::string& part) {
@@ -65,24 +80,127 @@ TEST_CASE("what is no sparsity is refused") {
   CHECK(mentions(complaint("0.1,0.2,0.3", 2), "3 numbers for a model of 2 layers"));
 }
 
-TEST_CASE("scopes") {
-  CHECK(parse_sparsity_scope("row") == Selection::top_k_row);
-  CHECK(parse_sparsity_scope("head") == Selection::percentile_head);
-  CHECK_THROWS_AS(parse_sparsity_scope("Row"), UsageError);
-  CHECK_THROWS_AS(parse_sparsity_scope(""), UsageError);
-  for (const Selection scope : {Selection::top_k_row, Selection::percentile_head})
-    CHECK(parse_sparsity_scope(scope_name(scope)) == scope);
+TEST_CASE("methods have one word each") {
+  CHECK(method_words().size() == 14);
+  for (const auto& [word, method] : method_words()) {
+    CHECK(method_name(method) == word);
+    CHECK(parse_method(word) == method);
+  }
+  CHECK_FALSE(parse_method("row"));
+  CHECK_FALSE(parse_method(""));
 }
 
-TEST_CASE("a layer without sparsity selects nothing, and an evaluation may be dense") {
-  SparsityConfig config = parse_sparsity("0,0.5", 2);
-  config.scope = Selection::percentile_head;
-  for (const bool training : {false, true}) {
-    CHECK(config.selection(0, training) == Selection::all);
-    CHECK(config.selection(1, training) == Selection::percentile_head);
+TEST_CASE("layers by name and by number") {
+  using Flags = std::vector<bool>;
+  CHECK(parse_layers("all", 3) == Flags{true, true, true});
+  CHECK(parse_layers("early", 6) == Flags{true, true, true, false, false, false});
+  CHECK(parse_layers("late", 6) == Flags{false, false, false, true, true, true});
+  // As many early as late ones: the middle layer is neither.
+  CHECK(parse_layers("early", 5) == Flags{true, true, false, false, false});
+  CHECK(parse_layers("late", 5) == Flags{false, false, false, true, true});
+  CHECK(parse_layers("early", 1) == Flags{true});
+  CHECK(parse_layers("late", 1) == Flags{true});
+  CHECK(parse_layers("0,2", 3) == Flags{true, false, true});
+  CHECK(parse_layers("2", 3) == Flags{false, false, true});
+  CHECK(mentions(complaint_of([] { parse_layers("3", 3); }), "there is no layer 3; they are numbered from 0 to 2"));
+  for (const char* text : {"", "1,", "first", "0-2", "1.0"})
+    CHECK(mentions(complaint_of([&] { parse_layers(text, 3); }), "neither a layer's number nor one of"));
+}
+
+TEST_CASE("a schedule can be turned round, and layers left out are dense") {
+  SparsityOptions o = with_method(SparseMethod::neighbour, "aggressive");
+  must_be(make_sparsity(o, 6, 1).layers, {0.65, 0.71, 0.77, 0.83, 0.89, 0.95});
+  o.reverse = true;
+  must_be(make_sparsity(o, 6, 1).layers, {0.95, 0.89, 0.83, 0.77, 0.71, 0.65});
+  o.sparse_layers = "late";
+  const SparsityConfig late = make_sparsity(o, 6, 1);
+  must_be(late.layers, {0, 0, 0, 0.77, 0.71, 0.65});
+  for (int64_t l = 0; l < 6; ++l)
+    for (const bool training : {false, true}) CHECK(late.applies(l, training) == (l >= 3));
+  // A method with a measure of its own is switched on by layers alone.
+  SparsityOptions window = with_method(SparseMethod::neighbour);
+  window.window = 2;
+  window.sparse_layers = std::string("1");
+  const SparsityConfig config = make_sparsity(window, 3, 1);
+  CHECK_FALSE(config.applies(0, false));
+  CHECK(config.applies(1, false));
+  CHECK(config.requested_at_evaluation(0) == 0);
+  CHECK(std::isnan(config.requested_at_evaluation(1)));
+}
+
+TEST_CASE("training and evaluation are switched apart") {
+  SparsityOptions o = with_method(SparseMethod::percentile, "0,0.5");
+  for (const bool in_training : {false, true}) {
+    for (const bool at_evaluation : {false, true}) {
+      o.in_training = in_training;
+      o.at_evaluation = at_evaluation;
+      const SparsityConfig config = make_sparsity(o, 2, 1);
+      for (const bool training : {false, true}) {
+        CHECK_FALSE(config.applies(0, training));
+        CHECK(config.applies(1, training) == (training ? in_training : at_evaluation));
+      }
+      CHECK(config.requested_at_evaluation(1) == (at_evaluation ? 0.5 : 0));
+      CHECK(config.dense() == (!in_training && !at_evaluation));
+    }
   }
-  config.at_evaluation = false;
-  CHECK(config.selection(1, true) == Selection::percentile_head);
-  CHECK(config.selection(1, false) == Selection::all);
-  CHECK(SparsityConfig{}.selection(5, true) == Selection::all);
+  CHECK_FALSE(SparsityConfig{}.applies(5, true));
+  // AttentionDrop is a way to train.
+  const SparsityConfig drop = make_sparsity(with_method(SparseMethod::attention_drop, "0.5"), 2, 1);
+  CHECK(drop.applies(0, true));
+  CHECK_FALSE(drop.applies(0, false));
+  CHECK(drop.requested_at_evaluation(0) == 0);
+}
+
+TEST_CASE("a ramp rises linearly over its part of the training and means nothing to evaluation") {
+  SparsityOptions o = with_method(SparseMethod::top_k, "0.8,0.4");
+  o.ramp = 0.25;
+  const SparsityConfig config = make_sparsity(o, 2, 1);
+  CHECK(config.sparsity(0, true, 0) == 0);
+  CHECK(config.sparsity(0, true, 0.0625) == Approx(0.2));
+  CHECK(config.sparsity(1, true, 0.125) == Approx(0.2));
+  CHECK(config.sparsity(0, true, 0.25) == 0.8);
+  CHECK(config.sparsity(0, true, 1) == 0.8);
+  CHECK(config.sparsity(0, false, 0) == 0.8);
+  CHECK(make_sparsity(with_method(SparseMethod::top_k, "0.8"), 2, 1).sparsity(0, true, 0) == 0.8);
+}
+
+TEST_CASE("settings that contradict each other or would do nothing are refused") {
+  const auto refusal = [](const SparsityOptions& o) { return complaint_of([&] { make_sparsity(o, 2, 1); }); };
+  SparsityOptions o = with_method(SparseMethod::top_k, "0.5");
+  o.window = 3;
+  CHECK(mentions(refusal(o), "--window belongs to --sparse-method neighbour, not top-k"));
+  o = with_method(SparseMethod::neighbour, "0.5");
+  o.window = 3;
+  CHECK(mentions(refusal(o), "--sparsity has no meaning where --sparse-method neighbour takes another measure"));
+  CHECK(mentions(refusal(with_method(SparseMethod::neighbour)), "neighbour needs --sparsity S or --window"));
+  CHECK(mentions(refusal(with_method(SparseMethod::random_k)), "random-k needs --sparsity S"));
+  CHECK(mentions(refusal(with_method(SparseMethod::threshold)), "threshold needs --attention-threshold"));
+  CHECK(mentions(refusal(with_method(SparseMethod::bigbird)), "bigbird needs --bigbird"));
+  o = with_method(SparseMethod::sparsemax);
+  o.ramp = 0.5;
+  CHECK(mentions(refusal(o), "--sparsity-ramp has no meaning"));
+  o = with_method(SparseMethod::learned_span);
+  o.keep_first = true;
+  CHECK(mentions(refusal(o), "--keep has no meaning"));
+  o.keep_first = false;
+  o.in_training = false;
+  CHECK(mentions(refusal(o), "--sparse-train off leaves nothing"));
+  o = with_method(SparseMethod::top_k);
+  o.drop_key = o.drop_attention = 0.1;
+  CHECK(mentions(refusal(o), "two names of one thing"));
+  o.drop_attention = 0;
+  o.drop_columns = true;
+  CHECK(mentions(refusal(o), "needs --drop-attention"));
+  o.drop_columns = false;
+  CHECK(make_sparsity(o, 2, 1).key_dropout == 0.1);
+  CHECK_FALSE(make_sparsity(o, 2, 1).dense());
+  CHECK(make_sparsity(with_method(SparseMethod::percentile), 2, 1).dense());
+}
+
+TEST_CASE("a configuration in a few words") {
+  CHECK(make_sparsity(with_method(SparseMethod::top_k), 2, 1).describe() == "dense");
+  SparsityOptions o = with_method(SparseMethod::random_k, "0.8");
+  o.drop_key = 0.1;
+  CHECK(make_sparsity(o, 2, 1).describe() == "0.8 by random-k, key dropout 0.1 by entries");
+  CHECK(make_sparsity(with_method(SparseMethod::entmax15), 2, 1).describe() == "entmax15");
 }

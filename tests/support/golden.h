@@ -74,7 +74,7 @@ class Golden {
     DistilBertConfig config = config_;
     if (run == "row" || run == "head") {
       config.sparsity = parse_sparsity(file_.metadata().at("sparsity"), config.layers);
-      config.sparsity.scope = parse_sparsity_scope(run);
+      config.sparsity.method = run == "row" ? SparseMethod::top_k : SparseMethod::percentile;
     }
     DistilBert model(config, run == "f32" ? DType::f32 : DType::f64);
     for (const Parameter& p : model.parameters())

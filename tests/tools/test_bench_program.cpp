@@ -73,10 +73,17 @@ TEST_CASE("crisp-bench gemm, ops, attention and adamw report medians beside ceil
   check_report(attention, "attention", {"length", "density"});
   CHECK(attention.at("results").size() == 4);
   for (const json& row : attention.at("results"))
-    for (const char* key : {"gain", "step gain", "step limit"}) CHECK(row.at(key).get<double>() > 0);
+    for (const char* key : {"forward ms", "dense forward ms", "forward gain", "backward ms", "dense backward ms",
+                            "backward gain", "gain", "step gain", "step limit", "share", "share limit"})
+      CHECK(row.at(key).get<double>() > 0);
   // 9 tokens add 9 / 4608 to the linear layers; half of the scores save 5/12 of it.
   CHECK(attention.at("results")[2].at("step limit").get<double>() ==
         Approx((1 + 9 / 4608.0) / (1 + 9 / 4608.0 * (1 + 2.5) / 6)).epsilon(1e-9));
+  CHECK(attention.at("results")[2].at("share limit").get<double>() ==
+        Approx(1 / (1 - attention.at("results")[2].at("share").get<double>())));
+  const Outcome uneven = bench(at, Words{"attention", "--heads", "7"} + quick);
+  CHECK(uneven.exit_code == 2);
+  CHECK(uneven.err.find("--heads 7: it must divide 768") != std::string::npos);
   check_report(bench_json(at, Words{"adamw", "--init", "config.json"} + quick), "adamw", {"what"});
   const Outcome table = bench(at, Words{"gemm", "--m", "3"} + quick);
   CHECK(table.exit_code == 0);

@@ -1,65 +1,19 @@
 #include "tools/options.h"
 
-#include <unistd.h>
-
-#include <cstdio>
 #include <fstream>
 #include <new>
 
 #include "engine/error.h"
 #include "tests/support/catch.h"
+#include "tests/tools/options_run.h"
 #include "tests/train/support.h"
 
 namespace crisp {
 namespace {
 
 using test::contains;
-
-// What a program gives back, and what it prints.
-struct Outcome {
-  int exit_code = -1;
-  std::string out, err;
-  TrainOptions options;
-};
-
-// Sends a stream to a file while it lives.
-class Capture {
- public:
-  Capture(std::FILE* stream, std::string path) : stream_(stream), path_(std::move(path)) {
-    std::fflush(stream_);
-    saved_ = ::dup(::fileno(stream_));
-    std::FILE* file = std::fopen(path_.c_str(), "w");
-    ::dup2(::fileno(file), ::fileno(stream_));
-    std::fclose(file);
-  }
-  ~Capture() {
-    std::fflush(stream_);
-    ::dup2(saved_, ::fileno(stream_));
-    ::close(saved_);
-  }
-
- private:
-  std::FILE* stream_;
-  std::string path_;
-  int saved_ = -1;
-};
-
-Outcome run_with(
-    std::vector<std::string> arguments, const std::function<int()>& body = [] { return 0; }) {
-  const test::TempDir dir;
-  Outcome outcome;
-  {
-    const Capture out(stdout, dir / "out"), err(stderr, dir / "err");
-    CLI::App app("Fine-tunes a model", "crisp-train");
-    add_train_options(app, outcome.options);
-    std::vector<const char*> argv{"./build/crisp-train"};
-    for (const std::string& argument : arguments) argv.push_back(argument.c_str());
-    outcome.exit_code = run_program(app, static_cast<int>(argv.size()), argv.data(), body);
-  }
-  outcome.out = test::read_file(dir / "out");
-  outcome.err = test::read_file(dir / "err");
-  return outcome;
-}
+using test::Outcome;
+using test::run_with;
 
 TEST_CASE("without options the defaults are those of the literature") {
   const Outcome outcome = run_with({});
@@ -78,8 +32,8 @@ TEST_CASE("without options the defaults are those of the literature") {
   CHECK(o.max_length == 128);
   CHECK(o.schedule == ScheduleType::linear);
   CHECK(o.precision == Precision::f32);
-  CHECK(o.sparsity == "dense");
-  CHECK(o.sparse_eval);
+  CHECK(o.sparse.sparsity == "dense");
+  CHECK(o.sparse.at_evaluation);
   CHECK_FALSE(o.dropout.has_value());
   CHECK_FALSE(o.resume);
 }
@@ -175,9 +129,9 @@ TEST_CASE("every option reaches its variable") {
   CHECK(o.max_length == 64);
   CHECK(o.dropout == 0.0);
   CHECK(o.num_labels == 3);
-  CHECK(o.sparsity == "aggressive");
-  CHECK(o.sparsity_scope == "head");
-  CHECK_FALSE(o.sparse_eval);
+  CHECK(o.sparse.sparsity == "aggressive");
+  CHECK(o.sparse.method == SparseMethod::percentile);
+  CHECK_FALSE(o.sparse.at_evaluation);
   CHECK(o.eval_steps == 11);
   CHECK(o.eval_batch_size == 12);
   CHECK(o.logging_steps == 13);
@@ -243,7 +197,7 @@ TEST_CASE("Hugging Face's spellings mean the same") {
 
 TEST_CASE("the last of an option given twice counts") {
   CHECK(run_with({"--epochs", "1", "--num_train_epochs", "2"}).options.epochs == 2);
-  CHECK(run_with({"--sparsity", "0.1", "--sparsity", "0.2"}).options.sparsity == "0.2");
+  CHECK(run_with({"--sparsity", "0.1", "--sparsity", "0.2"}).options.sparse.sparsity == "0.2");
 }
 
 TEST_CASE("a value that makes no sense is refused in one line that says what does") {
@@ -274,6 +228,23 @@ TEST_CASE("a value that makes no sense is refused in one line that says what doe
       {{"--sparsity", "1"}, "--sparsity: must be numbers from 0 to below 1"},
       {{"--sparsity", "0.5,,0.6"}, "not '0.5,,0.6'"},
       {{"--sparsity", "0.5,nan"}, "not '0.5,nan'"},
+      {{"--sparse-method", "topk"}, "--sparse-method: must be one of top-k|top-k-ties|percentile|"},
+      {{"--sparsity-scope", "column"}, "--sparsity-scope: must be one of row|head, not 'column'"},
+      {{"--sparse-layers", "first"}, "--sparse-layers: must be all, early, late, or layers' numbers from 0"},
+      {{"--sparse-layers", "0,-1"}, "not '0,-1'"},
+      {{"--sparsity-ramp", "1.5"}, "--sparsity-ramp: must be a number from 0 to 1, not '1.5'"},
+      {{"--keep", "cls,pad"}, "--keep: must be some of cls,sep,diagonal, or none, not 'cls,pad'"},
+      {{"--window=-1"}, "--window: must be a whole number from 0 to 1000000, not '-1'"},
+      {{"--bigbird", "3,1"}, "--bigbird: must be three whole numbers NEAREST,RANDOM,GLOBAL"},
+      {{"--bigbird", "0,1,0"}, "the first or the last above 0, not '0,1,0'"},
+      {{"--attention-threshold", "high"}, "--attention-threshold: must be a number, not 'high'"},
+      {{"--lexical-threshold", "2"}, "--lexical-threshold: must be a number"},
+      {{"--drop-key", "1"}, "--drop-key: must be a number from 0 to 1 (exclusive), not '1'"},
+      {{"--span-ramp", "0"}, "--span-ramp: must be a number above 0, not '0'"},
+      {{"--sparse-method", "neighbour"}, "--sparse-method neighbour needs --sparsity S or --window"},
+      {{"--sparse-method", "bigbird"}, "--sparse-method bigbird needs --bigbird"},
+      {{"--window", "3"}, "--window belongs to --sparse-method neighbour, not top-k"},
+      {{"--drop-key", "0.1", "--drop-attention", "0.1"}, "two names of one thing"},
       {{"--output", ""}, "--output: must not be empty"},
       {{"--resume", "--overwrite"}, "--resume: excludes --overwrite"},
       {{"--weights", "w", "--init", "distilbert-base"}, "--weights: excludes --init"},
@@ -324,11 +295,11 @@ TEST_CASE("options come from a file, too, and the command line wins") {
   const TrainOptions& o = outcome.options;
   CHECK(o.learning_rate == 5e-5);
   CHECK(o.epochs == 1);
-  CHECK(o.sparsity == "0.5,0.6");
+  CHECK(o.sparse.sparsity == "0.5,0.6");
   CHECK(o.output == "my runs/first");
   CHECK(o.overwrite);
   CHECK_FALSE(o.resume);
-  CHECK_FALSE(o.sparse_eval);
+  CHECK_FALSE(o.sparse.at_evaluation);
   CHECK(o.seed == 8);
 }
 

@@ -28,8 +28,7 @@ TEST_CASE("on a terminal the progress is one bar, and the messages stay") {
   const std::vector<std::string> lines = screen(outcome.err);
   REQUIRE(lines.size() == 5);
   CHECK(lines[0] == "every weight is new, drawn from N(0, 0.02)");
-  CHECK(contains(lines[1],
-                 " parameters, 2 layers of 32; 96 training and 50 dev sentences; sparsity dense (scope row); "));
+  CHECK(contains(lines[1], " parameters, 2 layers of 32; 96 training and 50 dev sentences; sparsity dense; "));
   CHECK(lines[2].starts_with("step 12 (epoch 1.00): dev accuracy "));
   CHECK(lines[3].starts_with("step 24 (epoch 2.00): dev accuracy "));
   CHECK(lines[4].starts_with("best dev accuracy "));

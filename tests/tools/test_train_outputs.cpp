@@ -139,6 +139,52 @@ TEST_CASE("--eval-train evaluates the first training sentences with the last wei
   CHECK((at.read("all/model.safetensors") == at.read("none/model.safetensors")));
 }
 
+TEST_CASE("--selection-part chooses the best evaluation on sentences that are not trained on") {
+  const Workshop at;
+  const Words words{"--selection-part", "0.25", "--eval-steps", "20", "--epochs", "15", "--logging-steps", "1"};
+  const Outcome outcome = at.train("out", words);
+  CAPTURE(outcome.err);
+  REQUIRE(outcome.exit_code == 0);
+  CHECK(
+      contains(outcome.err, "24 training sentences are set aside to choose the best evaluation on, not trained on\n"));
+  CHECK(contains(outcome.err, "72 training and 50 dev sentences"));
+  const json results = at.read_json("out/all_results.json");
+  CHECK(results["settings"]["training_examples"] == 72);
+  CHECK(results["settings"]["selection_part"] == 0.25);
+  CHECK(results["selection_total"] == 24);
+  CHECK(results["eval_total"] == 50);
+  // The first of the best.
+  double best = -1;
+  int best_step = -1;
+  for (const json& line : evaluations(at, "out")) {
+    CHECK(line["selection_accuracy"].get<double>() == line["selection_correct"].get<double>() / 24);
+    if (line["selection_accuracy"].get<double>() <= best) continue;
+    best = line["selection_accuracy"];
+    best_step = line["step"];
+  }
+  CHECK(results["best_step"] == best_step);
+  CHECK(results["best_accuracy"] == best);
+  CHECK(results["selection_accuracy"] == best);
+  CHECK((at.read(fmt::format("out/checkpoint-{}/model.safetensors", best_step)) == at.read("out/model.safetensors")));
+
+  // As another arm of the same seed sees it, and after an interruption.
+  REQUIRE(at.train("sparse", words + Words{"--sparsity", "0.8"}).exit_code == 0);
+  CHECK(at.read_json("sparse/all_results.json")["settings"]["training_data_sha256"] ==
+        results["settings"]["training_data_sha256"]);
+  {
+    Process process(at.train_command("cut", words), at.here());
+    REQUIRE(process.wait_for_error("tokens/s", 5));
+    process.signal(SIGINT);
+    CHECK(process.wait().exit_code == 130);
+  }
+  REQUIRE(at.train("cut", words + resume).exit_code == 0);
+  check_same_run(at, "out", "cut");
+
+  const Outcome wrong = at.train("wrong", {"--selection-part", "0.6"});
+  CHECK(wrong.exit_code == 2);
+  CHECK(contains(wrong.err, "--selection-part: must be a number from 0 to 0.5, not '0.6'"));
+}
+
 TEST_CASE("the attention's entropy is normalised by the log of the allowed keys") {
   const Workshop at;
   // Attention of a new model is all but flat, so that the entropy is all but the log of the keys that are allowed.

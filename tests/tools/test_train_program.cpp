@@ -57,7 +57,7 @@ TEST_CASE("a sparse run leaves a whole directory") {
   CAPTURE(outcome.err);
   REQUIRE(outcome.exit_code == 0);
   CHECK(outcome.out.empty());
-  CHECK(contains(outcome.err, "96 training and 50 dev sentences; sparsity 0.8 (scope row)"));
+  CHECK(contains(outcome.err, "96 training and 50 dev sentences; sparsity 0.8 by top-k"));
   CHECK(contains(outcome.err, "model, metrics and predictions are in out\n"));
 
   std::vector<std::string> names = names_in(at / "out");
@@ -70,8 +70,11 @@ TEST_CASE("a sparse run leaves a whole directory") {
   CHECK(at.read("out/vocab.txt") == at.read("vocab.txt"));
 
   const json config = at.read_json("out/config.json");
-  CHECK(config["crisp"] ==
-        json{{"sparsity", "0.8"}, {"layer_sparsity", {0.8, 0.8}}, {"sparsity_scope", "row"}, {"sparse_eval", true}});
+  CHECK(config["crisp"] == json{{"sparsity", "0.8"},
+                                {"layer_sparsity", {0.8, 0.8}},
+                                {"sparse_method", "top-k"},
+                                {"sparse_train", true},
+                                {"sparse_eval", true}});
   CHECK(config["architectures"] == json{"DistilBertForSequenceClassification"});
 
   std::vector<int> training_steps, evaluation_steps;
@@ -230,7 +233,7 @@ TEST_CASE("weights that will not behave as before are remarked upon") {
                more)
         .err;
   };
-  const std::string lost = "the weights are of a model trained with --sparsity 0.8, but this run is dense";
+  const std::string lost = "the weights are of a model trained with sparsity 0.8 by top-k, but this run is dense";
   CHECK(contains(from("sparse", "a"), lost));
   CHECK_FALSE(contains(from("sparse", "b", {"--sparsity", "0.5"}), lost));
   CHECK_FALSE(contains(from("a", "c"), lost));

@@ -1,6 +1,9 @@
 // crisp-bench attention: dense and sparse, and what a whole step can gain by it.
 #include <fmt/format.h>
 
+#include <cmath>
+
+#include "engine/error.h"
 #include "engine/ops.h"
 #include "engine/parallel.h"
 #include "tools/bench/commands.h"
@@ -10,45 +13,63 @@
 namespace crisp::bench {
 namespace {
 
-constexpr int64_t dim = 768, heads = 12;
+constexpr int64_t dim = 768;
 
 struct AttentionOptions {
   CommonOptions common;
   std::vector<double> lengths{16, 32, 64, 128, 256, 512}, densities{1, 0.5, 0.2, 0.1, 0.05};
-  int64_t tokens = 2048;
+  int64_t tokens = 2048, heads = 12;
   double dropout = 0.1;
 };
 
-// Forward and backward of `batch` sentences of one length.
-Spread time_attention(int64_t batch, int64_t length, double density, double dropout, const Effort& effort) {
-  const auto random = [&](uint64_t seed) {
-    return Tensor::normal({batch * length, dim}, DType::f32, {.seed = seed}).set_requires_grad();
-  };
-  const Tensor q = random(1), k = random(2), v = random(3);
-  const Tensor offsets = Tensor::empty({batch + 1}, DType::i32);
-  for (int64_t s = 0; s <= batch; ++s) offsets.data<int32_t>()[s] = static_cast<int32_t>(s * length);
-  const AttentionRule rule{.heads = heads,
-                           .scale = 0.125,
-                           .selection = density < 1 ? Selection::top_k_row : Selection::all,
-                           .sparsity = 1 - density,
-                           .dropout = {dropout, {.seed = 4, .stream = Stream::dropout}}};
-  Tape tape;
-  return collect(
-      [&] {
-        for (const Tensor* t : {&q, &k, &v}) t->clear_grad();
-        tape.clear();
-        const double begin = now();
-        const Tensor out = attention(tape, q, k, v, offsets, offsets, rule);
-        const double forward = now() - begin;
-        const Tensor loss = sum(tape, out);
-        const double middle = now();
-        tape.backward(loss);
-        return forward + now() - middle;
-      },
-      effort);
-}
+// Forward and backward of `batch` sentences of one length, with one density.
+class Layer {
+ public:
+  Layer(int64_t batch, int64_t length, int64_t heads, double density, double dropout)
+      : rows_(batch * length), offsets_(Tensor::empty({batch + 1}, DType::i32)) {
+    for (int64_t s = 0; s <= batch; ++s) offsets_.data<int32_t>()[s] = static_cast<int32_t>(s * length);
+    rule_ = {.heads = heads,
+             .scale = 1 / std::sqrt(static_cast<double>(dim / heads)),
+             .selection = density < 1 ? Selection::top_k_row : Selection::all,
+             .sparsity = 1 - density,
+             .dropout = {dropout, {.seed = 4, .stream = Stream::dropout}}};
+  }
+
+  // Seconds of both passes, which are kept apart below.
+  double sample() {
+    for (const Tensor* t : {&q_, &k_, &v_}) t->clear_grad();
+    tape_.clear();
+    const double begin = now();
+    const Tensor out = attention(tape_, q_, k_, v_, offsets_, offsets_, rule_);
+    const double forward = now() - begin;
+    const Tensor loss = sum(tape_, out);
+    const double middle = now();
+    tape_.backward(loss);
+    const double backward = now() - middle;
+    forward_.push_back(forward);
+    backward_.push_back(backward);
+    return forward + backward;
+  }
+  double forward() const { return median(forward_); }
+  double backward() const { return median(backward_); }
+
+ private:
+  // Without the first, which warms up.
+  static double median(const std::vector<double>& x) { return spread_of({x.begin() + 1, x.end()}).median; }
+  Tensor random(uint64_t seed) const {
+    return Tensor::normal({rows_, dim}, DType::f32, {.seed = seed}).set_requires_grad();
+  }
+
+  int64_t rows_;
+  Tensor offsets_;
+  AttentionRule rule_;
+  Tensor q_ = random(1), k_ = random(2), v_ = random(3);
+  Tape tape_;
+  std::vector<double> forward_, backward_;
+};
 
 int attention_command(const AttentionOptions& o) {
+  if (dim % o.heads != 0) fail<UsageError>("--heads {}: it must divide {}", o.heads, dim);
   set_num_threads(static_cast<int>(o.common.threads));
   const Effort effort = o.common.effort();
   const Ceiling ceiling = fma_ceiling(effort);
@@ -64,31 +85,45 @@ int attention_command(const AttentionOptions& o) {
   for (const double l : o.lengths) {
     const auto length = static_cast<int64_t>(l);
     const int64_t batch = std::max<int64_t>(1, o.tokens / length);
-    const auto share = static_cast<double>(batch * length) / static_cast<double>(o.tokens);
+    const auto part = static_cast<double>(batch * length) / static_cast<double>(o.tokens);
     // Six products of [length, length] by the head's width, of which all but the first concern the kept keys only.
     const double dense_flops = 6 * 2.0 * l * l * static_cast<double>(batch * dim);
-    const double others_flops = share * linear_flops, others_seconds = share * linear_seconds;
-    double dense_seconds = 0;
+    const double others_flops = part * linear_flops, others_seconds = part * linear_seconds;
     for (const double density : o.densities) {
-      const Spread time = time_attention(batch, length, density, o.dropout, effort);
-      if (density == 1 || dense_seconds == 0)
-        dense_seconds = density == 1 ? time.median : time_attention(batch, length, 1, o.dropout, effort).median;
-      const double flops = dense_flops * (1 + 5 * density) / 6;
+      // In turn, so that both meet the same conditions.
+      Layer dense(batch, length, o.heads, 1, o.dropout), sparse(batch, length, o.heads, density, o.dropout);
+      const std::vector<Spread> times =
+          collect_in_turn({[&] { return dense.sample(); }, [&] { return sparse.sample(); }}, effort);
+      const double dense_seconds = times[0].median, seconds = times[1].median;
+      const double flops = dense_flops * (1 + 5 * density) / 6,
+                   share = dense_seconds / (others_seconds + dense_seconds);
       results.push_back({{{"length", fmt::format("{}", length)}, {"density", fmt::format("{:g}", density)}},
-                         time,
+                         times[1],
                          flops,
                          "GF/s",
                          ceiling.rate.median,
-                         {{"gain", dense_seconds / time.median},
-                          {"step gain", (others_seconds + dense_seconds) / (others_seconds + time.median)},
-                          {"step limit", (others_flops + dense_flops) / (others_flops + flops)}}});
+                         {{"forward ms", 1e3 * sparse.forward()},
+                          {"dense forward ms", 1e3 * dense.forward()},
+                          {"forward gain", dense.forward() / sparse.forward()},
+                          {"backward ms", 1e3 * sparse.backward()},
+                          {"dense backward ms", 1e3 * dense.backward()},
+                          {"backward gain", dense.backward() / sparse.backward()},
+                          {"gain", dense_seconds / seconds},
+                          {"step gain", (others_seconds + dense_seconds) / (others_seconds + seconds)},
+                          {"step limit", (others_flops + dense_flops) / (others_flops + flops)},
+                          {"share", share},
+                          {"share limit", 1 / (1 - share)}}});
     }
   }
   if (!o.common.json)
     fmt::print(
-        "Forward and backward of one layer, about {} tokens. Gain: over dense attention. Step gain: of the whole "
-        "block\n"
-        "with its linear layers ({:.0f} GF/s here). Step limit: what the saved operations allow.\n",
+        "Forward and backward of one layer, about {} tokens. Gain: over dense attention, measured in turn. Step gain: "
+        "of\n"
+        "the whole block with its linear layers ({:.0f} GF/s here). Step limit: what the saved operations allow. "
+        "Share:\n"
+        "dense attention's part of the block's time; share limit: the block's gain if attention took no time. The rest "
+        "of\n"
+        "a step (norms, embeddings, optimizer) makes shares and gains of the step smaller than those of the block.\n",
         o.tokens, 1e-9 * linear_flops / linear_seconds);
   print_report("attention", {{"f32", ceiling}}, results, o.common.json);
   return 0;
@@ -103,6 +138,7 @@ Command add_attention(CLI::App& program) {
   add_numbers(*app, "densities", options->densities, {.low = 0, .high = 1, .open_low = true}, false,
               "Parts of the scores that are kept in each row");
   add_integer(*app, "tokens", options->tokens, 1, 1'000'000, "In all sentences together, about");
+  add_integer(*app, "heads", options->heads, 1, 768, "That share 768 columns: 12 of 64, as DistilBERT's, 24 of 32");
   add_real(*app, "dropout", options->dropout, {.high = 1}, "On the weights");
   add_common_options(*app, options->common);
   return {app, [options] { return attention_command(*options); }};

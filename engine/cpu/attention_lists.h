@@ -1,0 +1,158 @@
+// Which keys each query keeps, as lists of positions: by selection, by span, by given lists, by chance. What is kept of
+// a row of scores depends on that row, for a percentile on the (sequence, head), and on random numbers whose index is
+// that of the weight.
+#pragma once
+
+#include <cmath>
+
+#include "engine/cpu/attention_block.h"
+#include "engine/cpu/attention_select.h"
+
+namespace crisp::CRISP_ISA {
+
+CRISP_INLINE bool is_protected(const AttentionShape& s, const AttentionBlock& b, int64_t i, int64_t j) {
+  return (s.keep_first && j == 0) || (s.keep_last && j == b.n_k - 1) || (s.keep_diagonal && j == i);
+}
+
+/// Query i's protected keys rank first.
+template <class T>
+CRISP_INLINE void raise_protected(const AttentionShape& s, const AttentionBlock& b, int64_t i, Int<T>* keys) {
+  if (s.keep_first) keys[0] = largest_key<T>;
+  if (s.keep_last) keys[b.n_k - 1] = largest_key<T>;
+  if (s.keep_diagonal && i < b.n_k) keys[i] = largest_key<T>;
+}
+
+/// The gate of a learned span at a distance between query and key. NaN where the span is.
+CRISP_INLINE double span_gate(double ramp, double span, int64_t distance) {
+  const double gate = (ramp + span - static_cast<double>(distance)) / ramp;
+  return gate < 0 ? 0 : gate > 1 ? 1 : gate;
+}
+CRISP_INLINE int64_t distance_of(int64_t i, int64_t j) { return i < j ? j - i : i - j; }
+
+CRISP_INLINE int64_t positions_in_span(const AttentionShape& s, const AttentionBlock& b, int64_t i, double span,
+                                       int32_t* positions) {
+  int64_t count = 0;
+  for (int64_t j = 0; j < b.n_k; ++j) {
+    positions[count] = static_cast<int32_t>(j);
+    count += !(span_gate(s.span_ramp, span, distance_of(i, j)) <= 0);
+  }
+  if (count > 0) return count;
+  positions[0] = static_cast<int32_t>(min_of(i, b.n_k - 1));  // the nearest
+  return 1;
+}
+
+/// Every key but those of the n - k largest that chance removes: where `chance` is 0.
+template <class T>
+CRISP_INLINE int64_t positions_not_dropped(const AttentionShape& s, const AttentionBlock& b, int64_t i, int64_t k,
+                                           const T* chance, const AttentionScratch<T>& scratch, int32_t* positions) {
+  const int64_t candidates = b.n_k - k;
+  int32_t* largest = scratch.candidates;
+  if (candidates > 0) top_k<T>(scratch.keys, b.n_k, candidates, scratch.ranks, largest);
+  int64_t count = 0;
+  for (int64_t j = 0, c = 0; j < b.n_k; ++j) {
+    const bool candidate = c < candidates && largest[c] == j;
+    c += candidate;
+    const bool stays = !candidate || chance[j] != T(0) || is_protected(s, b, i, j) || scratch.keys[j] == largest_key<T>;
+    positions[count] = static_cast<int32_t>(j);
+    count += stays;
+  }
+  return count;
+}
+
+/// Positions of the keys that query i keeps, from its scores x; how many. `limit` is the key of the block's threshold,
+/// if it has one.
+template <class T>
+int64_t select_row(const AttentionShape& s, const AttentionBlock& b, int64_t i, int64_t k, const T* x, Int<T> limit,
+                   const T* chance, const AttentionScratch<T>& scratch, int32_t* positions) {
+  const T sign = s.selection == Selection::bottom_k ? T(-1) : T(1);
+  Int<T>* keys = scratch.keys;
+#pragma omp simd
+  for (int64_t j = 0; j < b.n_k; ++j) keys[j] = key_of(sign * x[j]);
+  if (s.selection == Selection::drop_top) return positions_not_dropped(s, b, i, k, chance, scratch, positions);
+  raise_protected<T>(s, b, i, keys);
+  int64_t count = 0;
+  switch (s.selection) {
+    case Selection::top_k_ties:
+      return positions_at_least(keys, b.n_k, keep_largest<T>(keys, b.n_k, k).key, positions);
+    case Selection::percentile_head:
+    case Selection::threshold:
+      count = positions_at_least(keys, b.n_k, limit, positions);
+      if (count > 0) return count;
+      k = 1;  // a row without a score at the threshold keeps its largest
+      break;
+    default:
+      break;
+  }
+  top_k<T>(keys, b.n_k, k, scratch.ranks, positions);
+  return k;
+}
+
+/// The lists of `rows` queries from `first` on, into scratch.positions and scratch.starts; `scores` are their scaled
+/// scores, which Selection::listed and a span do without.
+template <class T>
+void select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, Int<T> limit,
+                 double span, const AttentionScratch<T>& scratch) {
+  const int64_t k = top_k_count(s.sparsity, b.n_k);
+  const T* chance = nullptr;
+  if (s.selection == Selection::drop_top)
+    chance = dropout_factors<T>({s.drop_p, s.drop_key}, b.weights + first * b.n_k, rows * b.n_k, scratch.chance);
+  scratch.starts[0] = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t i = first + r;
+    int32_t* positions = scratch.positions + scratch.starts[r];
+    int64_t count = 0;
+    if (s.selection == Selection::listed) {
+      const KeyList list = key_list(s, b, i);
+      count = list.count;
+      for (int64_t t = 0; t < count; ++t) positions[t] = list.keys[t];
+    } else if (s.span_ramp > 0) {
+      count = positions_in_span(s, b, i, span, positions);
+    } else if (s.selection == Selection::all) {
+      count = b.n_k;
+      for (int64_t j = 0; j < count; ++j) positions[j] = static_cast<int32_t>(j);
+    } else {
+      count = select_row(s, b, i, k, scratch.scores + r * b.padded, limit, chance ? chance + r * b.n_k : nullptr,
+                         scratch, positions);
+    }
+    scratch.starts[r + 1] = scratch.starts[r] + static_cast<int32_t>(count);
+  }
+}
+
+/// Takes keys that chance removes out of the lists and of the lists of scores x beside them. `columns` are the factors
+/// of whole columns, null where each entry has its own.
+template <class T>
+void drop_keys(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, const T* columns, T* x,
+               const AttentionScratch<T>& scratch) {
+  const T* entries = nullptr;
+  if (!columns)
+    entries = dropout_factors<T>({s.key_dropout.p, s.key_dropout.key}, b.weights + first * b.n_k, rows * b.n_k,
+                                 scratch.chance);
+  int32_t out = 0, end = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int32_t begin = end;
+    end = scratch.starts[r + 1];
+    const T* factors = columns ? columns : entries + r * b.n_k;
+    const int32_t from = out;
+    int32_t best = scratch.positions[begin];
+    T best_score = x[begin];
+    for (int32_t t = begin; t < end; ++t) {
+      const int32_t j = scratch.positions[t];
+      const T score = x[t];
+      if (key_of(score) > key_of(best_score)) {
+        best = j;
+        best_score = score;
+      }
+      const bool stays = factors[j] != T(0) || score != score || is_protected(s, b, first + r, j);
+      scratch.positions[out] = j;
+      x[out] = score;
+      out += stays;
+    }
+    if (out == from) {
+      scratch.positions[out] = best;
+      x[out++] = best_score;
+    }
+    scratch.starts[r + 1] = out;
+  }
+}
+
+}  // namespace crisp::CRISP_ISA

@@ -1,0 +1,148 @@
+// From lists of kept scores to weights.
+#pragma once
+
+#include <cmath>
+
+#include "engine/cpu/attention_block.h"
+
+namespace crisp::CRISP_ISA {
+
+/// The entropy of a row of weights exp(x) / sum, from x and exp(x): -sum of p log p = log sum - sum of p x.
+template <class T>
+double row_entropy(int64_t n, const T* x, const T* exponentials, T sum) {
+  double total = 0;
+#pragma omp simd reduction(+ : total)
+  for (int64_t j = 0; j < n; ++j) {
+    const auto e = static_cast<double>(exponentials[j]), product = e * static_cast<double>(x[j]);
+    total += e == 0 ? 0 : product;  // x may be -infinity there
+  }
+  const auto s = static_cast<double>(sum);
+  return std::log(s) - total / s;
+}
+
+/// Subtracts each row's largest score.
+template <class T>
+CRISP_INLINE void centre_lists(int64_t rows, const int32_t* starts, T* x) {
+  constexpr int64_t width = lanes<T>;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t end = starts[r + 1];
+    Vec<T> best = broadcast(static_cast<T>(-INFINITY));
+    int64_t t = starts[r];
+    for (; t + width <= end; t += width) {
+      const Vec<T> v = load(x + t);
+      best = v > best ? v : best;
+    }
+    T largest = max_of_lanes<T>(best)[0];
+    for (; t < end; ++t) largest = x[t] > largest ? x[t] : largest;
+    for (t = starts[r]; t < end; ++t) x[t] -= largest;
+  }
+}
+
+/// The softmax over the kept keys of each of `rows` rows: from their scores in scratch.weights, whose row r is at
+/// starts[r] .. starts[r + 1], to `weights`, and in scratch.weights what multiplies the values. Returns the entropy, if
+/// wanted.
+template <class T>
+double softmax_lists(const AttentionBlock& b, int64_t rows, const AttentionScratch<T>& scratch, const T* factors,
+                     T* weights, bool want_entropy) {
+  T* x = scratch.weights;
+  centre_lists(rows, scratch.starts, x);
+  T* e = scratch.scores;  // no longer needed
+  const int64_t total = scratch.starts[rows];
+  for (int64_t t = 0; t < total; t += lanes<T>) store(e + t, vexp(load(x + t)));
+  for (int64_t i = 0; i < rows * b.n_k; ++i) weights[i] = 0;
+  double entropy = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t begin = scratch.starts[r], end = scratch.starts[r + 1];
+    T sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t t = begin; t < end; ++t) sum += e[t];
+    if (want_entropy) entropy += row_entropy(end - begin, x + begin, e + begin, sum);
+    const T inverse = T(1) / sum;
+    T* w = weights + r * b.n_k;
+    const T* f = factors ? factors + r * b.n_k : nullptr;
+    for (int64_t t = begin; t < end; ++t) {
+      const int32_t j = scratch.positions[t];
+      const T v = e[t] * inverse;
+      w[j] = v;
+      x[t] = f ? v * f[j] : v;
+    }
+  }
+  return entropy;
+}
+
+/// The t for which max(x - t, 0)^Power adds up to 1, for scores x whose largest is 0: Newton's method from t = -1,
+/// where the sum is at least 1. The sum falls and is convex in t, so the steps never go past the solution; with Power 1
+/// they end on it, because it is linear between two scores. NaN where a score is.
+template <class T, int Power>
+double sparse_threshold(int64_t n, const T* x) {
+  int32_t broken = 0;
+#pragma omp simd reduction(+ : broken)
+  for (int64_t j = 0; j < n; ++j) broken += x[j] != x[j];
+  if (broken > 0) return NAN;
+  double t = -1;
+  for (int64_t step = 0; step < n + 64; ++step) {
+    double sum = 0, count = 0;
+#pragma omp simd reduction(+ : sum, count)
+    for (int64_t j = 0; j < n; ++j) {
+      const double over = static_cast<double>(x[j]) - t;
+      const double part = over > 0 ? over : 0;
+      sum += part;
+      count += Power == 1 ? (over > 0 ? 1.0 : 0.0) : part * part;
+    }
+    // Power 1: (sum - 1) / number above t. Power 2: (sum of squares - 1) / (2 sum).
+    const double next = t + (Power == 1 ? (sum - 1) / count : (count - 1) / (2 * sum));
+    if (!(next > t)) break;
+    t = next;
+  }
+  return t;
+}
+
+/// Sparsemax (Power 1) and 1.5-entmax (Power 2), as softmax_lists(). Keys without a weight leave the lists.
+template <class T, int Power>
+double sparse_lists(const AttentionBlock& b, int64_t rows, const AttentionScratch<T>& scratch, const T* factors,
+                    T* weights, bool want_entropy) {
+  T* x = scratch.weights;
+  centre_lists(rows, scratch.starts, x);
+  for (int64_t i = 0; i < rows * b.n_k; ++i) weights[i] = 0;
+  double entropy = 0;
+  int32_t out = 0, end = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int32_t begin = end;
+    end = scratch.starts[r + 1];
+    if constexpr (Power == 2)
+      for (int64_t t = begin; t < end; ++t) x[t] *= T(0.5);
+    const double limit = sparse_threshold<T, Power>(end - begin, x + begin);
+    T* w = weights + r * b.n_k;
+    const T* f = factors ? factors + r * b.n_k : nullptr;
+    for (int32_t t = begin; t < end; ++t) {
+      const double over = static_cast<double>(x[t]) - limit;
+      if (over <= 0) continue;
+      const T v = static_cast<T>(Power == 2 ? over * over : over);
+      if (v == T(0)) continue;
+      const int32_t j = scratch.positions[t];
+      w[j] = v;
+      scratch.positions[out] = j;
+      x[out++] = f ? v * f[j] : v;
+      if (want_entropy) entropy -= static_cast<double>(v) * std::log(static_cast<double>(v));
+    }
+    scratch.starts[r + 1] = out;
+  }
+  return entropy;
+}
+
+template <class T>
+CRISP_INLINE double normalise_lists(const AttentionShape& s, const AttentionBlock& b, int64_t rows,
+                                    const AttentionScratch<T>& scratch, const T* factors, T* weights,
+                                    bool want_entropy) {
+  switch (s.normaliser) {
+    case Normaliser::sparsemax:
+      return sparse_lists<T, 1>(b, rows, scratch, factors, weights, want_entropy);
+    case Normaliser::entmax15:
+      return sparse_lists<T, 2>(b, rows, scratch, factors, weights, want_entropy);
+    case Normaliser::softmax:
+      break;
+  }
+  return softmax_lists(b, rows, scratch, factors, weights, want_entropy);
+}
+
+}  // namespace crisp::CRISP_ISA
