@@ -44,6 +44,17 @@ TEST_CASE("dataset: CRLF, byte order mark, no newline at the end, blank lines at
   CHECK(read("\xEF\xBB\xBF{\"text\":\"a\"}") == "a=-1");
 }
 
+TEST_CASE("dataset: each example knows its line") {
+  const auto lines = [](std::string_view content) {
+    std::vector<int32_t> result;
+    for (const auto& example : parse_dataset(content, "d.tsv").examples) result.push_back(example.line);
+    return result;
+  };
+  CHECK(lines("sentence\tlabel\r\na\t1\r\nb\t0") == std::vector<int32_t>{2, 3});
+  CHECK(lines("a\t1\nb\t0\n\n") == std::vector<int32_t>{1, 2});
+  CHECK(lines("{\"text\":\"a\"}\n{\"text\":\"b\"}\n") == std::vector<int32_t>{1, 2});
+}
+
 TEST_CASE("dataset: quotes, spaces and empty sentences are taken as they are") {
   CHECK(read("sentence\tlabel\n\"quoted\t1\n'it''s \\t'\t0\n\t1\n") == "\"quoted=1|'it''s \\t'=0|=1");
   CHECK(read("sentence\tlabel\ncaf\u00e9 \u6f22\t1\n") == "caf\u00e9 \u6f22=1");
@@ -153,6 +164,15 @@ TEST_CASE("dataset: files and folders") {
 
   const auto dev = folder.write("validation.jsonl", "{\"text\": \"a\"}\n");
   CHECK(find_dataset(folder.path()).dev == dev);
+  CHECK(find_dataset(folder.path()).train_parses.empty());
+  CHECK(find_dataset(folder.path()).dev_parses.empty());
+  const auto train_parses = folder.write("train.conllu", ""), dev_parses = folder.write("validation.conllu", "");
+  CHECK(find_dataset(folder.path()).train_parses == train_parses);
+  CHECK(find_dataset(folder.path()).dev_parses == dev_parses);
+  const auto second = folder.write("dev.conllu", "");
+  CHECK(message_of<BadInput>([&] { find_dataset(folder.path()); }) ==
+        second + " and " + dev_parses + ": which of the two is meant? Remove one");
+  std::filesystem::remove(second);
   folder.write("dev.tsv", "a\t1\n");
   CHECK(message_of<BadInput>([&] { find_dataset(folder.path()); }) ==
         folder.path("dev.tsv") + " and " + dev + ": which of the two is meant? Remove one");
