@@ -18,19 +18,21 @@ constexpr std::array<std::string_view, 7> reserved{"seed",   "output",  "resume"
 
 std::string first_name(const CLI::Option& option) { return option.get_name(false, false).substr(2); }
 
-bool is_path(const CLI::Option& option) {
-  const std::string type = option.get_type_name();
-  return type.find("FILE") != std::string::npos || type.find("DIR") != std::string::npos;
-}
-
 // A study may go on from another folder. The last link stays as it is: what a weights' file has beside it is looked for
 // beside the name that the user gave.
 std::string absolute(const std::string& path) {
   std::error_code ignored;
-  if (path.empty() || !fs::exists(path, ignored)) return path;
-  fs::path whole = fs::absolute(path);
+  fs::path whole = fs::absolute(path).lexically_normal();
   if (!whole.has_filename()) whole = whole.parent_path();  // "dir/"
-  return (fs::canonical(whole.parent_path()) / whole.filename()).lexically_normal().string();
+  return (fs::weakly_canonical(whole.parent_path(), ignored) / whole.filename()).string();
+}
+
+std::string with_absolute_path(const CLI::Option& option, const std::string& value) {
+  const std::string type = option.get_type_name();  // "FILE|DIR", or "distilbert-base|FILE", which may be no path
+  std::error_code ignored;
+  if (type.find("FILE") == std::string::npos && type.find("DIR") == std::string::npos) return value;
+  const bool word_too = std::any_of(type.begin(), type.end(), [](char c) { return c >= 'a' && c <= 'z'; });
+  return value.empty() || (word_too && !fs::exists(value, ignored)) ? value : absolute(value);
 }
 
 OptionMap with_first_names(const CLI::App& app, const OptionMap& options, const std::string& where) {
@@ -41,8 +43,7 @@ OptionMap with_first_names(const CLI::App& app, const OptionMap& options, const 
     if (std::find(reserved.begin(), reserved.end(), first) != reserved.end())
       fail<BadInput>("{}: --{} is not for a study's file to say; {}", where, first,
                      first == "seed" ? "\"seeds\" is" : "crisp-study's command line decides");
-    const bool path = option != nullptr && is_path(*option);
-    if (!named.emplace(first, path ? absolute(value) : value).second)
+    if (!named.emplace(first, option == nullptr ? value : with_absolute_path(*option, value)).second)
       fail<BadInput>("{}: --{} is there under two names", where, first);
   }
   return named;

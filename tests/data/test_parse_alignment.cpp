@@ -262,6 +262,9 @@ TEST_CASE("tree distances: in batches as brute force finds them, in any order of
       }
       CHECK(batch.tree_distances == expected);
       CHECK(batch.tree_distances.data() == reserved);
+      PackedBatch of_subset;
+      fill_batch(data.subset(indices), sequential_order(static_cast<int32_t>(indices.size())), of_subset);
+      CHECK(of_subset.tree_distances == expected);
     }
     // The worst that a batch can be still fits.
     std::vector<int32_t> longest(13, 0);

@@ -196,7 +196,7 @@ class Dam {
   std::thread reader_;
 };
 
-const Words long_runs{"--epochs", "25", "--logging-steps", "1", "--eval-steps", "40"};
+const Words long_runs{"--epochs", "12", "--logging-steps", "1", "--eval-steps", "40"};
 
 TEST_CASE("a study that is interrupted goes on where it stopped, to the same results") {
   const int number = GENERATE(SIGINT, SIGTERM);
@@ -328,7 +328,7 @@ TEST_CASE("what crisp-study refuses, before anything runs") {
   file(R"({"lr": 1, "learning_rate": 2})", "--learning-rate is there under two names");
   file(R"({"seed": 1})", "--seed is not for a study's file to say; \"seeds\" is");
   file(R"({"output_dir": "x"})", "--output is not for a study's file to say");
-  file(R"({"weights": "a", "init": "b"})", "--weights excludes --init");
+  file(R"({"weights": "a", "init": "b"})", "--weights: excludes --init");
 
   REQUIRE(at.study("out", {"--epochs", "0"}).exit_code == 0);
   const Outcome other = at.study("out", {"--epochs", "1"});
