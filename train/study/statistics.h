@@ -65,9 +65,9 @@ struct McNemar {
   double p_value;
 };
 
-/// The exact two-sided test (McNemar 1947; exact: Cochran 1950): of the n = only_first + only_second examples on which
-/// the models disagree each is either way with probability 1/2, p = min(1, 2 P(X <= min(only_first, only_second))), X
-/// binomial (n, 1/2). 1 where they never disagree. Error for negative counts.
+/// McNemar's test (1947) in its exact form, the two-sided sign test: of the n = only_first + only_second examples on
+/// which the models disagree each is either way with probability 1/2, p = min(1, 2 P(X <= min(only_first,
+/// only_second))), X binomial (n, 1/2). 1 where they never disagree. Error for negative counts.
 McNemar exact_mcnemar(int64_t only_first, int64_t only_second);
 
 /// The same from the two models' answers to the same examples (nonzero: correct). Error where the lengths differ.
@@ -100,7 +100,8 @@ std::vector<double> holm(std::span<const double> p_values);
 double paired_t_power(int64_t seeds, double difference, double sd);
 
 /// The smallest true difference that the two-sided paired t test at 5 % finds with probability `power`: the inverse of
-/// paired_t_power. 0 for sd 0; NaN for seeds < 2, a negative sd, or a power not within (0.05, 1).
+/// paired_t_power. 0 for sd 0; NaN for seeds < 2, a negative sd, or a power not within
+/// (0.05, 0.9999].
 double detectable_difference(int64_t seeds, double sd_of_difference, double power = 0.8);
 
 /// Wilson's score interval (Wilson 1927) of the accuracy behind `correct` of `total` independent examples: how far one
