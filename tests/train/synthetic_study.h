@@ -53,8 +53,8 @@ struct SyntheticStudy {
 
 inline std::string sentence_of(int i) {
   const char* subjects[] = {"the film", "its plot", "an ending", "this sequel", "the cast", "a script"};
-  const char* words[] = {"charms without trying", "drags <b>on</b> & on", "finds its \"heart\" late", "is no masterpiece",
-                         "moves at a brisk pace", "never quite convinces"};
+  const char* words[] = {"charms without trying", "drags <b>on</b> & on",  "finds its \"heart\" late",
+                         "is no masterpiece",     "moves at a brisk pace", "never quite convinces"};
   return fmt::format("{} {} ({})", subjects[i % 6], words[(i / 6) % 6], i);
 }
 
@@ -63,7 +63,7 @@ inline void write_study_json(const std::string& dir, const SyntheticStudy& study
   nlohmann::ordered_json json{{"name", study.name},
                               {"description", study.description},
                               {"baseline", study.baseline},
-                              {"common", {{"weights", "minilm"}, {"data", "sst2"}, {"epochs", study.epochs}}},
+                              {"options", {{"weights", "minilm"}, {"data", "sst2"}, {"epochs", study.epochs}}},
                               {"arms", nlohmann::ordered_json::array()},
                               {"seeds", study.seeds}};
   for (const SyntheticArm& arm : study.arms)
@@ -152,7 +152,8 @@ inline void write_run(const std::string& dir, const SyntheticStudy& study, const
                "\n";
   }
   for (int e = 1; e <= study.evaluations; ++e)
-    metrics += evaluation(steps * e / study.evaluations, loss + 0.2 * std::exp(-6.0 * e / study.evaluations)).dump() + "\n";
+    metrics +=
+        evaluation(steps * e / study.evaluations, loss + 0.2 * std::exp(-6.0 * e / study.evaluations)).dump() + "\n";
   write_file(run + "/metrics.jsonl", metrics);
 
   ordered_json results{{"epoch", study.epochs},
@@ -187,7 +188,10 @@ inline void diverge(const std::string& dir, const std::string& arm, uint64_t see
   std::filesystem::create_directories(run);
   std::string metrics;
   for (int step = 50; step <= 900; step += 50)
-    metrics += nlohmann::ordered_json{{"step", step}, {"epoch", step / 2105.0}, {"loss", 0.6 + std::exp(0.004 * step - 3)}}.dump() + "\n";
+    metrics +=
+        nlohmann::ordered_json{{"step", step}, {"epoch", step / 2105.0}, {"loss", 0.6 + std::exp(0.004 * step - 3)}}
+            .dump() +
+        "\n";
   write_file(run + "/metrics.jsonl", metrics);
   write_status(run, "diverged", "the loss is not finite after step 917 (layer.3.ffn.lin1 <weight>)");
 }
@@ -216,13 +220,16 @@ inline SyntheticStudy large_study() {
       const bool all = std::string(layers) == "all";
       study.arms.push_back({fmt::format("{}-{}", method, layers),
                             {{"sparse-method", method}, {"sparsity", 0.8}, {"sparse-layers", layers}},
-                            0.888 - worse * (all ? 1 : std::string(layers) == "early" ? 0.8 : 0.2),
+                            0.888 - worse * (all                              ? 1
+                                             : std::string(layers) == "early" ? 0.8
+                                                                              : 0.2),
                             all ? 0.8 : 0.4});
     }
     worse += 0.012;
   }
   for (const char* mix : {"8,0,0", "4,4,0", "0,8,0", "4,2,2"})
-    study.arms.push_back({fmt::format("bigbird {}", mix), {{"sparse-method", "bigbird"}, {"bigbird", mix}}, 0.885, 0.66});
+    study.arms.push_back(
+        {fmt::format("bigbird {}", mix), {{"sparse-method", "bigbird"}, {"bigbird", mix}}, 0.885, 0.66});
   study.seeds = {0, 1, 2};
   study.evaluations = 4;
   study.epochs = 2;

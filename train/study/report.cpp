@@ -39,8 +39,8 @@ std::string study_report_html(const StudyResults& study) {
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>" +
       name + "</title>\n<style>" + style_sheet + "</style>\n</head>\n<body>\n<header>\n<h1>" + name + "</h1>\n";
   if (!study.description.empty()) html += "<p class=\"lead\">" + escape(study.description) + "</p>\n";
-  html += "</header>\n<main>\n" + report::summary(study);
-  html += "<nav aria-label=\"Sections\"><ul>" + links + "</ul></nav>\n" + sections + "</main>\n";
+  html += "</header>\n<main>\n" + keep_percent_signs(report::summary(study));
+  html += "<nav aria-label=\"Sections\"><ul>" + links + "</ul></nav>\n" + keep_percent_signs(sections) + "</main>\n";
   html +=
       "<footer><p>Written by Crisp from the study's run directories. The numbers behind this page are in results.json "
       "and runs.csv beside it, the logits of each sentence and run in predictions.csv.</p></footer>\n";

@@ -43,8 +43,8 @@ RowChart accuracy_chart(const StudyResults& study) {
         low = std::min(low, run.accuracy()), high = std::max(high, run.accuracy());
       } else if (run.status != RunStatus::missing) {
         ++row.lost;
-        row.lost_tooltip += fmt::format("{}seed {}: {}", row.lost_tooltip.empty() ? "" : "; ", run.seed,
-                                        status_name(run.status));
+        row.lost_tooltip +=
+            fmt::format("{}seed {}: {}", row.lost_tooltip.empty() ? "" : "; ", run.seed, status_name(run.status));
       }
     }
     row.text = s.n == 0 ? "no result" : percent(s.mean) + (s.n > 1 ? " ± " + fixed(100 * s.sd, 2) : "");
@@ -54,8 +54,9 @@ RowChart accuracy_chart(const StudyResults& study) {
   const Summary base = study.base().summary([](const StudyRun& r) { return r.accuracy(); });
   if (base.n > 0) chart.reference = base.mean;
   chart.axis = row_axis(chart.rows, {}, "accuracy on the dev set", percent_ticks(std::max(high - low, 0.005) * 2));
-  chart.description = "Accuracy of each arm with every run as a dot, the mean and its 95 % interval. The table below has "
-                      "the numbers.";
+  chart.description =
+      "Accuracy of each arm with every run as a dot, the mean and its 95 % interval. The table below has "
+      "the numbers.";
   return chart;
 }
 
@@ -127,7 +128,12 @@ RowChart difference_chart(const StudyResults& study) {
   RowChart chart;
   for (const ArmComparison& c : study.comparisons) {
     const StudyArm& arm = study.arms[c.arm];
-    DotRow row{arm.name,           "", false, {}, c.accuracy.n > 1 ? c.accuracy.mean : unknown, c.accuracy.t_interval,
+    DotRow row{arm.name,
+               "",
+               false,
+               {},
+               c.accuracy.n > 1 ? c.accuracy.mean : unknown,
+               c.accuracy.t_interval,
                {c.accuracy.bootstrap, c.two_level}};
     for (size_t s = 0; s < study.seeds.size(); ++s) {
       const double difference = arm.runs[s].accuracy() - study.base().runs[s].accuracy();
@@ -140,9 +146,11 @@ RowChart difference_chart(const StudyResults& study) {
     chart.rows.push_back(std::move(row));
   }
   chart.reference = 0;
-  chart.axis = row_axis(chart.rows, {0}, "difference of accuracies, points", [](double v) { return with_sign(100 * v, 1); });
-  chart.description = "Difference of each arm from the baseline with every seed as a dot, the mean, and three 95 % "
-                      "intervals. The table below has the numbers.";
+  chart.axis =
+      row_axis(chart.rows, {0}, "difference of accuracies, points", [](double v) { return with_sign(100 * v, 1); });
+  chart.description =
+      "Difference of each arm from the baseline with every seed as a dot, the mean, and three 95 % "
+      "intervals. The table below has the numbers.";
   return chart;
 }
 
@@ -150,21 +158,24 @@ RowChart difference_chart(const StudyResults& study) {
 
 std::string accuracies(const StudyResults& study) {
   std::string html = "<figure>" + accuracy_chart(study).html();
-  html += "<figcaption>A dot is a run; the upright line is the mean, the horizontal one Student’s 95 % interval of it "
-          "over seeds (from two runs on). Dashed: the baseline’s mean. A cross at the left end is a run that diverged "
-          "or failed. Right: mean ± standard deviation in points.</figcaption></figure>\n";
+  html +=
+      "<figcaption>A dot is a run; the upright line is the mean, the horizontal one Student’s 95 % interval of it "
+      "over seeds (from two runs on). Dashed: the baseline’s mean. A cross at the left end is a run that diverged "
+      "or failed. Right: mean ± standard deviation in points.</figcaption></figure>\n";
   return html + accuracy_table(study).html();
 }
 
 std::string differences(const StudyResults& study) {
   if (study.comparisons.empty()) return "";
   std::string html = paragraph(
-      "An arm’s run and the baseline’s run with the same seed share their initial head, order of sentences and dropout, "
+      "An arm’s run and the baseline’s run with the same seed share their initial head, order of sentences and "
+      "dropout, "
       "so they are compared in pairs.");
   html += "<figure>" + difference_chart(study).html();
-  html += "<figcaption>A dot is a seed. Upper, coloured line: Student’s 95 % interval of the mean; grey: bootstrap over "
-          "seeds; grey, dashed: bootstrap over seeds and sentences. An interval that leaves the chart has no cap "
-          "there.</figcaption></figure>\n";
+  html +=
+      "<figcaption>A dot is a seed. Upper, coloured line: Student’s 95 % interval of the mean; grey: bootstrap over "
+      "seeds; grey, dashed: bootstrap over seeds and sentences. An interval that leaves the chart has no cap "
+      "there.</figcaption></figure>\n";
   html += difference_table(study).html();
   html += paragraph(
       "<span class=\"small\"><em>p</em>: paired t test. <em>p by Holm</em>: corrected for all arms of this table. "
@@ -238,15 +249,16 @@ std::string disagreements(const StudyResults& study) {
     for (size_t i = 0; i < arms.size(); ++i)
       counts += fmt::format("{}<span class=\"nowrap\">{} {}/{}</span>", i == 0 ? "" : ", ", escape(arms[i]->name),
                             static_cast<int64_t>(std::lround(rates[i][e] * static_cast<double>(runs[i]))), runs[i]);
-    lines.push_back(fmt::format("“{}” (label {})<br/><span class=\"small\">{}</span>", escape(text), study.labels[e],
-                                counts));
+    lines.push_back(
+        fmt::format("“{}” (label {})<br/><span class=\"small\">{}</span>", escape(text), study.labels[e], counts));
   }
   if (lines.empty()) return "";
-  return details(fmt::format("The {} with the largest differences", counted(static_cast<int64_t>(lines.size()), "sentence",
-                                                                            "sentences")),
-                 paragraph("Beside each arm: how many of its runs have the sentence right. Picked for their differences, "
-                           "so they say nothing about which arm is better.") +
-                     bullets(lines));
+  return details(
+      fmt::format("The {} with the largest differences",
+                  counted(static_cast<int64_t>(lines.size()), "sentence", "sentences")),
+      paragraph("Beside each arm: how many of its runs have the sentence right. Picked for their differences, "
+                "so they say nothing about which arm is better.") +
+          bullets(lines));
 }
 
 }  // namespace crisp::report

@@ -71,11 +71,12 @@ Table layer_table(const StudyResults& study) {
     for (size_t l = 0; l < layers; ++l) {
       const double effective = layer_mean(arm, l, [](const LayerAttention& a) { return a.effective; });
       const double requested = layer_mean(arm, l, [](const LayerAttention& a) { return a.requested; });
-      cells.push_back(std::isfinite(effective)
-                          ? fmt::format("<span class=\"shade\" style=\"background:color-mix(in srgb, var(--heat) {:.0f}%, "
-                                        "transparent)\">{} ({})</span>",
-                                        40 * effective, fixed(100 * effective, 1), fixed(100 * requested, 0))
-                          : fixed(unknown, 0));
+      cells.push_back(
+          std::isfinite(effective)
+              ? fmt::format("<span class=\"shade\" style=\"background:color-mix(in srgb, var(--heat) {:.0f}%, "
+                            "transparent)\">{} ({})</span>",
+                            40 * effective, fixed(100 * effective, 1), fixed(100 * requested, 0))
+              : fixed(unknown, 0));
     }
     table.row(cells, i == study.baseline);
   }
@@ -157,24 +158,31 @@ std::string sparsity(const StudyResults& study) {
     const double x = arm.summary([](const StudyRun& r) { return r.sparsity; }).mean;
     key += fmt::format("<li>{}: {} at {}</li>", escape(arm.name), percent(accuracy.mean), percent(x, 1));
     if (!std::isfinite(x) || accuracy.n == 0) continue;
-    chart.points.push_back({x, accuracy.mean, static_cast<int>(i) + 1, i == study.baseline,
-                            fmt::format("{}: accuracy {}, effective sparsity {}", arm.name, percent(accuracy.mean),
-                                        percent(x, 1))});
+    chart.points.push_back(
+        {x, accuracy.mean, static_cast<int>(i) + 1, i == study.baseline,
+         fmt::format("{}: accuracy {}, effective sparsity {}", arm.name, percent(accuracy.mean), percent(x, 1))});
+    for (const StudyRun* run : arm.complete_runs()) {
+      chart.points.back().runs.emplace_back(run->sparsity, run->accuracy());
+      ys.push_back(run->accuracy());
+    }
     xs.push_back(x);
-    ys.push_back(accuracy.mean);
   }
   if (chart.points.empty()) return "";
   xs.push_back(0);
   chart.x = make_axis(xs, "effective sparsity over valid keys, mean of layers", [](double v) { return percent(v, 0); });
   const double range = *std::max_element(ys.begin(), ys.end()) - *std::min_element(ys.begin(), ys.end());
-  chart.y = make_axis(ys, "mean accuracy", [range](double v) { return percent(v, range < 0.02 ? 2 : 1); });
+  chart.y = make_axis(ys, "accuracy", [range](double v) { return percent(v, range < 0.02 ? 2 : 1); });
   chart.description = "Mean accuracy of each arm against its effective sparsity. The list below has the numbers.";
-  std::string html = "<figure>" + chart.html() + "<ol class=\"numbers\">" + key + "</ol></figure>\n";
+  std::string html = "<figure>" + chart.html() +
+                     "<figcaption>Numbered: the mean of an arm; faint: its runs.</figcaption><ol class=\"numbers\">" +
+                     key + "</ol></figure>\n";
   html += layer_table(study).html();
-  return html + paragraph("<span class=\"small\">Effective sparsity is the part of (query, key) pairs that the evaluation left out; "
-                          "there is no padding to count. It differs from the requested one where rows are short, because "
-                          "a row keeps a whole number of keys and at least one. A dash in brackets: a measure such as a "
-                          "window or a threshold decides instead of a sparsity.</span>");
+  return html +
+         paragraph(
+             "<span class=\"small\">Effective sparsity is the part of (query, key) pairs that the evaluation left out; "
+             "there is no padding to count. It differs from the requested one where rows are short, because "
+             "a row keeps a whole number of keys and at least one. A dash in brackets: a measure such as a "
+             "window or a threshold decides instead of a sparsity.</span>");
 }
 
 std::string entropy(const StudyResults& study) {
@@ -190,13 +198,13 @@ std::string entropy(const StudyResults& study) {
   if (!any) return "";
   std::string html = paragraph(
       "Entropy of the attention weights on the dev set, mean over queries and runs; layers downwards and heads across, "
-      "both counted from 0. A mask lowers the raw entropy by itself, since fewer keys are left to spread over; only the "
+      "both counted from 0. A mask lowers the raw entropy by itself, since fewer keys are left to spread over; only "
+      "the "
       "normalised one, divided by the log of the number of allowed keys, compares arms of different sparsity.");
   html += "<h3>Raw, in nats</h3>\n" + heat_key(largest, "nats", 2) +
           heat_maps(study, &LayerAttention::entropy, largest, "Attention entropy", " nats");
   if (any_normalised)
-    html += "<h3>Normalised by the log of the allowed keys</h3>\n" +
-            heat_key(1, "(even over the allowed keys)", 0) +
+    html += "<h3>Normalised by the log of the allowed keys</h3>\n" + heat_key(1, "(even over the allowed keys)", 0) +
             heat_maps(study, &LayerAttention::normalised, 1, "Normalised attention entropy", "");
   html += "<h3>Per layer</h3>\n" + head_table(study).html();
   return html + details("The table of all heads", every_head(study).html());

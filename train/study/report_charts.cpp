@@ -13,7 +13,8 @@ namespace {
 std::string title(const std::string& text) { return "<title>" + escape(text) + "</title>"; }
 
 std::string vertical(double position, double height, const char* kind) {
-  return fmt::format("<line class=\"{0}\" x1=\"{1:.2f}%\" x2=\"{1:.2f}%\" y1=\"0\" y2=\"{2}\"/>", kind, position, height);
+  return fmt::format("<line class=\"{0}\" x1=\"{1:.2f}%\" x2=\"{1:.2f}%\" y1=\"0\" y2=\"{2}\"/>", kind, position,
+                     height);
 }
 
 std::string horizontal(double from, double to, double y, const char* kind) {
@@ -50,7 +51,8 @@ std::string row_svg(const RowChart& chart, const DotRow& row) {
     svg += horizontal(chart.axis.position(0), chart.axis.position(row.mean), y, "bar");
   svg += interval_line(chart.axis, row.interval, y, "interval");
   for (size_t i = 0; i < row.others.size(); ++i)
-    svg += interval_line(chart.axis, row.others[i], y + 12 + 9.0 * static_cast<double>(i), i == 0 ? "thin" : "thin two");
+    svg +=
+        interval_line(chart.axis, row.others[i], y + 12 + 9.0 * static_cast<double>(i), i == 0 ? "thin" : "thin two");
   if (!chart.bars && std::isfinite(row.mean))
     svg += fmt::format("<line class=\"mean\" x1=\"{0:.2f}%\" x2=\"{0:.2f}%\" y1=\"{1}\" y2=\"{2}\"/>",
                        chart.axis.position(row.mean), y - 9, y + 9);
@@ -58,7 +60,8 @@ std::string row_svg(const RowChart& chart, const DotRow& row) {
   std::vector<double> drawn;
   for (const Dot& dot : row.dots) {
     const double x = chart.axis.position(dot.value);
-    const auto same = std::count_if(drawn.begin(), drawn.end(), [&](double other) { return std::abs(other - x) < 0.8; });
+    const auto same =
+        std::count_if(drawn.begin(), drawn.end(), [&](double other) { return std::abs(other - x) < 0.8; });
     drawn.push_back(x);
     const double shift = same == 0 ? 0 : (same % 2 == 1 ? -1 : 1) * 5.0 * static_cast<double>((same + 1) / 2);
     svg += fmt::format("<circle class=\"dot\" cx=\"{:.2f}%\" cy=\"{}\" r=\"4\">{}</circle>", x,
@@ -92,10 +95,12 @@ Axis make_axis(const std::vector<double>& values, std::string title, NumberForma
     low -= room, high += room;
   }
   const double step = round_step((high - low) / count);
-  const double first = std::floor(low / step + 1e-9), last = std::ceil(high / step - 1e-9);
-  for (double i = first; i <= last; ++i) axis.ticks.push_back(i * step);
+  double first = std::floor(low / step + 1e-9), last = std::ceil(high / step - 1e-9);
   axis.low = first * step;
   axis.high = last * step;
+  if (low - axis.low > 0.4 * step) axis.low = low - 0.1 * step, ++first;
+  if (axis.high - high > 0.4 * step) axis.high = high + 0.1 * step, --last;
+  for (double i = first; i <= last; ++i) axis.ticks.push_back(i * step);
   return axis;
 }
 
@@ -122,7 +127,10 @@ Axis row_axis(const std::vector<DotRow>& rows, std::vector<double> also, std::st
 }
 
 std::string RowChart::html() const {
-  std::string html = "<div class=\"rows\" role=\"img\" aria-label=\"" + escape(description) + "\">\n";
+  size_t longest = 6;
+  for (const DotRow& row : rows) longest = std::max(longest, row.label.size());
+  std::string html = fmt::format("<div class=\"rows\" style=\"--label:{}ch\" role=\"img\" aria-label=\"{}\">\n",
+                                 std::min<size_t>(longest + 1, 26), escape(description));
   for (const DotRow& row : rows) {
     html += fmt::format(
         "<div class=\"row{}\"><div class=\"label\">{}</div><div class=\"plot\">{}</div><div class=\"value\">{}</div>"
@@ -141,9 +149,10 @@ namespace {
 
 // Grid, ticks and titles of a chart with two axes; `inside` is drawn over it.
 std::string frame(const Axis& x, const Axis& y, int height, const std::string& description, const std::string& inside) {
-  std::string svg = fmt::format("<div class=\"frame\"><div class=\"ytitle\">{}</div><svg width=\"100%\" height=\"{}\" "
-                                "role=\"img\" aria-label=\"{}\">",
-                                escape(y.title), height, escape(description));
+  std::string svg = fmt::format(
+      "<div class=\"frame\"><div class=\"ytitle\">{}</div><svg width=\"100%\" height=\"{}\" "
+      "role=\"img\" aria-label=\"{}\">",
+      escape(y.title), height, escape(description));
   const auto place = [&](double value) { return height * (1 - y.position(value) / 100); };
   for (const double tick : y.ticks) {
     svg += horizontal(0, 100, place(tick), "grid");
@@ -175,8 +184,8 @@ std::string coordinates(const Axis& x, const Axis& y, const std::vector<double>&
 }  // namespace
 
 std::string CurveChart::html() const {
-  std::string inside = fmt::format(
-      "<svg viewBox=\"0 0 1000 1000\" preserveAspectRatio=\"none\" width=\"100%\" height=\"{}\">", height);
+  std::string inside =
+      fmt::format("<svg viewBox=\"0 0 1000 1000\" preserveAspectRatio=\"none\" width=\"100%\" height=\"{}\">", height);
   for (const Curve& curve : curves) {
     if (curve.low.empty()) continue;
     inside += fmt::format("<polygon class=\"band c{}\" points=\"{}{}\"/>", curve.colour,
@@ -217,13 +226,20 @@ std::string ScatterChart::html() const {
   };
   const auto clash = [](Box a, Box b) { return std::abs(a.x - b.x) < 15 && std::abs(a.y - b.y) < 12; };
   std::string inside;
-  for (const ScatterPoint& p : points) taken.push_back(screen(p));
+  for (const ScatterPoint& p : points) {
+    taken.push_back(screen(p));
+    for (const auto& [run_x, run_y] : p.runs)
+      inside +=
+          fmt::format("<circle class=\"{}\" cx=\"{:.2f}%\" cy=\"{:.1f}\" r=\"3\"/>", p.highlighted ? "run base" : "run",
+                      x.position(run_x), height * (1 - y.position(run_y) / 100));
+  }
   for (const ScatterPoint& p : points) {
     const Box at = screen(p);
-    Box best{at.x + 12, at.y};
-    for (const Box shift : {Box{12, 0}, Box{-12, 0}, Box{0, -13}, Box{0, 13}, Box{12, -12}, Box{12, 12}, Box{-12, -12},
-                            Box{-12, 12}, Box{24, 0}, Box{-24, 0}, Box{0, -26}, Box{0, 26}, Box{24, -12}, Box{-24, 12},
-                            Box{24, 12}, Box{-24, -12}, Box{12, -26}, Box{-12, 26}, Box{12, 26}, Box{-12, -26}}) {
+    Box best{at.x + 15, at.y};
+    for (const Box shift :
+         {Box{15, 0},   Box{-15, 0},   Box{0, -13},  Box{0, 13},   Box{12, -12}, Box{12, 12},  Box{-12, -12},
+          Box{-12, 12}, Box{24, 0},    Box{-24, 0},  Box{0, -26},  Box{0, 26},   Box{24, -12}, Box{-24, 12},
+          Box{24, 12},  Box{-24, -12}, Box{12, -26}, Box{-12, 26}, Box{12, 26},  Box{-12, -26}}) {
       const Box candidate{at.x + shift.x, at.y + shift.y};
       const bool free = std::none_of(taken.begin(), taken.end(), [&](Box other) { return clash(other, candidate); });
       if (!free || candidate.y < 4 || candidate.y > height - 2) continue;
@@ -276,8 +292,8 @@ std::string HeatMap::html() const {
 }
 
 std::string heat_key(double scale, const std::string& unit, int decimals) {
-  std::string html = fmt::format("<p class=\"key\">{} <svg width=\"120\" height=\"12\" aria-hidden=\"true\">",
-                                 fixed(0, decimals));
+  std::string html =
+      fmt::format("<p class=\"key\">{} <svg width=\"120\" height=\"12\" aria-hidden=\"true\">", fixed(0, decimals));
   for (int i = 0; i < 12; ++i)
     html += fmt::format("<rect class=\"cell\" x=\"{}\" y=\"0\" width=\"10\" height=\"12\" fill-opacity=\"{:.3f}\"/>",
                         10 * i, shade(i / 11.0, 1));

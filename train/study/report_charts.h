@@ -25,7 +25,7 @@ struct Axis {
   bool holds(double value) const { return value >= low && value <= high; }
 };
 
-/// Covers the finite ones of `values`, rounded outwards to ticks, of which there are about `count`.
+/// Covers the finite ones of `values`, with about `count` ticks; the ends are ticks where that wastes little.
 Axis make_axis(const std::vector<double>& values, std::string title, NumberFormat label, int count = 4);
 
 struct Dot {
@@ -35,8 +35,8 @@ struct Dot {
 
 /// A line of a chart with one row for each arm.
 struct DotRow {
-  std::string label;    // plain text
-  std::string text;     // HTML: the numbers at the right end
+  std::string label;  // plain text
+  std::string text;   // HTML: the numbers at the right end
   bool highlighted = false;
   std::vector<Dot> dots;
   double mean;                       // NaN: none
@@ -86,6 +86,7 @@ struct ScatterPoint {
   int number;  // drawn beside it
   bool highlighted;
   std::string tooltip;
+  std::vector<std::pair<double, double>> runs{};  // what it is the mean of, drawn faintly
 };
 
 struct ScatterChart {

@@ -56,19 +56,21 @@ std::string flops(const StudyResults& study) {
   std::string html = paragraph(fmt::format(
       "Crisp Attention reports 80 % fewer operations in the attention component and quotes that as 20 % per layer. At "
       "the lengths of these sentences, attention’s own two products (QKᵀ and AV) are <strong>{}</strong> of a forward "
-      "pass, so that leaving out all of them could save no more than that; the arm that saves most here saves "
-      "<strong>{}</strong>.",
-      percent(share), percent(most)));
-  html += "<figure>" + chart.html() +
-          "<figcaption>Dashed: the paper’s 20 % per layer.</figcaption></figure>\n" + table.html();
+      "pass, so that leaving out all of them could save no more than that{}.",
+      percent(share),
+      most > 0 ? fmt::format("; the arm that saves most here saves <strong>{}</strong>", percent(most)) : ""));
+  html += "<figure>" + chart.html() + "<figcaption>Dashed: the paper’s 20 % per layer.</figcaption></figure>\n" +
+          table.html();
   return html + paragraph(
-                    "<span class=\"small\">Matrix products only, two operations for a multiply-add. An arm that chooses keys by their "
+                    "<span class=\"small\">Matrix products only, two operations for a multiply-add. An arm that "
+                    "chooses keys by their "
                     "scores must form all scores first: the last column counts that.</span>");
 }
 
 std::string time(const StudyResults& study) {
   Table table("Of training, means over runs");
-  table.header({"arm", "runs", "seconds a run", "ms a step", "SD", "beside the baseline", "tokens/s", "threads", "memory, MB"});
+  table.header(
+      {"arm", "runs", "seconds a run", "ms a step", "SD", "beside the baseline", "tokens/s", "threads", "memory, MB"});
   const double base = study.base().summary([](const StudyRun& r) { return r.seconds_per_step(); }).mean;
   std::set<std::string> machines;
   for (size_t i = 0; i < study.arms.size(); ++i) {
@@ -81,22 +83,23 @@ std::string time(const StudyResults& study) {
     }
     std::vector<std::string> words;
     for (const int64_t n : threads) words.push_back(fmt::format("{}", n));
-    table.row({escape(arm.name), grouped(step.n), fixed(arm.summary([](const StudyRun& r) { return r.seconds; }).mean, 0),
-               fixed(1000 * step.mean, 1), fixed(1000 * step.sd, 1),
-               std::isfinite(step.mean / base) ? fixed(step.mean / base, 2) + "×" : fixed(unknown, 0),
-               fixed(arm.summary([](const StudyRun& r) { return r.tokens_per_second; }).mean, 0), listed(words),
-               fixed(arm.summary([](const StudyRun& r) { return r.peak_bytes; }).mean / 1e6, 0)},
-              i == study.baseline);
+    table.row(
+        {escape(arm.name), grouped(step.n), fixed(arm.summary([](const StudyRun& r) { return r.seconds; }).mean, 0),
+         fixed(1000 * step.mean, 1), fixed(1000 * step.sd, 1),
+         std::isfinite(step.mean / base) ? fixed(step.mean / base, 2) + "×" : fixed(unknown, 0),
+         fixed(arm.summary([](const StudyRun& r) { return r.tokens_per_second; }).mean, 0), listed(words),
+         fixed(arm.summary([](const StudyRun& r) { return r.peak_bytes; }).mean / 1e6, 0)},
+        i == study.baseline);
   }
   if (machines.empty()) return "";
   std::vector<std::string> sets;
   for (const std::string& name : machines) sets.push_back("<code>" + escape(name) + "</code>");
-  return table.html() +
-         paragraph(fmt::format(
-             "<span class=\"small\">Kernels: {}. These are times of whole training runs as they happened. Where runs shared the "
-             "machine with each other or with other programs, they are no measure of a method’s speed; "
-             "<code>crisp-bench attention</code> measures that.</span>",
-             listed(sets)));
+  return table.html() + paragraph(fmt::format(
+                            "<span class=\"small\">Kernels: {}. These are times of whole training runs as they "
+                            "happened. Where runs shared the "
+                            "machine with each other or with other programs, they are no measure of a method’s speed; "
+                            "<code>crisp-bench attention</code> measures that.</span>",
+                            listed(sets)));
 }
 
 }  // namespace crisp::report

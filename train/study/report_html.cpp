@@ -91,6 +91,14 @@ std::string p_value(double p) {
   return fixed(p, p < 0.1 ? 3 : 2);
 }
 
+std::string p_equals(double p) { return (p < 0.001 ? "p\u00A0" : "p\u00A0=\u00A0") + p_value(p); }
+
+std::string keep_percent_signs(std::string html) {
+  for (size_t at = html.find(" %"); at != std::string::npos; at = html.find(" %", at + 1))
+    if (at > 0 && html[at - 1] >= '0' && html[at - 1] <= '9') html.replace(at, 1, thin);
+  return html;
+}
+
 std::string interval(const Interval95& interval, double scale, int decimals) {
   if (!std::isfinite(interval.low) || !std::isfinite(interval.high)) return std::string(dash);
   return with_sign(scale * interval.low, decimals) + std::string(thin) + "to" + std::string(thin) +
@@ -111,8 +119,10 @@ std::string listed(const std::vector<std::string>& words) {
 }
 
 std::string Table::html() const {
-  std::string html = "<div class=\"scroll\" tabindex=\"0\"><table>";
-  if (!caption_.empty()) html += "<caption>" + caption_ + "</caption>";
+  // The caption stays in sight when the table is scrolled sideways.
+  std::string html = caption_.empty() ? "" : "<p class=\"caption\">" + caption_ + "</p>\n";
+  html += "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"" +
+          (caption_.empty() ? std::string("Table") : caption_) + "\"><table>";
   html += "\n<thead><tr>";
   for (const std::string& cell : header_) html += "<th scope=\"col\">" + cell + "</th>";
   html += "</tr></thead>\n<tbody>\n";

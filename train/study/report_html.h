@@ -21,6 +21,9 @@ std::string percent(double fraction, int decimals = 2);  // 91.59 %
 std::string points(double fraction);                     // +0.30: a difference of fractions in percentage points
 std::string grouped(int64_t count);                      // 67,349
 std::string p_value(double p);                           // 0.031, < 0.001
+std::string p_equals(double p);                          // p = 0.031, p < 0.001
+/// With no line broken between a number and its "%".
+std::string keep_percent_signs(std::string html);
 /// "-0.40 to +1.02", each end times `scale`.
 std::string interval(const Interval95& interval, double scale, int decimals);
 /// "1 seed", "3 seeds".
@@ -31,7 +34,8 @@ std::string listed(const std::vector<std::string>& words);
 /// A table with a header row; the first cell of each row is its header. Cells are HTML.
 class Table {
  public:
-  explicit Table(std::string caption) : caption_(std::move(caption)) {}
+  explicit Table(std::string caption)  // HTML that is plain text
+      : caption_(std::move(caption)) {}
   void header(std::vector<std::string> cells) { header_ = std::move(cells); }
   void row(std::vector<std::string> cells, bool highlighted = false) {
     rows_.push_back({std::move(cells), highlighted});

@@ -14,8 +14,7 @@ using nlohmann::ordered_json;
 
 // For a shell: quoted where it needs to be.
 std::string shell_word(const std::string& word) {
-  constexpr const char* plain =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:=,+@%";
+  constexpr const char* plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:=,+@%";
   if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
   std::string quoted = "'";
   for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
@@ -29,7 +28,18 @@ std::string command_line(const Options& options) {
   return text;
 }
 
-// Settings that all complete runs share, and those that differ.
+// What crisp-train is given for an arm, whose own options win.
+Options options_of(const StudyResults& study, const StudyArm& arm) {
+  Options options;
+  for (const auto& option : study.common)
+    if (std::none_of(arm.options.begin(), arm.options.end(),
+                     [&](const auto& own) { return own.first == option.first; }))
+      options.push_back(option);
+  options.insert(options.end(), arm.options.begin(), arm.options.end());
+  return options;
+}
+
+// Settings that all complete runs share.
 std::string settings_table(const StudyResults& study) {
   ordered_json shared;
   bool first = true;
@@ -47,7 +57,8 @@ std::string settings_table(const StudyResults& study) {
   Table table("");
   table.header({"setting", "value"});
   for (const auto& [name, value] : shared.items())
-    table.row({escape(name), "<code>" + escape(value.is_string() ? value.get<std::string>() : value.dump()) + "</code>"});
+    table.row(
+        {escape(name), "<code>" + escape(value.is_string() ? value.get<std::string>() : value.dump()) + "</code>"});
   return details("Settings that all runs share, as resolved", "<div class=\"wide\">" + table.html() + "</div>");
 }
 
@@ -58,10 +69,12 @@ struct Choice {
 // model/README.md has the same list with more words.
 constexpr Choice crisp_attention[] = {
     {"threshold per row or per head",
-     "top-k (the default): each query keeps exactly k = max(1, floor((1 − s) n + 0.5)) keys; percentile: scores at or above "
+     "top-k (the default): each query keeps exactly k = max(1, floor((1 − s) n + 0.5)) keys; percentile: scores at or "
+     "above "
      "the s-quantile of the head’s whole n × n score matrix, by linear interpolation"},
     {"n", "the real length of the sentence with [CLS] and [SEP]; there is no padding"},
-    {"ties", "top-k: the earlier key wins, so that exactly k are kept; percentile and top-k-ties: all equal ones are kept"},
+    {"ties",
+     "top-k: the earlier key wins, so that exactly k are kept; percentile and top-k-ties: all equal ones are kept"},
     {"a query that would keep nothing", "it keeps its largest score, the earliest of equal ones"},
     {"gradient", "through the kept scores only; the selection is a constant"},
     {"evaluation", "sparse as in training, unless <code>--sparse-eval off</code>"},
@@ -70,7 +83,8 @@ constexpr Choice crisp_attention[] = {
     {"aggressive", "0.65 in the first layer, rising linearly to 0.95 in the last; mean 0.8"},
     {"learning rate, batch, epochs, length, seeds", "the paper gives none; those of this study are listed below"},
     {"which sentences count",
-     "all of them; the paper’s 90.62 % and 91.59 % are no multiples of 1/872, but fit 754 and 762 of 832, as when a last "
+     "all of them; the paper’s 90.62 % and 91.59 % are no multiples of 1/872, but fit 754 and 762 of 832, as when a "
+     "last "
      "incomplete batch of 64 is dropped (a conjecture of ours)"},
 };
 
@@ -80,8 +94,9 @@ constexpr Choice breaking_bert[] = {
     {"neighbour", "the k nearest positions, the left one of two equally near"},
     {"random-k", "an order by chance that depends on the seed, layer and head, the same in training and evaluation"},
     {"lexical", "the token itself, then the largest cosine between word embeddings"},
-    {"syntax", "the smallest tree distance, then the nearest position; pieces of a word are at distance 0, [CLS] and [SEP] hang "
-               "on the root"},
+    {"syntax",
+     "the smallest tree distance, then the nearest position; pieces of a word are at distance 0, [CLS] and [SEP] hang "
+     "on the root"},
     {"early, late", "the first and the last half of the layers"},
     {"learned degrees",
      "the paper’s formula could not be found; in its stead a window per head that is learned as in Adaptive Span "
@@ -112,13 +127,12 @@ std::string options_table(const StudyResults& study) {
 bool names_method(const StudyResults& study, std::initializer_list<const char*> words) {
   const auto matches = [&](const Options& options) {
     return std::any_of(options.begin(), options.end(), [&](const auto& option) {
-      return std::any_of(words.begin(), words.end(), [&](const char* word) {
-        return option.second == word || option.first == word;
-      });
+      return std::any_of(words.begin(), words.end(),
+                         [&](const char* word) { return option.second == word || option.first == word; });
     });
   };
-  return matches(study.common) || std::any_of(study.arms.begin(), study.arms.end(),
-                                              [&](const StudyArm& arm) { return matches(arm.options); });
+  return matches(study.common) ||
+         std::any_of(study.arms.begin(), study.arms.end(), [&](const StudyArm& arm) { return matches(arm.options); });
 }
 
 }  // namespace
@@ -142,12 +156,13 @@ std::string settings(const StudyResults& study) {
   std::string html = paragraph("The whole study, from the study.json beside this page:");
   html += "<pre>crisp-study study.json --output OUTPUT</pre>\n";
   html += paragraph("One of its runs, here the baseline with the first seed:");
-  html += "<pre>crisp-train" + escape(command_line(study.common) + command_line(study.base().options)) +
+  html += "<pre>crisp-train" + escape(command_line(options_of(study, study.base()))) +
           fmt::format(" --seed {} --output OUTPUT/runs/{}/seed-{}</pre>\n", study.seeds[0],
                       escape(shell_word(study.base().name)), study.seeds[0]);
-  html += paragraph(fmt::format("Seeds: {}. With a seed, the same kernels and the same options, a run gives the same bits on "
-                                "any number of threads.",
-                                seeds));
+  html += paragraph(
+      fmt::format("Seeds: {}. With a seed, the same kernels and the same options, a run gives the same bits on "
+                  "any number of threads.",
+                  seeds));
   return html + settings_table(study);
 }
 

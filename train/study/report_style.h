@@ -35,10 +35,10 @@ code { overflow-wrap: anywhere; }
 pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: .75rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; margin: .75rem 0; } .scroll:focus-visible { outline: 2px solid var(--accent); }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--soft); padding: .25rem 0; }
+.caption { color: var(--soft); font-size: .875rem; margin: 1.1rem 0 -.35rem; }
 th, td { padding: .28rem .7rem; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; white-space: nowrap; }
 th { font-weight: 600; } thead th { vertical-align: bottom; border-bottom: 2px solid var(--line); white-space: normal; }
-th:first-child { text-align: left; padding-left: .25rem; } tbody th { font-weight: 500; }
+th:first-child { text-align: left; padding-left: .25rem; position: sticky; left: 0; background: var(--page); } tbody th { font-weight: 500; }
 td.text, th.text { text-align: left; white-space: normal; }
 tr.base > * { background: var(--panel); font-weight: 600; }
 .wide th, .wide td { white-space: normal; text-align: left; } .wide td { overflow-wrap: anywhere; min-width: 9rem; } .wide th { min-width: 8rem; overflow-wrap: anywhere; }
@@ -47,13 +47,14 @@ details { margin: .75rem 0; } summary { cursor: pointer; color: var(--accent); }
 figure { margin: 1rem 0 1.25rem; break-inside: avoid; } figcaption { max-width: 46rem; margin-top: .4rem; }
 svg { overflow: visible; display: block; } svg text { fill: var(--text); font-size: 12px; }
 svg .title { fill: var(--soft); } svg .number { font-size: 11px; font-weight: 600; }
-.rows .row { display: grid; grid-template-columns: minmax(7rem, 14rem) 1fr minmax(6.5rem, auto); align-items: center; column-gap: 1rem; break-inside: avoid; }
+.rows .row { display: grid; grid-template-columns: var(--label) 1fr 13.5rem; align-items: center; column-gap: 1rem; break-inside: avoid; }
 .rows { display: grid; } .rows .row { grid-column: 1; }
-.rows .value { width: 11.5rem; font-size: .8125rem; font-variant-numeric: tabular-nums; line-height: 1.3; }
+.rows .value { font-size: .8125rem; font-variant-numeric: tabular-nums; line-height: 1.3; }
 .rows .label { font-size: .875rem; line-height: 1.25; overflow-wrap: anywhere; text-align: right; }
 .row.base .label { font-weight: 700; } .plot { padding: 0 14px; min-width: 0; }
 .grid { stroke: var(--line); stroke-width: 1; } .reference { stroke: var(--base); stroke-width: 1.5; stroke-dasharray: 5 4; }
 .dot { fill: var(--accent); fill-opacity: .75; stroke: var(--page); stroke-width: 1; } .row.base .dot, .dot.base { fill: var(--base); }
+.run { fill: var(--accent); fill-opacity: .28; } .run.base { fill: var(--base); }
 .mean { stroke: var(--accent); stroke-width: 3; } .interval { stroke: var(--accent); stroke-width: 2; }
 .row.base .mean, .row.base .interval { stroke: var(--base); }
 .thin { stroke: var(--soft); stroke-width: 1.5; } .two { stroke-dasharray: 3 2; } .bar { stroke: var(--accent); stroke-width: 12; } .row.base .bar { stroke: var(--base); }
@@ -66,16 +67,16 @@ svg .title { fill: var(--soft); } svg .number { font-size: 11px; font-weight: 60
 .band.c0, .mark.c0 { fill: var(--c0); } .band.c1, .mark.c1 { fill: var(--c1); } .band.c2, .mark.c2 { fill: var(--c2); } .band.c3, .mark.c3 { fill: var(--c3); } .band.c4, .mark.c4 { fill: var(--c4); }
 .legend { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .2rem 1.25rem; font-size: .875rem; max-width: none; }
 .legend li { display: flex; align-items: center; gap: .4rem; margin: 0; }
-.numbers { columns: 15rem auto; font-size: .875rem; max-width: none; padding-left: 2rem; }
+.numbers { columns: 17rem auto; column-gap: 2rem; font-size: .875rem; max-width: none; padding-left: 2rem; } .numbers li { margin: 0; break-inside: avoid; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1.1rem 1.25rem; }
-.panels > * { min-width: 0; break-inside: avoid; } .panels .frame { padding-left: 2.9rem; } .panels .ytitle { display: none; }
+.panels > * { min-width: 0; break-inside: avoid; } .panels .frame { padding: .5rem 12px 24px 2.6rem; } .panels .ytitle { display: none; }
 .heatplot { padding-left: 1.4rem; } .cell { fill: var(--heat); stroke: var(--page); stroke-width: 1; } .cell.none { fill: none; stroke: var(--line); }
 .key { display: flex; align-items: center; gap: .5rem; font-size: .8125rem; color: var(--soft); margin: .25rem 0 .75rem; }
 @media (max-width: 40rem) {
   body { font-size: 15px; } main, header, footer { padding-left: 1rem; padding-right: 1rem; } h1 { font-size: 1.4rem; }
   .rows .row { grid-template-columns: 1fr auto; row-gap: 0; padding-top: .35rem; } .rows .label { text-align: left; grid-column: 1; grid-row: 1; align-self: end; }
   .rows .value { width: auto; text-align: right; grid-column: 2; grid-row: 1; align-self: end; } .rows .plot { grid-column: 1 / 3; grid-row: 2; }
-  .row.axis .label, .row.axis .value { display: none; } .frame { padding-left: 3.1rem; } .ytitle { margin-left: -3.1rem; }
+  .row.axis .label, .row.axis .value { display: none; } .panels { grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .9rem .75rem; } .frame { padding-left: 3.1rem; } .ytitle { margin-left: -3.1rem; }
   th, td { padding: .25rem .45rem; } .summary { padding: .25rem .9rem .6rem; } }
 @media print { @page { margin: 16mm 14mm; } body { font-size: 10.5pt; } nav { display: none; } main, header, footer { max-width: none; padding: 0; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } table { font-size: 8.5pt; } th, td { padding: .15rem .4rem; } .scroll { overflow: visible; }

@@ -21,8 +21,9 @@ std::string run_counts(const StudyResults& study) {
   const int64_t complete = study.count(RunStatus::complete);
   if (complete == total) return text + (total == 1 ? ", complete. " : ", all complete. ");
   text += fmt::format(", <strong>of which {} complete", complete);
-  for (const auto& [status, words] : {std::pair{RunStatus::diverged, "diverged"}, std::pair{RunStatus::failed, "failed"},
-                                      std::pair{RunStatus::missing, "missing (not begun, or not ended)"}})
+  for (const auto& [status, words] :
+       {std::pair{RunStatus::diverged, "diverged"}, std::pair{RunStatus::failed, "failed"},
+        std::pair{RunStatus::missing, "missing (not begun, or not ended)"}})
     if (const int64_t n = study.count(status); n > 0) text += fmt::format(", {} {}", n, words);
   return text + "</strong>. ";
 }
@@ -123,20 +124,24 @@ std::vector<std::string> cautions(const StudyResults& study) {
   size_t pairs = 0;
   for (const ArmComparison& c : study.comparisons) pairs = std::max(pairs, c.seeds.size());
   if (pairs > 1 && pairs < 5)
-    lines.push_back(fmt::format("{} are few: the spread between them is itself known only roughly, and the intervals "
-                                "rest on differences being about normal.",
-                                counted(static_cast<int64_t>(pairs), "paired seed", "paired seeds")));
+    lines.push_back(
+        fmt::format("{} are few: the spread between them is itself known only roughly, and the intervals "
+                    "rest on differences being about normal.",
+                    counted(static_cast<int64_t>(pairs), "paired seed", "paired seeds")));
   if (const int64_t lost = study.count(RunStatus::diverged) + study.count(RunStatus::failed); lost > 0)
-    lines.push_back(fmt::format("{} without a result: means and intervals are those of the runs that ended, and an arm "
-                                "whose runs diverge is not as good as its other runs look.",
-                                counted(lost, "run ended", "runs ended")));
+    lines.push_back(
+        fmt::format("{} without a result: means and intervals are those of the runs that ended, and an arm "
+                    "whose runs diverge is not as good as its other runs look.",
+                    counted(lost, "run ended", "runs ended")));
   if (!study.comparisons.empty())
-    lines.push_back("All of this holds for these weights, this data set and these settings; seeds and sentences are "
-                    "the only sources of chance that the intervals count.");
+    lines.push_back(
+        "All of this holds for these weights, this data set and these settings; seeds and sentences are "
+        "the only sources of chance that the intervals count.");
   for (const auto& [name, value] : study.common)
     if (name == "select" && value == "best")
-      lines.push_back("Each run reports the best of its evaluations on the same sentences (<code>--select best</code>), "
-                      "which makes every accuracy optimistic.");
+      lines.push_back(
+          "Each run reports the best of its evaluations on the same sentences (<code>--select best</code>), "
+          "which makes every accuracy optimistic.");
   for (const std::string& note : study.notes) lines.push_back(escape(note));
   return lines;
 }
@@ -162,22 +167,25 @@ std::string sentence(const ArmComparison& c, const StudyResults& study) {
   const std::string estimate = fmt::format("{}{}, 95 % interval {} over {}: ", names, size,
                                            interval(a.t_interval, 100, 2), counted(a.n, "seed", "seeds"));
   switch (verdict(c)) {
-    case Verdict::not_comparable: return names + "no seed is complete in both, so they can't be compared.";
+    case Verdict::not_comparable:
+      return names + "no seed is complete in both, so they can't be compared.";
     case Verdict::one_seed:
       return names + size + " with one seed: how much of it is chance can't be told from a single pair of runs.";
-    case Verdict::equal: return fmt::format("{}the same accuracy with each of {}.", names, counted(a.n, "seed", "seeds"));
+    case Verdict::equal:
+      return fmt::format("{}the same accuracy with each of {}.", names, counted(a.n, "seed", "seeds"));
     case Verdict::no_spread:
       return fmt::format("{}{} with each of {}; without a spread between seeds there is no interval.", names, size,
                          counted(a.n, "seed", "seeds"));
-    case Verdict::none_shown: return estimate + "no difference shown.";
+    case Verdict::none_shown:
+      return estimate + "no difference shown.";
     case Verdict::uncorrected_only:
-      return fmt::format("{}p = {} by itself, but {} after Holm’s correction for {} comparisons: no difference shown.",
-                         estimate, p_value(a.p_value), p_value(c.adjusted_p), comparisons);
-    case Verdict::shown: break;
+      return fmt::format("{}{} by itself, but {} after Holm’s correction for {} comparisons: no difference shown.",
+                         estimate, p_equals(a.p_value), p_value(c.adjusted_p), comparisons);
+    case Verdict::shown:
+      break;
   }
-  std::string text = fmt::format("{}<strong>a {} accuracy is shown</strong> for new seeds on these dev sentences (p {} {}",
-                                 estimate, a.mean > 0 ? "higher" : "lower", c.adjusted_p < 0.001 ? "" : "=",
-                                 p_value(c.adjusted_p));
+  std::string text = fmt::format("{}<strong>a {} accuracy is shown</strong> for new seeds on these dev sentences ({}",
+                                 estimate, a.mean > 0 ? "higher" : "lower", p_equals(c.adjusted_p));
   text += comparisons > 1 ? fmt::format(" after Holm’s correction for {} comparisons)", comparisons) : ")";
   if (!c.by_example) return text + ".";
   const bool new_sentences = c.two_level.low > 0 || c.two_level.high < 0;

@@ -71,7 +71,8 @@ std::vector<Curve> lost_curves(const StudyArm& arm, Member member) {
   std::vector<Curve> curves;
   for (const StudyRun& run : arm.runs) {
     if (run.status != RunStatus::diverged && run.status != RunStatus::failed) continue;
-    Curve curve{fmt::format("{}, seed {}: {}", arm.name, run.seed, status_name(run.status)), Curve::lost, {}, {}, {}, {}};
+    Curve curve{
+        fmt::format("{}, seed {}: {}", arm.name, run.seed, status_name(run.status)), Curve::lost, {}, {}, {}, {}};
     for (const CurvePoint& p : curve_of(run, member))
       if (std::isfinite(p.value)) curve.x.push_back(p.epoch), curve.y.push_back(p.value);
     if (!curve.x.empty()) curves.push_back(std::move(curve));
@@ -97,10 +98,7 @@ Axis epoch_axis(const std::vector<Curve>& curves) {
   std::vector<double> values{0};
   for (const Curve& curve : curves) values.insert(values.end(), curve.x.begin(), curve.x.end());
   const double end = *std::max_element(values.begin(), values.end());
-  Axis axis = make_axis(values, "epochs", [](double v) { return fmt::format("{:.6g}", v); });
-  axis.high = std::max(end, 1e-9);
-  while (!axis.ticks.empty() && axis.ticks.back() > axis.high * (1 + 1e-9)) axis.ticks.pop_back();
-  return axis;
+  return make_axis({0, end}, "epochs", [](double v) { return fmt::format("{:.6g}", v); });
 }
 
 // One chart while the arms are few, else a panel for each arm beside the baseline.
@@ -141,8 +139,8 @@ std::string curves_html(const StudyResults& study, Member member, const char* wh
     for (Curve& curve : lost_curves(study.arms[i], member)) chart.curves.push_back(std::move(curve));
     html += "<div><h4>" + escape(study.arms[i].name) + "</h4>" + chart.html() + "</div>\n";
   }
-  return html + "</div>\n" + fmt::format("<p class=\"small\">Up: {}; across: epochs. Dashed: {}.</p>\n", what,
-                                         escape(study.base().name));
+  return html + "</div>\n" +
+         fmt::format("<p class=\"small\">Up: {}; across: epochs. Dashed: {}.</p>\n", what, escape(study.base().name));
 }
 
 bool several_evaluations(const StudyResults& study) {
@@ -175,7 +173,8 @@ std::vector<CurvePoint> common_evaluations(const StudyResults& study) {
 }
 
 Table dev_loss_table(const StudyResults& study) {
-  const std::vector<CurvePoint> evaluations = common_evaluations(study);
+  std::vector<CurvePoint> evaluations = common_evaluations(study);
+  if (evaluations.size() == 1) evaluations.clear();  // the reported one
   Table table("Mean dev loss at the same points of training, and the difference from the baseline at the end");
   std::vector<std::string> header{"arm"};
   for (const CurvePoint& e : evaluations) header.push_back(fmt::format("epoch {:.4g}", e.epoch));
@@ -189,7 +188,8 @@ Table dev_loss_table(const StudyResults& study) {
                                  for (const CurvePoint& p : run.dev_losses)
                                    if (p.step == e.step) return p.value;
                                  return unknown;
-                               }).mean,
+                               })
+                                .mean,
                             4));
     }
     const Summary loss = arm.summary([](const StudyRun& r) { return r.loss; });
@@ -206,7 +206,8 @@ Table dev_loss_table(const StudyResults& study) {
 }
 
 Table gap_table(const StudyResults& study) {
-  Table table("Train-dev gap (dev loss less training loss, both without dropout) and expected calibration error, means");
+  Table table(
+      "Train-dev gap (dev loss less training loss, both without dropout) and expected calibration error, means");
   table.header({"arm", "training loss", "gap", "gap, difference", "95 % by t", "calibration error", "its difference",
                 "95 % by t"});
   for (size_t i = 0; i < study.arms.size(); ++i) {
@@ -216,11 +217,12 @@ Table gap_table(const StudyResults& study) {
     c.gap = c.calibration = nothing;
     for (const ArmComparison& other : study.comparisons)
       if (other.arm == i) c = other;
-    table.row({escape(arm.name), fixed(arm.summary([](const StudyRun& r) { return r.train_eval_loss; }).mean, 4),
-               fixed(arm.summary([](const StudyRun& r) { return r.gap(); }).mean, 4), with_sign(c.gap.mean, 4),
-               interval(c.gap.t_interval, 1, 4), percent(arm.summary([](const StudyRun& r) { return r.calibration; }).mean),
-               points(c.calibration.mean), interval(c.calibration.t_interval, 100, 2)},
-              i == study.baseline);
+    table.row(
+        {escape(arm.name), fixed(arm.summary([](const StudyRun& r) { return r.train_eval_loss; }).mean, 4),
+         fixed(arm.summary([](const StudyRun& r) { return r.gap(); }).mean, 4), with_sign(c.gap.mean, 4),
+         interval(c.gap.t_interval, 1, 4), percent(arm.summary([](const StudyRun& r) { return r.calibration; }).mean),
+         points(c.calibration.mean), interval(c.calibration.t_interval, 100, 2)},
+        i == study.baseline);
   }
   return table;
 }
@@ -232,7 +234,7 @@ std::string metric_chart(const StudyResults& study, const std::string& title, co
   for (size_t i = 0; i < study.arms.size(); ++i) {
     const StudyArm& arm = study.arms[i];
     const Summary s = arm.summary(number);
-    DotRow row{arm.name, s.n == 0 ? "no result" : format(s.mean), i == study.baseline, {}, s.n > 1 ? s.mean : unknown,
+    DotRow row{arm.name,  s.n == 0 ? "no result" : format(s.mean), i == study.baseline, {}, s.n > 1 ? s.mean : unknown,
                s.interval};
     for (const StudyRun* run : arm.complete_runs())
       if (const double value = number(*run); std::isfinite(value))
@@ -251,10 +253,11 @@ std::string metric_chart(const StudyResults& study, const std::string& title, co
 std::string loss_curves(const StudyResults& study) {
   std::string html;
   if (const std::string chart = curves_html(study, &StudyRun::training_losses, "training loss"); !chart.empty())
-    html += "<h3>Training loss</h3>\n<figure>" + chart +
-            "<figcaption>With dropout, as logged; each run is smoothed by a centred moving mean over a twentieth of its "
-            "points. A line is the mean of an arm’s complete runs, the band reaches from the lowest to the highest. A "
-            "run that diverged is drawn on its own as far as it came.</figcaption></figure>\n";
+    html +=
+        "<h3>Training loss</h3>\n<figure>" + chart +
+        "<figcaption>With dropout, as logged; each run is smoothed by a centred moving mean over a twentieth of its "
+        "points. A line is the mean of an arm’s complete runs, the band reaches from the lowest to the highest. A "
+        "run that diverged is drawn on its own as far as it came.</figcaption></figure>\n";
   if (!several_evaluations(study)) return html;
   if (const std::string chart = curves_html(study, &StudyRun::dev_losses, "dev loss"); !chart.empty())
     html += "<h3>Dev loss</h3>\n<figure>" + chart + "</figure>\n";
@@ -270,12 +273,15 @@ std::string generalisation(const StudyResults& study) {
   bool any_gap = false;
   for (const StudyArm& arm : study.arms) any_gap |= arm.summary([](const StudyRun& r) { return r.gap(); }).n > 0;
   if (any_gap) more += metric_chart(study, "train-dev gap", four, [](const StudyRun& r) { return r.gap(); });
-  more += metric_chart(study, "expected calibration error", [](double v) { return percent(v, 1); },
-                       [](const StudyRun& r) { return r.calibration; });
+  more += metric_chart(
+      study, "expected calibration error", [](double v) { return percent(v, 1); },
+      [](const StudyRun& r) { return r.calibration; });
   html += study.arms.size() > 6 ? details("Charts of the train-dev gap and the calibration error", more) : more;
   html += gap_table(study).html();
-  return html + paragraph("<span class=\"small\">Expected calibration error: mean distance between confidence and accuracy over "
-                          "15 bins of equal width, weighted by their sentences.</span>");
+  return html +
+         paragraph(
+             "<span class=\"small\">Expected calibration error: mean distance between confidence and accuracy over "
+             "15 bins of equal width, weighted by their sentences.</span>");
 }
 
 }  // namespace crisp::report

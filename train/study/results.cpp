@@ -69,28 +69,11 @@ int64_t for_each_line(const std::string& path, Use use) {
   return damaged;
 }
 
-// {"sparsity": 0.8, "resume": true} or ["--sparsity", "0.8", "--sparse-eval=off"].
 Options read_options(const ordered_json& json) {
   Options options;
-  const auto as_text = [](const ordered_json& value) -> std::string {
-    if (value.is_boolean()) return value.get<bool>() ? "on" : "off";
-    return value.is_string() ? value.get<std::string>() : value.dump();
-  };
   if (json.is_object())
-    for (const auto& [name, value] : json.items()) options.emplace_back(name, as_text(value));
-  if (!json.is_array()) return options;
-  for (const auto& item : json) {
-    const std::string word = as_text(item);
-    if (!word.starts_with("--")) {
-      if (options.empty()) options.emplace_back("", "");
-      std::string& value = options.back().second;
-      value += (value.empty() ? "" : " ") + word;
-    } else if (const size_t equals = word.find('='); equals != std::string::npos) {
-      options.emplace_back(word.substr(2, equals - 2), word.substr(equals + 1));
-    } else {
-      options.emplace_back(word.substr(2), "");
-    }
-  }
+    for (const auto& [name, value] : json.items())
+      options.emplace_back(name, value.is_string() ? value.get<std::string>() : value.dump());
   return options;
 }
 
@@ -176,7 +159,7 @@ RunStatus status_of(const std::string& directory, const std::optional<ordered_js
   if (status) message = text(*status, "message");
   if (word == "diverged") return RunStatus::diverged;
   if (word == "failed") return RunStatus::failed;
-  if (has_results && (word.empty() || word == "complete")) return RunStatus::complete;
+  if (has_results) return RunStatus::complete;  // whatever the process that wrote them could still say
   if (word == "complete") {
     message = "said to be complete, but all_results.json is absent or damaged";
     return RunStatus::failed;
@@ -222,8 +205,7 @@ StudyResults read_study_file(const std::string& path) {
   StudyResults study;
   study.name = text(*json, "name");
   study.description = text(*json, "description");
-  for (const char* key : {"common", "options"})
-    if (study.common.empty()) study.common = read_options(member(*json, key));
+  study.common = read_options(member(*json, "options"));
   const ordered_json& seeds = member(*json, "seeds");
   if (seeds.is_array()) {
     for (const auto& seed : seeds)
@@ -249,10 +231,14 @@ StudyResults read_study_file(const std::string& path) {
 
 const char* status_name(RunStatus status) {
   switch (status) {
-    case RunStatus::complete: return "complete";
-    case RunStatus::diverged: return "diverged";
-    case RunStatus::failed: return "failed";
-    case RunStatus::missing: break;
+    case RunStatus::complete:
+      return "complete";
+    case RunStatus::diverged:
+      return "diverged";
+    case RunStatus::failed:
+      return "failed";
+    case RunStatus::missing:
+      break;
   }
   return "missing";
 }

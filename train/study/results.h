@@ -51,9 +51,9 @@ struct StudyRun {
 
   // At the evaluation whose model the run's directory holds.
   int64_t correct = 0, total = 0;
-  double loss = unknown;          // mean cross-entropy on the dev set
-  double calibration = unknown;   // expected calibration error (statistics.h) on the dev set
-  double train_loss = unknown;    // mean over the steps, with dropout
+  double loss = unknown;             // mean cross-entropy on the dev set
+  double calibration = unknown;      // expected calibration error (statistics.h) on the dev set
+  double train_loss = unknown;       // mean over the steps, with dropout
   double train_eval_loss = unknown;  // on the training set's first sentences, without dropout
   double train_eval_accuracy = unknown;
   double sparsity = unknown;  // effective, mean over layers

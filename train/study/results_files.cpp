@@ -51,30 +51,29 @@ ordered_json json_of(const StudyRun& run) {
   if (!run.message.empty()) object["message"] = run.message;
   object["dev_losses"] = curve(run.dev_losses);
   if (!run.complete()) return object;
-  const ordered_json numbers{
-      {"correct", run.correct},
-      {"total", run.total},
-      {"accuracy", run.accuracy()},
-      {"loss", run.loss},
-      {"expected_calibration_error", run.calibration},
-      {"train_loss", run.train_loss},
-      {"train_eval_loss", run.train_eval_loss},
-      {"train_eval_accuracy", run.train_eval_accuracy},
-      {"train_dev_gap", run.gap()},
-      {"effective_sparsity", run.sparsity},
-      {"flops",
-       {{"total", run.flops.total},
-        {"attention", run.flops.attention},
-        {"attention_dense", run.flops.attention_dense},
-        {"attention_scored", run.flops.attention_scored}}},
-      {"steps", run.steps},
-      {"epochs", run.epochs},
-      {"best_step", run.best_step},
-      {"train_seconds", run.seconds},
-      {"train_tokens_per_second", run.tokens_per_second},
-      {"peak_resident_bytes", run.peak_bytes},
-      {"threads", run.threads},
-      {"instruction_set", run.instruction_set}};
+  const ordered_json numbers{{"correct", run.correct},
+                             {"total", run.total},
+                             {"accuracy", run.accuracy()},
+                             {"loss", run.loss},
+                             {"expected_calibration_error", run.calibration},
+                             {"train_loss", run.train_loss},
+                             {"train_eval_loss", run.train_eval_loss},
+                             {"train_eval_accuracy", run.train_eval_accuracy},
+                             {"train_dev_gap", run.gap()},
+                             {"effective_sparsity", run.sparsity},
+                             {"flops",
+                              {{"total", run.flops.total},
+                               {"attention", run.flops.attention},
+                               {"attention_dense", run.flops.attention_dense},
+                               {"attention_scored", run.flops.attention_scored}}},
+                             {"steps", run.steps},
+                             {"epochs", run.epochs},
+                             {"best_step", run.best_step},
+                             {"train_seconds", run.seconds},
+                             {"train_tokens_per_second", run.tokens_per_second},
+                             {"peak_resident_bytes", run.peak_bytes},
+                             {"threads", run.threads},
+                             {"instruction_set", run.instruction_set}};
   object.update(numbers);
   for (const LayerAttention& layer : run.layers) {
     object["layer_sparsity_requested"].push_back(layer.requested);
@@ -122,12 +121,9 @@ ordered_json json_of(const ArmComparison& c, const StudyResults& study) {
 }
 
 ordered_json results_json(const StudyResults& study) {
-  ordered_json document{{"name", study.name},
-                        {"description", study.description},
-                        {"baseline", study.base().name},
-                        {"seeds", study.seeds},
-                        {"common_options", json_of(study.common)},
-                        {"notes", study.notes}};
+  ordered_json document{
+      {"name", study.name},   {"description", study.description},        {"baseline", study.base().name},
+      {"seeds", study.seeds}, {"common_options", json_of(study.common)}, {"notes", study.notes}};
   document["arms"] = ordered_json::array();
   for (const StudyArm& arm : study.arms) document["arms"].push_back(json_of(arm));
   document["comparisons"] = ordered_json::array();
@@ -154,25 +150,12 @@ std::string runs_csv(const StudyResults& study) {
     for (const StudyRun& r : arm.runs) {
       csv += fmt::format("{},{},{},", field(arm.name), r.seed, status_name(r.status));
       const auto count = [&](int64_t n) { return r.complete() ? field(n) : std::string(); };
-      const std::string cells[] = {count(r.correct),
-                                   count(r.total),
-                                   field(r.accuracy()),
-                                   field(r.loss),
-                                   field(r.calibration),
-                                   field(r.train_loss),
-                                   field(r.train_eval_loss),
-                                   field(r.gap()),
-                                   field(r.sparsity),
-                                   field(r.flops.total),
-                                   field(r.flops.attention),
-                                   field(r.flops.attention_dense),
-                                   count(r.steps),
-                                   field(r.epochs),
-                                   field(r.seconds),
-                                   field(r.tokens_per_second),
-                                   field(r.peak_bytes),
-                                   count(r.threads),
-                                   field(r.instruction_set)};
+      const std::string cells[] = {
+          count(r.correct),     count(r.total),       field(r.accuracy()),      field(r.loss),
+          field(r.calibration), field(r.train_loss),  field(r.train_eval_loss), field(r.gap()),
+          field(r.sparsity),    field(r.flops.total), field(r.flops.attention), field(r.flops.attention_dense),
+          count(r.steps),       field(r.epochs),      field(r.seconds),         field(r.tokens_per_second),
+          field(r.peak_bytes),  count(r.threads),     field(r.instruction_set)};
       for (const std::string& cell : cells) csv += cell + ',';
       csv += field(r.message) + '\n';
     }
