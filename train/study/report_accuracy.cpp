@@ -24,14 +24,8 @@ std::string lost_runs(const StudyArm& arm) {
   return tags;
 }
 
-NumberFormat percent_ticks(double range) {
-  const int decimals = range < 0.02 ? 2 : range < 0.1 ? 1 : 0;
-  return [decimals](double v) { return percent(v, decimals); };
-}
-
 RowChart accuracy_chart(const StudyResults& study) {
   RowChart chart;
-  double low = 1, high = 0;
   for (size_t i = 0; i < study.arms.size(); ++i) {
     const StudyArm& arm = study.arms[i];
     const Summary s = arm.summary([](const StudyRun& r) { return r.accuracy(); });
@@ -40,7 +34,6 @@ RowChart accuracy_chart(const StudyResults& study) {
       if (run.complete()) {
         row.dots.push_back({run.accuracy(), fmt::format("{}, seed {}: {} of {} = {}", arm.name, run.seed, run.correct,
                                                         run.total, percent(run.accuracy()))});
-        low = std::min(low, run.accuracy()), high = std::max(high, run.accuracy());
       } else if (run.status != RunStatus::missing) {
         ++row.lost;
         row.lost_tooltip +=
@@ -53,7 +46,7 @@ RowChart accuracy_chart(const StudyResults& study) {
   }
   const Summary base = study.base().summary([](const StudyRun& r) { return r.accuracy(); });
   if (base.n > 0) chart.reference = base.mean;
-  chart.axis = row_axis(chart.rows, {}, "accuracy on the dev set", percent_ticks(std::max(high - low, 0.005) * 2));
+  chart.axis = row_axis(chart.rows, {}, "accuracy on the dev set", percent_unit);
   chart.description =
       "Accuracy of each arm with every run as a dot, the mean and its 95 % interval. The table below has "
       "the numbers.";
@@ -75,7 +68,8 @@ std::string right_counts(const StudyArm& arm) {
 Table accuracy_table(const StudyResults& study) {
   std::vector<std::string> seeds;
   for (const uint64_t seed : study.seeds) seeds.push_back(fmt::format("{}", seed));
-  Table table("Sentences right, in the order of the seeds " + listed(seeds));
+  Table table("Sentences right, " + (seeds.size() == 1 ? std::string("with the seed ") : "in the order of the seeds ") +
+              listed(seeds));
   table.header({"arm", "runs", "mean", "SD, points", "95 % interval of the mean", "right, of each seed"});
   for (size_t i = 0; i < study.arms.size(); ++i) {
     const StudyArm& arm = study.arms[i];
@@ -146,8 +140,7 @@ RowChart difference_chart(const StudyResults& study) {
     chart.rows.push_back(std::move(row));
   }
   chart.reference = 0;
-  chart.axis =
-      row_axis(chart.rows, {0}, "difference of accuracies, points", [](double v) { return with_sign(100 * v, 1); });
+  chart.axis = row_axis(chart.rows, {0}, "difference of accuracies, points", points_unit);
   chart.description =
       "Difference of each arm from the baseline with every seed as a dot, the mean, and three 95 % "
       "intervals. The table below has the numbers.";
@@ -158,10 +151,16 @@ RowChart difference_chart(const StudyResults& study) {
 
 std::string accuracies(const StudyResults& study) {
   std::string html = "<figure>" + accuracy_chart(study).html();
-  html +=
-      "<figcaption>A dot is a run; the upright line is the mean, the horizontal one Student’s 95 % interval of it "
-      "over seeds (from two runs on). Dashed: the baseline’s mean. A cross at the left end is a run that diverged "
-      "or failed. Right: mean ± standard deviation in points.</figcaption></figure>\n";
+  html += "<figcaption>A dot is a run";
+  if (study.seeds.size() > 1)
+    html +=
+        "; the upright line is the mean, the horizontal one Student’s 95 % interval of it over seeds. Right: mean ± "
+        "standard deviation in points";
+  html += ".";
+  if (study.arms.size() > 1) html += " Dashed: the baseline’s mean.";
+  if (study.count(RunStatus::diverged) + study.count(RunStatus::failed) > 0)
+    html += " A cross at the left end is a run that diverged or failed.";
+  html += "</figcaption></figure>\n";
   return html + accuracy_table(study).html();
 }
 

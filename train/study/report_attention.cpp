@@ -169,13 +169,15 @@ std::string sparsity(const StudyResults& study) {
   }
   if (chart.points.empty()) return "";
   xs.push_back(0);
-  chart.x = make_axis(xs, "effective sparsity over valid keys, mean of layers", [](double v) { return percent(v, 0); });
-  const double range = *std::max_element(ys.begin(), ys.end()) - *std::min_element(ys.begin(), ys.end());
-  chart.y = make_axis(ys, "accuracy", [range](double v) { return percent(v, range < 0.02 ? 2 : 1); });
+  if (*std::max_element(xs.begin(), xs.end()) == 0) xs.push_back(1);
+  chart.x = make_axis(xs, "effective sparsity over valid keys, mean of layers", percent_unit);
+  chart.y = make_axis(ys, "accuracy", percent_unit);
   chart.description = "Mean accuracy of each arm against its effective sparsity. The list below has the numbers.";
-  std::string html = "<figure>" + chart.html() +
-                     "<figcaption>Numbered: the mean of an arm; faint: its runs.</figcaption><ol class=\"numbers\">" +
-                     key + "</ol></figure>\n";
+  std::string html;
+  if (chart.points.size() > 1)  // one is no relation
+    html = "<figure>" + chart.html() +
+           "<figcaption>Numbered: the mean of an arm; faint: its runs.</figcaption><ol class=\"numbers\">" + key +
+           "</ol></figure>\n";
   html += layer_table(study).html();
   return html +
          paragraph(

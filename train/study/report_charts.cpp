@@ -81,8 +81,13 @@ double Axis::position(double value) const {
   return high > low ? std::clamp(100 * (value - low) / (high - low), 0.0, 100.0) : 50;
 }
 
-Axis make_axis(const std::vector<double>& values, std::string title, NumberFormat label, int count) {
-  Axis axis{0, 1, {}, std::move(label), std::move(title)};
+std::string Axis::label(double value) const {
+  const double shown = unit.factor * value;
+  return (unit.sign ? with_sign(shown, decimals) : fixed(shown, decimals)) + unit.suffix;
+}
+
+Axis make_axis(const std::vector<double>& values, std::string title, Unit unit, int count) {
+  Axis axis{0, 1, {}, std::move(title), unit};
   double low = std::numeric_limits<double>::infinity(), high = -low;
   for (const double v : values) {
     if (!std::isfinite(v)) continue;
@@ -101,10 +106,14 @@ Axis make_axis(const std::vector<double>& values, std::string title, NumberForma
   if (low - axis.low > 0.4 * step) axis.low = low - 0.1 * step, ++first;
   if (axis.high - high > 0.4 * step) axis.high = high + 0.1 * step, --last;
   for (double i = first; i <= last; ++i) axis.ticks.push_back(i * step);
+  const auto whole = [&](double power) {
+    return std::abs(step * power - std::round(step * power)) < 1e-6 * power * step;
+  };
+  for (double power = unit.factor; axis.decimals < 9 && !whole(power); power *= 10) ++axis.decimals;
   return axis;
 }
 
-Axis row_axis(const std::vector<DotRow>& rows, std::vector<double> also, std::string title, NumberFormat label) {
+Axis row_axis(const std::vector<DotRow>& rows, std::vector<double> also, std::string title, Unit unit) {
   std::vector<double> values = std::move(also);
   for (const DotRow& row : rows) {
     for (const Dot& dot : row.dots) values.push_back(dot.value);
@@ -123,7 +132,7 @@ Axis row_axis(const std::vector<DotRow>& rows, std::vector<double> also, std::st
     add(row.interval);
     for (const Interval95& i : row.others) add(i);
   }
-  return make_axis(values, std::move(title), std::move(label));
+  return make_axis(values, std::move(title), unit);
 }
 
 std::string RowChart::html() const {
@@ -166,6 +175,7 @@ std::string frame(const Axis& x, const Axis& y, int height, const std::string& d
   }
   svg += fmt::format("<text class=\"title\" x=\"50%\" y=\"{}\" text-anchor=\"middle\">{}</text>", height + 35,
                      escape(x.title));
+  svg += horizontal(0, 100, height, "grid");
   return svg + inside + "</svg></div>\n";
 }
 
@@ -249,11 +259,15 @@ std::string ScatterChart::html() const {
     taken.push_back(best);
     const double dx = best.x - at.x, dy = best.y - at.y;
     // A group moves with the width; within it the number's place is in pixels.
+    const std::string leader =
+        std::hypot(dx, dy) < 18
+            ? ""
+            : fmt::format("<line class=\"leader\" x1=\"0\" y1=\"0\" x2=\"{:.0f}\" y2=\"{:.0f}\"/>", dx, dy);
     inside += fmt::format(
-        "<svg x=\"{:.2f}%\" y=\"{:.1f}\" width=\"1\" height=\"1\"><g>{}<line class=\"leader\" x1=\"0\" y1=\"0\" "
-        "x2=\"{:.0f}\" y2=\"{:.0f}\"/><circle class=\"{}\" cx=\"0\" cy=\"0\" r=\"5\"/><text class=\"number\" "
+        "<svg x=\"{:.2f}%\" y=\"{:.1f}\" width=\"1\" height=\"1\"><g>{}{}<circle class=\"{}\" cx=\"0\" cy=\"0\" "
+        "r=\"5\"/><text class=\"number\" "
         "x=\"{:.0f}\" y=\"{:.0f}\" text-anchor=\"middle\">{}</text></g></svg>",
-        x.position(p.x), at.y, title(p.tooltip), dx, dy, p.highlighted ? "dot base" : "dot", dx, dy + 4, p.number);
+        x.position(p.x), at.y, title(p.tooltip), leader, p.highlighted ? "dot base" : "dot", dx, dy + 4, p.number);
   }
   return frame(x, y, height, description, inside);
 }

@@ -11,14 +11,23 @@
 
 namespace crisp::report {
 
-using NumberFormat = std::function<std::string(double)>;
+/// How an axis writes its numbers.
+struct Unit {
+  double factor = 1;
+  const char* suffix = "";
+  bool sign = false;
+};
+inline constexpr Unit plain_unit{}, percent_unit{100, "\u00A0%"}, points_unit{100, "", true};
 
-/// A linear scale with round ticks.
+/// A linear scale with round ticks, written with the digits that keep them apart.
 struct Axis {
   double low = 0, high = 1;
   std::vector<double> ticks;
-  NumberFormat label;
   std::string title;
+  Unit unit{};
+  int decimals = 0;
+
+  std::string label(double value) const;
 
   /// Where `value` lies: 0 at the low end, 100 at the high end; clamped.
   double position(double value) const;
@@ -26,7 +35,7 @@ struct Axis {
 };
 
 /// Covers the finite ones of `values`, with about `count` ticks; the ends are ticks where that wastes little.
-Axis make_axis(const std::vector<double>& values, std::string title, NumberFormat label, int count = 4);
+Axis make_axis(const std::vector<double>& values, std::string title, Unit unit, int count = 4);
 
 struct Dot {
   double value;
@@ -58,15 +67,16 @@ struct RowChart {
 
 /// The axis that shows every dot and, as far as dots stay apart, the intervals: a t interval of two values may be a
 /// hundred times as long as their distance.
-Axis row_axis(const std::vector<DotRow>& rows, std::vector<double> also, std::string title, NumberFormat label);
+Axis row_axis(const std::vector<DotRow>& rows, std::vector<double> also, std::string title, Unit unit);
 
 struct Curve {
   static constexpr int lost = 9;  // the colour of runs without a result
 
   std::string label;  // plain text
   int colour = 0;     // 0: the baseline's; 1..4; lost
-  std::vector<double> x, y;
-  std::vector<double> low, high;  // a band around y; may be empty
+  size_t arm = 0;     // whose it is
+  std::vector<double> x{}, y{};
+  std::vector<double> low{}, high{};  // a band around y; may be empty
 };
 
 struct CurveChart {

@@ -50,8 +50,7 @@ std::string flops(const StudyResults& study) {
   }
   if (chart.rows.empty()) return "";
   chart.reference = claimed_saving;
-  chart.axis = make_axis({0, claimed_saving, most}, "part of a forward pass’s operations that sparsity removes",
-                         [](double v) { return percent(v, 0); });
+  chart.axis = make_axis({0, claimed_saving, most}, "part of all operations that sparsity removes", percent_unit);
   chart.description = "Part of a forward pass's operations that each arm removes; the dashed line is the paper's 20 %.";
   std::string html = paragraph(fmt::format(
       "Crisp Attention reports 80 % fewer operations in the attention component and quotes that as 20 % per layer. At "

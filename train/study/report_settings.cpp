@@ -118,7 +118,8 @@ std::string options_table(const StudyResults& study) {
     const StudyArm& arm = study.arms[i];
     const std::string options = command_line(arm.options);
     table.row({escape(arm.name), options.empty() ? "none" : "<code>" + escape(options.substr(1)) + "</code>",
-               escape(arm.description) + (i == study.baseline ? " (baseline)" : "")},
+               i == study.baseline ? "baseline" + (arm.description.empty() ? "" : ": " + escape(arm.description))
+                                   : escape(arm.description)},
               i == study.baseline);
   }
   return "<div class=\"wide\">" + table.html() + "</div>";

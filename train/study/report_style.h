@@ -38,7 +38,7 @@ table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tab
 .caption { color: var(--soft); font-size: .875rem; margin: 1.1rem 0 -.35rem; }
 th, td { padding: .28rem .7rem; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; white-space: nowrap; }
 th { font-weight: 600; } thead th { vertical-align: bottom; border-bottom: 2px solid var(--line); white-space: normal; }
-th:first-child { text-align: left; padding-left: .25rem; position: sticky; left: 0; background: var(--page); } tbody th { font-weight: 500; }
+th:first-child { text-align: left; padding-left: .25rem; position: sticky; left: 0; background: var(--page); min-width: 4rem; max-width: 15rem; white-space: normal; overflow-wrap: anywhere; } tbody th { font-weight: 500; }
 td.text, th.text { text-align: left; white-space: normal; }
 tr.base > * { background: var(--panel); font-weight: 600; }
 .wide th, .wide td { white-space: normal; text-align: left; } .wide td { overflow-wrap: anywhere; min-width: 9rem; } .wide th { min-width: 8rem; overflow-wrap: anywhere; }
@@ -77,10 +77,10 @@ svg .title { fill: var(--soft); } svg .number { font-size: 11px; font-weight: 60
   .rows .row { grid-template-columns: 1fr auto; row-gap: 0; padding-top: .35rem; } .rows .label { text-align: left; grid-column: 1; grid-row: 1; align-self: end; }
   .rows .value { width: auto; text-align: right; grid-column: 2; grid-row: 1; align-self: end; } .rows .plot { grid-column: 1 / 3; grid-row: 2; }
   .row.axis .label, .row.axis .value { display: none; } .panels { grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .9rem .75rem; } .frame { padding-left: 3.1rem; } .ytitle { margin-left: -3.1rem; }
-  th, td { padding: .25rem .45rem; } .summary { padding: .25rem .9rem .6rem; } }
+  th, td { padding: .25rem .45rem; } th:first-child { max-width: 8rem; } .summary { padding: .25rem .9rem .6rem; } }
 @media print { @page { margin: 16mm 14mm; } body { font-size: 10.5pt; } nav { display: none; } main, header, footer { max-width: none; padding: 0; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } table { font-size: 8.5pt; } th, td { padding: .15rem .4rem; } .scroll { overflow: visible; }
-  h2, h3, h4, summary { break-after: avoid; } tr { break-inside: avoid; } details::details-content { content-visibility: visible; block-size: auto; }
+  h2, h3, h4, summary, .key, .caption, p:has(+ figure) { break-after: avoid; } tr { break-inside: avoid; } details::details-content { content-visibility: visible; block-size: auto; }
   p, li { orphans: 3; widows: 3; } }
 )css";
 

@@ -51,7 +51,7 @@ Curve mean_curve(const StudyArm& arm, Member member, int colour) {
   for (const StudyRun* run : runs)
     for (const CurvePoint& p : curve_of(*run, member))
       if (std::isfinite(p.value)) at_step[p.step].push_back(p);
-  Curve curve{arm.name, colour, {}, {}, {}, {}};
+  Curve curve{.label = arm.name, .colour = colour};
   for (const auto& [step, points] : at_step) {
     if (points.size() != runs.size()) continue;
     double sum = 0, low = points[0].value, high = low;
@@ -71,8 +71,8 @@ std::vector<Curve> lost_curves(const StudyArm& arm, Member member) {
   std::vector<Curve> curves;
   for (const StudyRun& run : arm.runs) {
     if (run.status != RunStatus::diverged && run.status != RunStatus::failed) continue;
-    Curve curve{
-        fmt::format("{}, seed {}: {}", arm.name, run.seed, status_name(run.status)), Curve::lost, {}, {}, {}, {}};
+    Curve curve{.label = fmt::format("{}, seed {}: {}", arm.name, run.seed, status_name(run.status)),
+                .colour = Curve::lost};
     for (const CurvePoint& p : curve_of(run, member))
       if (std::isfinite(p.value)) curve.x.push_back(p.epoch), curve.y.push_back(p.value);
     if (!curve.x.empty()) curves.push_back(std::move(curve));
@@ -80,7 +80,7 @@ std::vector<Curve> lost_curves(const StudyArm& arm, Member member) {
   return curves;
 }
 
-// The scale is that of complete runs; one that diverged runs out of the picture.
+// The scale is that of complete runs; one that diverged leaves the picture, and is cut there.
 Axis value_axis(const std::vector<Curve>& curves, const char* title) {
   std::vector<double> values;
   for (const Curve& curve : curves) {
@@ -88,17 +88,22 @@ Axis value_axis(const std::vector<Curve>& curves, const char* title) {
     values.insert(values.end(), curve.low.begin(), curve.low.end());
     values.insert(values.end(), curve.high.begin(), curve.high.end());
   }
-  Axis axis = make_axis(values, title, nullptr);
-  const int decimals = axis.high - axis.low < 0.05 ? 3 : axis.high - axis.low < 0.8 ? 2 : 1;
-  axis.label = [decimals](double v) { return fixed(v, decimals); };
-  return axis;
+  return make_axis(values, title, plain_unit);
+}
+
+void cut_at(Curve& curve, double high) {
+  const auto out = std::find_if(curve.y.begin(), curve.y.end(), [&](double v) { return v > high; });
+  if (out == curve.y.end()) return;
+  const auto kept = static_cast<size_t>(out - curve.y.begin()) + 1;
+  curve.x.resize(kept);
+  curve.y.resize(kept);
 }
 
 Axis epoch_axis(const std::vector<Curve>& curves) {
   std::vector<double> values{0};
   for (const Curve& curve : curves) values.insert(values.end(), curve.x.begin(), curve.x.end());
   const double end = *std::max_element(values.begin(), values.end());
-  return make_axis({0, end}, "epochs", [](double v) { return fmt::format("{:.6g}", v); });
+  return make_axis({0, end}, "epochs", plain_unit);
 }
 
 // One chart while the arms are few, else a panel for each arm beside the baseline.
@@ -111,10 +116,14 @@ std::string curves_html(const StudyResults& study, Member member, const char* wh
   for (const Curve& curve : means)
     if (!curve.x.empty()) drawn.push_back(curve);
   std::vector<Curve> lost;
-  for (const StudyArm& arm : study.arms)
-    for (Curve& curve : lost_curves(arm, member)) lost.push_back(std::move(curve));
+  for (size_t i = 0; i < study.arms.size(); ++i)
+    for (Curve& curve : lost_curves(study.arms[i], member)) {
+      curve.arm = i;
+      lost.push_back(std::move(curve));
+    }
   if (drawn.empty() && lost.empty()) return "";
   const Axis y = value_axis(drawn.empty() ? lost : drawn, what);
+  for (Curve& curve : lost) cut_at(curve, y.high);
   std::vector<Curve> all = drawn;
   all.insert(all.end(), lost.begin(), lost.end());
   const Axis x = epoch_axis(all);
@@ -136,7 +145,8 @@ std::string curves_html(const StudyResults& study, Member member, const char* wh
       chart.curves.push_back(means[i]);
       chart.curves.back().colour = 1;
     }
-    for (Curve& curve : lost_curves(study.arms[i], member)) chart.curves.push_back(std::move(curve));
+    for (const Curve& curve : lost)
+      if (curve.arm == i) chart.curves.push_back(curve);
     html += "<div><h4>" + escape(study.arms[i].name) + "</h4>" + chart.html() + "</div>\n";
   }
   return html + "</div>\n" +
@@ -228,9 +238,9 @@ Table gap_table(const StudyResults& study) {
 }
 
 template <class Number>
-std::string metric_chart(const StudyResults& study, const std::string& title, const NumberFormat& format,
-                         Number number) {
+std::string metric_chart(const StudyResults& study, const std::string& title, Unit unit, Number number) {
   RowChart chart;
+  const auto format = [&](double v) { return fixed(unit.factor * v, unit.factor > 1 ? 1 : 4) + unit.suffix; };
   for (size_t i = 0; i < study.arms.size(); ++i) {
     const StudyArm& arm = study.arms[i];
     const Summary s = arm.summary(number);
@@ -243,7 +253,7 @@ std::string metric_chart(const StudyResults& study, const std::string& title, co
   }
   const Summary base = study.base().summary(number);
   if (base.n > 0) chart.reference = base.mean;
-  chart.axis = row_axis(chart.rows, {}, title, format);
+  chart.axis = row_axis(chart.rows, {}, title, unit);
   chart.description = title + " of each arm with every run as a dot. The table has the numbers.";
   return "<figure>" + chart.html() + "</figure>\n";
 }
@@ -256,8 +266,11 @@ std::string loss_curves(const StudyResults& study) {
     html +=
         "<h3>Training loss</h3>\n<figure>" + chart +
         "<figcaption>With dropout, as logged; each run is smoothed by a centred moving mean over a twentieth of its "
-        "points. A line is the mean of an arm’s complete runs, the band reaches from the lowest to the highest. A "
-        "run that diverged is drawn on its own as far as it came.</figcaption></figure>\n";
+        "points. A line is the mean of an arm’s complete runs, the band reaches from the lowest to the highest. " +
+        (study.count(RunStatus::diverged) + study.count(RunStatus::failed) > 0
+             ? "A run that diverged or failed is drawn by itself, until it ends or leaves the scale."
+             : "") +
+        "</figcaption></figure>\n";
   if (!several_evaluations(study)) return html;
   if (const std::string chart = curves_html(study, &StudyRun::dev_losses, "dev loss"); !chart.empty())
     html += "<h3>Dev loss</h3>\n<figure>" + chart + "</figure>\n";
@@ -266,16 +279,14 @@ std::string loss_curves(const StudyResults& study) {
 
 std::string generalisation(const StudyResults& study) {
   if (study.count(RunStatus::complete) == 0) return "";
-  const auto four = [](double v) { return fixed(v, 3); };
-  std::string html = metric_chart(study, "dev loss", four, [](const StudyRun& r) { return r.loss; });
+  std::string html = metric_chart(study, "dev loss", plain_unit, [](const StudyRun& r) { return r.loss; });
   html += dev_loss_table(study).html();
   std::string more;
   bool any_gap = false;
   for (const StudyArm& arm : study.arms) any_gap |= arm.summary([](const StudyRun& r) { return r.gap(); }).n > 0;
-  if (any_gap) more += metric_chart(study, "train-dev gap", four, [](const StudyRun& r) { return r.gap(); });
-  more += metric_chart(
-      study, "expected calibration error", [](double v) { return percent(v, 1); },
-      [](const StudyRun& r) { return r.calibration; });
+  if (any_gap) more += metric_chart(study, "train-dev gap", plain_unit, [](const StudyRun& r) { return r.gap(); });
+  more +=
+      metric_chart(study, "expected calibration error", percent_unit, [](const StudyRun& r) { return r.calibration; });
   html += study.arms.size() > 6 ? details("Charts of the train-dev gap and the calibration error", more) : more;
   html += gap_table(study).html();
   return html +

@@ -90,8 +90,8 @@ void read_evaluation(const ordered_json& json, StudyRun& run) {
     LayerAttention layer;
     layer.effective = effective[i];
     if (i < requested.size()) layer.requested = requested[i];
-    if (i < entropy.size()) layer.entropy = numbers(entropy[i]);
-    if (i < normalised.size()) layer.normalised = numbers(normalised[i]);
+    if (entropy.is_array() && i < entropy.size()) layer.entropy = numbers(entropy[i]);
+    if (normalised.is_array() && i < normalised.size()) layer.normalised = numbers(normalised[i]);
     run.layers.push_back(layer);
   }
   const ordered_json& flops = member(json, "eval_flops");
