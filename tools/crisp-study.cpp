@@ -11,7 +11,9 @@
 #include "engine/error.h"
 #include "tools/options.h"
 #include "tools/study_options.h"
+#include "train/lock_file.h"
 #include "train/study/estimate.h"
+#include "train/study/report.h"
 #include "train/study/runner.h"
 #include "train/study/study.h"
 
@@ -22,14 +24,14 @@ namespace fs = std::filesystem;
 
 struct StudyOptions {
   std::string study, seeds, shard;
-  bool show = false, dry_run = false;
+  bool show = false, dry_run = false, report = false;
   RunnerOptions runner;
 };
 
 // crisp-study's own options beside crisp-train's; "seed" is refused.
 const std::vector<std::string> own_names{"seeds",       "shard",       "jobs",    "show", "dry-run",
                                          "keep-models", "crisp-train", "threads", "seed", "output",
-                                         "overwrite",   "resume",      "config",  "help"};
+                                         "overwrite",   "resume",      "config",  "help", "report"};
 
 void add_study_options(CLI::App& app, StudyOptions& o) {
   const auto in_group = [](CLI::Option* option) { option->group("Study"); };
@@ -37,6 +39,7 @@ void add_study_options(CLI::App& app, StudyOptions& o) {
   in_group(
       add_text(app, "seeds", o.seeds, "How many, or which: 1,5,7 (default: the study's own)")->type_name("N|S1,S2,.."));
   in_group(add_flag(app, "dry-run", o.dry_run, "List the runs, with an estimate of the time, and do none"));
+  in_group(add_flag(app, "report", o.report, "Write the report of the runs that there are, and do none"));
   in_group(add_flag(app, "show", o.show, "Print the study as a file, to be changed and used, and do nothing"));
   in_group(add_integer(app, "jobs", o.runner.jobs, 1, most_threads, "Runs at a time; they share --threads"));
   in_group(add_text(app, "shard", o.shard, "Do the I-th of N parts of the runs only")->type_name("I/N"));
@@ -126,7 +129,7 @@ void list_runs(const Study& study, const RunnerOptions& options) {
              rough_duration(seconds / static_cast<double>(options.jobs)), options.jobs, estimate.basis);
 }
 
-// Until there is a report: every run, and each arm's mean.
+// Every run, and each arm's mean.
 void print_table(const Study& study, const std::string& output) {
   for (const Study::Arm& arm : study.arms) {
     double sum = 0;
@@ -172,8 +175,14 @@ int run(const CLI::App& app, StudyOptions& o, const TrainOptions& train) {
     return 0;
   }
   record_study(study, o.runner.output);
-  const int exit_code = run_study(study, o.runner);
+  const int exit_code = o.report ? 0 : run_study(study, o.runner);
   print_table(study, o.runner.output);
+  if (exit_code >= 128) return exit_code;  // who interrupts does not want to wait
+  {
+    const LockFile lock = LockFile::wait_for(o.runner.output + "/.study.lock");
+    write_study_report(o.runner.output);
+  }
+  fmt::print("{0}/report.html, results.json, runs.csv\n", o.runner.output);
   return exit_code;
 }
 

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "engine/error.h"
@@ -31,6 +33,15 @@ LockFile::LockFile(std::string path) : path_(std::move(path)) {
     if (::fstat(fd_, &ours) == 0 && ::stat(path_.c_str(), &named) == 0 && ours.st_ino == named.st_ino) return;
     ::close(std::exchange(fd_, -1));
   }
+}
+
+LockFile LockFile::wait_for(const std::string& path) {
+  for (int i = 0; i < 600; ++i) {
+    LockFile lock(path);
+    if (lock.held()) return lock;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  fail("{}: locked by another process", path);
 }
 
 LockFile::LockFile(LockFile&& other) noexcept : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}

@@ -12,6 +12,8 @@ class LockFile {
   LockFile() = default;
   /// Whoever holds it already keeps it: then the lock is not held(). Throws Error when the file cannot be written.
   explicit LockFile(std::string path);
+  /// Waits until the lock is free, half a minute at most, then throws Error.
+  static LockFile wait_for(const std::string& path);
   ~LockFile() { release(); }
   LockFile(LockFile&& other) noexcept;
   LockFile& operator=(LockFile&& other) noexcept;

@@ -69,6 +69,9 @@ TEST_CASE("a study trains every arm with every seed, and never twice") {
   CHECK(contains(outcome.err, "study study: 2 arms, 2 seeds: 4 runs, 0 done already; in out\n"));
   CHECK(contains(outcome.err, "run 4 of 4: sparse, seed 1: "));
   CHECK(outcome.out.starts_with("dense "));
+  CHECK(outcome.out.ends_with("out/report.html, results.json, runs.csv\n"));
+  CHECK(at.has("out/report.html"));
+  CHECK(lines_of(at.read("out/runs.csv")).size() == 5);
   std::vector<std::pair<ino_t, int64_t>> files;
   for (const std::string& run : runs) {
     CAPTURE(run);
@@ -291,6 +294,9 @@ TEST_CASE("a dry run lists the runs with an estimate, and does none") {
   CHECK(contains(lines[4], "with 2 at a time (from 20 steps of the arm dense, measured now)"));
   CHECK_FALSE(at.has("out"));
 
+  REQUIRE(at.study("out", {"--report"}).exit_code == 0);  // before there is anything to tell
+  CHECK(at.has("out/report.html"));
+  CHECK_FALSE(at.has("out/runs"));
   REQUIRE(at.study("out", {"--seeds", "1"}).exit_code == 0);
   const Outcome after = at.study("out", {"--dry-run"});
   CHECK(after.err.empty());

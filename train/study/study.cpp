@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -10,7 +9,6 @@
 #include <optional>
 #include <set>
 #include <string_view>
-#include <thread>
 
 #include "engine/error.h"
 #include "train/lock_file.h"
@@ -257,12 +255,7 @@ void record_study(const Study& study, const std::string& directory) {
   fs::create_directories(directory, error);
   if (error) fail("{}: cannot be created: {}", directory, error.message());
   // Others that start at the same time add to the same file.
-  LockFile lock(directory + "/.study.lock");
-  for (int i = 0; !lock.held(); ++i) {
-    if (i == 600) fail("{}: study.json is locked by another process", directory);
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    lock = LockFile(directory + "/.study.lock");
-  }
+  const LockFile lock = LockFile::wait_for(directory + "/.study.lock");
   const std::string path = directory + "/study.json";
   Study all = study;
   std::string before;

@@ -1,0 +1,248 @@
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "tests/support/catch.h"
+#include "tests/train/support.h"
+#include "tests/train/synthetic_study.h"
+#include "train/study/report.h"
+#include "train/study/report_charts.h"
+#include "train/study/report_html.h"
+#include "train/study/report_sections.h"
+
+namespace crisp {
+namespace {
+
+using test::contains;
+
+// What keeps `html` from being well-formed XML of one element after a doctype; "" where nothing does.
+std::string fault(const std::string& html) {
+  std::vector<std::string> open;
+  size_t i = html.find('\n') + 1;  // after the doctype
+  const auto here = [&](const std::string& what) { return what + " at: " + html.substr(i, 80); };
+  while (i < html.size()) {
+    if (html[i] == '&') {
+      const size_t end = html.find(';', i);
+      const std::string name = html.substr(i + 1, end - i - 1);
+      if (name != "amp" && name != "lt" && name != "gt" && name != "quot" && name != "#39") return here("bare &");
+      i = end;
+    } else if (html[i] == '<') {
+      const bool closing = html[i + 1] == '/';
+      size_t at = i + 1 + closing;
+      std::string name;
+      while (std::isalnum(static_cast<unsigned char>(html[at]))) name += html[at++];
+      if (name.empty()) return here("no tag");
+      std::vector<std::string> attributes;
+      while (html[at] != '>' && html[at] != '/') {
+        if (html[at] == ' ' || html[at] == '\n') {
+          ++at;
+          continue;
+        }
+        const size_t equals = html.find('=', at);
+        const size_t end = html.find('"', equals + 2);
+        if (equals == std::string::npos || html[equals + 1] != '"' || end == std::string::npos)
+          return here("attribute");
+        const std::string attribute = html.substr(at, equals - at);
+        if (attribute.find_first_of("<>&\" \n") != std::string::npos) return here("attribute's name");
+        if (std::find(attributes.begin(), attributes.end(), attribute) != attributes.end()) return here("twice");
+        if (html.substr(equals, end - equals).find('<') != std::string::npos) return here("< in a value");
+        attributes.push_back(attribute);
+        at = end + 1;
+      }
+      const bool empty = html[at] == '/';
+      i = at + empty;
+      if (html[i] != '>') return here("no >");
+      if (closing && (open.empty() || open.back() != name)) return here("</" + name + "> out of place");
+      if (closing) open.pop_back();
+      if (!closing && !empty) open.push_back(name);
+      if (name == "style" && !closing) i = html.find("</style>", i) - 1;
+    } else if (static_cast<unsigned char>(html[i]) < ' ' && html[i] != '\n') {
+      return here("control character");
+    }
+    ++i;
+  }
+  return open.empty() ? "" : "not closed: " + open.back();
+}
+
+std::string report_of(const std::string& dir) {
+  write_study_report(dir);
+  return test::read_file(dir + "/report.html");
+}
+
+void check_self_contained(const std::string& html) {
+  CHECK(fault(html) == "");
+  for (const char* part : {"http://", "https://", "<script", "src=", "@import", "url(", "nan", "inf%"})
+    CHECK_FALSE(contains(html, part));
+}
+
+TEST_CASE("reports of one, four and twenty arms are well-formed and need nothing from outside") {
+  const test::TempDir dir;
+  test::SyntheticStudy study = test::crisp_study();
+  SECTION("four arms") {
+    test::write_study(dir.path(), study);
+    const std::string html = report_of(dir.path());
+    check_self_contained(html);
+    for (const char* part :
+         {"4\u00A0arms with 4\u00A0seeds each: 16\u00A0runs, all complete",
+          "<strong>aggressive</strong> minus dense: ", "of 872", "Holm", "McNemar", "20\u00A0% per layer",
+          "Choices that are ours", "crisp-train --weights minilm --data sst2 --epochs 1 --sparsity dense"})
+      CHECK(contains(html, part));
+    CHECK(html == study_report_html(read_study(dir.path())));  // the same each time
+  }
+  SECTION("one arm, one seed") {
+    study.arms.resize(1);
+    study.seeds = {42};
+    test::write_study(dir.path(), study);
+    const std::string html = report_of(dir.path());
+    check_self_contained(html);
+    CHECK(contains(html, "There is only one arm, so there is nothing to compare it with."));
+    CHECK_FALSE(contains(html, "id=\"differences\""));
+  }
+  SECTION("four arms, one seed") {
+    study.seeds = {42};
+    test::write_study(dir.path(), study);
+    const std::string html = report_of(dir.path());
+    check_self_contained(html);
+    CHECK(contains(html, "with one seed: how much of it is chance can’t be told"));
+    CHECK_FALSE(contains(html, "no difference shown"));
+  }
+  SECTION("twenty arms, a run that diverged, one that is missing") {
+    study = test::large_study();
+    test::write_study(dir.path(), study);
+    test::diverge(dir.path(), "random-k-all", 1);
+    std::filesystem::remove_all(test::run_dir(dir.path(), "syntax-late", 2));
+    const std::string html = report_of(dir.path());
+    check_self_contained(html);
+    CHECK(contains(html, "of which 58 complete, 1 diverged, 1 missing"));
+    CHECK(contains(html, "1 diverged</span>"));
+    CHECK(contains(html, "the loss is not finite after step 917 (layer.3.ffn.lin1 &lt;weight&gt;)"));
+    CHECK(contains(html, "Breaking BERT"));
+  }
+  SECTION("nothing has run yet") {
+    test::write_study_json(dir.path(), study);
+    const std::string html = report_of(dir.path());
+    check_self_contained(html);
+    CHECK(contains(html, "of which 0 complete, 16 missing"));
+    CHECK(contains(html, "has no complete run yet"));
+  }
+  SECTION("all of the baseline diverged") {
+    test::write_study(dir.path(), study);
+    for (const uint64_t seed : study.seeds) test::diverge(dir.path(), "dense", seed);
+    const std::string html = report_of(dir.path());
+    check_self_contained(html);
+    CHECK(contains(html, "no seed is complete in both, so they can’t be compared"));
+  }
+}
+
+TEST_CASE("text from outside cannot become markup") {
+  const test::TempDir dir;
+  test::SyntheticStudy study = test::crisp_study();
+  study.name = "a <b> & \"c\"";
+  study.description = "</p><script>alert('x')</script>\x01";
+  study.arms.resize(2);
+  study.arms[1].name = "x\"><script>&amp;";
+  study.arms[1].options = {{"data", "it's <here> https"}};
+  test::write_study(dir.path(), study);
+  const std::string html = report_of(dir.path());
+  CHECK(fault(html) == "");
+  CHECK_FALSE(contains(html, "<script"));
+  CHECK(contains(html, "a &lt;b&gt; &amp; &quot;c&quot;"));
+  CHECK(contains(html, "drags &lt;b&gt;on&lt;/b&gt; &amp; on"));  // a sentence
+
+  CHECK(report::escape("a\tb\n") == "a\tb\n");
+  CHECK(report::escape("\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x99\x82") == "\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x99\x82");
+  // Stray, overlong, a surrogate, beyond Unicode, cut short, a control character.
+  for (const char* bad : {"\xFF", "\xC0\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE2\x82", "\x7F"}) {
+    const std::string escaped = report::escape(std::string("a") + bad);
+    CHECK(escaped.starts_with("a\uFFFD"));
+    CHECK(report::escape(escaped) == escaped);
+  }
+}
+
+TEST_CASE("numbers are written for people") {
+  using namespace report;
+  CHECK(fixed(-0.004, 2) == "0.00");
+  CHECK(fixed(-1.5, 1) == "−1.5");
+  CHECK(fixed(std::nan(""), 1) == "–");
+  CHECK(with_sign(0.25, 2) == "+0.25");
+  CHECK(with_sign(-0.0001, 2) == "0.00");
+  CHECK(percent(0.9162) == "91.62\u00A0%");
+  CHECK(points(0.003) == "+0.30");
+  CHECK(grouped(67349) == "67,349");
+  CHECK(grouped(999) == "999");
+  CHECK(p_value(0.0004) == "&lt;\u00A00.001");
+  CHECK(p_equals(0.0123) == "p\u00A0=\u00A00.012");
+  CHECK(interval({-0.004, 0.01}, 100, 1) == "−0.4\u00A0to\u00A0+1.0");
+  CHECK(listed({"a", "b", "c"}) == "a, b and c");
+  CHECK(counted(1, "seed", "seeds") == "1\u00A0seed");
+}
+
+TEST_CASE("axes have round ticks within what they show") {
+  using namespace report;
+  const Axis axis = make_axis({0.881, 0.917}, "", percent_unit);
+  CHECK(axis.low <= 0.881);
+  CHECK(axis.high >= 0.917);
+  REQUIRE(axis.ticks.size() >= 3);
+  CHECK(axis.ticks.front() >= axis.low);
+  CHECK(axis.ticks.back() <= axis.high);
+  CHECK(axis.label(0.89) == "89\u00A0%");
+  CHECK(make_axis({0.0, 0.00025}, "", plain_unit).decimals == 4);
+  CHECK(axis.position(axis.low) == 0);
+  CHECK(axis.position(2) == 100);
+  for (const std::vector<double>& odd :
+       {std::vector<double>{}, {std::nan("")}, {0.5}, {0, 0}, {1e-300}, {-3e18, 5e18}}) {
+    const Axis a = make_axis(odd, "", plain_unit);
+    CHECK(a.high > a.low);
+    CHECK(a.ticks.size() >= 2);
+    CHECK(a.ticks.size() < 12);
+  }
+}
+
+// A comparison as it would come from `n` seeds.
+ArmComparison comparison(int64_t n, double mean, double sd, double p, double adjusted) {
+  ArmComparison c;
+  c.arm = 1;
+  c.accuracy = {n, mean, sd, {mean - 0.01, mean + 0.01}, p, {mean - 0.01, mean + 0.01}};
+  c.adjusted_p = adjusted;
+  c.by_example = true;
+  c.two_level = {mean - 0.02, mean + 0.02};
+  return c;
+}
+
+TEST_CASE("the summary's sentences say no more than the numbers do") {
+  using report::Verdict;
+  StudyResults study;
+  study.arms.resize(3);
+  study.arms[0].name = "dense";
+  study.arms[1].name = "aggressive";
+  study.comparisons.resize(2);
+  const auto says = [&](const ArmComparison& c) { return report::sentence(c, study); };
+
+  const ArmComparison none = comparison(8, 0.003, 0.01, 0.4, 0.8);
+  CHECK(verdict(none) == Verdict::none_shown);
+  CHECK(says(none) ==
+        "<strong>aggressive</strong> minus dense: +0.30 points, 95 % interval −0.70\u00A0to\u00A0+1.30 over "
+        "8\u00A0seeds: no difference shown.");
+  const ArmComparison uncorrected = comparison(8, 0.012, 0.01, 0.03, 0.06);
+  CHECK(verdict(uncorrected) == Verdict::uncorrected_only);
+  CHECK(contains(says(uncorrected),
+                 "p\u00A0=\u00A00.030 by itself, but 0.060 after Holm’s correction for 2 comparisons: "
+                 "no difference shown."));
+  const ArmComparison seeds_only = comparison(8, 0.012, 0.01, 0.01, 0.02);
+  CHECK(verdict(seeds_only) == Verdict::shown);
+  CHECK(contains(says(seeds_only), "a higher accuracy is shown"));
+  CHECK(contains(says(seeds_only), "for other sentences of the kind it is not shown"));
+  const ArmComparison shown = comparison(8, -0.03, 0.01, 1e-5, 2e-5);
+  CHECK(contains(says(shown), "a lower accuracy is shown"));
+  CHECK(contains(says(shown), "(p\u00A0&lt;\u00A00.001 after Holm’s correction for 2 comparisons)"));
+  CHECK(contains(says(shown), "it holds for other sentences of the kind, too"));
+  CHECK(verdict(comparison(1, 0.01, unknown, unknown, unknown)) == Verdict::one_seed);
+  CHECK(verdict(comparison(0, unknown, unknown, unknown, unknown)) == Verdict::not_comparable);
+  CHECK(verdict(comparison(3, 0.01, 0, unknown, unknown)) == Verdict::no_spread);
+  CHECK(
+      contains(says(comparison(3, 0.01, 0, unknown, unknown)), "without a spread between seeds there is no interval"));
+  CHECK(verdict(comparison(3, 0, 0, 1, 1)) == Verdict::equal);
+  CHECK(contains(says(comparison(3, 0, 0, 1, 1)), "the same accuracy with each of 3\u00A0seeds"));
+}
+
+}  // namespace
+}  // namespace crisp

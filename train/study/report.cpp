@@ -1,0 +1,56 @@
+#include "train/study/report.h"
+
+#include <fmt/format.h>
+
+#include "train/study/report_html.h"
+#include "train/study/report_sections.h"
+#include "train/study/report_style.h"
+#include "weights/atomic_file.h"
+
+namespace crisp {
+
+std::string study_report_html(const StudyResults& study) {
+  using namespace report;
+  const std::string name = escape(study.name.empty() ? "Study" : study.name);
+  struct Part {
+    const char *id, *title;
+    std::string html;
+  };
+  const Part parts[] = {{"accuracy", "Accuracy", accuracies(study)},
+                        {"differences", "Differences from the baseline", differences(study)},
+                        {"sparsity", "Accuracy and effective sparsity", report::sparsity(study)},
+                        {"loss", "Loss over training", loss_curves(study)},
+                        {"generalisation", "Validation loss, train-dev gap, calibration", generalisation(study)},
+                        {"entropy", "Attention entropy", entropy(study)},
+                        {"flops", "Floating-point operations", flops(study)},
+                        {"time", "Measured time", report::time(study)},
+                        {"sentences", "Sentences on which the arms disagree", disagreements(study)},
+                        {"runs", "All runs", all_runs(study)},
+                        {"choices", "Choices that are ours", choices(study)},
+                        {"settings", "Settings, and how to repeat it", settings(study)}};
+  std::string links, sections;
+  for (const Part& part : parts) {
+    if (part.html.empty()) continue;
+    links += fmt::format("<li><a href=\"#{}\">{}</a></li>", part.id, part.title);
+    sections += section(part.id, part.title, part.html);
+  }
+  std::string html =
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>" +
+      name + "</title>\n<style>" + style_sheet + "</style>\n</head>\n<body>\n<header>\n<h1>" + name + "</h1>\n";
+  if (!study.description.empty()) html += "<p class=\"lead\">" + escape(study.description) + "</p>\n";
+  html += "</header>\n<main>\n" + keep_percent_signs(report::summary(study));
+  html += "<nav aria-label=\"Sections\"><ul>" + links + "</ul></nav>\n" + keep_percent_signs(sections) + "</main>\n";
+  html +=
+      "<footer><p>Written by Crisp from the study's run directories. The numbers behind this page are in results.json "
+      "and runs.csv beside it, the logits of each sentence and run in predictions.csv.</p></footer>\n";
+  return html + "</body>\n</html>\n";
+}
+
+void write_study_report(const std::string& output_dir) {
+  const StudyResults study = read_study(output_dir);
+  write_study_files(output_dir, study);
+  write_file_atomically(output_dir + "/report.html", study_report_html(study));
+}
+
+}  // namespace crisp

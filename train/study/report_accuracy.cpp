@@ -1,0 +1,263 @@
+// Accuracies, their differences, and the runs behind them.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "train/study/report_charts.h"
+#include "train/study/report_html.h"
+#include "train/study/report_sections.h"
+
+namespace crisp::report {
+namespace {
+
+constexpr size_t sentences_shown = 15, longest_text = 240;
+
+// "3 complete, 1 diverged", where not all are complete.
+std::string lost_runs(const StudyArm& arm) {
+  std::string tags;
+  for (const RunStatus status : {RunStatus::diverged, RunStatus::failed, RunStatus::missing})
+    if (const int64_t n = arm.count(status); n > 0)
+      tags += fmt::format(" <span class=\"tag{}\">{} {}</span>", status == RunStatus::missing ? "" : " bad", n,
+                          status_name(status));
+  return tags;
+}
+
+RowChart accuracy_chart(const StudyResults& study) {
+  RowChart chart;
+  for (size_t i = 0; i < study.arms.size(); ++i) {
+    const StudyArm& arm = study.arms[i];
+    const Summary s = arm.summary([](const StudyRun& r) { return r.accuracy(); });
+    DotRow row{arm.name, "", i == study.baseline, {}, s.n > 1 ? s.mean : unknown, s.interval};
+    for (const StudyRun& run : arm.runs) {
+      if (run.complete()) {
+        row.dots.push_back({run.accuracy(), fmt::format("{}, seed {}: {} of {} = {}", arm.name, run.seed, run.correct,
+                                                        run.total, percent(run.accuracy()))});
+      } else if (run.status != RunStatus::missing) {
+        ++row.lost;
+        row.lost_tooltip +=
+            fmt::format("{}seed {}: {}", row.lost_tooltip.empty() ? "" : "; ", run.seed, status_name(run.status));
+      }
+    }
+    row.text = s.n == 0 ? "no result" : percent(s.mean) + (s.n > 1 ? " ± " + fixed(100 * s.sd, 2) : "");
+    row.text += lost_runs(arm);
+    chart.rows.push_back(std::move(row));
+  }
+  const Summary base = study.base().summary([](const StudyRun& r) { return r.accuracy(); });
+  if (base.n > 0) chart.reference = base.mean;
+  chart.axis = row_axis(chart.rows, {}, "accuracy on the dev set", percent_unit);
+  chart.description =
+      "Accuracy of each arm with every run as a dot, the mean and its 95 % interval. The table below has "
+      "the numbers.";
+  return chart;
+}
+
+std::string right_counts(const StudyArm& arm) {
+  std::vector<std::string> counts;
+  int64_t total = 0;
+  for (const StudyRun& run : arm.runs) {
+    counts.push_back(run.complete() ? fmt::format("{}", run.correct) : status_name(run.status));
+    total = std::max(total, run.total);
+  }
+  std::string text;
+  for (const std::string& count : counts) text += (text.empty() ? "" : ", ") + count;
+  return text + (total > 0 ? fmt::format(" of {}", grouped(total)) : "");
+}
+
+Table accuracy_table(const StudyResults& study) {
+  std::vector<std::string> seeds;
+  for (const uint64_t seed : study.seeds) seeds.push_back(fmt::format("{}", seed));
+  Table table("Sentences right, " + (seeds.size() == 1 ? std::string("with the seed ") : "in the order of the seeds ") +
+              listed(seeds));
+  table.header({"arm", "runs", "mean", "SD, points", "95 % interval of the mean", "right, of each seed"});
+  for (size_t i = 0; i < study.arms.size(); ++i) {
+    const StudyArm& arm = study.arms[i];
+    const Summary s = arm.summary([](const StudyRun& r) { return r.accuracy(); });
+    const std::string range = s.n > 1 ? percent(s.interval.low) + " to " + percent(s.interval.high) : fixed(unknown, 0);
+    table.row({escape(arm.name), fmt::format("{} of {}", s.n, arm.runs.size()), percent(s.mean), fixed(100 * s.sd, 2),
+               range, right_counts(arm)},
+              i == study.baseline);
+  }
+  return table;
+}
+
+std::string mcnemar_cell(const McNemar& m) {
+  return fmt::format("{}\u00A0:\u00A0{}, p\u00A0{}", m.only_second, m.only_first, p_value(m.p_value));
+}
+
+Table difference_table(const StudyResults& study) {
+  Table table("Accuracy of the arm minus the baseline’s, in points");
+  table.header({"arm", "pairs", "mean", "SD", "95 % by t", "95 % by bootstrap", "95 % over seeds and sentences", "p",
+                "p by Holm", "seen with 80 %"});
+  for (const ArmComparison& c : study.comparisons) {
+    const PairedComparison& a = c.accuracy;
+    table.row({escape(study.arms[c.arm].name), grouped(a.n), points(a.mean), fixed(100 * a.sd, 2),
+               interval(a.t_interval, 100, 2), interval(a.bootstrap, 100, 2), interval(c.two_level, 100, 2),
+               p_value(a.p_value), p_value(c.adjusted_p), fixed(100 * c.detectable, 2)});
+  }
+  return table;
+}
+
+Table mcnemar_table(const StudyResults& study) {
+  Table table("Sentences that only the arm has right : only the baseline, and the exact two-sided p");
+  std::vector<std::string> header{"arm"};
+  for (const uint64_t seed : study.seeds) header.push_back(fmt::format("seed {}", seed));
+  header.emplace_back("all seeds added");
+  table.header(header);
+  for (const ArmComparison& c : study.comparisons) {
+    if (!c.by_example) continue;
+    std::vector<std::string> cells{escape(study.arms[c.arm].name)};
+    for (const uint64_t seed : study.seeds) {
+      const auto at = static_cast<size_t>(std::find(c.seeds.begin(), c.seeds.end(), seed) - c.seeds.begin());
+      cells.push_back(at < c.mcnemar.size() ? mcnemar_cell(c.mcnemar[at]) : fixed(unknown, 0));
+    }
+    cells.push_back(mcnemar_cell(c.pooled));
+    table.row(cells);
+  }
+  return table;
+}
+
+RowChart difference_chart(const StudyResults& study) {
+  RowChart chart;
+  for (const ArmComparison& c : study.comparisons) {
+    const StudyArm& arm = study.arms[c.arm];
+    DotRow row{arm.name,
+               "",
+               false,
+               {},
+               c.accuracy.n > 1 ? c.accuracy.mean : unknown,
+               c.accuracy.t_interval,
+               {c.accuracy.bootstrap, c.two_level}};
+    for (size_t s = 0; s < study.seeds.size(); ++s) {
+      const double difference = arm.runs[s].accuracy() - study.base().runs[s].accuracy();
+      if (std::isfinite(difference))
+        row.dots.push_back({difference, fmt::format("{} minus {}, seed {}: {} points", arm.name, study.base().name,
+                                                    study.seeds[s], points(difference))});
+    }
+    row.text = c.accuracy.n == 0 ? "no pair of runs" : points(c.accuracy.mean) + " points";
+    if (verdict(c) == Verdict::shown) row.text += " <span class=\"tag\">shown</span>";
+    chart.rows.push_back(std::move(row));
+  }
+  chart.reference = 0;
+  chart.axis = row_axis(chart.rows, {0}, "difference of accuracies, points", points_unit);
+  chart.description =
+      "Difference of each arm from the baseline with every seed as a dot, the mean, and three 95 % "
+      "intervals. The table below has the numbers.";
+  return chart;
+}
+
+}  // namespace
+
+std::string accuracies(const StudyResults& study) {
+  std::string html = "<figure>" + accuracy_chart(study).html();
+  html += "<figcaption>A dot is a run";
+  if (study.seeds.size() > 1)
+    html +=
+        "; the upright line is the mean, the horizontal one Student’s 95 % interval of it over seeds. Right: mean ± "
+        "standard deviation in points";
+  html += ".";
+  if (study.arms.size() > 1) html += " Dashed: the baseline’s mean.";
+  if (study.count(RunStatus::diverged) + study.count(RunStatus::failed) > 0)
+    html += " A cross at the left end is a run that diverged or failed.";
+  html += "</figcaption></figure>\n";
+  return html + accuracy_table(study).html();
+}
+
+std::string differences(const StudyResults& study) {
+  if (study.comparisons.empty()) return "";
+  std::string html = paragraph(
+      "An arm’s run and the baseline’s run with the same seed share their initial head, order of sentences and "
+      "dropout, "
+      "so they are compared in pairs.");
+  html += "<figure>" + difference_chart(study).html();
+  html +=
+      "<figcaption>A dot is a seed. Upper, coloured line: Student’s 95 % interval of the mean; grey: bootstrap over "
+      "seeds; grey, dashed: bootstrap over seeds and sentences. An interval that leaves the chart has no cap "
+      "there.</figcaption></figure>\n";
+  html += difference_table(study).html();
+  html += paragraph(
+      "<span class=\"small\"><em>p</em>: paired t test. <em>p by Holm</em>: corrected for all arms of this table. "
+      "<em>Seen with 80 %</em>: the true difference that so many seeds with this spread show at 5 % in four of five "
+      "studies. The first two intervals are about new seeds on the same sentences, the third about new seeds and new "
+      "sentences. With few seeds a bootstrap over seeds is too narrow; the t interval is the one to cite.</span>");
+  if (const Table table = mcnemar_table(study); !table.empty())
+    html += details("McNemar’s exact test, by seed",
+                    table.html() + paragraph("<span class=\"small\">It compares two models, not two methods. The last "
+                                             "column takes answers of different seeds to one sentence for independent, "
+                                             "which they are not: its p is too small.</span>"));
+  return html;
+}
+
+std::string all_runs(const StudyResults& study) {
+  Table table("");
+  table.header({"arm", "seed", "status", "right", "accuracy", "dev loss", "calibration error", "effective sparsity",
+                "train loss", "seconds", "what was said"});
+  for (size_t i = 0; i < study.arms.size(); ++i) {
+    for (const StudyRun& r : study.arms[i].runs) {
+      const char* kind = r.complete() ? "" : r.status == RunStatus::missing ? "tag" : "tag bad";
+      const std::string right = r.complete() ? fmt::format("{} of {}", r.correct, r.total) : fixed(unknown, 0);
+      table.row({escape(study.arms[i].name), fmt::format("{}", r.seed),
+                 fmt::format("<span class=\"{}\">{}</span>", kind, status_name(r.status)), right, percent(r.accuracy()),
+                 fixed(r.loss, 4), percent(r.calibration, 1), percent(r.sparsity, 1), fixed(r.train_loss, 4),
+                 fixed(r.seconds, 0), escape(r.message)},
+                i == study.baseline);
+    }
+  }
+  return study.arms.size() * study.seeds.size() > 24 ? details("The table of all runs", table.html()) : table.html();
+}
+
+std::string disagreements(const StudyResults& study) {
+  // [arm][example]: part of its runs that are right.
+  std::vector<std::vector<double>> rates;
+  std::vector<const StudyArm*> arms;
+  std::vector<size_t> runs;
+  for (const StudyArm& arm : study.arms) {
+    std::vector<double> rate(study.examples.size(), 0);
+    size_t n = 0;
+    for (const StudyRun* run : arm.complete_runs()) {
+      if (run->right.size() != rate.size()) continue;
+      for (size_t e = 0; e < rate.size(); ++e) rate[e] += run->right[e];
+      ++n;
+    }
+    if (n == 0) continue;
+    for (double& r : rate) r /= static_cast<double>(n);
+    rates.push_back(std::move(rate));
+    arms.push_back(&arm);
+    runs.push_back(n);
+  }
+  if (arms.size() < 2 || study.examples.empty()) return "";
+  const auto spread = [&](size_t e) {
+    double low = 1, high = 0;
+    for (const auto& rate : rates) low = std::min(low, rate[e]), high = std::max(high, rate[e]);
+    return high - low;
+  };
+  std::vector<size_t> order(study.examples.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return spread(a) > spread(b); });
+  std::vector<std::string> lines;
+  for (const size_t e : order) {
+    if (lines.size() == sentences_shown || spread(e) == 0) break;
+    std::string text = study.examples[e];
+    if (text.size() > longest_text) {
+      size_t end = longest_text;
+      while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80) --end;
+      text = text.substr(0, end) + " …";
+    }
+    std::string counts;
+    for (size_t i = 0; i < arms.size(); ++i)
+      counts += fmt::format("{}<span class=\"nowrap\">{} {}/{}</span>", i == 0 ? "" : ", ", escape(arms[i]->name),
+                            static_cast<int64_t>(std::lround(rates[i][e] * static_cast<double>(runs[i]))), runs[i]);
+    lines.push_back(
+        fmt::format("“{}” (label {})<br/><span class=\"small\">{}</span>", escape(text), study.labels[e], counts));
+  }
+  if (lines.empty()) return "";
+  return details(
+      fmt::format("The {} with the largest differences",
+                  counted(static_cast<int64_t>(lines.size()), "sentence", "sentences")),
+      paragraph("Beside each arm: how many of its runs have the sentence right. Picked for their differences, "
+                "so they say nothing about which arm is better.") +
+          bullets(lines));
+}
+
+}  // namespace crisp::report

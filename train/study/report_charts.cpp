@@ -1,0 +1,317 @@
+#include "train/study/report_charts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "train/study/report_html.h"
+
+namespace crisp::report {
+namespace {
+
+std::string title(const std::string& text) { return "<title>" + escape(text) + "</title>"; }
+
+std::string vertical(double position, double height, const char* kind) {
+  return fmt::format("<line class=\"{0}\" x1=\"{1:.2f}%\" x2=\"{1:.2f}%\" y1=\"0\" y2=\"{2}\"/>", kind, position,
+                     height);
+}
+
+std::string horizontal(double from, double to, double y, const char* kind) {
+  return fmt::format("<line class=\"{0}\" x1=\"{1:.2f}%\" x2=\"{2:.2f}%\" y1=\"{3}\" y2=\"{3}\"/>", kind, from, to, y);
+}
+
+bool finite(const Interval95& i) { return std::isfinite(i.low) && std::isfinite(i.high); }
+
+// 1, 2, 2.5 or 5 times a power of ten.
+double round_step(double rough) {
+  const double power = std::pow(10.0, std::floor(std::log10(rough)));
+  for (const double step : {1.0, 2.0, 2.5, 5.0})
+    if (rough <= step * power * (1 + 1e-9)) return step * power;
+  return 10 * power;
+}
+
+std::string interval_line(const Axis& axis, const Interval95& i, double y, const char* kind) {
+  if (!finite(i) || i.high < axis.low || i.low > axis.high) return "";
+  std::string svg = horizontal(axis.position(i.low), axis.position(i.high), y, kind);
+  // A cap where the interval ends; none where it goes on beyond the axis.
+  for (const double end : {i.low, i.high})
+    if (axis.holds(end))
+      svg += fmt::format("<line class=\"{0}\" x1=\"{1:.2f}%\" x2=\"{1:.2f}%\" y1=\"{2}\" y2=\"{3}\"/>", kind,
+                         axis.position(end), y - 4, y + 4);
+  return svg;
+}
+
+std::string row_svg(const RowChart& chart, const DotRow& row) {
+  const double height = 26 + 9.0 * static_cast<double>(row.others.size()), y = 13;
+  std::string svg = fmt::format("<svg width=\"100%\" height=\"{}\" aria-hidden=\"true\">", height);
+  for (const double tick : chart.axis.ticks) svg += vertical(chart.axis.position(tick), height, "grid");
+  if (chart.reference) svg += vertical(chart.axis.position(*chart.reference), height, "reference");
+  if (chart.bars && std::isfinite(row.mean))
+    svg += horizontal(chart.axis.position(0), chart.axis.position(row.mean), y, "bar");
+  svg += interval_line(chart.axis, row.interval, y, "interval");
+  for (size_t i = 0; i < row.others.size(); ++i)
+    svg +=
+        interval_line(chart.axis, row.others[i], y + 12 + 9.0 * static_cast<double>(i), i == 0 ? "thin" : "thin two");
+  if (!chart.bars && std::isfinite(row.mean))
+    svg += fmt::format("<line class=\"mean\" x1=\"{0:.2f}%\" x2=\"{0:.2f}%\" y1=\"{1}\" y2=\"{2}\"/>",
+                       chart.axis.position(row.mean), y - 9, y + 9);
+  // Equal values lie above each other.
+  std::vector<double> drawn;
+  for (const Dot& dot : row.dots) {
+    const double x = chart.axis.position(dot.value);
+    const auto same =
+        std::count_if(drawn.begin(), drawn.end(), [&](double other) { return std::abs(other - x) < 0.8; });
+    drawn.push_back(x);
+    const double shift = same == 0 ? 0 : (same % 2 == 1 ? -1 : 1) * 5.0 * static_cast<double>((same + 1) / 2);
+    svg += fmt::format("<circle class=\"dot\" cx=\"{:.2f}%\" cy=\"{}\" r=\"4\">{}</circle>", x,
+                       std::clamp(y + shift, 4.0, 22.0), title(dot.tooltip));
+  }
+  for (int64_t i = 0; i < std::min<int64_t>(row.lost, 8); ++i) {
+    const auto x = static_cast<double>(12 * i);
+    svg += fmt::format("<path class=\"lost\" d=\"M{0} {2}L{1} {3}M{1} {2}L{0} {3}\">{4}</path>", x - 4, x + 4, y - 4,
+                       y + 4, title(row.lost_tooltip));
+  }
+  return svg + "</svg>";
+}
+
+}  // namespace
+
+double Axis::position(double value) const {
+  return high > low ? std::clamp(100 * (value - low) / (high - low), 0.0, 100.0) : 50;
+}
+
+std::string Axis::label(double value) const {
+  const double shown = unit.factor * value;
+  return (unit.sign ? with_sign(shown, decimals) : fixed(shown, decimals)) + unit.suffix;
+}
+
+Axis make_axis(const std::vector<double>& values, std::string title, Unit unit, int count) {
+  Axis axis{0, 1, {}, std::move(title), unit};
+  double low = std::numeric_limits<double>::infinity(), high = -low;
+  for (const double v : values) {
+    if (!std::isfinite(v)) continue;
+    low = std::min(low, v);
+    high = std::max(high, v);
+  }
+  if (low > high) low = 0, high = 1;
+  if (high - low <= 1e-9 * std::max(std::abs(low), std::abs(high))) {
+    const double room = low == 0 ? 1 : 0.01 * std::abs(low);
+    low -= room, high += room;
+  }
+  const double step = round_step((high - low) / count);
+  double first = std::floor(low / step + 1e-9), last = std::ceil(high / step - 1e-9);
+  axis.low = first * step;
+  axis.high = last * step;
+  if (low - axis.low > 0.4 * step) axis.low = low - 0.1 * step, ++first;
+  if (axis.high - high > 0.4 * step) axis.high = high + 0.1 * step, --last;
+  for (double i = first; i <= last; ++i) axis.ticks.push_back(i * step);
+  const auto whole = [&](double power) {
+    return std::abs(step * power - std::round(step * power)) < 1e-6 * power * step;
+  };
+  for (double power = unit.factor; axis.decimals < 9 && !whole(power); power *= 10) ++axis.decimals;
+  return axis;
+}
+
+Axis row_axis(const std::vector<DotRow>& rows, std::vector<double> also, std::string title, Unit unit) {
+  std::vector<double> values = std::move(also);
+  for (const DotRow& row : rows) {
+    for (const Dot& dot : row.dots) values.push_back(dot.value);
+    values.push_back(row.mean);
+  }
+  double low = std::numeric_limits<double>::infinity(), high = -low;
+  for (const double v : values)
+    if (std::isfinite(v)) low = std::min(low, v), high = std::max(high, v);
+  const double room = high > low ? high - low : 0;
+  const auto add = [&](const Interval95& i) {
+    if (!finite(i)) return;
+    values.push_back(std::max(i.low, low - room));
+    values.push_back(std::min(i.high, high + room));
+  };
+  for (const DotRow& row : rows) {
+    add(row.interval);
+    for (const Interval95& i : row.others) add(i);
+  }
+  return make_axis(values, std::move(title), unit);
+}
+
+std::string RowChart::html() const {
+  size_t longest = 6;
+  for (const DotRow& row : rows) longest = std::max(longest, row.label.size());
+  std::string html = fmt::format("<div class=\"rows\" style=\"--label:{}ch\" role=\"img\" aria-label=\"{}\">\n",
+                                 std::min<size_t>(longest + 1, 26), escape(description));
+  for (const DotRow& row : rows) {
+    html += fmt::format(
+        "<div class=\"row{}\"><div class=\"label\">{}</div><div class=\"plot\">{}</div><div class=\"value\">{}</div>"
+        "</div>\n",
+        row.highlighted ? " base" : "", escape(row.label), row_svg(*this, row), row.text);
+  }
+  html += "<div class=\"row axis\"><div class=\"label\"></div><div class=\"plot\"><svg width=\"100%\" height=\"38\">";
+  for (const double tick : axis.ticks)
+    html += fmt::format("<text x=\"{:.2f}%\" y=\"14\" text-anchor=\"middle\">{}</text>", axis.position(tick),
+                        escape(axis.label(tick)));
+  html += fmt::format("<text class=\"title\" x=\"50%\" y=\"33\" text-anchor=\"middle\">{}</text>", escape(axis.title));
+  return html + "</svg></div><div class=\"value\"></div></div>\n</div>\n";
+}
+
+namespace {
+
+// Grid, ticks and titles of a chart with two axes; `inside` is drawn over it.
+std::string frame(const Axis& x, const Axis& y, int height, const std::string& description, const std::string& inside) {
+  std::string svg = fmt::format(
+      "<div class=\"frame\"><div class=\"ytitle\">{}</div><svg width=\"100%\" height=\"{}\" "
+      "role=\"img\" aria-label=\"{}\">",
+      escape(y.title), height, escape(description));
+  const auto place = [&](double value) { return height * (1 - y.position(value) / 100); };
+  for (const double tick : y.ticks) {
+    svg += horizontal(0, 100, place(tick), "grid");
+    svg += fmt::format("<text x=\"-8\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>", place(tick) + 4,
+                       escape(y.label(tick)));
+  }
+  for (const double tick : x.ticks) {
+    svg += vertical(x.position(tick), height, "grid");
+    svg += fmt::format("<text x=\"{:.2f}%\" y=\"{}\" text-anchor=\"middle\">{}</text>", x.position(tick), height + 17,
+                       escape(x.label(tick)));
+  }
+  svg += fmt::format("<text class=\"title\" x=\"50%\" y=\"{}\" text-anchor=\"middle\">{}</text>", height + 35,
+                     escape(x.title));
+  svg += horizontal(0, 100, height, "grid");
+  return svg + inside + "</svg></div>\n";
+}
+
+// Coordinates in a square of 1000 that is stretched to the plot.
+std::string coordinates(const Axis& x, const Axis& y, const std::vector<double>& xs, const std::vector<double>& ys,
+                        bool backwards = false) {
+  std::string list;
+  for (size_t k = 0; k < xs.size(); ++k) {
+    const size_t i = backwards ? xs.size() - 1 - k : k;
+    if (std::isfinite(xs[i]) && std::isfinite(ys[i]))
+      list += fmt::format("{:.1f},{:.1f} ", 10 * x.position(xs[i]), 1000 - 10 * y.position(ys[i]));
+  }
+  return list;
+}
+
+}  // namespace
+
+std::string CurveChart::html() const {
+  std::string inside =
+      fmt::format("<svg viewBox=\"0 0 1000 1000\" preserveAspectRatio=\"none\" width=\"100%\" height=\"{}\">", height);
+  for (const Curve& curve : curves) {
+    if (curve.low.empty()) continue;
+    inside += fmt::format("<polygon class=\"band c{}\" points=\"{}{}\"/>", curve.colour,
+                          coordinates(x, y, curve.x, curve.low), coordinates(x, y, curve.x, curve.high, true));
+  }
+  std::string dots;
+  for (const Curve& curve : curves) {
+    inside += fmt::format("<polyline class=\"curve c{}\" points=\"{}\">{}</polyline>", curve.colour,
+                          coordinates(x, y, curve.x, curve.y), title(curve.label));
+    if (curve.x.size() > 12) continue;
+    for (size_t i = 0; i < curve.x.size(); ++i)
+      dots += fmt::format("<circle class=\"mark c{}\" cx=\"{:.2f}%\" cy=\"{:.1f}\" r=\"3\">{}</circle>", curve.colour,
+                          x.position(curve.x[i]), height * (1 - y.position(curve.y[i]) / 100),
+                          title(fmt::format("{}: {} at {}", curve.label, fixed(curve.y[i], 4), x.label(curve.x[i]))));
+  }
+  return frame(x, y, height, description, inside + "</svg>" + dots);
+}
+
+std::string legend(const std::vector<Curve>& curves) {
+  std::string html = "<ul class=\"legend\">";
+  for (const Curve& curve : curves)
+    html += fmt::format(
+        "<li><svg width=\"34\" height=\"10\" aria-hidden=\"true\"><line class=\"curve c{}\" x1=\"1\" x2=\"33\" "
+        "y1=\"5\" y2=\"5\"/></svg> {}</li>",
+        curve.colour, escape(curve.label));
+  return html + "</ul>\n";
+}
+
+std::string ScatterChart::html() const {
+  constexpr int height = 320;
+  // A number keeps clear of the others, on a phone's 280 pixels as well.
+  struct Box {
+    double x, y;
+  };
+  std::vector<Box> taken;
+  const auto screen = [&](const ScatterPoint& p) {
+    return Box{2.8 * x.position(p.x), height * (1 - y.position(p.y) / 100)};
+  };
+  const auto clash = [](Box a, Box b) { return std::abs(a.x - b.x) < 15 && std::abs(a.y - b.y) < 12; };
+  std::string inside;
+  for (const ScatterPoint& p : points) {
+    taken.push_back(screen(p));
+    for (const auto& [run_x, run_y] : p.runs)
+      inside +=
+          fmt::format("<circle class=\"{}\" cx=\"{:.2f}%\" cy=\"{:.1f}\" r=\"3\"/>", p.highlighted ? "run base" : "run",
+                      x.position(run_x), height * (1 - y.position(run_y) / 100));
+  }
+  for (const ScatterPoint& p : points) {
+    const Box at = screen(p);
+    Box best{at.x + 15, at.y};
+    for (const Box shift :
+         {Box{15, 0},   Box{-15, 0},   Box{0, -13},  Box{0, 13},   Box{12, -12}, Box{12, 12},  Box{-12, -12},
+          Box{-12, 12}, Box{24, 0},    Box{-24, 0},  Box{0, -26},  Box{0, 26},   Box{24, -12}, Box{-24, 12},
+          Box{24, 12},  Box{-24, -12}, Box{12, -26}, Box{-12, 26}, Box{12, 26},  Box{-12, -26}}) {
+      const Box candidate{at.x + shift.x, at.y + shift.y};
+      const bool free = std::none_of(taken.begin(), taken.end(), [&](Box other) { return clash(other, candidate); });
+      if (!free || candidate.y < 4 || candidate.y > height - 2) continue;
+      best = candidate;
+      break;
+    }
+    taken.push_back(best);
+    const double dx = best.x - at.x, dy = best.y - at.y;
+    // A group moves with the width; within it the number's place is in pixels.
+    const std::string leader =
+        std::hypot(dx, dy) < 18
+            ? ""
+            : fmt::format("<line class=\"leader\" x1=\"0\" y1=\"0\" x2=\"{:.0f}\" y2=\"{:.0f}\"/>", dx, dy);
+    inside += fmt::format(
+        "<svg x=\"{:.2f}%\" y=\"{:.1f}\" width=\"1\" height=\"1\"><g>{}{}<circle class=\"{}\" cx=\"0\" cy=\"0\" "
+        "r=\"5\"/><text class=\"number\" "
+        "x=\"{:.0f}\" y=\"{:.0f}\" text-anchor=\"middle\">{}</text></g></svg>",
+        x.position(p.x), at.y, title(p.tooltip), leader, p.highlighted ? "dot base" : "dot", dx, dy + 4, p.number);
+  }
+  return frame(x, y, height, description, inside);
+}
+
+namespace {
+
+// Shades begin above nothing, so that 0 differs from an empty cell.
+double shade(double value, double scale) { return 0.04 + 0.96 * std::clamp(scale > 0 ? value / scale : 0, 0.0, 1.0); }
+
+}  // namespace
+
+std::string HeatMap::html() const {
+  constexpr int cell = 20;
+  size_t columns = 1;
+  for (const auto& row : rows) columns = std::max(columns, row.size());
+  const double width = 100.0 / static_cast<double>(columns);
+  const int height = cell * static_cast<int>(rows.size());
+  std::string html = fmt::format(
+      "<div class=\"heat\"><h4>{}</h4><div class=\"heatplot\"><svg width=\"100%\" height=\"{}\" role=\"img\" "
+      "aria-label=\"{}\">",
+      escape(title), height, escape(description));
+  for (size_t r = 0; r < rows.size(); ++r) {
+    const int top = cell * static_cast<int>(r);
+    html += fmt::format("<text x=\"-6\" y=\"{}\" text-anchor=\"end\">{}</text>", top + 14, r);
+    for (size_t c = 0; c < rows[r].size(); ++c) {
+      const double value = rows[r][c];
+      const std::string place = fmt::format("x=\"{:.3f}%\" y=\"{}\" width=\"{:.3f}%\" height=\"{}\"",
+                                            width * static_cast<double>(c), top, width, cell);
+      html += std::isfinite(value)
+                  ? fmt::format("<rect class=\"cell\" {} fill-opacity=\"{:.3f}\">", place, shade(value, scale))
+                  : fmt::format("<rect class=\"cell none\" {}>", place);
+      html += report::title(tooltip(r, c, value)) + "</rect>";
+    }
+  }
+  return html + "</svg></div></div>\n";
+}
+
+std::string heat_key(double scale, const std::string& unit, int decimals) {
+  std::string html =
+      fmt::format("<p class=\"key\">{} <svg width=\"120\" height=\"12\" aria-hidden=\"true\">", fixed(0, decimals));
+  for (int i = 0; i < 12; ++i)
+    html += fmt::format("<rect class=\"cell\" x=\"{}\" y=\"0\" width=\"10\" height=\"12\" fill-opacity=\"{:.3f}\"/>",
+                        10 * i, shade(i / 11.0, 1));
+  return html + fmt::format("</svg> {} {}</p>\n", fixed(scale, decimals), unit);
+}
+
+}  // namespace crisp::report

@@ -1,0 +1,206 @@
+// The summary in plain words. It says what was seen, with its uncertainty, and never more.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "train/study/report_html.h"
+#include "train/study/report_sections.h"
+
+namespace crisp::report {
+namespace {
+
+// Above this many arms, those without a shown difference share one line.
+constexpr size_t arms_in_words = 6;
+
+std::string run_counts(const StudyResults& study) {
+  const auto total = static_cast<int64_t>(study.arms.size() * study.seeds.size());
+  std::string text = fmt::format("{} with {}: {}", counted(static_cast<int64_t>(study.arms.size()), "arm", "arms"),
+                                 counted(static_cast<int64_t>(study.seeds.size()), "seed", "seeds each"),
+                                 counted(total, "run", "runs"));
+  const int64_t complete = study.count(RunStatus::complete);
+  if (complete == total) return text + (total == 1 ? ", complete. " : ", all complete. ");
+  text += fmt::format(", <strong>of which {} complete", complete);
+  for (const auto& [status, words] :
+       {std::pair{RunStatus::diverged, "diverged"}, std::pair{RunStatus::failed, "failed"},
+        std::pair{RunStatus::missing, "missing (not begun, or not ended)"}})
+    if (const int64_t n = study.count(status); n > 0) text += fmt::format(", {} {}", n, words);
+  return text + "</strong>. ";
+}
+
+std::string baseline_words(const StudyResults& study) {
+  const StudyArm& base = study.base();
+  const Summary accuracy = base.summary([](const StudyRun& r) { return r.accuracy(); });
+  const std::string name = "<strong>" + escape(base.name) + "</strong>";
+  if (accuracy.n == 0) return "The baseline, " + name + ", has no complete run yet, so nothing can be compared. ";
+  std::string text = study.arms.size() > 1 ? "The baseline, " + name + ", has" : name + " has";
+  text += " an accuracy of " + percent(accuracy.mean);
+  if (accuracy.n == 1) return text + fmt::format(" in {}. ", counted(1, "run", ""));
+  return text + fmt::format(" (mean of {}, standard deviation {} points). ", counted(accuracy.n, "run", "runs"),
+                            fixed(100 * accuracy.sd, 2));
+}
+
+std::string example_words(const StudyResults& study) {
+  int64_t least = 0, most = 0;
+  double accuracy = 0;
+  int64_t n = 0;
+  for (const StudyArm& arm : study.arms) {
+    for (const StudyRun* run : arm.complete_runs()) {
+      least = n == 0 ? run->total : std::min(least, run->total);
+      most = std::max(most, run->total);
+      accuracy += run->accuracy();
+      ++n;
+    }
+  }
+  if (n == 0) return "";
+  if (least != most)
+    return fmt::format("The runs were evaluated on different numbers of sentences ({} to {}). ", grouped(least),
+                       grouped(most));
+  accuracy /= static_cast<double>(n);
+  return fmt::format(
+      "Each accuracy counts all {} dev sentences; one accuracy near {} has a standard error of {} points from the "
+      "choice of those sentences alone. ",
+      grouped(least), percent(accuracy, 1),
+      fixed(100 * std::sqrt(accuracy * (1 - accuracy) / static_cast<double>(least)), 2));
+}
+
+// The arms of `cs` whose verdict is no difference, in one line.
+std::string none_shown_together(const StudyResults& study, const std::vector<const ArmComparison*>& cs) {
+  std::vector<std::string> names;
+  double low = 0, high = 0;
+  for (const ArmComparison* c : cs) {
+    low = names.empty() ? c->accuracy.mean : std::min(low, c->accuracy.mean);
+    high = names.empty() ? c->accuracy.mean : std::max(high, c->accuracy.mean);
+    names.push_back(escape(study.arms[c->arm].name));
+  }
+  return fmt::format("<strong>No difference shown</strong> for {} ({}): mean differences from {} to {} points.",
+                     counted(static_cast<int64_t>(names.size()), "arm", "arms"), listed(names), points(low),
+                     points(high));
+}
+
+std::vector<std::string> comparison_lines(const StudyResults& study) {
+  std::vector<std::string> lines;
+  std::vector<const ArmComparison*> none;
+  for (const ArmComparison& c : study.comparisons) {
+    const Verdict v = verdict(c);
+    if (study.comparisons.size() > arms_in_words && (v == Verdict::none_shown || v == Verdict::equal))
+      none.push_back(&c);
+    else
+      lines.push_back(sentence(c, study));
+  }
+  if (!none.empty()) lines.push_back(none_shown_together(study, none));
+  return lines;
+}
+
+std::string power_words(const StudyResults& study) {
+  double least = 0, most = 0;
+  int64_t fewest = 0, largest = 0;
+  bool any = false;
+  for (const ArmComparison& c : study.comparisons) {
+    if (!(c.detectable > 0)) continue;
+    least = any ? std::min(least, c.detectable) : c.detectable;
+    most = std::max(most, c.detectable);
+    fewest = any ? std::min(fewest, c.accuracy.n) : c.accuracy.n;
+    largest = std::max(largest, c.accuracy.n);
+    any = true;
+  }
+  if (!any) return "";
+  const std::string size = fixed(100 * least, 2) == fixed(100 * most, 2)
+                               ? fixed(100 * most, 2)
+                               : fixed(100 * least, 2) + " to " + fixed(100 * most, 2);
+  const std::string seeds = fewest == largest ? counted(fewest, "seed", "seeds")
+                                              : fmt::format("{} to {}", fewest, counted(largest, "seed", "seeds"));
+  return fmt::format(
+      "With {} and the spread between them, a true difference of {} points would be seen in 80 % of such studies "
+      "(one comparison at 5 %, before the correction for several arms). A smaller one may well exist and not show: "
+      "“no difference shown” does not say that the arms are equal.",
+      seeds, size);
+}
+
+std::vector<std::string> cautions(const StudyResults& study) {
+  std::vector<std::string> lines;
+  if (study.arms.size() == 1) lines.push_back("There is only one arm, so there is nothing to compare it with.");
+  if (const std::string power = power_words(study); !power.empty()) lines.push_back(power);
+  size_t pairs = 0;
+  for (const ArmComparison& c : study.comparisons) pairs = std::max(pairs, c.seeds.size());
+  if (pairs > 1 && pairs < 5)
+    lines.push_back(
+        fmt::format("{} are few: the spread between them is itself known only roughly, and the intervals "
+                    "rest on differences being about normal.",
+                    counted(static_cast<int64_t>(pairs), "paired seed", "paired seeds")));
+  if (const int64_t lost = study.count(RunStatus::diverged) + study.count(RunStatus::failed); lost > 0)
+    lines.push_back(
+        fmt::format("{} without a result: means and intervals are those of the runs that ended, and an arm "
+                    "whose runs diverge is not as good as its other runs look.",
+                    counted(lost, "run ended", "runs ended")));
+  if (!study.comparisons.empty())
+    lines.push_back(
+        "All of this holds for these weights, this data set and these settings; seeds and sentences are "
+        "the only sources of chance that the intervals count.");
+  for (const auto& [name, value] : study.common)
+    if (name == "select" && value == "best")
+      lines.push_back(
+          "Each run reports the best of its evaluations on the same sentences (<code>--select best</code>), "
+          "which makes every accuracy optimistic.");
+  for (const std::string& note : study.notes) lines.push_back(escape(note));
+  return lines;
+}
+
+}  // namespace
+
+Verdict verdict(const ArmComparison& c) {
+  const PairedComparison& a = c.accuracy;
+  if (a.n == 0) return Verdict::not_comparable;
+  if (a.n == 1) return Verdict::one_seed;
+  if (std::isnan(a.p_value)) return Verdict::no_spread;
+  if (a.sd == 0) return Verdict::equal;
+  if (a.p_value >= 0.05) return Verdict::none_shown;
+  return c.adjusted_p < 0.05 ? Verdict::shown : Verdict::uncorrected_only;
+}
+
+std::string sentence(const ArmComparison& c, const StudyResults& study) {
+  const PairedComparison& a = c.accuracy;
+  const std::string names =
+      fmt::format("<strong>{}</strong> minus {}: ", escape(study.arms[c.arm].name), escape(study.base().name));
+  const std::string size = points(a.mean) + " points";
+  const auto comparisons = static_cast<int64_t>(study.comparisons.size());
+  const std::string estimate = fmt::format("{}{}, 95 % interval {} over {}: ", names, size,
+                                           interval(a.t_interval, 100, 2), counted(a.n, "seed", "seeds"));
+  switch (verdict(c)) {
+    case Verdict::not_comparable:
+      return names + "no seed is complete in both, so they can't be compared.";
+    case Verdict::one_seed:
+      return names + size + " with one seed: how much of it is chance can't be told from a single pair of runs.";
+    case Verdict::equal:
+      return fmt::format("{}the same accuracy with each of {}.", names, counted(a.n, "seed", "seeds"));
+    case Verdict::no_spread:
+      return fmt::format("{}{} with each of {}; without a spread between seeds there is no interval.", names, size,
+                         counted(a.n, "seed", "seeds"));
+    case Verdict::none_shown:
+      return estimate + "no difference shown.";
+    case Verdict::uncorrected_only:
+      return fmt::format("{}{} by itself, but {} after Holm’s correction for {} comparisons: no difference shown.",
+                         estimate, p_equals(a.p_value), p_value(c.adjusted_p), comparisons);
+    case Verdict::shown:
+      break;
+  }
+  std::string text = fmt::format("{}<strong>a {} accuracy is shown</strong> for new seeds on these dev sentences ({}",
+                                 estimate, a.mean > 0 ? "higher" : "lower", p_equals(c.adjusted_p));
+  text += comparisons > 1 ? fmt::format(" after Holm’s correction for {} comparisons)", comparisons) : ")";
+  if (!c.by_example) return text + ".";
+  const bool new_sentences = c.two_level.low > 0 || c.two_level.high < 0;
+  return fmt::format("{}; {}, the interval over seeds and sentences being {}.", text,
+                     new_sentences ? "it holds for other sentences of the kind, too"
+                                   : "for other sentences of the kind it is not shown",
+                     interval(c.two_level, 100, 2));
+}
+
+std::string summary(const StudyResults& study) {
+  std::string html = "<section class=\"summary\" id=\"summary\">\n<h2>Summary</h2>\n";
+  html += paragraph(run_counts(study) + baseline_words(study) + example_words(study));
+  html += bullets(comparison_lines(study));
+  if (const auto lines = cautions(study); !lines.empty()) html += "<h3>What this can’t show</h3>\n" + bullets(lines);
+  return html + "</section>\n";
+}
+
+}  // namespace crisp::report

@@ -1,0 +1,279 @@
+#include "train/study/results.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "engine/error.h"
+
+namespace crisp {
+namespace {
+
+using nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+double number(const ordered_json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_number() ? found->get<double>() : unknown;
+}
+
+int64_t whole(const ordered_json& object, const char* key, int64_t otherwise = 0) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_number_integer() ? found->get<int64_t>() : otherwise;
+}
+
+std::string text(const ordered_json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+std::vector<double> numbers(const ordered_json& array) {
+  std::vector<double> values;
+  if (array.is_array())
+    for (const auto& value : array) values.push_back(value.is_number() ? value.get<double>() : unknown);
+  return values;
+}
+
+const ordered_json& member(const ordered_json& object, const char* key) {
+  static const ordered_json nothing;
+  const auto found = object.find(key);
+  return found != object.end() ? *found : nothing;
+}
+
+// An object, or nothing where the file is absent or holds none.
+std::optional<ordered_json> read_object(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return std::nullopt;
+  ordered_json object = ordered_json::parse(file, nullptr, false);
+  if (!object.is_object()) return std::nullopt;
+  return object;
+}
+
+// The objects of a file of JSON lines. Returns how many lines were none.
+template <class Use>
+int64_t for_each_line(const std::string& path, Use use) {
+  std::ifstream file(path);
+  int64_t damaged = 0;
+  for (std::string line; std::getline(file, line);) {
+    const ordered_json object = ordered_json::parse(line, nullptr, false);
+    if (object.is_object())
+      use(object);
+    else
+      ++damaged;
+  }
+  return damaged;
+}
+
+Options read_options(const ordered_json& json) {
+  Options options;
+  if (json.is_object())
+    for (const auto& [name, value] : json.items())
+      options.emplace_back(name, value.is_string() ? value.get<std::string>() : value.dump());
+  return options;
+}
+
+void read_evaluation(const ordered_json& json, StudyRun& run) {
+  run.correct = whole(json, "eval_correct");
+  run.total = whole(json, "eval_total");
+  run.loss = number(json, "eval_loss");
+  run.sparsity = number(json, "eval_sparsity");
+  const std::vector<double> effective = numbers(member(json, "eval_layer_sparsity"));
+  const std::vector<double> requested = numbers(member(json, "eval_layer_sparsity_requested"));
+  const ordered_json& entropy = member(json, "eval_attention_entropy");
+  const ordered_json& normalised = member(json, "eval_attention_normalised_entropy");
+  for (size_t i = 0; i < effective.size(); ++i) {
+    LayerAttention layer;
+    layer.effective = effective[i];
+    if (i < requested.size()) layer.requested = requested[i];
+    if (entropy.is_array() && i < entropy.size()) layer.entropy = numbers(entropy[i]);
+    if (normalised.is_array() && i < normalised.size()) layer.normalised = numbers(normalised[i]);
+    run.layers.push_back(layer);
+  }
+  const ordered_json& flops = member(json, "eval_flops");
+  if (flops.is_object())
+    run.flops = {number(flops, "total"), number(flops, "attention"), number(flops, "attention_dense"),
+                 number(flops, "attention_scored")};
+}
+
+void read_results(const ordered_json& json, StudyRun& run) {
+  read_evaluation(json, run);
+  run.train_loss = number(json, "train_loss");
+  run.train_eval_loss = number(json, "train_eval_loss");
+  run.train_eval_accuracy = number(json, "train_eval_accuracy");
+  run.steps = whole(json, "step");
+  run.epochs = number(json, "epoch");
+  run.best_step = whole(json, "best_step", -1);
+  run.seconds = number(json, "train_runtime");
+  run.tokens_per_second = number(json, "train_tokens_per_second");
+  run.peak_bytes = number(json, "peak_resident_bytes");
+  run.threads = whole(json, "threads");
+  run.instruction_set = text(json, "instruction_set");
+  if (member(json, "settings").is_object()) run.settings = json["settings"].dump();
+}
+
+void read_metrics(const std::string& path, StudyRun& run) {
+  for_each_line(path, [&](const ordered_json& line) {
+    CurvePoint point{whole(line, "step"), number(line, "epoch"), unknown};
+    if (line.contains("loss")) {
+      point.value = number(line, "loss");
+      run.training_losses.push_back(point);
+    } else if (line.contains("eval_loss")) {
+      point.value = number(line, "eval_loss");
+      run.dev_losses.push_back(point);
+      point.value = number(line, "eval_accuracy");
+      run.dev_accuracies.push_back(point);
+    }
+  });
+}
+
+// Returns the sentences.
+std::vector<std::string> read_predictions(const std::string& path, StudyRun& run) {
+  std::vector<std::string> sentences;
+  const int64_t damaged = for_each_line(path, [&](const ordered_json& line) {
+    const std::vector<double> probabilities = numbers(member(line, "probabilities"));
+    sentences.push_back(text(line, "text"));
+    run.labels.push_back(static_cast<int32_t>(whole(line, "label", -1)));
+    run.predictions.push_back(static_cast<int32_t>(whole(line, "prediction", -2)));
+    run.right.push_back(run.labels.back() == run.predictions.back());
+    run.logits.push_back(numbers(member(line, "logits")));
+    const auto predicted = static_cast<size_t>(run.predictions.back());
+    run.confidences.push_back(predicted < probabilities.size() ? std::clamp(probabilities[predicted], 0.0, 1.0)
+                                                               : unknown);
+  });
+  if (damaged > 0) {  // a part of the examples is no basis for anything
+    run.labels.clear(), run.predictions.clear(), run.right.clear(), run.logits.clear(), run.confidences.clear();
+    return {};
+  }
+  return sentences;
+}
+
+RunStatus status_of(const std::string& directory, const std::optional<ordered_json>& results, std::string& message) {
+  const auto status = read_object(directory + "/study_status.json");
+  const bool has_results = results && results->contains("settings") && number(*results, "eval_total") > 0;
+  const std::string word = status ? text(*status, "status") : "";
+  if (status) message = text(*status, "message");
+  if (word == "diverged") return RunStatus::diverged;
+  if (word == "failed") return RunStatus::failed;
+  if (has_results) return RunStatus::complete;  // whatever the process that wrote them could still say
+  if (word == "complete") {
+    message = "said to be complete, but all_results.json is absent or damaged";
+    return RunStatus::failed;
+  }
+  if (message.empty()) message = fs::exists(directory) ? "begun, not ended" : "not begun";
+  return RunStatus::missing;
+}
+
+StudyRun read_run(const std::string& directory, uint64_t seed, const std::string& what, StudyResults& study) {
+  StudyRun run;
+  run.seed = seed;
+  const auto results = read_object(directory + "/all_results.json");
+  run.status = status_of(directory, results, run.message);
+  read_metrics(directory + "/metrics.jsonl", run);
+  if (!run.complete()) return run;
+  run.message.clear();
+  read_results(*results, run);
+  std::vector<std::string> sentences = read_predictions(directory + "/dev_predictions.jsonl", run);
+  const auto note = [&](const std::string& sentence) { study.notes.push_back(what + ": " + sentence); };
+  if (sentences.empty()) {
+    note("dev_predictions.jsonl is absent or damaged, so the run takes no part in comparisons by example.");
+    return run;
+  }
+  const int64_t right = std::count(run.right.begin(), run.right.end(), 1);
+  if (right != run.correct || static_cast<int64_t>(sentences.size()) != run.total)
+    note(fmt::format("all_results.json has {} of {} right, dev_predictions.jsonl {} of {}; the former is shown.",
+                     run.correct, run.total, right, sentences.size()));
+  if (std::none_of(run.confidences.begin(), run.confidences.end(), [](double c) { return std::isnan(c); }))
+    run.calibration = expected_calibration_error(run.confidences, run.right);
+  if (study.examples.empty()) {
+    study.examples = std::move(sentences);
+    study.labels = run.labels;
+  } else if (run.labels != study.labels || sentences != study.examples) {
+    note("its dev set differs from the first run's, so it takes no part in comparisons by example.");
+    run.labels.clear(), run.predictions.clear(), run.right.clear(), run.logits.clear(), run.confidences.clear();
+  }
+  return run;
+}
+
+StudyResults read_study_file(const std::string& path) {
+  const auto json = read_object(path);
+  if (!json) fail<BadInput>("{}: absent, or no JSON object\nName the directory that crisp-study wrote", path);
+  StudyResults study;
+  study.name = text(*json, "name");
+  study.description = text(*json, "description");
+  study.common = read_options(member(*json, "options"));
+  const ordered_json& seeds = member(*json, "seeds");
+  if (seeds.is_array()) {
+    for (const auto& seed : seeds)
+      if (seed.is_number_integer()) study.seeds.push_back(seed.get<uint64_t>());
+  }
+  const ordered_json& arms = member(*json, "arms");
+  if (arms.is_array()) {
+    for (const auto& arm : arms)
+      if (arm.is_object())
+        study.arms.push_back({text(arm, "name"), text(arm, "description"), read_options(member(arm, "options")), {}});
+  }
+  if (study.arms.empty()) fail<BadInput>("{}: no arms", path);
+  if (study.seeds.empty()) fail<BadInput>("{}: no seeds", path);
+  const std::string baseline = text(*json, "baseline");
+  const auto found =
+      std::find_if(study.arms.begin(), study.arms.end(), [&](const StudyArm& a) { return a.name == baseline; });
+  if (found == study.arms.end() && !baseline.empty()) fail<BadInput>("{}: the baseline '{}' is no arm", path, baseline);
+  study.baseline = found == study.arms.end() ? 0 : static_cast<size_t>(found - study.arms.begin());
+  return study;
+}
+
+}  // namespace
+
+const char* status_name(RunStatus status) {
+  switch (status) {
+    case RunStatus::complete:
+      return "complete";
+    case RunStatus::diverged:
+      return "diverged";
+    case RunStatus::failed:
+      return "failed";
+    case RunStatus::missing:
+      break;
+  }
+  return "missing";
+}
+
+double StudyRun::accuracy() const {
+  return complete() && total > 0 ? static_cast<double>(correct) / static_cast<double>(total) : unknown;
+}
+
+std::vector<const StudyRun*> StudyArm::complete_runs() const {
+  std::vector<const StudyRun*> list;
+  for (const StudyRun& run : runs)
+    if (run.complete()) list.push_back(&run);
+  return list;
+}
+
+int64_t StudyArm::count(RunStatus status) const {
+  return std::count_if(runs.begin(), runs.end(), [&](const StudyRun& run) { return run.status == status; });
+}
+
+int64_t StudyResults::count(RunStatus status) const {
+  int64_t n = 0;
+  for (const StudyArm& arm : arms) n += arm.count(status);
+  return n;
+}
+
+StudyResults read_study(const std::string& output_dir) {
+  StudyResults study = read_study_file(output_dir + "/study.json");
+  for (StudyArm& arm : study.arms) {
+    for (const uint64_t seed : study.seeds) {
+      const std::string directory = fmt::format("{}/runs/{}/seed-{}", output_dir, arm.name, seed);
+      arm.runs.push_back(read_run(directory, seed, fmt::format("{}, seed {}", arm.name, seed), study));
+    }
+  }
+  compare_arms(study);
+  return study;
+}
+
+}  // namespace crisp

@@ -1,0 +1,171 @@
+// What the runs of a study came to: read from its directory, compared, and written as results.json, runs.csv and
+// predictions.csv. The report (train/study/report.h) shows the same numbers.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "train/study/statistics.h"
+
+namespace crisp {
+
+constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
+
+enum class RunStatus : uint8_t {
+  complete,
+  diverged,  // a loss or gradient that was not finite
+  failed,    // ended with another error, or left results that cannot be read
+  missing,   // not begun, or not ended yet
+};
+/// "complete", "diverged", "failed", "missing".
+const char* status_name(RunStatus status);
+
+/// A point of a curve over training.
+struct CurvePoint {
+  int64_t step = 0;
+  double epoch = unknown;
+  double value = unknown;
+};
+
+/// One layer's attention at the run's evaluation. What is not known, or not defined, is NaN.
+struct LayerAttention {
+  double requested = unknown;      // sparsity asked for; NaN where a measure (a window, a threshold) decides instead
+  double effective = unknown;      // 1 - kept / valid (query, key) pairs
+  std::vector<double> entropy;     // of each head, in nats
+  std::vector<double> normalised;  // of each head, over the log of the allowed keys; NaN where each row keeps one key
+};
+
+/// Of a sentence's forward pass, on average at the actual lengths (train/flops.h).
+struct SentenceFlops {
+  double total = unknown, attention = unknown, attention_dense = unknown, attention_scored = unknown;
+};
+
+/// One run: an arm with a seed. Numbers that a run doesn't have are NaN, counts 0.
+struct StudyRun {
+  uint64_t seed = 0;
+  RunStatus status = RunStatus::missing;
+  std::string message;  // what the run ended with, where that was no success
+
+  // At the evaluation whose model the run's directory holds.
+  int64_t correct = 0, total = 0;
+  double loss = unknown;             // mean cross-entropy on the dev set
+  double calibration = unknown;      // expected calibration error (statistics.h) on the dev set
+  double train_loss = unknown;       // mean over the steps, with dropout
+  double train_eval_loss = unknown;  // on the training set's first sentences, without dropout
+  double train_eval_accuracy = unknown;
+  double sparsity = unknown;  // effective, mean over layers
+  std::vector<LayerAttention> layers;
+  SentenceFlops flops;
+
+  int64_t steps = 0;
+  double epochs = unknown;
+  int64_t best_step = -1;
+  double seconds = unknown;            // of training
+  double tokens_per_second = unknown;  // the same
+  double peak_bytes = unknown;         // resident
+  int64_t threads = 0;
+  std::string instruction_set;
+  std::string settings;  // all_results.json's, as JSON text; empty without
+
+  std::vector<CurvePoint> training_losses, dev_losses, dev_accuracies;
+
+  // Every dev example, in the file's order; empty without dev_predictions.jsonl.
+  std::vector<int32_t> labels, predictions;
+  std::vector<uint8_t> right;
+  std::vector<double> confidences;  // the predicted class's probability
+  std::vector<std::vector<double>> logits;
+
+  bool complete() const { return status == RunStatus::complete; }
+  /// NaN unless complete.
+  double accuracy() const;
+  /// Dev loss less the loss on training sentences, both without dropout.
+  double gap() const { return loss - train_eval_loss; }
+  double seconds_per_step() const { return steps > 0 ? seconds / static_cast<double>(steps) : unknown; }
+};
+
+/// A number over the complete runs of an arm that have it.
+struct Summary {
+  int64_t n = 0;
+  double mean = unknown, sd = unknown;
+  Interval95 interval{unknown, unknown};  // Student's, of the mean
+};
+
+using Options = std::vector<std::pair<std::string, std::string>>;  // name without "--", value
+
+struct StudyArm {
+  std::string name, description;
+  Options options;
+  std::vector<StudyRun> runs;  // one for each seed, in the study's order
+
+  std::vector<const StudyRun*> complete_runs() const;
+  int64_t count(RunStatus status) const;
+  /// Of `number` over the complete runs where it is finite.
+  template <class Number>
+  std::vector<double> values(Number number) const;
+  template <class Number>
+  Summary summary(Number number) const;
+};
+
+Summary summarise(const std::vector<double>& values);
+
+template <class Number>
+std::vector<double> StudyArm::values(Number number) const {
+  std::vector<double> all;
+  for (const StudyRun* run : complete_runs())
+    if (const double value = number(*run); value - value == 0) all.push_back(value);
+  return all;
+}
+
+template <class Number>
+Summary StudyArm::summary(Number number) const {
+  return summarise(values(number));
+}
+
+/// An arm against the baseline, over the seeds that are complete in both. Differences are arm - baseline.
+struct ArmComparison {
+  size_t arm = 0;
+  std::vector<uint64_t> seeds;
+  PairedComparison accuracy;
+  double adjusted_p = unknown;  // accuracy.p_value by Holm over all arms
+  double detectable = unknown;  // the true difference of accuracies that so many seeds show with 80 %
+  PairedComparison loss, calibration, gap;
+
+  // Only where all runs compared answer the same examples.
+  bool by_example = false;
+  std::vector<McNemar> mcnemar;  // of each seed
+  McNemar pooled{0, 0, unknown};
+  Interval95 two_level{unknown, unknown};
+};
+
+struct StudyResults {
+  std::string name, description;
+  Options common;  // options of all arms
+  std::vector<uint64_t> seeds;
+  std::vector<StudyArm> arms;
+  size_t baseline = 0;
+  std::vector<std::string> examples;  // dev sentences
+  std::vector<int32_t> labels;
+  std::vector<std::string> notes;  // what was odd about the files: one sentence each
+  std::vector<ArmComparison> comparisons;
+
+  const StudyArm& base() const { return arms[baseline]; }
+  int64_t count(RunStatus status) const;
+};
+
+/// Reads OUTPUT/study.json and OUTPUT/runs/ARM/seed-S/{study_status.json, all_results.json, metrics.jsonl,
+/// dev_predictions.jsonl}, and compares the arms. A run's files that are absent or damaged make that run missing or
+/// failed, which its message tells; only a study.json that cannot be used is an error: BadInput.
+StudyResults read_study(const std::string& output_dir);
+
+/// Fills `comparisons` from the arms.
+void compare_arms(StudyResults& study);
+
+/// Writes to OUTPUT: results.json (everything but the examples), runs.csv (a line for each run) and predictions.csv (a
+/// line for each example and complete run: arm, seed, example from 0, label, prediction, correct, logits). Numbers
+/// that don't exist are null, or empty in CSV. Throws Error.
+void write_study_files(const std::string& output_dir, const StudyResults& study);
+
+}  // namespace crisp
