@@ -113,13 +113,96 @@ Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k) {
   return {low, count};
 }
 
+/// Where the threshold of the row before lay. That of the next row is near, mostly.
+template <class T>
+struct ThresholdHint {
+  T centre = 0, reach = 0;  // reach 0: nothing is known
+};
+
+#if defined(__AVX512F__)
+// The keys of from <= key < to, in order, to `between`, which has room for a vector more.
+CRISP_INLINE void keys_between(const int32_t* keys, int64_t n, int32_t from, int32_t to, int32_t* between) {
+  const __m512i first = _mm512_set1_epi32(from), end = _mm512_set1_epi32(to);
+  int64_t count = 0;
+  for (int64_t j = 0; j < n; j += 16) {
+    const auto present = static_cast<__mmask16>((uint32_t{1} << min_of(16, n - j)) - 1);
+    const __m512i some = _mm512_maskz_loadu_epi32(present, keys + j);
+    const __mmask16 inside =
+        _mm512_mask_cmplt_epi32_mask(_mm512_mask_cmpge_epi32_mask(present, some, first), some, end);
+    _mm512_storeu_si512(between + count, _mm512_maskz_compress_epi32(inside, some));
+    count += __builtin_popcount(inside);
+  }
+}
+
+// keep_largest() for few keys, by counting for each of them how many are larger.
+constexpr int64_t few_keys = 48;
+template <int Vectors>
+CRISP_INLINE Threshold<float> keep_largest_of_few(const int32_t* keys, int64_t n, int64_t k) {
+  __m512i all[Vectors];
+  for (int v = 0; v < Vectors; ++v) {
+    const auto present = static_cast<__mmask16>((uint32_t{1} << max_of(0, min_of(16, n - 16 * v))) - 1);
+    all[v] = _mm512_mask_loadu_epi32(_mm512_set1_epi32(INT32_MIN), present, keys + 16 * v);
+  }
+  int32_t found = INT32_MAX;
+  int64_t count = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    int64_t larger = 0;
+    for (int v = 0; v < Vectors; ++v)
+      larger += __builtin_popcount(_mm512_cmpgt_epi32_mask(all[v], _mm512_set1_epi32(keys[i])));
+    found = larger < k && keys[i] < found ? keys[i] : found;
+  }
+  for (int v = 0; v < Vectors; ++v)
+    count += __builtin_popcount(_mm512_cmpge_epi32_mask(all[v], _mm512_set1_epi32(found)));
+  return {found, count};
+}
+CRISP_INLINE Threshold<float> keep_largest_of_few(const int32_t* keys, int64_t n, int64_t k) {
+  return n <= 16   ? keep_largest_of_few<1>(keys, n, k)
+         : n <= 32 ? keep_largest_of_few<2>(keys, n, k)
+                   : keep_largest_of_few<3>(keys, n, k);
+}
+#endif
+
+/// The same, after a look at where the threshold was in the row before, which may save most of the counts. `between`
+/// has room for n keys and a vector more.
+template <class T>
+Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k, [[maybe_unused]] ThresholdHint<T>& hint,
+                          [[maybe_unused]] Int<T>* between) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    if (n <= few_keys) return keep_largest_of_few(keys, n, k);
+    if (hint.reach > 0) {
+      const int32_t from = key_of<T>(hint.centre - hint.reach), to = key_of<T>(hint.centre + hint.reach);
+      const int64_t count = count_at_least(keys, n, from), beyond = count_at_least(keys, n, to),
+                    inside = count - beyond;
+      if (count >= k && beyond < k && (inside <= few_keys || 4 * inside <= n)) {
+        keys_between(keys, n, from, to, between);
+        const Threshold<T> threshold = inside <= few_keys ? keep_largest_of_few(between, inside, k - beyond)
+                                                          : keep_largest<T>(between, inside, k - beyond);
+        hint.centre = score_of<T>(threshold.key);
+        return {threshold.key, beyond + threshold.count};
+      }
+    }
+    Int<T> low = keys[0], high = keys[0];
+#pragma omp simd reduction(min : low) reduction(max : high)
+    for (int64_t j = 0; j < n; ++j) {
+      low = keys[j] < low ? keys[j] : low;
+      high = keys[j] > high ? keys[j] : high;
+    }
+    const Threshold<T> threshold = keep_largest<T>(keys, n, k);
+    hint = {score_of<T>(threshold.key), (score_of<T>(high) - score_of<T>(low)) / 16};
+    return threshold;
+  }
+#endif
+  return keep_largest<T>(keys, n, k);
+}
+
 /// Positions of the k largest of n keys, in order; of equal ones the earlier are kept. `keys` can be read up to a whole
 /// vector, whatever follows the n-th; `ranks` and `positions` have room for a vector more than n.
 template <class T>
-void top_k(const Int<T>* keys, int64_t n, int64_t k, Int<T>* ranks, int32_t* positions) {
+void top_k(const Int<T>* keys, int64_t n, int64_t k, ThresholdHint<T>& hint, Int<T>* ranks, int32_t* positions) {
   using K = Int<T>;
   constexpr int64_t width = lanes<T>;
-  if (n <= 2 * width) {
+  if (n <= 2 * width && !(vector_bytes == 64 && sizeof(T) == 4)) {
     // Minus the number of keys that beat each one. Of two equal keys the earlier one beats the later.
     for (int64_t j = 0; j < n; j += width) {
       const Vec<K> own = load(keys + j), index = first_indices<K>() + static_cast<K>(j);
@@ -130,7 +213,7 @@ void top_k(const Int<T>* keys, int64_t n, int64_t k, Int<T>* ranks, int32_t* pos
     positions_at_least(ranks, n, static_cast<K>(1 - k), positions);
     return;
   }
-  const Threshold<T> threshold = keep_largest<T>(keys, n, k);
+  const Threshold<T> threshold = keep_largest<T>(keys, n, k, hint, ranks);
   if (threshold.count == k) {
     positions_at_least(keys, n, threshold.key, positions);
     return;
