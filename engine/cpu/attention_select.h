@@ -120,18 +120,25 @@ struct ThresholdHint {
 };
 
 #if defined(__AVX512F__)
-// The keys of from <= key < to, in order, to `between`, which has room for a vector more.
-CRISP_INLINE void keys_between(const int32_t* keys, int64_t n, int32_t from, int32_t to, int32_t* between) {
+// The keys of from <= key < to, in order, to `between`, which has room for a vector more; how many are at or above
+// each.
+struct Counts {
+  int64_t from, to;
+};
+CRISP_INLINE Counts keys_between(const int32_t* keys, int64_t n, int32_t from, int32_t to, int32_t* between) {
   const __m512i first = _mm512_set1_epi32(from), end = _mm512_set1_epi32(to);
-  int64_t count = 0;
+  int64_t at_first = 0, at_end = 0;
   for (int64_t j = 0; j < n; j += 16) {
     const auto present = static_cast<__mmask16>((uint32_t{1} << min_of(16, n - j)) - 1);
     const __m512i some = _mm512_maskz_loadu_epi32(present, keys + j);
-    const __mmask16 inside =
-        _mm512_mask_cmplt_epi32_mask(_mm512_mask_cmpge_epi32_mask(present, some, first), some, end);
-    _mm512_storeu_si512(between + count, _mm512_maskz_compress_epi32(inside, some));
-    count += __builtin_popcount(inside);
+    const __mmask16 above = _mm512_mask_cmpge_epi32_mask(present, some, first);
+    const __mmask16 beyond = _mm512_mask_cmpge_epi32_mask(above, some, end);
+    const auto inside = static_cast<__mmask16>(above ^ beyond);
+    _mm512_storeu_si512(between + at_first - at_end, _mm512_maskz_compress_epi32(inside, some));
+    at_first += __builtin_popcount(above);
+    at_end += __builtin_popcount(beyond);
   }
+  return {at_first, at_end};
 }
 
 // keep_largest() for few keys, by counting for each of them how many are larger.
@@ -172,14 +179,13 @@ Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k, [[maybe_unus
     if (n <= few_keys) return keep_largest_of_few(keys, n, k);
     if (hint.reach > 0) {
       const int32_t from = key_of<T>(hint.centre - hint.reach), to = key_of<T>(hint.centre + hint.reach);
-      const int64_t count = count_at_least(keys, n, from), beyond = count_at_least(keys, n, to),
-                    inside = count - beyond;
-      if (count >= k && beyond < k && (inside <= few_keys || 4 * inside <= n)) {
-        keys_between(keys, n, from, to, between);
-        const Threshold<T> threshold = inside <= few_keys ? keep_largest_of_few(between, inside, k - beyond)
-                                                          : keep_largest<T>(between, inside, k - beyond);
+      const Counts above = keys_between(keys, n, from, to, between);
+      const int64_t inside = above.from - above.to;
+      if (above.from >= k && above.to < k && (inside <= few_keys || 4 * inside <= n)) {
+        const Threshold<T> threshold = inside <= few_keys ? keep_largest_of_few(between, inside, k - above.to)
+                                                          : keep_largest<T>(between, inside, k - above.to);
         hint.centre = score_of<T>(threshold.key);
-        return {threshold.key, beyond + threshold.count};
+        return {threshold.key, above.to + threshold.count};
       }
     }
     Int<T> low = keys[0], high = keys[0];
