@@ -145,22 +145,23 @@ CRISP_INLINE Counts keys_between(const int32_t* keys, int64_t n, int32_t from, i
 constexpr int64_t few_keys = 48;
 template <int Vectors>
 CRISP_INLINE Threshold<float> keep_largest_of_few(const int32_t* keys, int64_t n, int64_t k) {
-  __m512i all[Vectors];
+  Vec<int32_t> all[Vectors], minus_larger[Vectors] = {}, found = broadcast(INT32_MAX);
   for (int v = 0; v < Vectors; ++v) {
     const auto present = static_cast<__mmask16>((uint32_t{1} << max_of(0, min_of(16, n - 16 * v))) - 1);
-    all[v] = _mm512_mask_loadu_epi32(_mm512_set1_epi32(INT32_MIN), present, keys + 16 * v);
+    all[v] =
+        reinterpret_cast<Vec<int32_t>>(_mm512_mask_loadu_epi32(_mm512_set1_epi32(INT32_MIN), present, keys + 16 * v));
   }
-  int32_t found = INT32_MAX;
-  int64_t count = 0;
   for (int64_t i = 0; i < n; ++i) {
-    int64_t larger = 0;
-    for (int v = 0; v < Vectors; ++v)
-      larger += __builtin_popcount(_mm512_cmpgt_epi32_mask(all[v], _mm512_set1_epi32(keys[i])));
-    found = larger < k && keys[i] < found ? keys[i] : found;
+    const Vec<int32_t> own = broadcast(keys[i]);
+    for (int v = 0; v < Vectors; ++v) minus_larger[v] += own > all[v];
   }
-  for (int v = 0; v < Vectors; ++v)
-    count += __builtin_popcount(_mm512_cmpge_epi32_mask(all[v], _mm512_set1_epi32(found)));
-  return {found, count};
+  // The least key that fewer than k are larger than.
+  for (int v = 0; v < Vectors; ++v) {
+    const Vec<int32_t> candidate = minus_larger[v] > static_cast<int32_t>(-k) ? all[v] : broadcast(INT32_MAX);
+    found = candidate < found ? candidate : found;
+  }
+  const int32_t key = ~max_of_lanes<int32_t>(~found)[0];
+  return {key, count_at_least(keys, n, key)};
 }
 CRISP_INLINE Threshold<float> keep_largest_of_few(const int32_t* keys, int64_t n, int64_t k) {
   return n <= 16   ? keep_largest_of_few<1>(keys, n, k)
