@@ -163,8 +163,9 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
 /// 1 | 0 ..) [total, width], width > in, the context of every head h is that of
 ///   attention(q, k = x weight_k' + bias_k, v = x weight_v' + bias_v)
 ///     = absorb_values(attention(absorb_keys(q, weight_k, bias_k), x1, x1, one head), weight_v, bias_v)
-/// up to rounding, also with a selection by rows and with dropout: a query's heads become queries of their own.
-/// q [n, dim], weight [dim, in], bias [dim] -> [n * heads, width].
+/// up to rounding, also with a selection by rows and with dropout: a query's heads become queries of their own. Hence
+/// not with what goes by heads or by the query's position: percentile_head, lists by head, keep_diagonal, columns of
+/// key dropout, a span. q [n, dim], weight [dim, in], bias [dim] -> [n * heads, width].
 Tensor absorb_keys(Tape& tape, const Tensor& q, const Tensor& weight, const Tensor& bias, int64_t heads, int64_t width);
 /// sums [n * heads, width], weight [dim, in], bias [dim] -> [n, dim].
 Tensor absorb_values(Tape& tape, const Tensor& sums, const Tensor& weight, const Tensor& bias, int64_t heads);

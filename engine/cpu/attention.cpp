@@ -60,16 +60,13 @@ double softmax_rows(const AttentionShape& s, const AttentionBlock& b, int64_t ro
   return entropy;
 }
 
-// Rows of scores: scale q k'.
+// Rows of scores before they are scaled: q k'.
 template <class T>
-void scaled_scores(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, const T* q,
-                   const AttentionScratch<T>& scratch) {
+void raw_scores(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, const T* q,
+                const AttentionScratch<T>& scratch) {
   const int64_t dim = s.heads * s.head_dim;
   small_product(rows, b.padded, s.head_dim, {q + first * dim, dim, 1}, scratch.transposed, b.padded, scratch.scores,
                 b.padded, false);
-  const T scale = static_cast<T>(s.scale);
-#pragma omp simd
-  for (int64_t e = 0; e < rows * b.padded; ++e) scratch.scores[e] *= scale;
 }
 
 // The key of the percentile of all of the block's scores.
@@ -77,12 +74,14 @@ template <class T>
 Int<T> block_threshold(const AttentionShape& s, const AttentionBlock& b, const T* q,
                        const AttentionScratch<T>& scratch) {
   Int<T>* keys = scratch.all_keys;
+  const T scale = static_cast<T>(s.scale);
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
-    scaled_scores(s, b, first, rows, q, scratch);
+    raw_scores(s, b, first, rows, q, scratch);
     for (int64_t r = 0; r < rows; ++r) {
 #pragma omp simd
-      for (int64_t j = 0; j < b.n_k; ++j) keys[(first + r) * b.n_k + j] = key_of(scratch.scores[r * b.padded + j]);
+      for (int64_t j = 0; j < b.n_k; ++j)
+        keys[(first + r) * b.n_k + j] = key_of(scale * scratch.scores[r * b.padded + j]);
     }
   }
   return quantile_key<T>(keys, b.n_q * b.n_k, s.sparsity);
@@ -132,7 +131,7 @@ void gather_scores(const AttentionShape& s, const AttentionBlock& b, int64_t row
       for (int64_t t = 0; t < count; ++t) x[t] *= scale;
     } else {
       const T* row = scratch.scores + r * b.padded;
-      for (int64_t t = 0; t < count; ++t) x[t] = row[positions[t]];
+      for (int64_t t = 0; t < count; ++t) x[t] = scale * row[positions[t]];
     }
   }
 }
@@ -175,12 +174,13 @@ BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, cons
   if (s.key_dropout.p > 0 && s.key_dropout.columns && b.n_q > 0)
     columns = dropout_factors<T>({s.key_dropout.p, s.key_dropout.key}, b.weights, b.n_k, scratch.columns);
   BlockStats stats;
+  ThresholdHint<T> hint;
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
     const T* factors = nullptr;
     if (s.dropout.p > 0) factors = dropout_factors(s.dropout, b.weights + first * b.n_k, rows * b.n_k, scratch.factors);
-    if (!few) scaled_scores(s, b, first, rows, x.q, scratch);
-    select_rows(s, b, first, rows, limit, span, scratch);
+    if (!few) raw_scores(s, b, first, rows, x.q, scratch);
+    select_rows(s, b, first, rows, limit, span, hint, scratch);
     gather_scores(s, b, rows, x.q + first * dim, few ? &rows_of_keys : nullptr, scratch);
     if (s.span_ramp > 0) add_gates(s, first, rows, span, scratch);
     if (s.key_dropout.p > 0) drop_keys(s, b, first, rows, columns, scratch.weights, scratch);

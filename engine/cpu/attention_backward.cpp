@@ -84,14 +84,22 @@ void put_slice(int64_t rows, int64_t cols, const T* sums, T* gradient, int64_t r
   }
 }
 
+template <class T>
+CRISP_INLINE T dot_of(int64_t count, const T* x, const T* y) {
+  Vec<T> sums{};
+  int64_t t = 0;
+  for (; t + lanes<T> <= count; t += lanes<T>) sums += load(x + t) * load(y + t);
+  sums += load_first(x + t, count - t) * load_first(y + t, count - t);
+  return sum_of_lanes<T>(sums)[0];
+}
+
 // One row: from the gradients g of the kept keys' weights w to those of their raw scores, scaled.
 template <class T>
 CRISP_INLINE void normaliser_backward(Normaliser normaliser, T scale, int64_t count, const T* w, T* g) {
   T sum = 0, parts = 0;
   switch (normaliser) {
     case Normaliser::softmax:
-#pragma omp simd reduction(+ : sum)
-      for (int64_t t = 0; t < count; ++t) sum += g[t] * w[t];
+      sum = dot_of(count, g, w);
 #pragma omp simd
       for (int64_t t = 0; t < count; ++t) g[t] = scale * w[t] * (g[t] - sum);
       break;
@@ -182,6 +190,11 @@ void listed_backward(const AttentionShape& s, const AttentionBlock& b, const Att
           dropout_factors(s.dropout, b.weights + i * b.n_k, min_of(b.at_once, b.n_q - i) * b.n_k, scratch.factors);
     const T* a = x.weights + i * b.n_k;
     const T* f = factors ? factors + i % b.at_once * b.n_k : nullptr;
+    if (i + 1 < b.n_q) {
+      prefetch_row(a + b.n_k, b.n_k);
+      prefetch_row(x.dout + (i + 1) * dim, d);
+      prefetch_row(x.q + (i + 1) * dim, d);
+    }
     const int64_t count = list_nonzero(b.n_k, a, f, positions, w, p);
     dot_listed_rows(count, positions, x.dout + i * dim, values.data, values.row, d, g);
     if (f) {

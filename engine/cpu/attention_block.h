@@ -19,6 +19,11 @@ struct AttentionBlock {
   int64_t at_once;            // queries that are worked on together, so that their rows of scores stay in the cache
 };
 
+/// Whether rows go by lists of kept keys; else all keys take part, in a plain softmax.
+CRISP_INLINE bool by_lists(const AttentionShape& s) {
+  return s.selection != Selection::all || s.normaliser != Normaliser::softmax || s.key_dropout.p > 0 || s.span_ramp > 0;
+}
+
 template <class T>
 CRISP_INLINE AttentionBlock attention_block(const AttentionShape& s, int64_t index) {
   const int64_t sequence = index / s.heads, head = index % s.heads;
@@ -35,11 +40,6 @@ CRISP_INLINE AttentionBlock attention_block(const AttentionShape& s, int64_t ind
           .first_query = s.q_offsets[sequence],
           .padded = padded,
           .at_once = min_of(n_q, max_of(8, 16384 / padded))};
-}
-
-/// Whether rows go by lists of kept keys; else all keys take part, in a plain softmax.
-CRISP_INLINE bool by_lists(const AttentionShape& s) {
-  return s.selection != Selection::all || s.normaliser != Normaliser::softmax || s.key_dropout.p > 0 || s.span_ramp > 0;
 }
 
 /// The keys that query i keeps with Selection::listed.
@@ -110,12 +110,19 @@ struct RowSlice {
   int64_t row;
 };
 
+/// Asks for a row that will be read soon. Rows of a slice lie too far apart for the hardware to foresee them.
+template <class T>
+CRISP_INLINE void prefetch_row(const T* row, int64_t cols) {
+  for (int64_t c = 0; c < cols; c += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(row + c);
+}
+
 /// The slice [rows, cols] itself or a compact copy: rows of a model's width lie multiples of a power of two apart,
 /// share a few sets of the first-level cache and push each other out when there are many.
 template <class T>
 RowSlice<T> close_rows(int64_t rows, int64_t cols, RowSlice<T> x, T* copy) {
   if (rows <= 32) return x;
   for (int64_t i = 0; i < rows; ++i) {
+    prefetch_row(x.data + min_of(i + 8, rows - 1) * x.row, cols);
 #pragma omp simd
     for (int64_t c = 0; c < cols; ++c) copy[i * cols + c] = x.data[i * x.row + c];
   }

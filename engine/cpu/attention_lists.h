@@ -44,10 +44,11 @@ CRISP_INLINE int64_t positions_in_span(const AttentionShape& s, const AttentionB
 /// Every key but those of the n - k largest that chance removes: where `chance` is 0.
 template <class T>
 CRISP_INLINE int64_t positions_not_dropped(const AttentionShape& s, const AttentionBlock& b, int64_t i, int64_t k,
-                                           const T* chance, const AttentionScratch<T>& scratch, int32_t* positions) {
+                                           const T* chance, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch,
+                                           int32_t* positions) {
   const int64_t candidates = b.n_k - k;
   int32_t* largest = scratch.candidates;
-  if (candidates > 0) top_k<T>(scratch.keys, b.n_k, candidates, scratch.ranks, largest);
+  if (candidates > 0) top_k<T>(scratch.keys, b.n_k, candidates, hint, scratch.ranks, largest);
   int64_t count = 0;
   for (int64_t j = 0, c = 0; j < b.n_k; ++j) {
     const bool candidate = c < candidates && largest[c] == j;
@@ -59,21 +60,21 @@ CRISP_INLINE int64_t positions_not_dropped(const AttentionShape& s, const Attent
   return count;
 }
 
-/// Positions of the keys that query i keeps, from its scores x; how many. `limit` is the key of the block's threshold,
-/// if it has one.
+/// Positions of the keys that query i keeps, from its scores x before they are scaled; how many. `limit` is the key of
+/// the block's threshold, if it has one.
 template <class T>
 int64_t select_row(const AttentionShape& s, const AttentionBlock& b, int64_t i, int64_t k, const T* x, Int<T> limit,
-                   const T* chance, const AttentionScratch<T>& scratch, int32_t* positions) {
-  const T sign = s.selection == Selection::bottom_k ? T(-1) : T(1);
+                   const T* chance, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch, int32_t* positions) {
+  const T scale = static_cast<T>(s.selection == Selection::bottom_k ? -s.scale : s.scale);
   Int<T>* keys = scratch.keys;
 #pragma omp simd
-  for (int64_t j = 0; j < b.n_k; ++j) keys[j] = key_of(sign * x[j]);
-  if (s.selection == Selection::drop_top) return positions_not_dropped(s, b, i, k, chance, scratch, positions);
+  for (int64_t j = 0; j < b.n_k; ++j) keys[j] = key_of(scale * x[j]);
+  if (s.selection == Selection::drop_top) return positions_not_dropped(s, b, i, k, chance, hint, scratch, positions);
   raise_protected<T>(s, b, i, keys);
   int64_t count = 0;
   switch (s.selection) {
     case Selection::top_k_ties:
-      return positions_at_least(keys, b.n_k, keep_largest<T>(keys, b.n_k, k).key, positions);
+      return positions_at_least(keys, b.n_k, keep_largest<T>(keys, b.n_k, k, hint, scratch.ranks).key, positions);
     case Selection::percentile_head:
     case Selection::threshold:
       count = positions_at_least(keys, b.n_k, limit, positions);
@@ -83,15 +84,15 @@ int64_t select_row(const AttentionShape& s, const AttentionBlock& b, int64_t i, 
     default:
       break;
   }
-  top_k<T>(keys, b.n_k, k, scratch.ranks, positions);
+  top_k<T>(keys, b.n_k, k, hint, scratch.ranks, positions);
   return k;
 }
 
-/// The lists of `rows` queries from `first` on, into scratch.positions and scratch.starts; `scores` are their scaled
-/// scores, which Selection::listed and a span do without.
+/// The lists of `rows` queries from `first` on, into scratch.positions and scratch.starts; scratch.scores are their
+/// scores before they are scaled, which Selection::listed and a span do without.
 template <class T>
 void select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, Int<T> limit,
-                 double span, const AttentionScratch<T>& scratch) {
+                 double span, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch) {
   const int64_t k = top_k_count(s.sparsity, b.n_k);
   const T* chance = nullptr;
   if (s.selection == Selection::drop_top)
@@ -111,7 +112,7 @@ void select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first
       count = b.n_k;
       for (int64_t j = 0; j < count; ++j) positions[j] = static_cast<int32_t>(j);
     } else {
-      count = select_row(s, b, i, k, scratch.scores + r * b.padded, limit, chance ? chance + r * b.n_k : nullptr,
+      count = select_row(s, b, i, k, scratch.scores + r * b.padded, limit, chance ? chance + r * b.n_k : nullptr, hint,
                          scratch, positions);
     }
     scratch.starts[r + 1] = scratch.starts[r] + static_cast<int32_t>(count);

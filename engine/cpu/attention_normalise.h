@@ -53,9 +53,11 @@ double softmax_lists(const AttentionBlock& b, int64_t rows, const AttentionScrat
   double entropy = 0;
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t begin = scratch.starts[r], end = scratch.starts[r + 1];
-    T sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t t = begin; t < end; ++t) sum += e[t];
+    Vec<T> sums{};
+    int64_t whole = begin;
+    for (; whole + lanes<T> <= end; whole += lanes<T>) sums += load(e + whole);
+    sums += load_first(e + whole, end - whole);
+    const T sum = sum_of_lanes<T>(sums)[0];
     if (want_entropy) entropy += row_entropy(end - begin, x + begin, e + begin, sum);
     const T inverse = T(1) / sum;
     T* w = weights + r * b.n_k;

@@ -113,13 +113,103 @@ Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k) {
   return {low, count};
 }
 
+/// Where the threshold of the row before lay. That of the next row is near, mostly.
+template <class T>
+struct ThresholdHint {
+  T centre = 0, reach = 0;  // reach 0: nothing is known
+};
+
+#if defined(__AVX512F__)
+// The keys of from <= key < to, in order, to `between`, which has room for a vector more; how many are at or above
+// each.
+struct Counts {
+  int64_t from, to;
+};
+CRISP_INLINE Counts keys_between(const int32_t* keys, int64_t n, int32_t from, int32_t to, int32_t* between) {
+  const __m512i first = _mm512_set1_epi32(from), end = _mm512_set1_epi32(to);
+  int64_t at_first = 0, at_end = 0;
+  for (int64_t j = 0; j < n; j += 16) {
+    const auto present = static_cast<__mmask16>((uint32_t{1} << min_of(16, n - j)) - 1);
+    const __m512i some = _mm512_maskz_loadu_epi32(present, keys + j);
+    const __mmask16 above = _mm512_mask_cmpge_epi32_mask(present, some, first);
+    const __mmask16 beyond = _mm512_mask_cmpge_epi32_mask(above, some, end);
+    const auto inside = static_cast<__mmask16>(above ^ beyond);
+    _mm512_storeu_si512(between + at_first - at_end, _mm512_maskz_compress_epi32(inside, some));
+    at_first += __builtin_popcount(above);
+    at_end += __builtin_popcount(beyond);
+  }
+  return {at_first, at_end};
+}
+
+// keep_largest() for few keys, by counting for each of them how many are larger.
+constexpr int64_t few_keys = 48;
+template <int Vectors>
+CRISP_INLINE Threshold<float> keep_largest_of_few(const int32_t* keys, int64_t n, int64_t k) {
+  Vec<int32_t> all[Vectors], minus_larger[Vectors] = {}, found = broadcast(INT32_MAX);
+  for (int v = 0; v < Vectors; ++v) {
+    const auto present = static_cast<__mmask16>((uint32_t{1} << max_of(0, min_of(16, n - 16 * v))) - 1);
+    all[v] =
+        reinterpret_cast<Vec<int32_t>>(_mm512_mask_loadu_epi32(_mm512_set1_epi32(INT32_MIN), present, keys + 16 * v));
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    const Vec<int32_t> own = broadcast(keys[i]);
+    for (int v = 0; v < Vectors; ++v) minus_larger[v] += own > all[v];
+  }
+  // The least key that fewer than k are larger than.
+  for (int v = 0; v < Vectors; ++v) {
+    const Vec<int32_t> candidate = minus_larger[v] > static_cast<int32_t>(-k) ? all[v] : broadcast(INT32_MAX);
+    found = candidate < found ? candidate : found;
+  }
+  const int32_t key = ~max_of_lanes<int32_t>(~found)[0];
+  return {key, count_at_least(keys, n, key)};
+}
+CRISP_INLINE Threshold<float> keep_largest_of_few(const int32_t* keys, int64_t n, int64_t k) {
+  return n <= 16   ? keep_largest_of_few<1>(keys, n, k)
+         : n <= 32 ? keep_largest_of_few<2>(keys, n, k)
+                   : keep_largest_of_few<3>(keys, n, k);
+}
+#endif
+
+/// The same, after a look at where the threshold was in the row before, which may save most of the counts. `between`
+/// has room for n keys and a vector more.
+template <class T>
+Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k, [[maybe_unused]] ThresholdHint<T>& hint,
+                          [[maybe_unused]] Int<T>* between) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    if (n <= few_keys) return keep_largest_of_few(keys, n, k);
+    if (hint.reach > 0) {
+      const int32_t from = key_of<T>(hint.centre - hint.reach), to = key_of<T>(hint.centre + hint.reach);
+      const Counts above = keys_between(keys, n, from, to, between);
+      const int64_t inside = above.from - above.to;
+      if (above.from >= k && above.to < k && (inside <= few_keys || 4 * inside <= n)) {
+        const Threshold<T> threshold = inside <= few_keys ? keep_largest_of_few(between, inside, k - above.to)
+                                                          : keep_largest<T>(between, inside, k - above.to);
+        hint.centre = score_of<T>(threshold.key);
+        return {threshold.key, above.to + threshold.count};
+      }
+    }
+    Int<T> low = keys[0], high = keys[0];
+#pragma omp simd reduction(min : low) reduction(max : high)
+    for (int64_t j = 0; j < n; ++j) {
+      low = keys[j] < low ? keys[j] : low;
+      high = keys[j] > high ? keys[j] : high;
+    }
+    const Threshold<T> threshold = keep_largest<T>(keys, n, k);
+    hint = {score_of<T>(threshold.key), (score_of<T>(high) - score_of<T>(low)) / 16};
+    return threshold;
+  }
+#endif
+  return keep_largest<T>(keys, n, k);
+}
+
 /// Positions of the k largest of n keys, in order; of equal ones the earlier are kept. `keys` can be read up to a whole
 /// vector, whatever follows the n-th; `ranks` and `positions` have room for a vector more than n.
 template <class T>
-void top_k(const Int<T>* keys, int64_t n, int64_t k, Int<T>* ranks, int32_t* positions) {
+void top_k(const Int<T>* keys, int64_t n, int64_t k, ThresholdHint<T>& hint, Int<T>* ranks, int32_t* positions) {
   using K = Int<T>;
   constexpr int64_t width = lanes<T>;
-  if (n <= 2 * width) {
+  if (n <= 2 * width && !(vector_bytes == 64 && sizeof(T) == 4)) {
     // Minus the number of keys that beat each one. Of two equal keys the earlier one beats the later.
     for (int64_t j = 0; j < n; j += width) {
       const Vec<K> own = load(keys + j), index = first_indices<K>() + static_cast<K>(j);
@@ -130,7 +220,7 @@ void top_k(const Int<T>* keys, int64_t n, int64_t k, Int<T>* ranks, int32_t* pos
     positions_at_least(ranks, n, static_cast<K>(1 - k), positions);
     return;
   }
-  const Threshold<T> threshold = keep_largest<T>(keys, n, k);
+  const Threshold<T> threshold = keep_largest<T>(keys, n, k, hint, ranks);
   if (threshold.count == k) {
     positions_at_least(keys, n, threshold.key, positions);
     return;

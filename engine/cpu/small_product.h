@@ -106,7 +106,10 @@ void transpose_padded(int64_t rows, int64_t cols, const T* x, int64_t x_row, T* 
     for (; j + width <= cols; j += width) {
       Vec<T> square[width];
 #pragma GCC unroll 16
-      for (int64_t r = 0; r < width; ++r) square[r] = r < height ? load(x + (i + r) * x_row + j) : Vec<T>{};
+      for (int64_t r = 0; r < width; ++r) {
+        square[r] = r < height ? load(x + (i + r) * x_row + j) : Vec<T>{};
+        __builtin_prefetch(x + min_of(i + r + width, rows - 1) * x_row + j);  // the rows that come next
+      }
       transpose_square<T>(square);
 #pragma GCC unroll 16
       for (int64_t r = 0; r < width; ++r) store(out + (j + r) * out_row + i, square[r]);

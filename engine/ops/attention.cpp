@@ -105,6 +105,7 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
     count_pairs(host.q.data<int32_t>(), host.kv.data<int32_t>(), batch, heads, *stats);
   }
 
+  s.list_starts = s.list_keys = nullptr;  // the weights tell
   // Scores and the weighted sum: 2 head_dim FLOPs each for every pair of every head.
   const double flops = 4.0 * static_cast<double>(total) * static_cast<double>(s.head_dim);
   tape.record(op, y, flops, [q, k, v, span, q_offsets, kv_offsets, weight_offsets, weights, s](const Tensor& dy) {

@@ -77,6 +77,45 @@ TEST_CASE("what is kept is exactly what is defined, with ties, and a row adds up
   }
 }
 
+TEST_CASE("the k-th score is found in long rows, however much they differ", "[isa]") {
+  const double spreads[] = {1e-3, 0.1, 1, 5, 0}, centres[] = {-50, 0, 40, 3};
+  for (const DType type : {DType::f32, DType::f64}) {
+    for (const int64_t n : {49, 64, 100, 257}) {
+      const auto size = static_cast<size_t>(n);
+      std::vector<double> scores = numbers({n, n}, static_cast<uint64_t>(n), type).to_vector();
+      for (size_t i = 0; i < size; ++i) {
+        for (size_t j = 0; j < size; ++j) {
+          double& x = scores[i * size + j];
+          if (i % 7 == 3) x = std::round(4 * x) / 4;  // ties
+          x = centres[i / 3 % 4] + spreads[i / 5 % 5] * x;
+        }
+      }
+      const Tensor rows = Tensor::from(scores, {n, n}, type);
+      const std::vector<double> rounded = rows.to_vector();
+      for (const double sparsity : {0.2, 0.8, 0.95}) {
+        const auto k = static_cast<size_t>(top_k_count(sparsity, n));
+        for (const Selection selection : {Selection::top_k_row, Selection::top_k_ties, Selection::bottom_k}) {
+          INFO(name_of(type) << ", " << n << " keys, sparsity " << sparsity << ", selection "
+                             << static_cast<int>(selection));
+          const auto weights = weights_of(rows, {.heads = 1, .selection = selection, .sparsity = sparsity});
+          const double sign = selection == Selection::bottom_k ? -1 : 1;
+          for (size_t i = 0; i < size; ++i) {
+            const double* x = rounded.data() + i * size;
+            std::vector<size_t> order(size);
+            std::iota(order.begin(), order.end(), size_t{0});
+            std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return sign * x[a] > sign * x[b]; });
+            std::vector<bool> expected(size);
+            for (size_t t = 0; t < size; ++t)
+              expected[order[t]] = t < k || (selection == Selection::top_k_ties && x[order[t]] == x[order[k - 1]]);
+            for (size_t j = 0; j < size; ++j)
+              if ((weights[i * size + j] > 0) != expected[j]) FAIL_CHECK("query " << i << ", key " << j);
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("sparsity 0 is dense attention bit for bit, for every selection by sparsity") {
   const Tensor offsets = sample_ids({0, 1, 6, 23, 60});
   for (const DType type : {DType::f32, DType::f64}) {

@@ -81,6 +81,8 @@ TEST_CASE("crisp-bench gemm, ops, attention and adamw report medians beside ceil
         Approx((1 + 9 / 4608.0) / (1 + 9 / 4608.0 * (1 + 2.5) / 6)).epsilon(1e-9));
   CHECK(attention.at("results")[2].at("share limit").get<double>() ==
         Approx(1 / (1 - attention.at("results")[2].at("share").get<double>())));
+  CHECK(bench(at, Words{"attention", "--listed", "--lengths", "9", "--densities", "0.2", "--tokens", "20"} + quick)
+            .exit_code == 0);
   const Outcome uneven = bench(at, Words{"attention", "--heads", "7"} + quick);
   CHECK(uneven.exit_code == 2);
   CHECK(uneven.err.find("--heads 7: it must divide 768") != std::string::npos);

@@ -1,6 +1,7 @@
 // crisp-bench attention: dense and sparse, and what a whole step can gain by it.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "engine/error.h"
@@ -20,19 +21,21 @@ struct AttentionOptions {
   std::vector<double> lengths{16, 32, 64, 128, 256, 512}, densities{1, 0.5, 0.2, 0.1, 0.05};
   int64_t tokens = 2048, heads = 12;
   double dropout = 0.1;
+  bool listed = false;
 };
 
 // Forward and backward of `batch` sentences of one length, with one density.
 class Layer {
  public:
-  Layer(int64_t batch, int64_t length, int64_t heads, double density, double dropout)
+  Layer(int64_t batch, int64_t length, double density, const AttentionOptions& o)
       : rows_(batch * length), offsets_(Tensor::empty({batch + 1}, DType::i32)) {
     for (int64_t s = 0; s <= batch; ++s) offsets_.data<int32_t>()[s] = static_cast<int32_t>(s * length);
-    rule_ = {.heads = heads,
-             .scale = 1 / std::sqrt(static_cast<double>(dim / heads)),
+    rule_ = {.heads = o.heads,
+             .scale = 1 / std::sqrt(static_cast<double>(dim / o.heads)),
              .selection = density < 1 ? Selection::top_k_row : Selection::all,
              .sparsity = 1 - density,
-             .dropout = {dropout, {.seed = 4, .stream = Stream::dropout}}};
+             .dropout = {o.dropout, {.seed = 4, .stream = Stream::dropout}}};
+    if (density < 1 && o.listed) list_neighbours(batch, length);
   }
 
   // Seconds of both passes, which are kept apart below.
@@ -58,6 +61,22 @@ class Layer {
   static double median(const std::vector<double>& x) { return spread_of({x.begin() + 1, x.end()}).median; }
   Tensor random(uint64_t seed) const {
     return Tensor::normal({rows_, dim}, DType::f32, {.seed = seed}).set_requires_grad();
+  }
+
+  // As many keys as a top-k keeps, those around each query.
+  void list_neighbours(int64_t batch, int64_t length) {
+    const int64_t k = top_k_count(rule_.sparsity, length);
+    rule_.selection = Selection::listed;
+    rule_.list_starts = Tensor::empty({rows_ + 1}, DType::i32);
+    rule_.list_keys = Tensor::empty({rows_ * k}, DType::i32);
+    for (int64_t row = 0; row <= rows_; ++row) rule_.list_starts.data<int32_t>()[row] = static_cast<int32_t>(row * k);
+    for (int64_t s = 0; s < batch; ++s) {
+      for (int64_t i = 0; i < length; ++i) {
+        const int64_t first = std::clamp<int64_t>(i - k / 2, 0, length - k);
+        for (int64_t t = 0; t < k; ++t)
+          rule_.list_keys.data<int32_t>()[(s * length + i) * k + t] = static_cast<int32_t>(first + t);
+      }
+    }
   }
 
   int64_t rows_;
@@ -91,7 +110,7 @@ int attention_command(const AttentionOptions& o) {
     const double others_flops = part * linear_flops, others_seconds = part * linear_seconds;
     for (const double density : o.densities) {
       // In turn, so that both meet the same conditions.
-      Layer dense(batch, length, o.heads, 1, o.dropout), sparse(batch, length, o.heads, density, o.dropout);
+      Layer dense(batch, length, 1, o), sparse(batch, length, density, o);
       const std::vector<Spread> times =
           collect_in_turn({[&] { return dense.sample(); }, [&] { return sparse.sample(); }}, effort);
       const double dense_seconds = times[0].median, seconds = times[1].median;
@@ -140,6 +159,7 @@ Command add_attention(CLI::App& program) {
   add_integer(*app, "tokens", options->tokens, 1, 1'000'000, "In all sentences together, about");
   add_integer(*app, "heads", options->heads, 1, 768, "That share 768 columns: 12 of 64, as DistilBERT's, 24 of 32");
   add_real(*app, "dropout", options->dropout, {.high = 1}, "On the weights");
+  add_flag(*app, "listed", options->listed, "Keep the nearest keys, from lists, instead of the largest scores");
   add_common_options(*app, options->common);
   return {app, [options] { return attention_command(*options); }};
 }
