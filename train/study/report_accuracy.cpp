@@ -61,7 +61,7 @@ std::string right_counts(const StudyArm& arm) {
     total = std::max(total, run.total);
   }
   std::string text;
-  for (const std::string& count : counts) text += (text.empty() ? "" : ", ") + count;
+  for (const std::string& count : counts) text += fmt::format("{}{}", text.empty() ? "" : ", ", count);
   return text + (total > 0 ? fmt::format(" of {}", grouped(total)) : "");
 }
 

@@ -205,7 +205,7 @@ std::string CurveChart::html() const {
   for (const Curve& curve : curves) {
     inside += fmt::format("<polyline class=\"curve c{}\" points=\"{}\">{}</polyline>", curve.colour,
                           coordinates(x, y, curve.x, curve.y), title(curve.label));
-    if (curve.x.size() > 12) continue;
+    if (curve.x.size() > 12 || curve.colour == Curve::lost) continue;
     for (size_t i = 0; i < curve.x.size(); ++i)
       dots += fmt::format("<circle class=\"mark c{}\" cx=\"{:.2f}%\" cy=\"{:.1f}\" r=\"3\">{}</circle>", curve.colour,
                           x.position(curve.x[i]), height * (1 - y.position(curve.y[i]) / 100),

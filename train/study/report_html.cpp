@@ -62,14 +62,14 @@ std::string escape(std::string_view text) {
 std::string fixed(double value, int decimals) {
   if (!std::isfinite(value)) return std::string(dash);
   const std::string text = digits(std::abs(value), decimals);
-  return (value < 0 && !is_zero(text) ? std::string(minus) : "") + text;
+  return value < 0 && !is_zero(text) ? fmt::format("{}{}", minus, text) : text;
 }
 
 std::string with_sign(double value, int decimals) {
   if (!std::isfinite(value)) return std::string(dash);
   const std::string text = digits(std::abs(value), decimals);
   if (is_zero(text)) return text;
-  return (value < 0 ? std::string(minus) : "+") + text;
+  return fmt::format("{}{}", value < 0 ? minus : "+", text);
 }
 
 std::string percent(double fraction, int decimals) {
@@ -80,9 +80,13 @@ std::string percent(double fraction, int decimals) {
 std::string points(double fraction) { return with_sign(100 * fraction, 2); }
 
 std::string grouped(int64_t count) {
-  std::string text = fmt::format("{}", count < 0 ? -count : count);
-  for (auto at = static_cast<int64_t>(text.size()) - 3; at > 0; at -= 3) text.insert(static_cast<size_t>(at), ",");
-  return (count < 0 ? std::string(minus) : "") + text;
+  const std::string all = fmt::format("{}", count < 0 ? -count : count);
+  std::string text(count < 0 ? minus : "");
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (i > 0 && (all.size() - i) % 3 == 0) text += ',';
+    text += all[i];
+  }
+  return text;
 }
 
 std::string p_value(double p) {

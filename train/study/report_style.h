@@ -34,11 +34,11 @@ code, pre { font: .85em/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sa
 code { overflow-wrap: anywhere; }
 pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: .75rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; margin: .75rem 0; } .scroll:focus-visible { outline: 2px solid var(--accent); }
-table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: separate; border-spacing: 0; font-size: .875rem; font-variant-numeric: tabular-nums; }
 .caption { color: var(--soft); font-size: .875rem; margin: 1.1rem 0 -.35rem; }
 th, td { padding: .28rem .7rem; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; white-space: nowrap; }
 th { font-weight: 600; } thead th { vertical-align: bottom; border-bottom: 2px solid var(--line); white-space: normal; }
-th:first-child { text-align: left; padding-left: .25rem; position: sticky; left: 0; background: var(--page); min-width: 4rem; max-width: 15rem; white-space: normal; overflow-wrap: anywhere; } tbody th { font-weight: 500; }
+th:first-child { text-align: left; padding-left: .25rem; position: sticky; left: 0; background: var(--page); min-width: 6.5rem; max-width: 15rem; white-space: normal; overflow-wrap: break-word; } tbody th { font-weight: 500; }
 td.text, th.text { text-align: left; white-space: normal; }
 tr.base > * { background: var(--panel); font-weight: 600; }
 .wide th, .wide td { white-space: normal; text-align: left; } .wide td { overflow-wrap: anywhere; min-width: 9rem; } .wide th { min-width: 8rem; overflow-wrap: anywhere; }

@@ -168,9 +168,9 @@ std::string sentence(const ArmComparison& c, const StudyResults& study) {
                                            interval(a.t_interval, 100, 2), counted(a.n, "seed", "seeds"));
   switch (verdict(c)) {
     case Verdict::not_comparable:
-      return names + "no seed is complete in both, so they can't be compared.";
+      return names + "no seed is complete in both, so they can’t be compared.";
     case Verdict::one_seed:
-      return names + size + " with one seed: how much of it is chance can't be told from a single pair of runs.";
+      return names + size + " with one seed: how much of it is chance can’t be told from a single pair of runs.";
     case Verdict::equal:
       return fmt::format("{}the same accuracy with each of {}.", names, counted(a.n, "seed", "seeds"));
     case Verdict::no_spread:

@@ -163,9 +163,9 @@ StudyResults read_study(const std::string& output_dir);
 /// Fills `comparisons` from the arms.
 void compare_arms(StudyResults& study);
 
-/// Writes to OUTPUT: results.json (everything but the examples), runs.csv (a line for each run) and predictions.csv (a
-/// line for each example and complete run: arm, seed, example from 0, label, prediction, correct, logits). Numbers
-/// that don't exist are null, or empty in CSV. Throws Error.
+/// Writes to OUTPUT: results.json (all but examples and training curves), runs.csv (a line for each run) and
+/// predictions.csv (a line for each example and complete run: arm, seed, example from 0, label, prediction, correct,
+/// logits). Numbers that don't exist are null, or empty in CSV. Throws Error.
 void write_study_files(const std::string& output_dir, const StudyResults& study);
 
 }  // namespace crisp
