@@ -346,6 +346,7 @@ ordered_json Session::settings() {
                             {"logging_steps", options_.logging_steps},
                             {"save_steps", options_.save_steps},
                             {"early_stopping_patience", options_.early_stopping_patience},
+                            {"selection_part", options_.selection_part},
                             {"eval_train", options_.eval_train}};
   all.update(others);
   return all;
