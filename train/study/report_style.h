@@ -42,7 +42,7 @@ th:first-child { text-align: left; padding-left: .25rem; position: sticky; left:
 td.text, th.text { text-align: left; white-space: normal; }
 tr.base > * { background: var(--panel); font-weight: 600; }
 .wide th, .wide td { white-space: normal; text-align: left; } .wide td { overflow-wrap: anywhere; min-width: 9rem; } .wide th { min-width: 8rem; overflow-wrap: anywhere; }
-td .shade { display: block; padding: 0 .25rem; }
+.said { display: block; min-width: 14rem; text-align: left; white-space: normal; overflow-wrap: anywhere; } td .shade { display: block; padding: 0 .25rem; }
 details { margin: .75rem 0; } summary { cursor: pointer; color: var(--accent); }
 figure { margin: 1rem 0 1.25rem; break-inside: avoid; } figcaption { max-width: 46rem; margin-top: .4rem; }
 svg { overflow: visible; display: block; } svg text { fill: var(--text); font-size: 12px; }
