@@ -79,7 +79,7 @@ svg .title { fill: var(--soft); } svg .number { font-size: 11px; font-weight: 60
   .row.axis .label, .row.axis .value { display: none; } .panels { grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .9rem .75rem; } .frame { padding-left: 3.1rem; } .ytitle { margin-left: -3.1rem; }
   th, td { padding: .25rem .45rem; } th:first-child { max-width: 8rem; } .summary { padding: .25rem .9rem .6rem; } }
 @media print { @page { margin: 16mm 14mm; } body { font-size: 10.5pt; } nav { display: none; } main, header, footer { max-width: none; padding: 0; }
-  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } table { font-size: 8.5pt; } th, td { padding: .15rem .4rem; } .scroll { overflow: visible; }
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } table { font-size: 8.5pt; } th, td { padding: .15rem .4rem; } .scroll { overflow: visible; } th:first-child { position: static; }
   h2, h3, h4, summary, .key, .caption, p:has(+ figure) { break-after: avoid; } tr { break-inside: avoid; } details::details-content { content-visibility: visible; block-size: auto; }
   p, li { orphans: 3; widows: 3; } }
 )css";
