@@ -131,6 +131,7 @@ TEST_CASE("reports of one, four and twenty arms are well-formed and need nothing
     const std::string html = report_of(dir.path());
     check_self_contained(html);
     CHECK(contains(html, "no seed is complete in both, so they can’t be compared"));
+    CHECK(contains(html, "there is nothing to compare yet"));
   }
 }
 

@@ -166,6 +166,8 @@ std::string accuracies(const StudyResults& study) {
 
 std::string differences(const StudyResults& study) {
   if (study.comparisons.empty()) return "";
+  if (std::all_of(study.comparisons.begin(), study.comparisons.end(), [](const auto& c) { return c.seeds.empty(); }))
+    return paragraph("No seed is complete in the baseline and in another arm, so there is nothing to compare yet.");
   std::string html = paragraph(
       "An arm’s run and the baseline’s run with the same seed share their initial head, order of sentences and "
       "dropout, "
@@ -200,7 +202,7 @@ std::string all_runs(const StudyResults& study) {
       table.row({escape(study.arms[i].name), fmt::format("{}", r.seed),
                  fmt::format("<span class=\"{}\">{}</span>", kind, status_name(r.status)), right, percent(r.accuracy()),
                  fixed(r.loss, 4), percent(r.calibration, 1), percent(r.sparsity, 1), fixed(r.train_loss, 4),
-                 fixed(r.seconds, 0), escape(r.message)},
+                 fixed(r.seconds, 0), r.message.empty() ? "" : "<span class=\"said\">" + escape(r.message) + "</span>"},
                 i == study.baseline);
     }
   }

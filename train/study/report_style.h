@@ -42,7 +42,7 @@ th:first-child { text-align: left; padding-left: .25rem; position: sticky; left:
 td.text, th.text { text-align: left; white-space: normal; }
 tr.base > * { background: var(--panel); font-weight: 600; }
 .wide th, .wide td { white-space: normal; text-align: left; } .wide td { overflow-wrap: anywhere; min-width: 9rem; } .wide th { min-width: 8rem; overflow-wrap: anywhere; }
-td .shade { display: block; padding: 0 .25rem; }
+.said { display: block; min-width: 14rem; text-align: left; white-space: normal; overflow-wrap: anywhere; } td .shade { display: block; padding: 0 .25rem; }
 details { margin: .75rem 0; } summary { cursor: pointer; color: var(--accent); }
 figure { margin: 1rem 0 1.25rem; break-inside: avoid; } figcaption { max-width: 46rem; margin-top: .4rem; }
 svg { overflow: visible; display: block; } svg text { fill: var(--text); font-size: 12px; }
@@ -79,7 +79,7 @@ svg .title { fill: var(--soft); } svg .number { font-size: 11px; font-weight: 60
   .row.axis .label, .row.axis .value { display: none; } .panels { grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .9rem .75rem; } .frame { padding-left: 3.1rem; } .ytitle { margin-left: -3.1rem; }
   th, td { padding: .25rem .45rem; } th:first-child { max-width: 8rem; } .summary { padding: .25rem .9rem .6rem; } }
 @media print { @page { margin: 16mm 14mm; } body { font-size: 10.5pt; } nav { display: none; } main, header, footer { max-width: none; padding: 0; }
-  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } table { font-size: 8.5pt; } th, td { padding: .15rem .4rem; } .scroll { overflow: visible; }
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } table { font-size: 8.5pt; } th, td { padding: .15rem .4rem; } .scroll { overflow: visible; } th:first-child { position: static; }
   h2, h3, h4, summary, .key, .caption, p:has(+ figure) { break-after: avoid; } tr { break-inside: avoid; } details::details-content { content-visibility: visible; block-size: auto; }
   p, li { orphans: 3; widows: 3; } }
 )css";
