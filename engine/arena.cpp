@@ -22,7 +22,8 @@ size_t rounded_up(size_t n, size_t step) { return (n + step - 1) / step * step; 
 
 // With its header. Arrays that are walked together (weights, gradients, moments) must not lie a power of two apart, or
 // they compete for the same cache sets and look like one another to the store buffer: four streams 2^28 bytes apart
-// take twice as long. So the distance of large blocks of equal length is 17 cache lines beyond whole pages.
+// take twice as long. So the distance of large blocks of equal length that follow one another is 17 cache lines beyond
+// whole pages.
 size_t total_for(size_t bytes) {
   const size_t total = rounded_up(std::max<size_t>(bytes, 1), BlockHeader::size) + BlockHeader::size;
   constexpr size_t page = 4096, stagger = 17 * 64;

@@ -28,7 +28,7 @@ const Backend& backend(Device device);
 /// The instruction set that the CPU kernels of this process use: "generic", "avx2" or "avx512". The best one that the
 /// machine has, unless the environment variable CRISP_ISA names a smaller one.
 const char* cpu_instruction_set();
-/// What multiplies bf16 numbers on this CPU: "avx512_bf16", or "" where nothing does.
+/// What multiplies bf16 numbers on this CPU: "amx" (where amx_usable()), else "avx512_bf16", or "" where nothing does.
 const char* cpu_bf16_unit();
 
 /// Whether this process can use AMX: a CPU with amx-tile and amx-bf16, a system that permits it, and

@@ -176,7 +176,8 @@ void adamw(const Tensor& parameter, const Tensor& gradient, const Tensor& m, con
 /// AdamW on some rows of a table whose other rows wait. Row rows[i] (i32 [n], each once) of parameter, m and v runs the
 /// steps from[i] (i32 [n]) to rates.size() - 1, given by their rates: without a gradient, except that gradient [n,
 /// dim], unless it is an empty handle, belongs to the last step, with step.gradient_scale. Of `step` the betas and
-/// epsilon count besides. The result has the bits of adamw(), step by step, on gradients that are 0 elsewhere.
+/// epsilon count besides. The result has the bits of adamw(), step by step, on gradients that are 0 elsewhere. Throws
+/// Error for a row or a step outside of what there is.
 void adamw_rows(const Tensor& parameter, const Tensor& m, const Tensor& v, const AdamWStep& step,
                 std::span<const AdamWRates> rates, const Tensor& rows, const Tensor& from, const Tensor& gradient);
 /// Sum of squares of all elements, in f64.

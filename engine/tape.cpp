@@ -130,8 +130,13 @@ void Tape::backward(const Tensor& loss, double seed) {
     if (!node.output.impl().keep_grad) node.output.clear_grad();
     node.output = {};
   }
-  for (const auto& [tensor, f] : hooks_)
-    if (tensor.impl().leaf && tensor.grad()) f(tensor.grad());
+  for (const auto& [tensor, f] : hooks_) {
+    if (!tensor.impl().leaf) continue;
+    const Tensor gradient = tensor.grad();
+    if (!gradient) continue;
+    f(gradient);
+    if (tensor.has_row_gradient()) tensor.set_grad(gradient);  // that was a copy
+  }
 }
 
 void Tape::clear() {

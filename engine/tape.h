@@ -66,7 +66,8 @@ class Tape {
   /// Keeps the gradient of an intermediate tensor after backward(), for inspection.
   void keep_grad(const Tensor& t);
   /// Calls f with the complete gradient of t during backward(): for an intermediate tensor before the node that made it
-  /// runs, for a leaf at the end. f may change the gradient in place.
+  /// runs, for a leaf at the end. f may change the gradient in place; that of a table with a row gradient is a dense
+  /// copy, from which the rows are taken again afterwards (slow for a large table).
   void on_grad(const Tensor& t, std::function<void(const Tensor&)> f);
 
   /// The recorded nodes in execution order; flops() is the sum over them.

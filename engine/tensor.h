@@ -90,7 +90,8 @@ class Tensor {
   bool requires_grad() const;
   const Tensor& set_requires_grad(bool on = true) const;
   /// The accumulated gradient, or an empty handle. It may be changed in place, hence grad_sum_squares() is unknown from
-  /// here on; ask again after another backward(). Of a table with a row gradient it is a dense copy, for looking at.
+  /// here on; ask again after another backward(). Of a table with a row gradient it is a dense copy, for looking at:
+  /// changes to it are lost, except those of a hook (Tape::on_grad).
   Tensor grad() const;
   /// Makes a copy of `values` (same shape) the gradient: what a checkpoint restores.
   void set_grad(const Tensor& values) const;

@@ -54,6 +54,9 @@ int predict(const PredictOptions& options) {
   if (options.precision != Precision::f32)
     load.dtype = dtype_for(options.precision);  // else the file's own: f32 or f64
   const LoadedModel loaded = load_model(options.model, load);
+  if (::isatty(STDERR_FILENO) == 1)  // in a pipeline nothing is said where nothing is wrong
+    fmt::print(stderr, "{}, {} thread{}\n", describe_products(loaded.model.dtype()), num_threads(),
+               num_threads() == 1 ? "" : "s");
   const WordPiece tokenizer = load_tokenizer(loaded, options.max_length);
   const DistilBertConfig& config = loaded.model.config();
   const int max_length = options.max_length > 0 ? static_cast<int>(options.max_length)

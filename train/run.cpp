@@ -91,7 +91,8 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   options.dev = files.dev;
 
   std::future<std::string> weights_sha256;  // while everything is read and tokenised
-  if (options.init.empty()) weights_sha256 = std::async(sha256_file, locate_weights(options.weights));
+  if (options.init.empty())
+    weights_sha256 = std::async(std::launch::async, sha256_file, locate_weights(options.weights));
   Dataset train_set = read_dataset(files.train, {.num_labels = static_cast<int>(options.num_labels)});
   if (!train_set.labelled()) fail<BadInput>("{}: a training set needs labels", files.train);
   const int classes = std::max(train_set.num_labels, 2);

@@ -15,11 +15,7 @@ using V16f = float __attribute__((vector_size(64)));
 using V16u = uint32_t __attribute__((vector_size(64)));
 
 // The constant permutation of two vectors that the indices name.
-#if defined(__clang__)
-#define CRISP_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
 #define CRISP_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, V16u{__VA_ARGS__})
-#endif
 
 constexpr int64_t tile_rows = 16;
 constexpr int64_t tile_depth = 32;                 // numbers along k
@@ -51,8 +47,7 @@ CRISP_INLINE void round_to_bf16(const V16f& x, V16u& out) {
 /// - Finite numbers beyond the largest bf16 must not become infinite: the first part stops at it.
 /// - So it does for an infinite x; the rest is infinite then, and a later part infinite or NaN.
 /// - A NaN may be lost in the first parts; but the rest stays NaN, and the last part keeps it: by the rounding above,
-/// or
-///   because it is cut off and NaNs that come from a subtraction are quiet (their first bit of fraction is set).
+///   or because it is cut off and NaNs that come from a subtraction are quiet (their first bit of fraction is set).
 ///
 /// The last parts of both operands meet the first part of the other in a product, so that an operand that is not finite
 /// makes every product with it not finite. (Which of infinity and NaN comes out may differ from f32's.)

@@ -3,8 +3,7 @@
 // the choices that measured best for some hundred rows of activations and weights of 768 or 3072 columns:
 //
 // - c is cut into panels of `panel_cols` columns. The thread that owns a panel packs its part of b right before it
-// needs
-//   it ([step][panel_cols], which stays in the second-level cache), and fetches the next one while it computes.
+//   needs it ([step][panel_cols], which stays in the second-level cache), and fetches the next one while it computes.
 // - Tiles of at most `tile_rows` rows of c stay in registers over a whole block of k. Rows of a are read where they
 //   lie: more of them at a stride of 12 KB would fall out of the first-level cache. A transposed a is packed first.
 // - One chain of additions an element and block of k, blocks added in order: the bits depend on k alone, not on the
@@ -331,6 +330,12 @@ class PanelProduct {
     }
   }
 
+  // Of a word that may lie past the end of a, where no pointer may point: only for asking for its line.
+  CRISP_INLINE static const void* address(const Word* a, int64_t offset) {
+    return reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(a) +
+                                         static_cast<uintptr_t>(offset) * sizeof(Word));
+  }
+
   template <int rows, bool interleaved>
   [[gnu::noinline]] void tile(const Tile& t, double& sum) const {
     const int64_t row = t.row, k = t.k, stride = t.stride;
@@ -347,7 +352,7 @@ class PanelProduct {
       // The next tile's rows: its lines arrive while this one is computed.
       if constexpr (!interleaved) {
 #pragma GCC unroll 8
-        for (int i = 0; i < rows; ++i) __builtin_prefetch(a + (rows + i) * stride + p0);
+        for (int i = 0; i < rows; ++i) __builtin_prefetch(address(a, (rows + i) * stride + p0));
       }
       const int64_t p1 = min_of(count, p0 + line);
       for (int64_t p = p0; p < p1; ++p) {

@@ -12,13 +12,14 @@ namespace crisp::CRISP_ISA {
 #define CRISP_INLINE [[gnu::always_inline]] inline
 
 // Adding 1.5 * 2^23 rounds a number of moderate size to an integer, in every instruction set; the sum's lowest bits are
-// that integer, and shifting them left by 23 gives what must be added to a float's bits to multiply it by 2^integer.
+// that integer, and shifting them left by 23 gives what must be added to a float's bits to multiply it by 2^integer:
+// as unsigned numbers, since arguments beyond the range, whose result is not used, make the sum overflow.
 constexpr float rounder = 12582912.0f;
 constexpr float log2_e = 1.44269504088896341f;
 constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;  // n * ln2_high is exact
 
-/// e^x for V = float with I = int32_t, and for vectors of them (engine/cpu/simd.h). See vexp(float).
-template <class V, class I>
+/// e^x for V = float with U = uint32_t, and for vectors of them (engine/cpu/simd.h). See vexp(float).
+template <class V, class U>
 CRISP_INLINE V exp_f32(V x) {
   const V shifted = x * log2_e + rounder;
   const V n = shifted - rounder;
@@ -29,7 +30,7 @@ CRISP_INLINE V exp_f32(V x) {
   p = p * r + 0.4999999340370554f;
   p = (p * r) * r + r + 1.0f;
   // p 2^n: from -87.33654 on a normal number, up to 88.72283 a finite one (there n = 128, but p < 1).
-  const V y = std::bit_cast<V>(std::bit_cast<I>(p) + (std::bit_cast<I>(shifted) << 23));
+  const V y = std::bit_cast<V>(std::bit_cast<U>(p) + (std::bit_cast<U>(shifted) << 23));
   const V bounded = x < -87.33654f ? V{} : y;
   return x <= 88.72283f ? bounded : x * INFINITY;  // a NaN goes this way, too
 }
@@ -37,7 +38,7 @@ CRISP_INLINE V exp_f32(V x) {
 CRISP_INLINE double vexp(double x) { return std::exp(x); }
 
 /// e^x within 2 ulp; results below the smallest normal number become 0, above the largest infinity; NaN stays NaN.
-CRISP_INLINE float vexp(float x) { return exp_f32<float, int32_t>(x); }
+CRISP_INLINE float vexp(float x) { return exp_f32<float, uint32_t>(x); }
 
 /// The normal distribution function Phi(x) and density phi(x), together because GELU's gradient needs both.
 template <class T>
@@ -87,12 +88,12 @@ CRISP_INLINE NormalTail normal_tail(float a) {
   p = p * r + 0.16667115f;
   p = p * r + 0.49999231f;
   p = (p * r) * r + r + 1.0f;
-  const float y = std::bit_cast<float>(std::bit_cast<int32_t>(p) + (std::bit_cast<int32_t>(shifted) << 23));
+  const float y = std::bit_cast<float>(std::bit_cast<uint32_t>(p) + (std::bit_cast<uint32_t>(shifted) << 23));
   const float e = a > 13.2f ? 0.0f : y;
   return {e * (t * q), e};
 }
 
-/// Phi within a relative error of 6e-7, also in the negative tail (down to the smallest normal number); phi the same.
+/// Phi within 8 ulp, also in the negative tail (down to the smallest normal number), and phi within 3; NaN stays NaN.
 CRISP_INLINE Normal<float> normal_at(float x) {
   const NormalTail n = normal_tail(x < 0 ? -x : x);
   return {x < 0 ? n.tail : 1.0f - n.tail, x == x ? 0.39894228040143268f * n.exponential : x};

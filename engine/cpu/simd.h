@@ -175,7 +175,7 @@ CRISP_INLINE void transpose_square(Vec<T> (&rows)[lanes<T>]) {
   }
 }
 
-CRISP_INLINE Vec<float> vexp(Vec<float> x) { return exp_f32<Vec<float>, Vec<int32_t>>(x); }
+CRISP_INLINE Vec<float> vexp(Vec<float> x) { return exp_f32<Vec<float>, Vec<uint32_t>>(x); }
 CRISP_INLINE Vec<double> vexp(Vec<double> x) {
   for (int i = 0; i < lanes<double>; ++i) x[i] = std::exp(x[i]);
   return x;

@@ -2,7 +2,8 @@
 // layer's inputs themselves is far cheaper than projecting every one of them to a key and a value:
 //   q . (W_k x + b_k) = (q W_k) . x + q . b_k,      sum_j p_j (W_v x_j + b_v) = W_v (sum_j p_j x_j) + b_v sum_j p_j.
 // Both are linear maps between "narrow" rows [n, heads * head_dim] and "wide" rows [n * heads, width], which hold the
-// input's dimensions, then one for the bias, then zeros; each is the other's adjoint.
+// input's dimensions, then one for the bias, then zeros; each is the other's adjoint. Products with the bias are of the
+// tensors' own type in every MatmulPrecision, as linear() adds its bias.
 #include "engine/op.h"
 #include "engine/ops.h"
 #include "engine/precision.h"
@@ -67,14 +68,14 @@ class Columns {
 template <class T>
 void widen(const Projection& p, const T* narrow, T* wide, double beta) {
   const Device device = p.weight.device();
-  const auto gemm = matmul_kernel<T>(device);
+  const auto gemm = matmul_kernel<T>(device), bias_gemm = need(kernels<T>(device).gemm, "gemm", device);
   const int64_t d = p.head_dim(), in = p.in(), rest = p.width - in - 1, row = p.heads * p.width;
   const Columns<T> head(p, d, device), product(p, in, device), of_bias(p, 1, device);
   const Tensor zeros = Tensor::zeros({p.n, rest}, dtype_of<T>, device);
   for (int64_t h = 0; h < p.heads; ++h, wide += p.width) {
     const T* q = head.take(narrow + h * d, p.dim());
     gemm(nullptr, {.m = p.n, .n = in, .k = d, .a = q, .b = p.weight.data<T>() + h * d * in, .c = product.data()});
-    gemm(nullptr, {.m = p.n, .n = 1, .k = d, .a = q, .b = p.bias.data<T>() + h * d, .c = of_bias.data()});
+    bias_gemm(nullptr, {.m = p.n, .n = 1, .k = d, .a = q, .b = p.bias.data<T>() + h * d, .c = of_bias.data()});
     product.put(wide, row, beta);
     of_bias.put(wide + in, row, beta);
     if (beta == 0)
@@ -87,7 +88,7 @@ void widen(const Projection& p, const T* narrow, T* wide, double beta) {
 template <class T>
 void narrow_down(const Projection& p, const T* wide, T* narrow, double beta) {
   const Device device = p.weight.device();
-  const auto gemm = matmul_kernel<T>(device);
+  const auto gemm = matmul_kernel<T>(device), bias_gemm = need(kernels<T>(device).gemm, "gemm", device);
   const int64_t d = p.head_dim(), in = p.in(), row = p.heads * p.width;
   const Columns<T> head(p, d, device), inputs(p, in, device), of_bias(p, 1, device);
   for (int64_t h = 0; h < p.heads; ++h, wide += p.width) {
@@ -98,13 +99,13 @@ void narrow_down(const Projection& p, const T* wide, T* narrow, double beta) {
                    .a = inputs.take(wide, row),
                    .b = p.weight.data<T>() + h * d * in,
                    .c = head.data()});
-    gemm(nullptr, {.m = p.n,
-                   .n = d,
-                   .k = 1,
-                   .a = of_bias.take(wide + in, row),
-                   .b = p.bias.data<T>() + h * d,
-                   .c = head.data(),
-                   .beta = 1});
+    bias_gemm(nullptr, {.m = p.n,
+                        .n = d,
+                        .k = 1,
+                        .a = of_bias.take(wide + in, row),
+                        .b = p.bias.data<T>() + h * d,
+                        .c = head.data(),
+                        .beta = 1});
     head.put(narrow + h * d, p.dim(), beta);
   }
 }
@@ -116,7 +117,7 @@ void parameter_gradients(const Projection& p, const T* narrow, const T* wide) {
   const GradTarget dw = p.weight.grad_target(), db = p.bias.grad_target();
   if (!dw && !db) return;
   const Device device = p.weight.device();
-  const auto gemm = matmul_kernel<T>(device);
+  const auto gemm = matmul_kernel<T>(device), bias_gemm = need(kernels<T>(device).gemm, "gemm", device);
   const int64_t d = p.head_dim(), in = p.in(), row = p.heads * p.width;
   const Columns<T> head(p, d, device), inputs(p, in, device), of_bias(p, 1, device);
   double squares = 0;
@@ -137,7 +138,7 @@ void parameter_gradients(const Projection& p, const T* narrow, const T* wide) {
       call.c = db.data<T>() + h * d;
       call.beta = db.beta;
       call.sum_squares = nullptr;
-      gemm(nullptr, call);
+      bias_gemm(nullptr, call);
     }
   }
   if (dw.sum_squares) *dw.sum_squares = squares;

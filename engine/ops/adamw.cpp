@@ -1,5 +1,7 @@
 // What an optimizer step needs, outside of any tape: the AdamW update, the sum of squares for the gradient norm, and
 // the search for values that are not finite.
+#include <utility>
+
 #include "engine/error.h"
 #include "engine/ops.h"
 
@@ -11,6 +13,34 @@ void check_moments(const Tensor& parameter, const Tensor& m, const Tensor& v) {
     if (t.shape() != parameter.shape() || t.dtype() != parameter.dtype() || t.device() != parameter.device())
       fail("adamw: {} is {} {}, but its moments are {} {}", parameter.label(), parameter.shape().str(),
            name_of(parameter.dtype()), t.shape().str(), name_of(t.dtype()));
+  }
+}
+
+// What the kernel trusts: it neither reads nor writes outside of the table and of the rates.
+void check_rows(const Tensor& parameter, int64_t steps, const Tensor& rows, const Tensor& from,
+                const Tensor& gradient) {
+  if (parameter.rank() != 2)
+    fail("adamw_rows: {} is {}; a table [rows, dim] is needed", parameter.label(), parameter.shape().str());
+  for (const auto& [t, role] : {std::pair(rows, "rows"), std::pair(from, "from")}) {
+    if (!t || t.rank() != 1 || t.dtype() != DType::i32 || t.numel() != rows.numel() || t.device() != parameter.device())
+      fail("adamw_rows: {} of {} must be i32 [n] on its device, as many as rows; they are {}", role, parameter.label(),
+           t ? fmt::format("{} {}", t.shape().str(), name_of(t.dtype())) : "missing");
+  }
+  const int64_t n = rows.numel();
+  const Shape wanted{n, parameter.dim(1)};
+  if (gradient &&
+      (gradient.shape() != wanted || gradient.dtype() != parameter.dtype() || gradient.device() != parameter.device()))
+    fail("adamw_rows: the gradient of {} rows of {} must be {} {} on its device; it is {} {}", n, parameter.label(),
+         wanted.str(), name_of(parameter.dtype()), gradient.shape().str(), name_of(gradient.dtype()));
+  const Tensor host_rows = rows.to(Device::cpu), host_from = from.to(Device::cpu);
+  const int64_t last = gradient ? steps - 1 : steps;  // to begin at: with a gradient, the last step must be due
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t row = host_rows.data<int32_t>()[i], begin = host_from.data<int32_t>()[i];
+    if (row < 0 || row >= parameter.dim(0))
+      fail("adamw_rows: rows[{}] = {} is outside {} of shape {}", i, row, parameter.label(), parameter.shape().str());
+    if (begin < 0 || begin > last)
+      fail("adamw_rows: from[{}] = {} for row {} of {}; with {} steps{} it must be from 0 to {}", i, begin, row,
+           parameter.label(), steps, gradient ? " and a gradient" : "", last);
   }
 }
 
@@ -32,10 +62,8 @@ void adamw(const Tensor& parameter, const Tensor& gradient, const Tensor& m, con
 void adamw_rows(const Tensor& parameter, const Tensor& m, const Tensor& v, const AdamWStep& step,
                 std::span<const AdamWRates> rates, const Tensor& rows, const Tensor& from, const Tensor& gradient) {
   check_moments(parameter, m, v);
+  check_rows(parameter, static_cast<int64_t>(rates.size()), rows, from, gradient);
   const int64_t n = rows.numel();
-  if (parameter.rank() != 2 || from.numel() != n || (gradient && gradient.shape() != Shape{n, parameter.dim(1)}))
-    fail("adamw_rows: {} of shape {} with {} rows, {} steps to begin at and gradients of shape {}", parameter.label(),
-         parameter.shape().str(), n, from.numel(), gradient ? gradient.shape().str() : "(none)");
   const Device device = parameter.device();
   with_type(parameter, [&]<class T>() {
     need(kernels<T>(device).adamw_rows, "adamw_rows", device)(

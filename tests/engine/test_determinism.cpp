@@ -1,5 +1,5 @@
-// The same bits at 1, 2 and 4 threads and from run to run: every operation's samples, and larger shapes that cross the
-// bounds of the kernels' chunks and tiles. Forward and backward.
+// The same bits at 1, 2, 3 and 4 threads and from run to run: every operation's samples, and larger shapes that cross
+// the bounds of the kernels' chunks and tiles. Forward and backward.
 #include "engine/parallel.h"
 #include "tests/engine/helpers.h"
 
@@ -118,6 +118,13 @@ TEST_CASE("large products and fused operations have the same bits at any thread 
         return embeddings_layer_norm(t, in[0], in[1], label, position, in[2], in[3], 1e-12, drop);
       },
       {input({96, 96}, 7), input({40, 96}, 8), gain, bias});
+  // So wide that the partial sums of gelu's bias gradient are added by several threads as well.
+  same_at_any_thread_count([](Tape& t, auto in) { return feed_forward(t, in[0], in[1], in[2], in[3], in[4]); },
+                           {x, input({2100, 96}, 10), input({2100}, 11), input({96, 2100}, 12), bias});
+  same_at_any_thread_count([](Tape& t, auto in) { return absorb_keys(t, in[0], in[1], in[2], 4, 80); },
+                           {x, input({96, 64}, 13), bias});
+  same_at_any_thread_count([](Tape& t, auto in) { return absorb_values(t, in[0], in[1], in[2], 4); },
+                           {input({4 * 517, 80}, 14), input({96, 64}, 13), bias});
   const Tensor offsets = sample_ids({0, 3, 130, 258, 259, 517});
   for (const Selection selection : {Selection::all, Selection::top_k_row, Selection::percentile_head}) {
     same_at_any_thread_count(
@@ -127,6 +134,56 @@ TEST_CASE("large products and fused operations have the same bits at any thread 
         },
         {x, y, input({517, 96}, 9)});
   }
+}
+
+TEST_CASE("gradients of rows have the same bits at any thread count") {
+  const Tensor words = input({997, 64}, 1), positions = input({500, 64}, 2), gain = input({64}, 3, 1),
+               bias = input({64}, 4);
+  words.set_row_gradient();
+  const Tensor ids = Tensor::empty({3000}, DType::i32), position_ids = Tensor::empty({3000}, DType::i32);
+  for (int32_t i = 0; i < 3000; ++i) {
+    ids.data<int32_t>()[i] = i * i % 997;
+    position_ids.data<int32_t>()[i] = i % 500;
+  }
+  same_at_any_thread_count(
+      [=](Tape& t, auto in) {
+        const Tensor a = embedding(t, in[0], ids), b = embedding(t, in[0], position_ids);
+        const Tensor c = embeddings_layer_norm(t, in[0], in[1], ids, position_ids, in[2], in[3], 1e-12,
+                                               {0.1, {.seed = 1, .stream = Stream::dropout}});
+        return mul(t, mul(t, a, b), c);
+      },
+      {words, positions, gain, bias});
+}
+
+TEST_CASE("AdamW of rows has the same bits at any thread count") {
+  const int64_t rows = 400, cols = 150, n = 300;
+  const Tensor ids = Tensor::empty({n}, DType::i32), from = Tensor::empty({n}, DType::i32);
+  for (int32_t i = 0; i < n; ++i) {
+    ids.data<int32_t>()[i] = i * 7 % 400;
+    from.data<int32_t>()[i] = i * i % 20;
+  }
+  AdamWStep rule{.learning_rate = 1e-3,
+                 .beta1 = 0.9,
+                 .beta2 = 0.999,
+                 .epsilon = 1e-8,
+                 .weight_decay = 0.01,
+                 .gradient_scale = 0.7,
+                 .step = 1};
+  std::vector<AdamWRates> rates;
+  for (; rule.step <= 20; ++rule.step) rates.push_back(adamw_rates(rule));
+  const int before = num_threads();
+  std::vector<Tensor> first;
+  for (const int threads : {1, 2, 3, 4}) {
+    set_num_threads(threads);
+    const Tensor p = numbers({rows, cols}, 1, DType::f32), m = numbers({rows, cols}, 2, DType::f32);
+    const Tensor v = Tensor::full({rows, cols}, DType::f32, 0.5);
+    adamw_rows(p, m, v, rule, rates, ids, from, numbers({n, cols}, 3, DType::f32));
+    if (first.empty()) first = {p, m, v};
+    CHECK(same_bits(p, first[0]));
+    CHECK(same_bits(m, first[1]));
+    CHECK(same_bits(v, first[2]));
+  }
+  set_num_threads(before);
 }
 
 TEST_CASE("AdamW has the same bits at any thread count") {

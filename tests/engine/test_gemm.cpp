@@ -1,10 +1,13 @@
 // The matrix products behind linear() and matmul(), called through the kernel table: every mode that this machine has,
 // against plain loops in f64.
+#include <algorithm>
 #include <limits>
 #include <random>
 
+#include "engine/allocator.h"
 #include "engine/parallel.h"
 #include "engine/precision.h"
+#include "tests/engine/emulated_tiles.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;
@@ -51,6 +54,22 @@ struct Product {
     if (with_gelu) g.gelu_out = gelu.data();
     g.sum_squares = &squares;
     return g;
+  }
+  // Runs with c `shift` elements behind a multiple of 64 bytes, because where c is written past the caches depends on
+  // that. Nothing beside c may change.
+  template <class F>
+  void run(F gemm, size_t shift) {
+    constexpr T untouched = T(12345);
+    std::vector<T, CachedAlloc<T>> memory(c.size() + 16, untouched);
+    REQUIRE(reinterpret_cast<uintptr_t>(memory.data()) % 64 == 0);
+    GemmCall<T> g = call();
+    g.c = memory.data() + shift;
+    std::copy(c.begin(), c.end(), g.c);
+    gemm(nullptr, g);
+    std::copy_n(g.c, c.size(), c.begin());
+    const auto changed = [](T x) { return x != untouched; };
+    CHECK(std::none_of(memory.begin(), memory.begin() + static_cast<ptrdiff_t>(shift), changed));
+    CHECK(std::none_of(memory.begin() + static_cast<ptrdiff_t>(shift + c.size()), memory.end(), changed));
   }
   // In f64 from `a` and `b` as `rounded` sees them; the values before the activation.
   template <class F>
@@ -126,7 +145,13 @@ TEST_CASE("f32 and f64 products equal plain loops in f64, with every tail and ep
             p.with_gelu = variant == 3;
             const std::vector<double> expected = p.expected();
             if (p.beta == 0) p.c.assign(p.c.size(), std::numeric_limits<T>::quiet_NaN());  // must not be read
-            table.gemm(nullptr, p.call());
+            const std::vector<T> start = p.c;
+            p.run(table.gemm, 1);
+            const std::vector<T> cached = p.c;
+            p.c = start;
+            p.run(table.gemm, 0);
+            // A c that lies on a vector's boundary may be written past the caches: the same bits.
+            CHECK((p.c.empty() || std::memcmp(p.c.data(), cached.data(), p.c.size() * sizeof(T)) == 0));
             CHECK(relative_error(as_doubles(p.c), expected) <= tolerance);
             double squares = 0;
             for (const T x : p.c) squares += static_cast<double>(x) * static_cast<double>(x);
@@ -171,7 +196,12 @@ TEST_CASE("a bf16 product is that of the operands rounded to bf16, with every ta
           p.with_bias = !beta;
           const std::vector<double> expected = p.expected(bf16_rounded);
           if (!beta) p.c.assign(p.c.size(), std::nanf(""));
-          gemm(nullptr, p.call());
+          const std::vector<float> start = p.c;
+          p.run(gemm, 1);
+          const std::vector<float> cached = p.c;
+          p.c = start;
+          p.run(gemm, 0);
+          CHECK((p.c.empty() || std::memcmp(p.c.data(), cached.data(), p.c.size() * sizeof(float)) == 0));
           CHECK(relative_error(as_doubles(p.c), expected) <= 3e-6);
           double squares = 0;
           for (const float x : p.c) squares += static_cast<double>(x) * static_cast<double>(x);
@@ -239,6 +269,63 @@ TEST_CASE("NaN and infinity survive every precision") {
       }
     }
   }
+}
+
+TEST_CASE("each element of a product is finite, infinite or NaN as a plain loop has it", "[isa]") {
+  enum Class { finite, plus_infinity, minus_infinity, nan };
+  const auto class_of = [](double x) {
+    return std::isnan(x) ? nan : !std::isinf(x) ? finite : x > 0 ? plus_infinity : minus_infinity;
+  };
+  const auto check = [&]<class T>(const char* name, void (*gemm)(StreamHandle, const GemmCall<T>&), auto rounded) {
+    const T infinity = std::numeric_limits<T>::infinity();
+    for (const Size& s : {Size{20, 50, 70}, Size{37, 96, 801}}) {
+      for (const auto& [trans_a, trans_b] : {std::pair{false, true}, {false, false}, {true, false}, {true, true}}) {
+        for (const bool beta : {false, true}) {
+          INFO(name << " " << describe(s, trans_a, trans_b) << ", beta " << beta);
+          Product<T> p(s, trans_a, trans_b);
+          p.beta = beta ? 1 : 0;
+          p.with_bias = !beta;
+          const auto a = [&, ta = trans_a](int64_t i, int64_t k) -> T& {
+            return p.a[static_cast<size_t>(ta ? k * s.m + i : i * s.k + k)];
+          };
+          const auto b = [&, tb = trans_b](int64_t k, int64_t j) -> T& {
+            return p.b[static_cast<size_t>(tb ? j * s.k + k : k * s.n + j)];
+          };
+          const int64_t last = s.k - 1;  // alone in its vector, or in its pair
+          a(1, 3) = infinity;
+          a(2, last) = -infinity;
+          a(3, 3) = a(3, 40) = infinity;  // of one sign or of both, as b has it
+          a(5, 11) = std::numeric_limits<T>::quiet_NaN();
+          a(18, 12) = a(18, 13) = infinity;
+          b(3, 7) = 0;  // times infinity
+          b(20, 30) = -infinity;
+          b(last, 49) = infinity;
+          b(30, s.n - 2) = std::numeric_limits<T>::quiet_NaN();
+          if (beta) {
+            p.c[0] = infinity;
+            p.c[static_cast<size_t>(s.n + 5)] = -infinity;
+          } else {
+            p.bias[17] = infinity;
+          }
+          const std::vector<double> expected = p.expected(rounded);
+          for (const Class c : {finite, plus_infinity, minus_infinity, nan})
+            REQUIRE(std::any_of(expected.begin(), expected.end(), [&](double x) { return class_of(x) == c; }));
+          p.run(gemm, 0);
+          for (size_t i = 0; i < expected.size(); ++i)
+            if (class_of(static_cast<double>(p.c[i])) != class_of(expected[i]))
+              FAIL_CHECK("at " << i << ": " << p.c[i] << ", not " << expected[i]);
+        }
+      }
+    }
+  };
+  const Backend& cpu = backend(Device::cpu);
+  const auto as_it_is = [](auto x) { return static_cast<double>(x); };
+  check("f32", cpu.f32.gemm, as_it_is);
+  check("f64", cpu.f64.gemm, as_it_is);
+  if (cpu.f32.gemm_bf16) check("bf16", cpu.f32.gemm_bf16, bf16_rounded);
+  Kernels<float> tiles{};
+  cpu_emulated::fill_gemm_tiles(tiles);
+  check("bf16 on emulated tiles", tiles.gemm_bf16, bf16_rounded);
 }
 
 TEST_CASE("a precision that the machine lacks is refused with a sentence") {

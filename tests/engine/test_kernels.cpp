@@ -40,8 +40,10 @@ TEST_CASE("adamw follows its formula over several steps", "[isa]") {
 }
 
 TEST_CASE("rows that catch up have the bits of adamw step by step, and none ends as a denormal number", "[isa]") {
+  // More than one piece of the kernel, the last one not full; 8 of the wider rows are shared among the threads.
+  const int64_t cols = GENERATE(75, 2075);
   for (const DType type : {DType::f32, DType::f64}) {
-    const int64_t rows = 9, cols = 75, steps = type == DType::f32 ? 900 : 400;
+    const int64_t rows = 9, steps = type == DType::f32 ? 900 : 400;
     Tensor p = numbers({rows, cols}, 1, type), m = Tensor::zeros({rows, cols}, type), v = m.clone();
     // Row 0 has no moments; row 1 has some that are large; row 2 small ones, and so on; row 8 has no numbers.
     for (int64_t r = 1; r < rows; ++r) {
@@ -84,7 +86,7 @@ TEST_CASE("rows that catch up have the bits of adamw step by step, and none ends
       adamw_rows(p1, m1, v1, rule(1), rates, sample_ids({0, 8, 1, 2, 3, 7, 6, 5}),
                  sample_ids({half_steps, 80, 10, half_steps, 30, half_steps, 60, 50}), {});
       adamw_rows(p1, m1, v1, rule(1), rates, sample_ids({4}), sample_ids({40}), late);
-      INFO(name_of(type) << ", epsilon " << epsilon);
+      INFO(name_of(type) << ", epsilon " << epsilon << ", " << cols << " columns");
       CHECK(same_bits(p1, ep));
       CHECK(same_bits(m1, em));
       CHECK(same_bits(v1, ev));
@@ -95,12 +97,56 @@ TEST_CASE("rows that catch up have the bits of adamw step by step, and none ends
       };
       CHECK(denormal(em) == 0);
       CHECK(denormal(ev) == 0);
-      if (type == DType::f32) CHECK(em.view_rows(1, 1).to_vector() == std::vector<double>(cols, 0.0));
+      if (type == DType::f32)
+        CHECK(em.view_rows(1, 1).to_vector() == std::vector<double>(static_cast<size_t>(cols), 0.0));
       CHECK(!std::isfinite(em.view_rows(8, 1).to_vector()[6]));
       CHECK(std::isnan(ep.view_rows(8, 1).to_vector()[5]));
       CHECK(std::isnan(ep.view_rows(8, 1).to_vector()[70]));
     }
   }
+}
+
+TEST_CASE("adamw_rows refuses rows and steps that do not exist") {
+  const Tensor p = numbers({5, 3}, 1).set_name("words"), m = Tensor::zeros({5, 3}, DType::f64), v = m.clone();
+  const std::vector<AdamWRates> rates(4, AdamWRates{0.1, 0.01, 1});
+  const AdamWStep rule{.learning_rate = 0.01,
+                       .beta1 = 0.9,
+                       .beta2 = 0.99,
+                       .epsilon = 1e-8,
+                       .weight_decay = 0,
+                       .gradient_scale = 1,
+                       .step = 1};
+  const Tensor before = p.clone();
+  const auto run = [&](const Tensor& rows, const Tensor& from, const Tensor& gradient = {}) {
+    return error_of([&] { adamw_rows(p, m, v, rule, rates, rows, from, gradient); });
+  };
+  const auto says = [](const std::string& message, const std::string& part) {
+    INFO(message);
+    CHECK(contains(message, part));
+  };
+  const Tensor two = numbers({2, 3}, 2);
+  says(run(sample_ids({1, 5}), sample_ids({0, 0})), "adamw_rows: rows[1] = 5 is outside \"words\" of shape [5, 3]");
+  says(run(sample_ids({-1}), sample_ids({0})), "rows[0] = -1");
+  says(run(sample_ids({1, 2}), sample_ids({4, 5})),
+       "from[1] = 5 for row 2 of \"words\"; with 4 steps it must be from 0 to 4");
+  says(run(sample_ids({1}), sample_ids({-1})), "from[0] = -1");
+  says(run(sample_ids({1, 2}), sample_ids({3, 4}), two), "with 4 steps and a gradient it must be from 0 to 3");
+  says(run(sample_ids({1, 2}), sample_ids({0})), "from of \"words\" must be i32 [n]");
+  says(run(vec({1, 2}), sample_ids({0, 0})), "rows of \"words\" must be i32 [n]");
+  says(run(sample_ids({1, 2}), {}), "they are missing");
+  says(run(sample_ids({1}), sample_ids({0}), two), "must be [1, 3] f64");
+  says(run(sample_ids({1, 2}), sample_ids({0, 0}), numbers({2, 3}, 2, DType::f32)), "it is [2, 3] f32");
+  says(error_of([&] {
+         adamw_rows(p.view({15}), m.view({15}), v.view({15}), rule, rates, sample_ids({1}), sample_ids({0}), {});
+       }),
+       "a table [rows, dim] is needed");
+  says(error_of([&] { adamw_rows(p, m, v.view({15}), rule, rates, sample_ids({1}), sample_ids({0}), {}); }),
+       "its moments are [15] f64");
+  CHECK(same_bits(p, before));
+  adamw_rows(p, m, v, rule, rates, sample_ids({}), sample_ids({}), {});
+  CHECK(same_bits(p, before));
+  adamw_rows(p, m, v, rule, rates, sample_ids({4}), sample_ids({4}), {});  // due no step
+  CHECK(same_bits(p, before));
 }
 
 TEST_CASE("sum of squares and the search for what is not finite", "[isa]") {

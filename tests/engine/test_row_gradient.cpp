@@ -1,5 +1,6 @@
 // Gradients of tables as rows, and sums of squares that are formed while a gradient is written.
 #include <cmath>
+#include <functional>
 
 #include "engine/allocator.h"
 #include "engine/parallel.h"
@@ -47,25 +48,26 @@ bool is_unknown(double x) { return std::isnan(x); }
 TEST_CASE("a gradient of rows has the bits of the dense one, at any thread count", "[isa]") {
   for (const DType type : {DType::f32, DType::f64}) {
     for (const int64_t n : {0, 1, 40, 700}) {
-      const Tensor dense = table_of(300, 48, type, false);
+      const Tensor dense = table_of(300, 96, type, false);
       accumulate(dense, n);
       for (const int threads : {1, 2, 4}) {
         INFO(name_of(type) << ", " << n << " ids, " << threads << " threads");
         set_num_threads(threads);
-        const Tensor table = table_of(300, 48, type, true);
+        const Tensor table = table_of(300, 96, type, true);
         CHECK(!table.grad());
         CHECK(!table.row_grad());
         accumulate(table, n);
         REQUIRE(table.row_grad());
         const Tensor ids = table.row_grad().rows;
-        CHECK(table.row_grad().values.shape() == Shape{ids.dim(0), 48});
+        CHECK(table.row_grad().values.shape() == Shape{ids.dim(0), 96});
         CHECK(ids.dim(0) <= std::min<int64_t>(300, 4 * n));
+        if (n == 700) CHECK(ids.dim(0) * 96 >= 16384);  // so many elements that the threads do share them
         for (int64_t i = 1; i < ids.dim(0); ++i) CHECK(ids.data<int32_t>()[i - 1] < ids.data<int32_t>()[i]);
         CHECK(same_bits(table.grad(), dense.grad()));
         CHECK(sum_squares(table.row_grad()) == Approx(sum_squares(dense.grad())).epsilon(1e-14));
 
         // As a checkpoint does it.
-        const Tensor restored = table_of(300, 48, type, true);
+        const Tensor restored = table_of(300, 96, type, true);
         restored.set_grad(table.grad());
         CHECK(same_bits(restored.grad(), dense.grad()));
         CHECK(sum_squares(restored.row_grad()) == sum_squares(table.row_grad()));
@@ -91,6 +93,29 @@ TEST_CASE("a gradient of rows takes no memory of the table's size") {
   const int64_t before = allocator_stats().peak_bytes_in_use;
   accumulate(table, 100);
   CHECK(allocator_stats().peak_bytes_in_use - before < table.numel() * 4 / 10);
+}
+
+TEST_CASE("a hook may change a gradient of rows") {
+  const Tensor table = table_of(6, 3, DType::f64, true), ids = sample_ids({4, 0, 4});
+  const auto backward = [&](const std::function<void(const Tensor&)>& hook) {
+    table.clear_grad();
+    Tape tape;
+    tape.on_grad(table, hook);
+    tape.backward(sum(tape, embedding(tape, table, ids)));
+    return table.row_grad();
+  };
+  const auto rows_of = [](const RowGradient& g) { return g.rows.to_vector(); };
+  int calls = 0;
+  const RowGradient seen = backward([&](const Tensor& g) { calls += g.shape() == Shape{6, 3}; });
+  CHECK(calls == 1);
+  CHECK(rows_of(seen) == std::vector<double>{0, 4});
+  CHECK(seen.values.to_vector() == std::vector<double>{1, 1, 1, 2, 2, 2});
+  // Scaled, one row taken away and another one added.
+  const RowGradient changed = backward([](const Tensor& g) {
+    g.copy_from(vec({0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0}).view({6, 3}));
+  });
+  CHECK(rows_of(changed) == std::vector<double>{2, 4});
+  CHECK(changed.values.to_vector() == std::vector<double>{0, 7, 0, 1, 1, 1});
 }
 
 TEST_CASE("only lookups may use a table whose gradient is rows") {

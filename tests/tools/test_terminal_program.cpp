@@ -35,6 +35,22 @@ TEST_CASE("on a terminal the progress is one bar, and the messages stay") {
   CHECK(lines[4].starts_with("best dev accuracy "));
 }
 
+TEST_CASE("on a terminal crisp-predict says which kernels compute, elsewhere nothing") {
+  const Workshop at;
+  REQUIRE(at.train("model", {"--epochs", "1"}).exit_code == 0);
+  const ProcessOptions quiet{.input = "a good film\n"};
+  ProcessOptions terminal = quiet;
+  terminal.terminal = true;
+  const Outcome seen = at.predict({"--model", "model", "--threads", "1", "--precision", "strict-f32"}, terminal);
+  CAPTURE(seen.err);
+  REQUIRE(seen.exit_code == 0);
+  CHECK(contains(seen.err, "f32 products by "));
+  CHECK(contains(seen.err, " kernels, 1 thread"));
+  const Outcome unseen = at.predict({"--model", "model", "--threads", "1", "--precision", "strict-f32"}, quiet);
+  CHECK(unseen.err.empty());
+  CHECK(unseen.out == seen.out);
+}
+
 TEST_CASE("an error clears the bar first") {
   const Workshop at;
   const Outcome outcome = at.train("out", {"--learning-rate", "1e30", "--warmup-ratio", "0"},

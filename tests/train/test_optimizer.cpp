@@ -17,7 +17,10 @@ using namespace crisp::test;
 
 namespace {
 
-constexpr int64_t rows = 60, cols = 70;  // a row is more than one piece of the kernel, the last one not full
+constexpr int64_t rows = 60;
+// A row is more than one piece of the kernel, the last one not full. A few of the wide ones, as many as a step uses,
+// are so much work that the threads share it.
+constexpr int64_t cols = 70, wide_cols = 6050;
 
 Tensor ids_of(const std::vector<int32_t>& ids) {
   return Tensor::from(std::span<const int32_t>(ids), {static_cast<int64_t>(ids.size())});
@@ -40,10 +43,10 @@ double scale_at(int64_t step) { return step % 3 == 0 ? 0.25 : 1.0; }
 
 // A table and a dense weight, whose gradients depend on what they hold.
 struct Run {
-  Run(DType type, bool by_rows, bool defer) {
-    table = Tensor::normal({rows, cols}, type, {.seed = 1}).set_requires_grad();
+  Run(DType type, bool by_rows, bool defer, int64_t width = cols) {
+    table = Tensor::normal({rows, width}, type, {.seed = 1}).set_requires_grad();
     table.set_name("table");
-    weight = Tensor::normal({3, cols}, type, {.seed = 2}).set_requires_grad();
+    weight = Tensor::normal({3, width}, type, {.seed = 2}).set_requires_grad();
     if (by_rows) table.set_row_gradient();
     parameters = {{"table", table, true, false}, {"weight", weight, false, false}};
     start(defer);
@@ -128,6 +131,23 @@ TEST_CASE("rows that wait end with the bits of the dense optimizer") {
       }
       resumed.steps(137, 200);
       CHECK(same(resumed.state(), expected[2]));
+    }
+    set_num_threads(0);
+  }
+}
+
+TEST_CASE("rows that wait and are shared among threads end with the bits of the dense optimizer, too") {
+  for (const DType type : {DType::f32, DType::f64}) {
+    set_num_threads(1);
+    Run dense(type, false, false, wide_cols);
+    dense.steps(0, 60);
+    const std::vector<Tensor> expected = dense.state();
+    for (const int threads : {1, 2, 4}) {
+      set_num_threads(threads);
+      INFO(name_of(type) << ", " << threads << " threads");
+      Run waiting(type, true, true, wide_cols);
+      waiting.steps(0, 60);
+      CHECK(same(waiting.state(), expected));
     }
     set_num_threads(0);
   }

@@ -1,0 +1,104 @@
+// Absorbed projections under --precision bf16. In f32 and f64 test_fused.cpp compares them with plain attention.
+#include <array>
+
+#include "engine/precision.h"
+#include "tests/engine/helpers.h"
+
+using namespace crisp;
+using namespace crisp::test;
+
+namespace {
+
+constexpr int64_t heads = 4, dim = 96, width = 112, batch = 3, tokens = 25;
+
+struct ProductsIn {
+  explicit ProductsIn(MatmulPrecision precision) { set_matmul_precision(precision); }
+  ~ProductsIn() { set_matmul_precision(MatmulPrecision::f32); }
+};
+
+Tensor input(const Shape& shape, uint64_t seed, double deviation = 1) {
+  return numbers(shape, seed, DType::f32, 0, deviation).set_requires_grad();
+}
+
+// Queries [batch, dim], the layer's inputs [tokens, dim], the projections of keys and values.
+struct Inputs {
+  Tensor q = input({batch, dim}, 1), x = input({tokens, dim}, 2), key_weight = input({dim, dim}, 3, 0.1),
+         key_bias = input({dim}, 4), value_weight = input({dim, dim}, 5, 0.1), value_bias = input({dim}, 6);
+};
+
+Tensor offsets_of_keys() { return sample_ids({0, 1, 8, tokens}); }
+
+Tensor plain(Tape& t, const Inputs& in) {
+  return attention(t, in.q, linear(t, in.x, in.key_weight, in.key_bias),
+                   linear(t, in.x, in.value_weight, in.value_bias), sample_ids({0, 1, 2, 3}), offsets_of_keys(),
+                   {.heads = heads, .scale = 0.2, .dropout = {}});
+}
+
+Tensor absorbed(Tape& t, const Inputs& in) {
+  const Tensor tail = Tensor::zeros({tokens, width - dim}, DType::f32);  // one for the bias, then zeros
+  for (int64_t r = 0; r < tokens; ++r) tail.data<float>()[r * (width - dim)] = 1;
+  const Tensor x1 = concat(t, std::array{in.x, tail}, 1);
+  const Tensor wide = absorb_keys(t, in.q, in.key_weight, in.key_bias, heads, width);
+  const Tensor sums = attention(t, wide, x1, x1, sample_ids({0, heads, 2 * heads, 3 * heads}), offsets_of_keys(),
+                                {.heads = 1, .scale = 0.2, .dropout = {}});
+  return absorb_values(t, sums, in.value_weight, in.value_bias, heads);
+}
+
+struct Results {
+  std::vector<double> y;
+  std::vector<std::vector<double>> gradients;  // of q, x, key_weight, value_weight
+  std::vector<double> value_bias;
+};
+
+Results run(Tensor (*f)(Tape&, const Inputs&)) {
+  const Inputs in;
+  Tape tape;
+  const Tensor y = f(tape, in);
+  tape.backward(sum(tape, mul(tape, y, numbers(y.shape(), 77, DType::f32))));
+  Results results{y.to_vector(), {}, in.value_bias.grad().to_vector()};
+  for (const Tensor& t : {in.q, in.x, in.key_weight, in.value_weight})
+    results.gradients.push_back(t.grad().to_vector());
+  return results;
+}
+
+}  // namespace
+
+TEST_CASE("absorbed projections in bf16 agree with plain attention in bf16, and their bias gradient is f32") {
+  if (!supports(Device::cpu, MatmulPrecision::bf16)) CRISP_SKIP("this CPU multiplies no bf16 numbers");
+  const Results exact = run(absorbed);
+  const ProductsIn bf16(MatmulPrecision::bf16);
+  const Results a = run(absorbed), b = run(plain);
+  CHECK(relative_error(a.y, exact.y) > 1e-4);  // bf16 it is
+  CHECK(relative_error(a.y, b.y) < 3e-3);
+  for (size_t i = 0; i < a.gradients.size(); ++i) {
+    INFO("gradient " << i);
+    CHECK(relative_error(a.gradients[i], b.gradients[i]) < 1e-2);
+  }
+  // Sums of the gradients at the result, which are the same numbers in every precision.
+  CHECK(relative_error(a.value_bias, b.value_bias) < 1e-6);
+  CHECK(relative_error(a.value_bias, exact.value_bias) < 1e-6);
+}
+
+TEST_CASE("what a bias adds to absorbed rows is not rounded to bf16") {
+  if (!supports(Device::cpu, MatmulPrecision::bf16)) CRISP_SKIP("this CPU multiplies no bf16 numbers");
+  const ProductsIn bf16(MatmulPrecision::bf16);
+  const int64_t d = dim / heads;
+  const Inputs in;
+  Tape t;
+  const Tensor wide = absorb_keys(t, in.q, in.key_weight, in.key_bias, heads, width);
+  std::vector<double> products, expected;
+  for (int64_t row = 0; row < batch * heads; ++row) {
+    const int64_t i = row / heads, h = row % heads;
+    products.push_back(static_cast<double>(wide.data<float>()[row * width + dim]));
+    double sum = 0;
+    for (int64_t c = h * d; c < (h + 1) * d; ++c)
+      sum += static_cast<double>(in.q.data<float>()[i * dim + c]) * static_cast<double>(in.key_bias.data<float>()[c]);
+    expected.push_back(sum);
+  }
+  CHECK(relative_error(products, expected) < 1e-6);
+
+  // Without weights only the bias is left, times the sum of the attention weights.
+  const Tensor sums = Tensor::full({batch * heads, width}, DType::f32, 1);
+  const Tensor y = absorb_values(t, sums, Tensor::zeros({dim, dim}, DType::f32), in.value_bias, heads);
+  for (int64_t i = 0; i < batch; ++i) CHECK(y.view_rows(i, 1).to_vector() == in.value_bias.to_vector());
+}
