@@ -18,7 +18,7 @@ std::vector<json> evaluations(const Workshop& at, const std::string& output) {
 // A rate this small changes no prediction: the first of several evaluations stays the best.
 const Words best_first{"--learning-rate", "1e-9", "--eval-steps", "12"};
 
-TEST_CASE("--select last keeps the model and the predictions of the last evaluation") {
+TEST_CASE("option --select last keeps the model and the predictions of the last evaluation") {
   const Workshop at;
   REQUIRE(at.train("best", best_first).exit_code == 0);
   const Outcome outcome = at.train("last", best_first + Words{"--select", "last"});
@@ -71,7 +71,7 @@ TEST_CASE("a run with --select last that is cut off ends as an uninterrupted one
   check_same_run(at, "whole", "cut");
 }
 
-TEST_CASE("--keep-checkpoints off deletes them at the end, and the run stays complete") {
+TEST_CASE("option --keep-checkpoints off deletes them at the end, and the run stays complete") {
   const Workshop at;
   const Words words =
       GENERATE(Words{"--epochs", "2"}, Words{"--epochs", "2", "--select", "last"},
@@ -117,7 +117,7 @@ TEST_CASE("an interrupted run keeps its checkpoints, whatever --keep-checkpoints
   CHECK_FALSE(at.checkpoints("out").empty());
 }
 
-TEST_CASE("--eval-train evaluates the first training sentences with the last weights") {
+TEST_CASE("option --eval-train evaluates the first training sentences with the last weights") {
   const Workshop at;
   REQUIRE(at.train("out", {"--eval-train", "10", "--select", "last", "--sparsity", "0.5"}).exit_code == 0);
   const json results = at.read_json("out/all_results.json");
@@ -139,7 +139,7 @@ TEST_CASE("--eval-train evaluates the first training sentences with the last wei
   CHECK((at.read("all/model.safetensors") == at.read("none/model.safetensors")));
 }
 
-TEST_CASE("--selection-part chooses the best evaluation on sentences that are not trained on") {
+TEST_CASE("option --selection-part chooses the best evaluation on sentences that are not trained on") {
   const Workshop at;
   const Words words{"--selection-part", "0.25", "--eval-steps", "20", "--epochs", "15", "--logging-steps", "1"};
   const Outcome outcome = at.train("out", words);
