@@ -76,10 +76,12 @@ void parse_shard(const std::string& text, RunnerOptions& o) {
 
 // The preset needs dependency parses for some of its arms.
 bool has_parses(const TrainOptions& options) {
-  if (!options.parses.empty() && !options.dev_parses.empty()) return true;
-  if (options.data.empty()) return false;
-  const DatasetFiles files = find_dataset(options.data);
-  return !files.train_parses.empty() && !files.dev_parses.empty();
+  const DatasetFiles files = options.data.empty() ? DatasetFiles{} : find_dataset(options.data);
+  const auto there = [](const std::string& given, const std::string& set, const std::string& in_data) {
+    return !given.empty() || (set.empty() && !in_data.empty());  // the folder's parses are of the folder's sentences
+  };
+  return there(options.parses, options.train, files.train_parses) &&
+         there(options.dev_parses, options.dev, files.dev_parses);
 }
 
 // The study with what the command line says for all its arms.
@@ -102,6 +104,7 @@ Study resolve(const CLI::App& app, const StudyOptions& o, const TrainOptions& tr
   study.options.emplace("select", "last");
   study.options.emplace("eval-train", "1000");
   check_study_options(study, o.study);
+  check_study_inputs(study);
   if (!o.seeds.empty()) study.seeds = parse_seeds(o.seeds);
   if (study.seeds.empty()) fail<UsageError>("{} names no seeds: give --seeds", o.study);
   return study;

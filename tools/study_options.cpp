@@ -5,7 +5,9 @@
 #include <filesystem>
 #include <string_view>
 
+#include "data/dataset.h"
 #include "engine/error.h"
+#include "weights/locate.h"
 
 namespace crisp {
 namespace {
@@ -49,7 +51,7 @@ OptionMap with_first_names(const CLI::App& app, const OptionMap& options, const 
   return named;
 }
 
-void parse(const OptionMap& options, const std::string& where) {
+TrainOptions parse(const OptionMap& options, const std::string& where) {
   TrainOptions parsed;
   CLI::App app("", "crisp-train");
   add_train_options(app, parsed);
@@ -65,6 +67,7 @@ void parse(const OptionMap& options, const std::string& where) {
   } catch (const UsageError& error) {
     fail<BadInput>("{}: {}", where, error.what());
   }
+  return parsed;
 }
 
 }  // namespace
@@ -78,6 +81,19 @@ void check_study_options(Study& study, const std::string& where) {
     const std::string here = fmt::format("{}: arm '{}'", where, arm.name);
     arm.options = with_first_names(app, arm.options, here);
     parse(study.options_of(arm), here);
+  }
+}
+
+void check_study_inputs(const Study& study) {
+  for (const Study::Arm& arm : study.arms) {
+    const TrainOptions o = parse(study.options_of(arm), arm.name);
+    const bool sample = o.weights.empty() && o.init.empty() && o.data.empty() && o.train.empty();
+    if (o.weights.empty() && o.init.empty() && !sample)
+      fail<UsageError>("no weights for the arm {}: give --weights FILE|DIR, or --init", arm.name);
+    if (!sample && o.data.empty() && (o.train.empty() || o.dev.empty()))
+      fail<UsageError>("no data for the arm {}: give --data DIR, or --train FILE and --dev FILE", arm.name);
+    if (!o.weights.empty()) locate_weights(o.weights);
+    if (!o.data.empty()) find_dataset(o.data);
   }
 }
 

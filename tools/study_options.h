@@ -13,6 +13,10 @@ namespace crisp {
 /// is refused, an option that is there under two names, and those that a study decides itself (seed, output, ...).
 void check_study_options(Study& study, const std::string& where);
 
+/// That each arm has weights and data, and that these are there, as crisp-train would say for every single run. Throws
+/// UsageError, BadInput.
+void check_study_inputs(const Study& study);
+
 /// The training options that were given to `app` (made by add_train_options), under their first names, without those
 /// in `others`.
 OptionMap given_train_options(const CLI::App& app, const std::vector<std::string>& others);

@@ -323,6 +323,10 @@ TEST_CASE("what crisp-study refuses, before anything runs") {
   refused({"crisp", "--seeds", "0"}, 2, "--seeds: 0 seeds");
   refused({"crisp", "--overwrite"}, 2, "--overwrite: a study is never overwritten");
   refused({"crisp", "--crisp-train", "vocab.txt"}, 2, "vocab.txt: is no program");
+  refused({"crisp", "--data", "."}, 2, "no weights for the arm dense: give --weights FILE|DIR, or --init");
+  refused({"crisp", "--init", "config.json"}, 2, "no data for the arm dense: give --data DIR");
+  refused({"crisp", "--data", "nowhere", "--init", "config.json"}, 3, "");
+  refused({"crisp", "--data", ".", "--weights", "nowhere"}, 3, "");
   for (const char* shard : {"0/2", "3/2", "x", "1", "1/2x", "/2", "1/"})
     refused({"crisp", "--shard", shard}, 2, fmt::format("--shard: must be I/N with I from 1 to N, not '{}'", shard));
   const auto file = [&](const std::string& options, const std::string& message) {
