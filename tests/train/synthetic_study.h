@@ -163,6 +163,7 @@ inline void write_run(const std::string& dir, const SyntheticStudy& study, const
                        {"train_runtime", 540 + 30 * noise.uniform()},
                        {"train_tokens_per_second", 9000 + 300 * noise.uniform()}};
   results.update(evaluation(steps, loss));
+  results["last_eval_loss"] = loss;
   results["train_eval_loss"] = loss - 0.1 - 0.02 * noise.uniform();
   results["train_eval_accuracy"] = 0.97;
   results["train_eval_total"] = 2000;
@@ -172,6 +173,15 @@ inline void write_run(const std::string& dir, const SyntheticStudy& study, const
   results["settings"] = {{"learning_rate", 5e-5}, {"batch_size", 32}, {"seed", seed}, {"weights", "minilm"}};
   write_file(run + "/all_results.json", results.dump(2));
   write_status(run, "complete", "");
+}
+
+/// Changes settings of a complete run.
+inline void change_settings(const std::string& dir, const std::string& arm, uint64_t seed,
+                            const nlohmann::ordered_json& settings) {
+  const std::string path = run_dir(dir, arm, seed) + "/all_results.json";
+  auto results = nlohmann::ordered_json::parse(read_file(path));
+  results["settings"].update(settings);
+  write_file(path, results.dump(2));
 }
 
 /// The whole study, all runs complete.

@@ -237,14 +237,134 @@ TEST_CASE("the summary's sentences say no more than the numbers do") {
   const ArmComparison shown = comparison(8, -0.03, 0.01, 1e-5, 2e-5);
   CHECK(contains(says(shown), "a lower accuracy is shown"));
   CHECK(contains(says(shown), "(p\u00A0&lt;\u00A00.001 after Holm’s correction for 2 comparisons)"));
-  CHECK(contains(says(shown), "it holds for other sentences of the kind, too"));
+  CHECK(contains(says(shown), "leaves out 0 as well, but is not corrected for the 2 comparisons"));
+  CHECK_FALSE(contains(says(shown), "it holds for other sentences"));
   CHECK(verdict(comparison(1, 0.01, unknown, unknown, unknown)) == Verdict::one_seed);
   CHECK(verdict(comparison(0, unknown, unknown, unknown, unknown)) == Verdict::not_comparable);
   CHECK(verdict(comparison(3, 0.01, 0, unknown, unknown)) == Verdict::no_spread);
-  CHECK(
-      contains(says(comparison(3, 0.01, 0, unknown, unknown)), "without a spread between seeds there is no interval"));
+  CHECK(contains(says(comparison(3, 0.01, 0, unknown, unknown)),
+                 "Student’s interval does not exist; the 95 % interval over seeds and sentences is "
+                 "−1.00\u00A0to\u00A0+3.00."));
   CHECK(verdict(comparison(3, 0, 0, 1, 1)) == Verdict::equal);
   CHECK(contains(says(comparison(3, 0, 0, 1, 1)), "the same accuracy with each of 3\u00A0seeds"));
+  study.comparisons.resize(1);  // nothing to correct for
+  CHECK(contains(says(comparison(8, -0.03, 0.01, 1e-5, 1e-5)), "it holds for other sentences of the kind, too"));
+}
+
+TEST_CASE("a study of many arms has one line for all arms of a kind") {
+  const test::TempDir dir;
+  test::SyntheticStudy study = test::large_study();
+  SECTION("one seed") {
+    study.seeds = {42};
+    test::write_study(dir.path(), study);
+    const std::string html = report_of(dir.path());
+    CHECK(contains(html, "<strong>One seed</strong> for 19\u00A0arms (top-k-all, "));
+    CHECK_FALSE(contains(html, "with one seed: how much of it"));
+  }
+  SECTION("nothing to compare") {
+    test::write_study_json(dir.path(), study);
+    test::write_run(dir.path(), study, study.arms[0], 0);
+    CHECK(contains(report_of(dir.path()), "<strong>Not compared</strong>: of 19\u00A0arms ("));
+  }
+  SECTION("no spread") {
+    test::write_study(dir.path(), study);
+    StudyResults results = read_study(dir.path());
+    for (ArmComparison& c : results.comparisons)
+      c = [&] {
+        ArmComparison same = comparison(3, 0.01, 0, unknown, unknown);
+        same.arm = c.arm;
+        return same;
+      }();
+    CHECK(contains(study_report_html(results), "<strong>The same difference with each seed</strong> for 19\u00A0arms"));
+  }
+}
+
+TEST_CASE("the summary says what the best evaluation was chosen on, of each arm") {
+  const test::TempDir dir;
+  test::SyntheticStudy study = test::crisp_study();
+  study.evaluations = 3;
+  test::write_study(dir.path(), study);
+  const auto set = [&](const std::string& arm, const nlohmann::ordered_json& settings) {
+    for (const uint64_t seed : study.seeds) test::change_settings(dir.path(), arm, seed, settings);
+  };
+  for (const auto& arm : study.arms) set(arm.name, {{"select", "last"}, {"selection_part", 0.0}});
+  const char* optimistic = "makes these accuracies optimistic";
+  CHECK_FALSE(contains(report_of(dir.path()), optimistic));
+  set("light", {{"select", "best"}});
+  std::string html = report_of(dir.path());
+  CHECK(contains(html, "The runs of light report the best of their evaluations on the same dev sentences"));
+  CHECK(contains(html, "optimistic, and favours them over the other arms."));
+  for (const auto& arm : study.arms) set(arm.name, {{"select", "best"}});
+  html = report_of(dir.path());
+  CHECK(contains(html, "All runs report the best of their evaluations on the same dev sentences"));
+  CHECK(contains(html, "optimistic."));
+  for (const auto& arm : study.arms) set(arm.name, {{"selection_part", 0.1}});
+  html = report_of(dir.path());
+  CHECK_FALSE(contains(html, optimistic));
+  CHECK(contains(html, "All runs report the evaluation that was best on sentences set aside from the training set"));
+}
+
+TEST_CASE("the report tells of unequal sparsity, of other data, of settings that differ and of the sample") {
+  const test::TempDir dir;
+  test::SyntheticStudy study = test::crisp_study();
+  study.arms[1].sparsity = study.arms[2].sparsity = 0.6;  // uniform and light
+  test::write_study(dir.path(), study);
+  std::string html = report_of(dir.path());
+  for (const char* absent : {"confounded", "bundled sample", "More than 5\u00A0points away", "had different"})
+    CHECK_FALSE(contains(html, absent));
+  SECTION("sparsity") {
+    for (const uint64_t seed : study.seeds) {
+      const std::string path = test::run_dir(dir.path(), "light", seed) + "/all_results.json";
+      auto results = nlohmann::ordered_json::parse(test::read_file(path));
+      results["eval_sparsity"] = 0.48;
+      test::write_file(path, results.dump());
+    }
+    html = report_of(dir.path());
+    const std::string off =
+        "More than 5 points away from the requested sparsity, on average over layers: light (48.0\u00A0% instead of "
+        "60.0\u00A0%).";
+    const size_t first = html.find(off);
+    REQUIRE(first != std::string::npos);
+    CHECK(html.find(off, first + 1) != std::string::npos);  // in the summary, and under the chart
+    CHECK(contains(html, "are confounded with sparsity. "));
+    CHECK(contains(html, "60.0\u00A0% requested: from 48.0\u00A0% (light) to 60.0\u00A0% (uniform)."));
+  }
+  SECTION("data and settings") {
+    for (const auto& arm : study.arms)
+      for (const uint64_t seed : study.seeds)
+        test::change_settings(dir.path(), arm.name, seed,
+                              {{"training_data_sha256", arm.name == "light" ? "abc" : "def"}});
+    test::change_settings(dir.path(), "light", 0, {{"warmup_steps", 7}});
+    html = report_of(dir.path());
+    CHECK(contains(html, "light and dense had different training sets"));
+    CHECK(contains(html, "differs: <code>def</code> (dense, uniform and aggressive); <code>abc</code> (light)"));
+    CHECK(contains(html, "differs: <code>7</code> (light); absent in 15\u00A0runs"));
+    check_self_contained(html);
+  }
+  SECTION("sample") {
+    auto json = nlohmann::ordered_json::parse(test::read_file(dir / "study.json"));
+    json["options"] = {{"epochs", "1"}};
+    test::write_file(dir / "study.json", json.dump());
+    CHECK(contains(report_of(dir.path()), "<strong>All runs are on the bundled sample</strong>"));
+    json["arms"][0]["options"]["data"] = "sst2";
+    test::write_file(dir / "study.json", json.dump());
+    CHECK(contains(report_of(dir.path()),
+                   "<strong>The runs of uniform, light and aggressive are on the bundled sample</strong>"));
+  }
+}
+
+TEST_CASE("dev losses are shown as differences at equal epochs, and of the evaluations reported") {
+  const test::TempDir dir;
+  test::SyntheticStudy study = test::crisp_study();
+  study.evaluations = 3;
+  test::write_study(dir.path(), study);
+  StudyResults results = read_study(dir.path());
+  REQUIRE(results.comparisons[0].matched_losses.size() == 3);
+  results.comparisons[0].matched_losses[1].loss.mean = 0.4321;
+  results.comparisons[0].matched_losses[1].loss.t_interval = {0.125, 0.75};
+  const std::string html = study_report_html(results);
+  CHECK(contains(html, "+0.4321 (+0.1250\u00A0to\u00A0+0.7500)"));
+  CHECK_FALSE(contains(html, "at the end"));
 }
 
 }  // namespace

@@ -276,20 +276,22 @@ TEST_CASE("Holm: as statsmodels, in the input's order") {
   for (size_t i = 0; i < p.size(); ++i) CHECK(std::abs(got[i] - adjusted[i]) < 1e-15);
 }
 
-TEST_CASE("Holm: NaN is passed over, an empty family is empty, nothing exceeds 1") {
+TEST_CASE("Holm: NaN stays and counts as 1, an empty family is empty, nothing exceeds 1") {
   const Values got = holm(Values{nan, 0.02, nan, 0.01, 0.9, nan});
   for (const size_t i : {0, 2, 5}) CHECK(std::isnan(got[i]));
-  CHECK(got[1] == 0.04);
-  CHECK(got[3] == 0.03);
-  CHECK(got[4] == 0.9);
+  CHECK(got[1] == 0.1);
+  CHECK(got[3] == 0.06);
+  CHECK(got[4] == 1);
+  const Values as_ones = holm(Values{1, 0.02, 1, 0.01, 0.9, 1});
+  for (const size_t i : {1, 3, 4}) CHECK(got[i] == as_ones[i]);
   CHECK(holm({}).empty());
   CHECK(std::isnan(holm(Values{nan})[0]));
   CHECK(holm(Values{0.4}) == Values{0.4});
   CHECK(holm(Values{0.6, 0.7, 1.0}) == Values{1, 1, 1});
 
-  Values many(1000, nan);  // every other one missing: 500 hypotheses
+  Values many(1000, nan);  // every other one undetermined: still 1000 hypotheses
   for (size_t i = 0; i < many.size(); i += 2) many[i] = 1e-4;
-  CHECK(near(holm(many)[998], 0.05, 1e-14));
+  CHECK(near(holm(many)[998], 0.1, 1e-14));
   CHECK_THROWS_AS(holm(Values{1.5}), Error);
   CHECK_THROWS_AS(holm(Values{-0.1}), Error);
 }
@@ -338,7 +340,7 @@ TEST_CASE("detectable difference: TTestPower.solve_power of statsmodels, taken t
     CHECK(std::abs(paired_t_power(row.seeds, difference, 0.004) - row.power) < 1e-11);
   }
   CHECK(detectable_difference(5, 0.01) == detectable_difference(5, 0.01, 0.8));
-  CHECK(detectable_difference(5, 0) == 0);
+  CHECK(std::isnan(detectable_difference(5, 0)));
   CHECK(detectable_difference(2, 1, 0.9999) > 11.5);
   CHECK(std::isnan(detectable_difference(1, 0.01)));
   CHECK(std::isnan(detectable_difference(0, 0.01)));

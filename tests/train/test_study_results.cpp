@@ -40,6 +40,7 @@ void write_exact_run(const std::string& dir, const std::string& arm, uint64_t se
                    ordered_json{{"step", 10},
                                 {"epoch", 1.0},
                                 {"train_runtime", 2.5},
+                                {"last_eval_loss", 0.45},
                                 {"train_eval_loss", 0.15},
                                 {"eval_correct", correct},
                                 {"eval_total", right.size()},
@@ -92,7 +93,7 @@ TEST_CASE("a study's runs are read and compared with known numbers") {
   CHECK(run.correct == 8);
   CHECK(run.total == 10);
   CHECK(run.accuracy() == 0.8);
-  CHECK(run.gap() == Approx(0.25));
+  CHECK(run.gap() == Approx(0.3));  // of the last weights, whatever evaluation is reported
   CHECK(run.seconds_per_step() == 0.25);
   CHECK(run.calibration == Approx(0.1));   // 0.9 sure, 0.8 right
   CHECK(run.training_losses.size() == 2);  // the half line is passed over
@@ -153,6 +154,114 @@ TEST_CASE("results.json, runs.csv and predictions.csv hold the same numbers") {
   CHECK(predictions[10] == "dense,3,9,1,0,0,0.25,-1.5");
 }
 
+TEST_CASE("dev losses are compared at the epochs that all paired runs have evaluated") {
+  const test::TempDir dir;
+  write_two_arms(dir.path());
+  // The arm takes two steps where the baseline takes one, and has an evaluation of its own.
+  const double gains[] = {0.1, 0.2, 0.3};
+  for (size_t s = 0; s < 3; ++s) {
+    const uint64_t seed = two_arms().seeds[s];
+    test::write_file(test::run_dir(dir.path(), "dense", seed) + "/metrics.jsonl",
+                     R"({"step":5,"epoch":1.0,"eval_loss":0.5}
+{"step":10,"epoch":2.0,"eval_loss":0.4})");
+    test::write_file(test::run_dir(dir.path(), "sparse, half", seed) + "/metrics.jsonl",
+                     fmt::format(R"({{"step":10,"epoch":1.0,"eval_loss":{}}}
+{{"step":15,"epoch":1.5,"eval_loss":9}}
+{{"step":20,"epoch":2.0,"eval_loss":{}}})",
+                                 0.5 + gains[s], 0.4 - gains[s]));
+  }
+  const StudyResults study = read_study(dir.path());
+  const auto& matched = study.comparisons[0].matched_losses;
+  REQUIRE(matched.size() == 2);
+  CHECK(matched[0].epoch == 1);
+  CHECK(matched[0].loss.n == 3);
+  CHECK(matched[0].loss.mean == Approx(0.2));
+  CHECK(matched[0].loss.sd == Approx(0.1));
+  CHECK(matched[0].loss.t_interval.low == Approx(0.2 - 4.30265272991 * 0.1 / std::sqrt(3.0)));
+  CHECK(matched[1].epoch == 2);
+  CHECK(matched[1].loss.mean == Approx(-0.2));
+  CHECK(study.comparisons[0].loss.mean == 0);  // of the evaluations reported
+
+  write_study_files(dir.path(), study);
+  const auto json = ordered_json::parse(test::read_file(dir / "results.json"))["comparisons"][0]["matched_losses"];
+  REQUIRE(json.size() == 2);
+  CHECK(json[1]["epoch"] == 2);
+  CHECK(json[1]["mean"].get<double>() == Approx(-0.2));
+
+  // One run that lacks an evaluation takes that epoch from the comparison.
+  test::write_file(test::run_dir(dir.path(), "dense", 5) + "/metrics.jsonl",
+                   R"({"step":10,"epoch":2.0,"eval_loss":0.4})");
+  CHECK(read_study(dir.path()).comparisons[0].matched_losses.size() == 1);
+}
+
+TEST_CASE("the p-values of several arms are corrected together, an undetermined one counted") {
+  const test::TempDir dir;
+  test::SyntheticStudy file = two_arms();
+  file.arms = {{"dense", {}, 0, 0}, {"a", {}, 0, 0}, {"b", {}, 0, 0}, {"c", {}, 0, 0}};
+  test::write_study_json(dir.path(), file);
+  const std::string answers[][3] = {{"1111100000", "1111110000", "1111111000"},   // dense: 5, 6, 7
+                                    {"1111111000", "1111111110", "1111111111"},   // a: 2, 3, 3 more
+                                    {"1111110000", "1111111100", "1111111110"},   // b: 1, 2, 2 more
+                                    {"1111111000", "1111111100", "1111111110"}};  // c: 2 more with each
+  for (size_t i = 0; i < 4; ++i)
+    for (size_t s = 0; s < 3; ++s) write_exact_run(dir.path(), file.arms[i].name, file.seeds[s], answers[i][s]);
+  const StudyResults study = read_study(dir.path());
+  const auto& c = study.comparisons;
+  REQUIRE(c.size() == 3);
+  REQUIRE(c[0].accuracy.p_value == Approx(0.01526806));  // t = 8 and t = 5 with 2 degrees of freedom
+  REQUIRE(c[1].accuracy.p_value == Approx(0.03774955));
+  CHECK(std::isnan(c[2].accuracy.p_value));
+  CHECK(c[0].adjusted_p == Approx(3 * c[0].accuracy.p_value));
+  CHECK(c[1].adjusted_p == Approx(2 * c[1].accuracy.p_value));
+  CHECK(std::isnan(c[2].adjusted_p));
+  CHECK(std::isnan(c[2].detectable));  // no spread
+  CHECK(c[0].detectable > 0);
+}
+
+TEST_CASE("runs on different data are told apart by the hashes in their settings") {
+  const test::TempDir dir;
+  test::SyntheticStudy file = two_arms();
+  write_two_arms(dir.path());
+  const auto notes = [&] { return read_study(dir.path()).notes; };
+  const auto set_all = [&](const ordered_json& settings) {
+    for (const auto& arm : file.arms)
+      for (const uint64_t seed : file.seeds) test::change_settings(dir.path(), arm.name, seed, settings);
+  };
+  set_all({{"training_data_sha256", "t"}, {"dev_data_sha256", "d"}, {"initial_weights_sha256", "w"}});
+  CHECK(notes().empty());
+  SECTION("within an arm") {
+    const std::string key = GENERATE("training_data_sha256", "dev_data_sha256", "initial_weights_sha256");
+    test::change_settings(dir.path(), "sparse, half", 5, {{key, "other"}});
+    REQUIRE(notes().size() == 1);
+    CHECK(test::contains(notes()[0], "sparse, half: its runs had different"));
+    CHECK(test::contains(notes()[0], "settings." + key));
+    write_study_files(dir.path(), read_study(dir.path()));
+    CHECK(ordered_json::parse(test::read_file(dir / "results.json"))["notes"] == ordered_json(notes()));
+  }
+  SECTION("between arms") {
+    for (const uint64_t seed : file.seeds)
+      test::change_settings(dir.path(), "sparse, half", seed, {{"initial_weights_sha256", nullptr}});
+    REQUIRE(notes().size() == 1);
+    CHECK(test::contains(notes()[0], "sparse, half and dense had different initial weights"));
+    file.arms[1].options["weights"] = "another";  // as asked for
+    test::write_study_json(dir.path(), file);
+    CHECK(notes().empty());
+  }
+  SECTION("what a seed carves, and what holds parses, is its own") {
+    set_all({{"selection_part", 0.1}});
+    for (const auto& arm : file.arms)
+      for (const uint64_t seed : file.seeds)
+        test::change_settings(dir.path(), arm.name, seed, {{"training_data_sha256", fmt::format("of {}", seed)}});
+    CHECK(notes().empty());
+    for (const uint64_t seed : file.seeds)
+      test::change_settings(dir.path(), "sparse, half", seed,
+                            {{"training_data_sha256", fmt::format("parsed {}", seed)}, {"parses", "train.conllu"}});
+    CHECK(notes().empty());
+    test::change_settings(dir.path(), "sparse, half", 5, {{"parses", ""}});
+    CHECK(notes().size() == 1);
+  }
+}
+
 TEST_CASE("runs that have diverged, failed or not ended keep their place and leave the comparison") {
   const test::TempDir dir;
   write_two_arms(dir.path());
@@ -173,7 +282,7 @@ TEST_CASE("runs that have diverged, failed or not ended keep their place and lea
     CHECK_FALSE(study.comparisons[0].by_example);
     write_study_files(dir.path(), study);
     const auto runs = lines_of(dir / "runs.csv");
-    CHECK(runs[2] == "dense,5,failed,,,,,,,,,,,,,,,,,,,,no space left on device");
+    CHECK(runs[2] == "dense,5,failed,,,,,,,,,,,,,,,,,,,,,no space left on device");
     CHECK(lines_of(dir / "predictions.csv").size() == 31);
     CHECK(ordered_json::parse(test::read_file(dir / "results.json"))["comparisons"][0]["accuracy"]["mean"].is_null());
   }

@@ -1,6 +1,7 @@
 // The comparisons of a study's arms with its baseline.
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "train/study/results.h"
 
@@ -32,6 +33,27 @@ PairedComparison compare(const std::vector<RunPair>& pairs, Number number) {
   return compare_paired(a, b, resampling_seed);
 }
 
+// Dev losses at the points of training that all runs of the pairs have evaluated.
+std::vector<MatchedLoss> match_losses(const std::vector<RunPair>& pairs) {
+  std::map<int64_t, std::vector<double>> base_losses, arm_losses;
+  std::map<int64_t, double> epochs;
+  const auto add = [&](const StudyRun& run, std::map<int64_t, std::vector<double>>& losses) {
+    for (const CurvePoint& p : run.dev_losses) {
+      if (!std::isfinite(p.epoch) || !std::isfinite(p.value)) continue;
+      losses[matching_key(p)].push_back(p.value);
+      epochs[matching_key(p)] = p.epoch;
+    }
+  };
+  for (const auto& [base, arm] : pairs) add(*base, base_losses), add(*arm, arm_losses);
+  std::vector<MatchedLoss> matched;
+  for (const auto& [key, epoch] : epochs) {
+    const std::vector<double>&a = base_losses[key], &b = arm_losses[key];
+    if (a.size() == pairs.size() && b.size() == pairs.size())
+      matched.push_back({epoch, compare_paired(a, b, resampling_seed)});
+  }
+  return matched;
+}
+
 void compare_by_example(const std::vector<RunPair>& pairs, ArmComparison& c) {
   std::vector<std::vector<uint8_t>> a, b;
   for (const auto& [base, arm] : pairs) {
@@ -47,6 +69,8 @@ void compare_by_example(const std::vector<RunPair>& pairs, ArmComparison& c) {
 }
 
 }  // namespace
+
+int64_t matching_key(const CurvePoint& point) { return std::llround(1e6 * point.epoch); }
 
 Summary summarise(const std::vector<double>& values) {
   return {static_cast<int64_t>(values.size()), mean(values), standard_deviation(values), mean_interval(values)};
@@ -66,6 +90,7 @@ void compare_arms(StudyResults& study) {
     c.calibration = compare(pairs, [](const StudyRun& run) { return run.calibration; });
     c.gap = compare(pairs, [](const StudyRun& run) { return run.gap(); });
     c.detectable = detectable_difference(c.accuracy.n, c.accuracy.sd);
+    c.matched_losses = match_losses(pairs);
     compare_by_example(pairs, c);
     p_values.push_back(c.accuracy.p_value);
     study.comparisons.push_back(std::move(c));

@@ -179,9 +179,11 @@ std::string differences(const StudyResults& study) {
       "there.</figcaption></figure>\n";
   html += difference_table(study).html();
   html += paragraph(
-      "<span class=\"small\"><em>p</em>: paired t test. <em>p by Holm</em>: corrected for all arms of this table. "
+      "<span class=\"small\"><em>p</em>: paired t test. <em>p by Holm</em>: corrected for all arms of this table, "
+      "those without a p included. "
       "<em>Seen with 80 %</em>: the true difference that so many seeds with this spread show at 5 % in four of five "
-      "studies. The first two intervals are about new seeds on the same sentences, the third about new seeds and new "
+      "studies; a dash where one pair, or differences that are all equal, show no spread. The first two intervals are "
+      "about new seeds on the same sentences, the third about new seeds and new "
       "sentences. With few seeds a bootstrap over seeds is too narrow; the t interval is the one to cite.</span>");
   if (const Table table = mcnemar_table(study); !table.empty())
     html += details("McNemar’s exact test, by seed",

@@ -57,6 +57,62 @@ std::vector<std::vector<double>> head_means(const StudyArm& arm, std::vector<dou
   return means;
 }
 
+// Effective sparsities that differ by more than this are not the same.
+constexpr double notable = 0.05;
+
+struct ArmSparsity {
+  std::string name;  // HTML
+  double requested, effective;
+  bool off() const { return std::abs(effective - requested) > notable; }
+};
+
+// Of the arms that have results and a requested sparsity; means over the layers.
+std::vector<ArmSparsity> sparsities(const StudyResults& study) {
+  std::vector<ArmSparsity> list;
+  for (const StudyArm& arm : study.arms) {
+    const double requested = arm.summary([](const StudyRun& run) {
+                                  double sum = 0;  // NaN where a measure decides in a layer
+                                  for (const LayerAttention& layer : run.layers) sum += layer.requested;
+                                  return sum / static_cast<double>(run.layers.size());
+                                })
+                                 .mean;
+    const double effective = arm.summary([](const StudyRun& run) { return run.sparsity; }).mean;
+    if (std::isfinite(requested) && std::isfinite(effective)) list.push_back({escape(arm.name), requested, effective});
+  }
+  return list;
+}
+
+// One sentence on the arms that are not as sparse as requested; "" without.
+std::string not_as_requested(const std::vector<ArmSparsity>& arms) {
+  std::vector<std::string> words;
+  for (const ArmSparsity& arm : arms)
+    if (arm.off())
+      words.push_back(
+          fmt::format("{} ({} instead of {})", arm.name, percent(arm.effective, 1), percent(arm.requested, 1)));
+  if (words.empty()) return "";
+  return "More than 5 points away from the requested sparsity, on average over layers: " + listed(words) + ".";
+}
+
+// Pairs of arms that request the same and do not get it, each once, by the extremes of a request.
+std::vector<std::string> unequal_requests(std::vector<ArmSparsity> arms) {
+  std::sort(arms.begin(), arms.end(), [](const auto& a, const auto& b) {
+    return std::pair(std::lround(1000 * a.requested), a.effective) <
+           std::pair(std::lround(1000 * b.requested), b.effective);
+  });
+  std::vector<std::string> words;
+  for (size_t first = 0, last = 0; first < arms.size(); first = last + 1) {
+    last = first;
+    while (last + 1 < arms.size() &&
+           std::lround(1000 * arms[last + 1].requested) == std::lround(1000 * arms[first].requested))
+      ++last;
+    if (arms[last].effective - arms[first].effective > notable)
+      words.push_back(fmt::format("{} requested: from {} ({}) to {} ({})", percent(arms[first].requested, 1),
+                                  percent(arms[first].effective, 1), arms[first].name, percent(arms[last].effective, 1),
+                                  arms[last].name));
+  }
+  return words;
+}
+
 Table layer_table(const StudyResults& study) {
   size_t layers = 0;
   for (const StudyArm& arm : study.arms) layers = std::max(layers, layer_count(arm));
@@ -178,6 +234,7 @@ std::string sparsity(const StudyResults& study) {
     html = "<figure>" + chart.html() +
            "<figcaption>Numbered: the mean of an arm; faint: its runs.</figcaption><ol class=\"numbers\">" + key +
            "</ol></figure>\n";
+  if (const std::string line = not_as_requested(sparsities(study)); !line.empty()) html += paragraph(line);
   html += layer_table(study).html();
   return html +
          paragraph(
@@ -185,6 +242,15 @@ std::string sparsity(const StudyResults& study) {
              "there is no padding to count. It differs from the requested one where rows are short, because "
              "a row keeps a whole number of keys and at least one. A dash in brackets: a measure such as a "
              "window or a threshold decides instead of a sparsity.</span>");
+}
+
+std::string confounded(const StudyResults& study) {
+  const std::vector<ArmSparsity> arms = sparsities(study);
+  std::string html = not_as_requested(arms);
+  if (const auto unequal = unequal_requests(arms); !unequal.empty())
+    html += fmt::format("{}Equal requests came out differently: {}.", html.empty() ? "" : " ", listed(unequal));
+  if (html.empty()) return "";
+  return "Differences between arms of different effective sparsity are confounded with sparsity. " + html;
 }
 
 std::string entropy(const StudyResults& study) {

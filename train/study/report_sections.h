@@ -36,6 +36,9 @@ std::string generalisation(const StudyResults& study);
 
 // report_attention.cpp
 std::string sparsity(const StudyResults& study);
+/// That differences are confounded with effective sparsity, where arms are not as sparse as their options say or equal
+/// requests come out differently; "" elsewhere.
+std::string confounded(const StudyResults& study);
 std::string entropy(const StudyResults& study);
 
 // report_cost.cpp

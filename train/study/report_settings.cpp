@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "train/study/report_html.h"
@@ -30,44 +31,62 @@ std::string command_line(const Options& options) {
   return text;
 }
 
-// What crisp-train is given for an arm, whose own options win.
-Options options_of(const StudyResults& study, const StudyArm& arm) {
-  Options options;
-  for (const auto& option : study.common)
-    if (std::none_of(arm.options.begin(), arm.options.end(),
-                     [&](const auto& own) { return own.first == option.first; }))
-      options.push_back(option);
-  options.insert(options.end(), arm.options.begin(), arm.options.end());
-  return options;
+// Settings of more distinct values than this are counted, not listed.
+constexpr size_t values_listed = 6;
+
+// A setting's value in each complete run, as text: the distinct ones in the order of the runs, with their arms.
+struct SettingValues {
+  std::vector<std::pair<std::string, std::vector<std::string>>> values;
+  size_t runs = 0;
+  void add(const std::string& value, const std::string& arm) {
+    ++runs;
+    auto found = std::find_if(values.begin(), values.end(), [&](const auto& v) { return v.first == value; });
+    if (found == values.end()) found = values.insert(values.end(), {value, {}});
+    if (found->second.empty() || found->second.back() != arm) found->second.push_back(arm);
+  }
+};
+
+std::string value_cell(const SettingValues& setting, size_t runs) {
+  const auto code = [](const std::string& value) { return "<code>" + escape(value) + "</code>"; };
+  if (setting.values.size() == 1 && setting.runs == runs) return code(setting.values[0].first);
+  if (setting.values.size() > values_listed)
+    return fmt::format("differs: {} values", grouped(static_cast<int64_t>(setting.values.size())));
+  std::string cell = "differs: ";
+  for (const auto& [value, arms] : setting.values)
+    cell += fmt::format("{}{} ({})", &value == &setting.values[0].first ? "" : "; ", code(value), listed(arms));
+  if (setting.runs < runs)
+    cell += fmt::format("; absent in {}", counted(static_cast<int64_t>(runs - setting.runs), "run", "runs"));
+  return cell;
 }
 
-// Settings that all complete runs share.
+// Every setting of the complete runs, as resolved.
 std::string settings_table(const StudyResults& study) {
-  ordered_json shared;
-  bool first = true;
+  std::vector<std::string> names;
+  std::map<std::string, SettingValues> settings;
+  size_t runs = 0;
   for (const StudyArm& arm : study.arms) {
     for (const StudyRun* run : arm.complete_runs()) {
       const ordered_json one = ordered_json::parse(run->settings, nullptr, false);
       if (!one.is_object()) continue;
-      if (first) shared = one;
-      first = false;
-      for (auto it = shared.begin(); it != shared.end();)
-        it = one.contains(it.key()) && one[it.key()] == it.value() ? std::next(it) : shared.erase(it);
+      ++runs;
+      for (const auto& [name, value] : one.items()) {
+        if (settings.find(name) == settings.end()) names.push_back(name);
+        settings[name].add(value.is_string() ? value.get<std::string>() : value.dump(), escape(arm.name));
+      }
     }
   }
-  if (shared.empty()) return "";
+  if (names.empty()) return "";
   Table table("");
   table.header({"setting", "value"});
-  for (const auto& [name, value] : shared.items())
-    table.row(
-        {escape(name), "<code>" + escape(value.is_string() ? value.get<std::string>() : value.dump()) + "</code>"});
-  return details("Settings that all runs share, as resolved", "<div class=\"wide\">" + table.html() + "</div>");
+  for (const std::string& name : names) table.row({escape(name), value_cell(settings[name], runs)});
+  return details("All settings as resolved, and where runs differ", "<div class=\"wide\">" + table.html() + "</div>");
 }
 
 // What the papers leave open, and our answer; model/README.md has the same list with more words.
 struct Choice {
   const char *question, *choice;
-  std::vector<const char*> when{};  // names or values of options that make it matter; none: always
+  std::vector<const char*>
+      when{};  // the study's name, or names or values of options, that make it matter; none: always
 };
 
 const std::vector<Choice>& choice_list() {
@@ -78,9 +97,12 @@ const std::vector<Choice>& choice_list() {
        "above the s-quantile of the head’s whole n × n score matrix, by linear interpolation"},
       {"n", "the real length of the sentence with [CLS] and [SEP]; there is no padding"},
       {"ties",
-       "top-k: the earlier key wins, so that exactly k are kept; percentile and top-k-ties: all equal ones stay"},
+       "top-k and bottom-k: the earlier key wins, so that exactly k are kept; percentile and top-k-ties: all equal "
+       "ones "
+       "stay"},
       {"a query that would keep nothing", "it keeps its largest score, the earliest of equal ones"},
-      {"gradient", "through the kept scores only; the selection is a constant"},
+      {"gradient",
+       "through the kept scores only; the selection is a constant, as are the cosines of lexical similarity"},
       {"evaluation", "sparse as in training, unless <code>--sparse-eval off</code>"},
       {"uniform", "0.7 in every layer, the middle of the paper’s range of 0.6 to 0.8", {"uniform"}},
       {"light", "0.45 in the first layer, rising linearly to 0.75 in the last; mean 0.6", {"light"}},
@@ -100,7 +122,8 @@ const std::vector<Choice>& choice_list() {
        "linear from 0 over the first part of the training steps; evaluation always at the full sparsity",
        {"sparsity-ramp"}},
       {"protected keys",
-       "they rank before all others and count among the k; where a measure decides they are kept besides",
+       "they rank before all others and count among the k; where a measure decides they are kept besides; [CLS] and "
+       "[SEP] are a sequence’s first and last key",
        {"keep"}},
       {"order of neighbours",
        "by distance in position; of two equally far the left one first",
@@ -110,7 +133,8 @@ const std::vector<Choice>& choice_list() {
        "evaluation",
        {"random-k", "bigbird"}},
       {"lexical similarity",
-       "the query’s own position first, then the cosine of the model’s current word embeddings, then as neighbours",
+       "the query’s own position first, then the cosine of the model’s current word embeddings (without position and "
+       "LayerNorm), then as neighbours",
        {"lexical"}},
       {"syntax",
        "the number of edges between the words in the tree, then as neighbours; pieces of one word are at 0, [CLS] and "
@@ -121,22 +145,39 @@ const std::vector<Choice>& choice_list() {
        "among the rest, for each head",
        {"bigbird"}},
       {"DropKey and DropAttention",
-       "one thing here: removing a key before the softmax is dropping its weight and renormalising; training only",
+       "one thing here: removing a key before the softmax is dropping its weight and renormalising, with the gradient "
+       "through the renormalisation; by entries or by columns of a head; training only, whatever --sparse-train says",
        {"drop-key", "drop-attention"}},
       {"AttentionDrop", "training only", {"attention-drop"}},
       {"learned degrees",
        "a stand-in for Breaking BERT’s algorithm, whose formula could not be found: weights in proportion to m "
-       "exp(score), "
-       "m = clamp((R + z − |i − j|) / R, 0, 1), with a z for each head (after Adaptive Span, arXiv 1905.07799); "
-       "rounded "
-       "to the keys with m of at least one half at evaluation",
+       "exp(score), m = clamp((R + z − |i − j|) / R, 0, 1), with a z for each head (after Adaptive Span, arXiv "
+       "1905.07799, looking both ways); λ times the mean of all z is added to the loss, but not to what is shown as "
+       "loss",
        {"learned-span"}},
+      {"learned degrees: numbers",
+       "unless options say otherwise R = 4, z = 8 at first, λ = 0, a learning rate of 0.01 for z under the common "
+       "schedule, no weight decay; z stays within 0 and the model’s positions",
+       {"learned-span"}},
+      {"learned degrees: evaluation",
+       "a hard window, the keys with m of at least one half: |i − j| ≤ floor(z + R / 2)",
+       {"learned-span"}},
+      {"the study “crisp”",
+       "four arms with 4 seeds, unless the study was given others, and the schedules above",
+       {"crisp"}},
+      {"the study “breaking-bert”",
+       "sparsity 0.8 wherever one is asked for; all, early and late layers for each method; six keys a row in the "
+       "mixes "
+       "of neighbour, random and global keys (6,0,0; 0,3,3; 3,0,3; 3,3,0; 2,2,2); λ of 0.001, 0.01 and 0.1 for learned "
+       "degrees; 3 seeds, unless the study was given others",
+       {"breaking-bert"}},
   };
   return list;
 }
 
 // Whether an option of the study has one of the words as its name or value.
 bool mentions(const StudyResults& study, const std::vector<const char*>& words) {
+  if (std::find(words.begin(), words.end(), study.name) != words.end()) return true;
   const auto in = [&](const Options& options) {
     return std::any_of(options.begin(), options.end(), [&](const auto& option) {
       return std::any_of(words.begin(), words.end(),
@@ -180,7 +221,7 @@ std::string settings(const StudyResults& study) {
   std::string html = paragraph("The whole study, from the study.json beside this page:");
   html += "<pre>crisp-study study.json --output OUTPUT</pre>\n";
   html += paragraph("One of its runs, here the baseline with the first seed:");
-  html += "<pre>crisp-train" + escape(command_line(options_of(study, study.base()))) +
+  html += "<pre>crisp-train" + escape(command_line(study.options_of(study.base()))) +
           fmt::format(" --seed {} --output OUTPUT/runs/{}/seed-{}</pre>\n", study.seeds[0],
                       escape(shell_word(study.base().name)), study.seeds[0]);
   html += paragraph(

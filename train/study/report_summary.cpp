@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "train/study/report_html.h"
 #include "train/study/report_sections.h"
@@ -64,8 +65,8 @@ std::string example_words(const StudyResults& study) {
       fixed(100 * std::sqrt(accuracy * (1 - accuracy) / static_cast<double>(least)), 2));
 }
 
-// The arms of `cs` whose verdict is no difference, in one line.
-std::string none_shown_together(const StudyResults& study, const std::vector<const ArmComparison*>& cs) {
+// The arms of `cs`, which share a verdict, in one line.
+std::string together(const StudyResults& study, Verdict shared, const std::vector<const ArmComparison*>& cs) {
   std::vector<std::string> names;
   double low = 0, high = 0;
   for (const ArmComparison* c : cs) {
@@ -73,22 +74,40 @@ std::string none_shown_together(const StudyResults& study, const std::vector<con
     high = names.empty() ? c->accuracy.mean : std::max(high, c->accuracy.mean);
     names.push_back(escape(study.arms[c->arm].name));
   }
-  return fmt::format("<strong>No difference shown</strong> for {} ({}): mean differences from {} to {} points.",
-                     counted(static_cast<int64_t>(names.size()), "arm", "arms"), listed(names), points(low),
-                     points(high));
+  const std::string arms =
+      fmt::format("{} ({})", counted(static_cast<int64_t>(names.size()), "arm", "arms"), listed(names));
+  const std::string range = fmt::format("from {} to {} points", points(low), points(high));
+  switch (shared) {
+    case Verdict::not_comparable:
+      return fmt::format("<strong>Not compared</strong>: of {} no seed is complete in both the arm and {}.", arms,
+                         escape(study.base().name));
+    case Verdict::one_seed:
+      return fmt::format(
+          "<strong>One seed</strong> for {}: differences {}; how much of them is chance can’t be told from single "
+          "pairs of runs.",
+          arms, range);
+    case Verdict::no_spread:
+      return fmt::format(
+          "<strong>The same difference with each seed</strong> for {}: {}; without a spread between seeds Student’s "
+          "interval does not exist, the intervals over seeds and sentences are in the table below.",
+          arms, range);
+    default:
+      return fmt::format("<strong>No difference shown</strong> for {}: mean differences {}.", arms, range);
+  }
 }
 
 std::vector<std::string> comparison_lines(const StudyResults& study) {
   std::vector<std::string> lines;
-  std::vector<const ArmComparison*> none;
+  std::map<Verdict, std::vector<const ArmComparison*>> alike;
   for (const ArmComparison& c : study.comparisons) {
-    const Verdict v = verdict(c);
-    if (study.comparisons.size() > arms_in_words && (v == Verdict::none_shown || v == Verdict::equal))
-      none.push_back(&c);
+    Verdict v = verdict(c);
+    if (v == Verdict::equal) v = Verdict::none_shown;
+    if (study.comparisons.size() > arms_in_words && v != Verdict::shown && v != Verdict::uncorrected_only)
+      alike[v].push_back(&c);
     else
       lines.push_back(sentence(c, study));
   }
-  if (!none.empty()) lines.push_back(none_shown_together(study, none));
+  for (const auto& [v, cs] : alike) lines.push_back(cs.size() > 1 ? together(study, v, cs) : sentence(*cs[0], study));
   return lines;
 }
 
@@ -117,8 +136,62 @@ std::string power_words(const StudyResults& study) {
       seeds, size);
 }
 
+// "All runs choose", "The runs of a and b choose".
+std::string subject(const StudyResults& study, const std::vector<std::string>& names, const char* verb) {
+  if (names.size() == study.arms.size()) return fmt::format("All runs {}", verb);
+  return fmt::format("The runs of {} {}", listed(names), verb);
+}
+
+bool chooses(const StudyRun& run) { return run.select_best && run.dev_losses.size() > 1; }
+
+std::vector<std::string> selection_words(const StudyResults& study) {
+  std::vector<std::string> on_dev, on_part, none;
+  for (const StudyArm& arm : study.arms) {
+    const auto runs = arm.complete_runs();
+    const auto any = [&](bool part) {
+      return std::any_of(runs.begin(), runs.end(),
+                         [&](const StudyRun* run) { return chooses(*run) && (run->selection_part > 0) == part; });
+    };
+    if (any(false)) on_dev.push_back(escape(arm.name));
+    if (any(true)) on_part.push_back(escape(arm.name));
+    if (!runs.empty() && !any(false) && !any(true)) none.push_back(escape(arm.name));
+  }
+  std::vector<std::string> lines;
+  if (!on_dev.empty()) {
+    lines.push_back(subject(study, on_dev, "report") +
+                    " the best of their evaluations on the same dev sentences (<code>--select best</code>), which "
+                    "makes these accuracies optimistic" +
+                    (on_part.empty() && none.empty() ? "." : ", and favours them over the other arms."));
+  }
+  if (!on_part.empty())
+    lines.push_back(subject(study, on_part, "report") +
+                    " the evaluation that was best on sentences set aside from the training set "
+                    "(<code>--selection-part</code>): the dev sentences took no part in that choice, and those set "
+                    "aside were not trained on.");
+  return lines;
+}
+
+// As crisp-train decides it.
+std::vector<std::string> arms_on_sample(const StudyResults& study) {
+  std::vector<std::string> names;
+  for (const StudyArm& arm : study.arms) {
+    const Options options = study.options_of(arm);
+    if (std::none_of(options.begin(), options.end(), [](const auto& option) {
+          return option.first == "weights" || option.first == "init" || option.first == "data" ||
+                 option.first == "train" || option.first == "config";
+        }))
+      names.push_back(escape(arm.name));
+  }
+  return names;
+}
+
 std::vector<std::string> cautions(const StudyResults& study) {
   std::vector<std::string> lines;
+  if (const auto sample = arms_on_sample(study); !sample.empty())
+    lines.push_back(
+        "<strong>" + subject(study, sample, "are") +
+        " on the bundled sample</strong>, a small model and made-up film reviews, because no weights and no "
+        "data are named: good for trying the program, and no evidence about a real model or data set.");
   if (study.arms.size() == 1) lines.push_back("There is only one arm, so there is nothing to compare it with.");
   if (const std::string power = power_words(study); !power.empty()) lines.push_back(power);
   size_t pairs = 0;
@@ -137,11 +210,8 @@ std::vector<std::string> cautions(const StudyResults& study) {
     lines.push_back(
         "All of this holds for these weights, this data set and these settings; seeds and sentences are "
         "the only sources of chance that the intervals count.");
-  for (const auto& [name, value] : study.common)
-    if (name == "select" && value == "best")
-      lines.push_back(
-          "Each run reports the best of its evaluations on the same sentences (<code>--select best</code>), "
-          "which makes every accuracy optimistic.");
+  if (const std::string line = confounded(study); !line.empty()) lines.push_back(line);
+  for (const std::string& line : selection_words(study)) lines.push_back(line);
   for (const std::string& note : study.notes) lines.push_back(escape(note));
   return lines;
 }
@@ -164,6 +234,8 @@ std::string sentence(const ArmComparison& c, const StudyResults& study) {
       fmt::format("<strong>{}</strong> minus {}: ", escape(study.arms[c.arm].name), escape(study.base().name));
   const std::string size = points(a.mean) + " points";
   const auto comparisons = static_cast<int64_t>(study.comparisons.size());
+  const std::string both = interval(c.two_level, 100, 2);
+  const std::string over_both = c.by_example ? "; the 95 % interval over seeds and sentences is " + both : "";
   const std::string estimate = fmt::format("{}{}, 95 % interval {} over {}: ", names, size,
                                            interval(a.t_interval, 100, 2), counted(a.n, "seed", "seeds"));
   switch (verdict(c)) {
@@ -172,10 +244,10 @@ std::string sentence(const ArmComparison& c, const StudyResults& study) {
     case Verdict::one_seed:
       return names + size + " with one seed: how much of it is chance can’t be told from a single pair of runs.";
     case Verdict::equal:
-      return fmt::format("{}the same accuracy with each of {}.", names, counted(a.n, "seed", "seeds"));
+      return fmt::format("{}the same accuracy with each of {}{}.", names, counted(a.n, "seed", "seeds"), over_both);
     case Verdict::no_spread:
-      return fmt::format("{}{} with each of {}; without a spread between seeds there is no interval.", names, size,
-                         counted(a.n, "seed", "seeds"));
+      return fmt::format("{}{} with each of {}; without a spread between seeds Student’s interval does not exist{}.",
+                         names, size, counted(a.n, "seed", "seeds"), over_both);
     case Verdict::none_shown:
       return estimate + "no difference shown.";
     case Verdict::uncorrected_only:
@@ -189,10 +261,18 @@ std::string sentence(const ArmComparison& c, const StudyResults& study) {
   text += comparisons > 1 ? fmt::format(" after Holm’s correction for {} comparisons)", comparisons) : ")";
   if (!c.by_example) return text + ".";
   const bool new_sentences = c.two_level.low > 0 || c.two_level.high < 0;
-  return fmt::format("{}; {}, the interval over seeds and sentences being {}.", text,
-                     new_sentences ? "it holds for other sentences of the kind, too"
-                                   : "for other sentences of the kind it is not shown",
-                     interval(c.two_level, 100, 2));
+  if (!new_sentences)
+    return fmt::format(
+        "{}; for other sentences of the kind it is not shown, the interval over seeds and sentences being {}.", text,
+        both);
+  if (comparisons == 1)
+    return fmt::format(
+        "{}; it holds for other sentences of the kind, too, the interval over seeds and sentences being {}.", text,
+        both);
+  return fmt::format(
+      "{}; the 95 % interval over seeds and sentences, {}, leaves out 0 as well, but is not corrected for the {} "
+      "comparisons, so for other sentences of the kind it is a hint.",
+      text, both, comparisons);
 }
 
 std::string summary(const StudyResults& study) {

@@ -160,43 +160,46 @@ bool several_evaluations(const StudyResults& study) {
   return false;
 }
 
-// Evaluations that all complete runs of the study have, evenly picked, the last one in any case.
-std::vector<CurvePoint> common_evaluations(const StudyResults& study) {
-  std::map<int64_t, std::pair<size_t, CurvePoint>> seen;
+bool same_point(double epoch, const CurvePoint& p) { return matching_key({0, epoch, 0}) == matching_key(p); }
+
+// Epochs that all complete runs of the study have evaluated, evenly picked, the last one in any case.
+std::vector<double> common_epochs(const StudyResults& study) {
+  std::map<int64_t, std::pair<size_t, double>> seen;
   size_t runs = 0;
   for (const StudyArm& arm : study.arms) {
     for (const StudyRun* run : arm.complete_runs()) {
       ++runs;
       for (const CurvePoint& p : run->dev_losses) {
-        ++seen[p.step].first;
-        seen[p.step].second = p;
+        if (!std::isfinite(p.epoch)) continue;
+        auto& [count, epoch] = seen[matching_key(p)];
+        ++count;
+        epoch = p.epoch;
       }
     }
   }
-  std::vector<CurvePoint> common;
-  for (const auto& [step, entry] : seen)
+  std::vector<double> common;
+  for (const auto& [key, entry] : seen)
     if (entry.first == runs) common.push_back(entry.second);
   if (common.size() <= most_evaluations) return common;
-  std::vector<CurvePoint> picked;
+  std::vector<double> picked;
   for (size_t i = 1; i <= most_evaluations; ++i) picked.push_back(common[i * common.size() / most_evaluations - 1]);
   return picked;
 }
 
 Table dev_loss_table(const StudyResults& study) {
-  std::vector<CurvePoint> evaluations = common_evaluations(study);
-  if (evaluations.size() == 1) evaluations.clear();  // the reported one
-  Table table("Mean dev loss at the same points of training, and the difference from the baseline at the end");
+  const std::vector<double> epochs = common_epochs(study);
+  Table table("Mean dev loss at the epochs that all runs have evaluated, and at the evaluations that the runs report");
   std::vector<std::string> header{"arm"};
-  for (const CurvePoint& e : evaluations) header.push_back(fmt::format("epoch {:.4g}", e.epoch));
-  for (const char* cell : {"reported", "SD", "difference", "95 % by t"}) header.emplace_back(cell);
+  for (const double epoch : epochs) header.push_back(fmt::format("epoch {:.4g}", epoch));
+  for (const char* cell : {"reported", "SD"}) header.emplace_back(cell);
   table.header(header);
   for (size_t i = 0; i < study.arms.size(); ++i) {
     const StudyArm& arm = study.arms[i];
     std::vector<std::string> cells{escape(arm.name)};
-    for (const CurvePoint& e : evaluations) {
+    for (const double epoch : epochs) {
       cells.push_back(fixed(arm.summary([&](const StudyRun& run) {
                                  for (const CurvePoint& p : run.dev_losses)
-                                   if (p.step == e.step) return p.value;
+                                   if (same_point(epoch, p)) return p.value;
                                  return unknown;
                                })
                                 .mean,
@@ -205,19 +208,42 @@ Table dev_loss_table(const StudyResults& study) {
     const Summary loss = arm.summary([](const StudyRun& r) { return r.loss; });
     cells.push_back(fixed(loss.mean, 4));
     cells.push_back(fixed(loss.sd, 4));
-    PairedComparison difference{0, unknown, unknown, {unknown, unknown}, unknown, {unknown, unknown}};
-    for (const ArmComparison& c : study.comparisons)
-      if (c.arm == i) difference = c.loss;
-    cells.push_back(with_sign(difference.mean, 4));
-    cells.push_back(interval(difference.t_interval, 1, 4));
     table.row(cells, i == study.baseline);
+  }
+  return table;
+}
+
+std::string difference_cell(const PairedComparison& c) {
+  return with_sign(c.mean, 4) + (c.n > 1 ? " (" + interval(c.t_interval, 1, 4) + ")" : "");
+}
+
+Table loss_difference_table(const StudyResults& study) {
+  const std::vector<double> epochs = common_epochs(study);
+  Table table(
+      "Dev loss of the arm minus the baseline’s at the same epoch, mean over paired seeds, in brackets Student’s 95 % "
+      "interval; last, of the evaluations that the runs report, which may be of different epochs");
+  std::vector<std::string> header{"arm", "pairs"};
+  for (const double epoch : epochs) header.push_back(fmt::format("epoch {:.4g}", epoch));
+  header.emplace_back("reported");
+  table.header(header);
+  for (const ArmComparison& c : study.comparisons) {
+    std::vector<std::string> cells{escape(study.arms[c.arm].name), grouped(static_cast<int64_t>(c.seeds.size()))};
+    for (const double epoch : epochs) {
+      const auto at = std::find_if(c.matched_losses.begin(), c.matched_losses.end(), [&](const MatchedLoss& m) {
+        return same_point(epoch, {0, m.epoch, 0});
+      });
+      cells.push_back(at == c.matched_losses.end() ? fixed(unknown, 0) : difference_cell(at->loss));
+    }
+    cells.push_back(difference_cell(c.loss));
+    table.row(cells);
   }
   return table;
 }
 
 Table gap_table(const StudyResults& study) {
   Table table(
-      "Train-dev gap (dev loss less training loss, both without dropout) and expected calibration error, means");
+      "Train-dev gap (dev loss less training loss, both of the last weights and without dropout) and expected "
+      "calibration error (of the evaluation that a run reports), means");
   table.header({"arm", "training loss", "gap", "gap, difference", "95 % by t", "calibration error", "its difference",
                 "95 % by t"});
   for (size_t i = 0; i < study.arms.size(); ++i) {
@@ -279,8 +305,9 @@ std::string loss_curves(const StudyResults& study) {
 
 std::string generalisation(const StudyResults& study) {
   if (study.count(RunStatus::complete) == 0) return "";
-  std::string html = metric_chart(study, "dev loss", plain_unit, [](const StudyRun& r) { return r.loss; });
+  std::string html = metric_chart(study, "reported dev loss", plain_unit, [](const StudyRun& r) { return r.loss; });
   html += dev_loss_table(study).html();
+  if (const Table table = loss_difference_table(study); !table.empty()) html += table.html();
   std::string more;
   bool any_gap = false;
   for (const StudyArm& arm : study.arms) any_gap |= arm.summary([](const StudyRun& r) { return r.gap(); }).n > 0;

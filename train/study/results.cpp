@@ -103,6 +103,7 @@ void read_evaluation(const ordered_json& json, StudyRun& run) {
 void read_results(const ordered_json& json, StudyRun& run) {
   read_evaluation(json, run);
   run.train_loss = number(json, "train_loss");
+  run.last_eval_loss = number(json, "last_eval_loss");
   run.train_eval_loss = number(json, "train_eval_loss");
   run.train_eval_accuracy = number(json, "train_eval_accuracy");
   run.steps = whole(json, "step");
@@ -113,7 +114,11 @@ void read_results(const ordered_json& json, StudyRun& run) {
   run.peak_bytes = number(json, "peak_resident_bytes");
   run.threads = whole(json, "threads");
   run.instruction_set = text(json, "instruction_set");
-  if (member(json, "settings").is_object()) run.settings = json["settings"].dump();
+  const ordered_json& settings = member(json, "settings");
+  if (!settings.is_object()) return;
+  run.settings = settings.dump();
+  run.select_best = text(settings, "select") == "best";
+  if (const double part = number(settings, "selection_part"); part > 0) run.selection_part = part;
 }
 
 void read_metrics(const std::string& path, StudyRun& run) {
@@ -258,6 +263,16 @@ int64_t StudyArm::count(RunStatus status) const {
   return std::count_if(runs.begin(), runs.end(), [&](const StudyRun& run) { return run.status == status; });
 }
 
+Options StudyResults::options_of(const StudyArm& arm) const {
+  Options options;
+  for (const auto& option : common)
+    if (std::none_of(arm.options.begin(), arm.options.end(),
+                     [&](const auto& own) { return own.first == option.first; }))
+      options.push_back(option);
+  options.insert(options.end(), arm.options.begin(), arm.options.end());
+  return options;
+}
+
 int64_t StudyResults::count(RunStatus status) const {
   int64_t n = 0;
   for (const StudyArm& arm : arms) n += arm.count(status);
@@ -272,6 +287,8 @@ StudyResults read_study(const std::string& output_dir) {
       arm.runs.push_back(read_run(directory, seed, fmt::format("{}, seed {}", arm.name, seed), study));
     }
   }
+  const std::vector<std::string> notes = data_notes(study);
+  study.notes.insert(study.notes.end(), notes.begin(), notes.end());
   compare_arms(study);
   return study;
 }

@@ -2,6 +2,7 @@
 // predictions.csv. The report (train/study/report.h) shows the same numbers.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -51,9 +52,11 @@ struct StudyRun {
 
   // At the evaluation whose model the run's directory holds.
   int64_t correct = 0, total = 0;
-  double loss = unknown;             // mean cross-entropy on the dev set
-  double calibration = unknown;      // expected calibration error (statistics.h) on the dev set
-  double train_loss = unknown;       // mean over the steps, with dropout
+  double loss = unknown;         // mean cross-entropy on the dev set
+  double calibration = unknown;  // expected calibration error (statistics.h) on the dev set
+  double train_loss = unknown;   // mean over the steps, with dropout
+  // Of the last weights, which need not be those of the evaluation above.
+  double last_eval_loss = unknown;   // on the dev set
   double train_eval_loss = unknown;  // on the training set's first sentences, without dropout
   double train_eval_accuracy = unknown;
   double sparsity = unknown;  // effective, mean over layers
@@ -63,6 +66,8 @@ struct StudyRun {
   int64_t steps = 0;
   double epochs = unknown;
   int64_t best_step = -1;
+  bool select_best = false;            // of several evaluations the best is reported, not the last
+  double selection_part = 0;           // of the training set: the best evaluation is chosen on it; 0: on the dev set
   double seconds = unknown;            // of training
   double tokens_per_second = unknown;  // the same
   double peak_bytes = unknown;         // resident
@@ -81,8 +86,8 @@ struct StudyRun {
   bool complete() const { return status == RunStatus::complete; }
   /// NaN unless complete.
   double accuracy() const;
-  /// Dev loss less the loss on training sentences, both without dropout.
-  double gap() const { return loss - train_eval_loss; }
+  /// Dev loss less the loss on training sentences, both of the last weights and without dropout.
+  double gap() const { return last_eval_loss - train_eval_loss; }
   double seconds_per_step() const { return steps > 0 ? seconds / static_cast<double>(steps) : unknown; }
 };
 
@@ -115,7 +120,7 @@ template <class Number>
 std::vector<double> StudyArm::values(Number number) const {
   std::vector<double> all;
   for (const StudyRun* run : complete_runs())
-    if (const double value = number(*run); value - value == 0) all.push_back(value);
+    if (const double value = number(*run); std::isfinite(value)) all.push_back(value);
   return all;
 }
 
@@ -124,14 +129,22 @@ Summary StudyArm::summary(Number number) const {
   return summarise(values(number));
 }
 
+/// Dev losses at one point of training that all runs compared have evaluated.
+struct MatchedLoss {
+  double epoch = unknown;
+  PairedComparison loss;
+};
+
 /// An arm against the baseline, over the seeds that are complete in both. Differences are arm - baseline.
 struct ArmComparison {
   size_t arm = 0;
   std::vector<uint64_t> seeds;
   PairedComparison accuracy;
-  double adjusted_p = unknown;  // accuracy.p_value by Holm over all arms
+  double adjusted_p = unknown;  // accuracy.p_value by Holm over all arms, those without a p-value included
   double detectable = unknown;  // the true difference of accuracies that so many seeds show with 80 %
-  PairedComparison loss, calibration, gap;
+  PairedComparison loss;  // of the evaluations that the runs report: of different epochs where they select the best
+  PairedComparison calibration, gap;
+  std::vector<MatchedLoss> matched_losses;  // in the order of training
 
   // Only where all runs compared answer the same examples.
   bool by_example = false;
@@ -152,6 +165,8 @@ struct StudyResults {
   std::vector<ArmComparison> comparisons;
 
   const StudyArm& base() const { return arms[baseline]; }
+  /// What crisp-train is given for an arm, whose own options win.
+  Options options_of(const StudyArm& arm) const;
   int64_t count(RunStatus status) const;
 };
 
@@ -162,6 +177,15 @@ StudyResults read_study(const std::string& output_dir);
 
 /// Fills `comparisons` from the arms.
 void compare_arms(StudyResults& study);
+
+/// One sentence for each arm whose runs were not trained or evaluated on the same data, by the hashes in their
+/// settings: among themselves, or unlike another arm's although neither has options that choose data. Data that the
+/// seed carves
+/// (--selection-part) or that hold parses for some runs alone are compared only with their like.
+std::vector<std::string> data_notes(const StudyResults& study);
+
+/// Where `point` is in training, for comparisons of runs: equal where the epochs are.
+int64_t matching_key(const CurvePoint& point);
 
 /// Writes to OUTPUT: results.json (all but examples and training curves), runs.csv (a line for each run) and
 /// predictions.csv (a line for each example and complete run: arm, seed, example from 0, label, prediction, correct,

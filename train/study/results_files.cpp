@@ -57,6 +57,7 @@ ordered_json json_of(const StudyRun& run) {
                              {"loss", run.loss},
                              {"expected_calibration_error", run.calibration},
                              {"train_loss", run.train_loss},
+                             {"last_eval_loss", run.last_eval_loss},
                              {"train_eval_loss", run.train_eval_loss},
                              {"train_eval_accuracy", run.train_eval_accuracy},
                              {"train_dev_gap", run.gap()},
@@ -109,8 +110,13 @@ ordered_json json_of(const ArmComparison& c, const StudyResults& study) {
                       {"detectable_with_80_percent", c.detectable},
                       {"two_level_bootstrap_95", json_of(c.two_level)},
                       {"loss", json_of(c.loss)},
+                      {"matched_losses", ordered_json::array()},
                       {"train_dev_gap", json_of(c.gap)},
                       {"expected_calibration_error", json_of(c.calibration)}};
+  for (const MatchedLoss& at : c.matched_losses) {
+    object["matched_losses"].push_back({{"epoch", at.epoch}});
+    object["matched_losses"].back().update(json_of(at.loss));
+  }
   if (!c.by_example) return object;
   object["mcnemar_pooled"] = json_of(c.pooled);
   for (size_t s = 0; s < c.mcnemar.size(); ++s) {
@@ -143,19 +149,34 @@ std::string field(int64_t value) { return fmt::format("{}", value); }
 
 std::string runs_csv(const StudyResults& study) {
   std::string csv =
-      "arm,seed,status,correct,total,accuracy,loss,ece,train_loss,train_eval_loss,train_dev_gap,effective_sparsity,"
+      "arm,seed,status,correct,total,accuracy,loss,ece,train_loss,last_eval_loss,train_eval_loss,train_dev_gap,"
+      "effective_sparsity,"
       "flops,flops_attention,flops_attention_dense,steps,epochs,seconds,tokens_per_second,peak_resident_bytes,threads,"
       "instruction_set,message\n";
   for (const StudyArm& arm : study.arms) {
     for (const StudyRun& r : arm.runs) {
       csv += fmt::format("{},{},{},", field(arm.name), r.seed, status_name(r.status));
       const auto count = [&](int64_t n) { return r.complete() ? field(n) : std::string(); };
-      const std::string cells[] = {
-          count(r.correct),     count(r.total),       field(r.accuracy()),      field(r.loss),
-          field(r.calibration), field(r.train_loss),  field(r.train_eval_loss), field(r.gap()),
-          field(r.sparsity),    field(r.flops.total), field(r.flops.attention), field(r.flops.attention_dense),
-          count(r.steps),       field(r.epochs),      field(r.seconds),         field(r.tokens_per_second),
-          field(r.peak_bytes),  count(r.threads),     field(r.instruction_set)};
+      const std::string cells[] = {count(r.correct),
+                                   count(r.total),
+                                   field(r.accuracy()),
+                                   field(r.loss),
+                                   field(r.calibration),
+                                   field(r.train_loss),
+                                   field(r.last_eval_loss),
+                                   field(r.train_eval_loss),
+                                   field(r.gap()),
+                                   field(r.sparsity),
+                                   field(r.flops.total),
+                                   field(r.flops.attention),
+                                   field(r.flops.attention_dense),
+                                   count(r.steps),
+                                   field(r.epochs),
+                                   field(r.seconds),
+                                   field(r.tokens_per_second),
+                                   field(r.peak_bytes),
+                                   count(r.threads),
+                                   field(r.instruction_set)};
       for (const std::string& cell : cells) csv += cell + ',';
       csv += field(r.message) + '\n';
     }

@@ -201,7 +201,7 @@ std::vector<double> holm(std::span<const double> p_values) {
   std::vector<double> adjusted(p_values.size(), nan);
   double largest = 0;
   for (size_t rank = 0; rank < order.size(); ++rank) {
-    largest = std::max(largest, std::min(1.0, static_cast<double>(order.size() - rank) * p_values[order[rank]]));
+    largest = std::max(largest, std::min(1.0, static_cast<double>(p_values.size() - rank) * p_values[order[rank]]));
     adjusted[order[rank]] = largest;
   }
   return adjusted;
@@ -215,7 +215,7 @@ double paired_t_power(int64_t seeds, double difference, double sd) {
 }
 
 double detectable_difference(int64_t seeds, double sd_of_difference, double power) {
-  if (seeds < 2 || !(sd_of_difference >= 0) || !(power > significance && power <= 0.9999)) return nan;
+  if (seeds < 2 || !(sd_of_difference > 0) || !(power > significance && power <= 0.9999)) return nan;
   const auto enough = [&](double effect) { return paired_t_power(seeds, effect, 1) >= power; };
   double low = 0, high = 1;  // in standard deviations of the differences
   while (!enough(high)) {

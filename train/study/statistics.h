@@ -90,7 +90,8 @@ Interval95 two_level_bootstrap(const std::vector<std::vector<uint8_t>>& a, const
                                uint64_t seed);
 
 /// P-values adjusted for all comparisons of a family (Holm 1979), in the input's order: with the m p-values sorted,
-/// adjusted_(i) = max over j <= i of min(1, (m - j + 1) p_(j)). NaN stays NaN and is not counted in m.
+/// adjusted_(i) = max over j <= i of min(1, (m - j + 1) p_(j)). A comparison whose p-value is NaN counts in m, as if it
+/// were 1: it belongs to the family, and the others must not gain by its being undetermined. It stays NaN itself.
 /// Error for a p-value outside [0, 1].
 std::vector<double> holm(std::span<const double> p_values);
 
@@ -100,8 +101,8 @@ std::vector<double> holm(std::span<const double> p_values);
 double paired_t_power(int64_t seeds, double difference, double sd);
 
 /// The smallest true difference that the two-sided paired t test at 5 % finds with probability `power`: the inverse of
-/// paired_t_power. 0 for sd 0; NaN for seeds < 2, a negative sd, or a power not within
-/// (0.05, 0.9999].
+/// paired_t_power. NaN for seeds < 2, sd <= 0 (differences that happen to be equal show no spread, not that the test
+/// would see any), or a power not within (0.05, 0.9999].
 double detectable_difference(int64_t seeds, double sd_of_difference, double power = 0.8);
 
 /// Wilson's score interval (Wilson 1927) of the accuracy behind `correct` of `total` independent examples: how far one

@@ -1,0 +1,100 @@
+// Whether a study's runs were trained and evaluated on the same data.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "train/study/results.h"
+
+namespace crisp {
+namespace {
+
+using nlohmann::ordered_json;
+
+// A setting of a run that is a hash of what it reads.
+struct Data {
+  const char *setting, *words;
+  bool training, parsed;  // the set that --selection-part carves; one whose hash counts the parses that a run reads
+};
+constexpr Data data_settings[] = {{"training_data_sha256", "training sets", true, true},
+                                  {"dev_data_sha256", "dev sets", false, true},
+                                  {"initial_weights_sha256", "initial weights", false, false}};
+
+// Options that choose data, or how it is read.
+bool chooses_data(const StudyArm& arm) {
+  constexpr std::string_view names[] = {"weights", "init",       "data",           "train",          "dev",
+                                        "vocab",   "max-length", "max_seq_length", "max-seq-length", "max_length",
+                                        "config"};
+  return std::any_of(arm.options.begin(), arm.options.end(), [&](const auto& option) {
+    return std::find(std::begin(names), std::end(names), option.first) != std::end(names);
+  });
+}
+
+struct Run {
+  const StudyRun* run;
+  ordered_json settings;
+};
+
+std::vector<Run> runs_of(const StudyArm& arm) {
+  std::vector<Run> runs;
+  for (const StudyRun* run : arm.complete_runs()) {
+    ordered_json settings = ordered_json::parse(run->settings, nullptr, false);
+    if (settings.is_object()) runs.push_back({run, std::move(settings)});
+  }
+  return runs;
+}
+
+std::string text(const ordered_json& settings, const char* key) {
+  const auto found = settings.find(key);
+  return found != settings.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+// Whether both have the hash and were meant to have the same.
+bool differ(const Run& a, const Run& b, const Data& data) {
+  if (!a.settings.contains(data.setting) || !b.settings.contains(data.setting)) return false;
+  if (data.training && a.run->selection_part != b.run->selection_part) return false;
+  if (data.training && a.run->selection_part > 0 && a.run->seed != b.run->seed) return false;
+  if (data.parsed)
+    for (const char* parses : {"parses", "dev_parses"})
+      if (text(a.settings, parses).empty() != text(b.settings, parses).empty()) return false;
+  return a.settings[data.setting] != b.settings[data.setting];
+}
+
+bool any_differ(const std::vector<Run>& some, const std::vector<Run>& others, const Data& data) {
+  for (const Run& a : some)
+    for (const Run& b : others)
+      if (differ(a, b, data)) return true;
+  return false;
+}
+
+}  // namespace
+
+std::vector<std::string> data_notes(const StudyResults& study) {
+  std::vector<std::string> notes;
+  std::vector<std::vector<Run>> runs;
+  for (const StudyArm& arm : study.arms) runs.push_back(runs_of(arm));
+  // What the other arms are held against: the baseline, where it says nothing about data itself.
+  size_t reference = study.baseline;
+  for (size_t i = 0; i < runs.size() && (chooses_data(study.arms[reference]) || runs[reference].empty()); ++i)
+    reference = i;
+  for (const Data& data : data_settings) {
+    for (size_t i = 0; i < runs.size(); ++i) {
+      const StudyArm& arm = study.arms[i];
+      if (any_differ(runs[i], runs[i], data)) {
+        notes.push_back(fmt::format(
+            "{}: its runs had different {} (settings.{} of all_results.json), so they are not runs of one arm.",
+            arm.name, data.words, data.setting));
+      } else if (i != reference && !chooses_data(arm) && !chooses_data(study.arms[reference]) &&
+                 any_differ(runs[i], runs[reference], data)) {
+        notes.push_back(fmt::format(
+            "{} and {} had different {} (settings.{} of all_results.json), though their options do not ask for that: "
+            "what differs between them may be due to the data.",
+            arm.name, study.arms[reference].name, data.words, data.setting));
+      }
+    }
+  }
+  return notes;
+}
+
+}  // namespace crisp
