@@ -363,7 +363,7 @@ TEST_CASE("dev losses are shown as differences at equal epochs, and of the evalu
   results.comparisons[0].matched_losses[1].loss.mean = 0.4321;
   results.comparisons[0].matched_losses[1].loss.t_interval = {0.125, 0.75};
   const std::string html = study_report_html(results);
-  CHECK(contains(html, "+0.4321 (+0.1250\u00A0to\u00A0+0.7500)"));
+  CHECK(contains(html, "+0.4321<br/><span class=\"small\">+0.1250\u00A0to\u00A0+0.7500</span>"));
   CHECK_FALSE(contains(html, "at the end"));
 }
 

@@ -162,7 +162,8 @@ TEST_CASE("dev losses are compared at the epochs that all paired runs have evalu
   for (size_t s = 0; s < 3; ++s) {
     const uint64_t seed = two_arms().seeds[s];
     test::write_file(test::run_dir(dir.path(), "dense", seed) + "/metrics.jsonl",
-                     R"({"step":5,"epoch":1.0,"eval_loss":0.5}
+                     R"({"step":5,"epoch":1.0,"eval_loss":7}
+{"step":5,"epoch":1.0,"eval_loss":0.5}
 {"step":10,"epoch":2.0,"eval_loss":0.4})");
     test::write_file(test::run_dir(dir.path(), "sparse, half", seed) + "/metrics.jsonl",
                      fmt::format(R"({{"step":10,"epoch":1.0,"eval_loss":{}}}

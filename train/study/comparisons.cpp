@@ -38,11 +38,13 @@ std::vector<MatchedLoss> match_losses(const std::vector<RunPair>& pairs) {
   std::map<int64_t, std::vector<double>> base_losses, arm_losses;
   std::map<int64_t, double> epochs;
   const auto add = [&](const StudyRun& run, std::map<int64_t, std::vector<double>>& losses) {
+    std::map<int64_t, double> own;  // of two evaluations at one point the later
     for (const CurvePoint& p : run.dev_losses) {
       if (!std::isfinite(p.epoch) || !std::isfinite(p.value)) continue;
-      losses[matching_key(p)].push_back(p.value);
+      own[matching_key(p)] = p.value;
       epochs[matching_key(p)] = p.epoch;
     }
+    for (const auto& [key, loss] : own) losses[key].push_back(loss);
   };
   for (const auto& [base, arm] : pairs) add(*base, base_losses), add(*arm, arm_losses);
   std::vector<MatchedLoss> matched;

@@ -178,7 +178,7 @@ std::vector<std::string> arms_on_sample(const StudyResults& study) {
     const Options options = study.options_of(arm);
     if (std::none_of(options.begin(), options.end(), [](const auto& option) {
           return option.first == "weights" || option.first == "init" || option.first == "data" ||
-                 option.first == "train" || option.first == "config";
+                 option.first == "train";
         }))
       names.push_back(escape(arm.name));
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "train/study/report_charts.h"
 #include "train/study/report_html.h"
@@ -164,22 +165,22 @@ bool same_point(double epoch, const CurvePoint& p) { return matching_key({0, epo
 
 // Epochs that all complete runs of the study have evaluated, evenly picked, the last one in any case.
 std::vector<double> common_epochs(const StudyResults& study) {
-  std::map<int64_t, std::pair<size_t, double>> seen;
+  std::map<int64_t, std::pair<std::set<const StudyRun*>, double>> seen;
   size_t runs = 0;
   for (const StudyArm& arm : study.arms) {
     for (const StudyRun* run : arm.complete_runs()) {
       ++runs;
       for (const CurvePoint& p : run->dev_losses) {
         if (!std::isfinite(p.epoch)) continue;
-        auto& [count, epoch] = seen[matching_key(p)];
-        ++count;
+        auto& [seen_by, epoch] = seen[matching_key(p)];
+        seen_by.insert(run);
         epoch = p.epoch;
       }
     }
   }
   std::vector<double> common;
   for (const auto& [key, entry] : seen)
-    if (entry.first == runs) common.push_back(entry.second);
+    if (entry.first.size() == runs) common.push_back(entry.second);
   if (common.size() <= most_evaluations) return common;
   std::vector<double> picked;
   for (size_t i = 1; i <= most_evaluations; ++i) picked.push_back(common[i * common.size() / most_evaluations - 1]);
@@ -198,9 +199,10 @@ Table dev_loss_table(const StudyResults& study) {
     std::vector<std::string> cells{escape(arm.name)};
     for (const double epoch : epochs) {
       cells.push_back(fixed(arm.summary([&](const StudyRun& run) {
+                                 double loss = unknown;
                                  for (const CurvePoint& p : run.dev_losses)
-                                   if (same_point(epoch, p)) return p.value;
-                                 return unknown;
+                                   if (same_point(epoch, p)) loss = p.value;
+                                 return loss;
                                })
                                 .mean,
                             4));
@@ -214,13 +216,14 @@ Table dev_loss_table(const StudyResults& study) {
 }
 
 std::string difference_cell(const PairedComparison& c) {
-  return with_sign(c.mean, 4) + (c.n > 1 ? " (" + interval(c.t_interval, 1, 4) + ")" : "");
+  return with_sign(c.mean, 4) +
+         (c.n > 1 ? "<br/><span class=\"small\">" + interval(c.t_interval, 1, 4) + "</span>" : "");
 }
 
 Table loss_difference_table(const StudyResults& study) {
   const std::vector<double> epochs = common_epochs(study);
   Table table(
-      "Dev loss of the arm minus the baseline’s at the same epoch, mean over paired seeds, in brackets Student’s 95 % "
+      "Dev loss of the arm minus the baseline’s at the same epoch, mean over paired seeds, below it Student’s 95 % "
       "interval; last, of the evaluations that the runs report, which may be of different epochs");
   std::vector<std::string> header{"arm", "pairs"};
   for (const double epoch : epochs) header.push_back(fmt::format("epoch {:.4g}", epoch));

@@ -288,7 +288,7 @@ StudyResults read_study(const std::string& output_dir) {
     }
   }
   const std::vector<std::string> notes = data_notes(study);
-  study.notes.insert(study.notes.end(), notes.begin(), notes.end());
+  study.notes.insert(study.notes.begin(), notes.begin(), notes.end());  // what matters most
   compare_arms(study);
   return study;
 }

@@ -23,9 +23,7 @@ constexpr Data data_settings[] = {{"training_data_sha256", "training sets", true
 
 // Options that choose data, or how it is read.
 bool chooses_data(const StudyArm& arm) {
-  constexpr std::string_view names[] = {"weights", "init",       "data",           "train",          "dev",
-                                        "vocab",   "max-length", "max_seq_length", "max-seq-length", "max_length",
-                                        "config"};
+  constexpr std::string_view names[] = {"weights", "init", "data", "train", "dev", "vocab", "max-length"};
   return std::any_of(arm.options.begin(), arm.options.end(), [&](const auto& option) {
     return std::find(std::begin(names), std::end(names), option.first) != std::end(names);
   });
