@@ -85,8 +85,8 @@ std::string settings_table(const StudyResults& study) {
 // What the papers leave open, and our answer; model/README.md has the same list with more words.
 struct Choice {
   const char *question, *choice;
-  std::vector<const char*>
-      when{};  // the study's name, or names or values of options, that make it matter; none: always
+  // The study's name, or names or values of options, that make it matter; none: always.
+  std::vector<const char*> when{};
 };
 
 const std::vector<Choice>& choice_list() {
@@ -113,8 +113,9 @@ const std::vector<Choice>& choice_list() {
        "all of them; the paper’s 90.62 % and 91.59 % are no multiples of 1/872, but fit 754 and 762 of 832, as when a "
        "last incomplete batch of 64 is dropped (a conjecture of ours)"},
       {"equal effective sparsity",
-       "with a sparsity s, neighbour, random-k, lexical and syntax keep as many keys of each row as top-k does",
-       {"neighbour", "random-k", "lexical", "syntax"}},
+       "with a sparsity s, neighbour, bottom-k, random-k, lexical and syntax keep as many keys of each row as top-k "
+       "does",
+       {"neighbour", "bottom-k", "random-k", "lexical", "syntax"}},
       {"early and late layers",
        "the first and the last floor(L / 2) of L, at least one; of an odd number the middle one is neither",
        {"early", "late"}},
