@@ -78,7 +78,7 @@ class Runner {
         continue;
       }
       waiting_.push_back(i);
-      starts_before_[i] = state.starts;
+      if (state.status == Status::failed) failed_before_[i] = state.starts;
     }
   }
 
@@ -92,7 +92,7 @@ class Runner {
     try {
       return work();
     } catch (...) {  // the children's hours are not lost over an error here
-      save_and_end(SIGTERM);
+      if (!working_.empty()) save_and_end(SIGTERM, "stopping");
       throw;
     }
   }
@@ -157,7 +157,9 @@ class Runner {
       lock = LockFile(run.files.lock);
       if (!lock.held()) return false;
       state = read_state(run.files);  // what another runner may have made of it meanwhile
-      const bool failed_meanwhile = state.status == Status::failed && state.starts != starts_before_[index];
+      const auto before = failed_before_.find(index);
+      const bool tried_since = before == failed_before_.end() || before->second != state.starts;
+      const bool failed_meanwhile = state.status == Status::failed && tried_since;
       if (!state.final() && !failed_meanwhile) {
         begin(index, lock, state);
         return true;
@@ -293,14 +295,14 @@ class Runner {
   }
 
   int stop(int signal) {
-    say("interrupted: waiting for {} to save a checkpoint", count_of(std::ssize(working_), "run"));
-    save_and_end(signal);
+    save_and_end(signal, "interrupted");
     say("{} of {} runs are done; start again to go on", done_.size(), runs_.size());
     return exit_code_of(signal);
   }
 
-  void save_and_end(int signal) {
+  void save_and_end(int signal, const char* why) {
     for (Work& work : working_) work.child.signal(signal);
+    say("{}: waiting for {} to save a checkpoint", why, count_of(std::ssize(working_), "run"));
     while (!working_.empty()) {
       for (auto it = working_.begin(); it != working_.end();) {
         const std::optional<int> exit_code = it->child.ended();
@@ -324,7 +326,7 @@ class Runner {
   const RunnerOptions& options_;
   std::vector<PlannedRun> runs_;
   std::vector<size_t> waiting_;              // not begun here, in the order of the plan
-  std::map<size_t, int64_t> starts_before_;  // this process: a run that has failed since is not tried again
+  std::map<size_t, int64_t> failed_before_;  // when this process began, after so many starts: tried again
   std::list<Work> working_;
   std::set<size_t> done_;  // final, or failed in this call
   int64_t failures_ = 0;
