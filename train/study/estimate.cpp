@@ -129,7 +129,7 @@ Estimate estimate_by_measuring(const Study& study, const RunnerOptions& options)
   std::vector<std::string> command = train_command(study, *arm, options);
   for (const std::string& word :
        {fmt::format("--max-steps={}", steps), fmt::format("--logging-steps={}", (steps + 1) / 2),
-        std::string("--eval-steps=0"), std::string("--save-steps=0"), std::string("--eval-train=0"),
+        fmt::format("--eval-steps={}", steps), std::string("--save-steps=0"), std::string("--eval-train=0"),
         fmt::format("--seed={}", study.seeds.front()), "--output=" + scratch.path() + "/run"})
     command.push_back(word);
   RunFiles files;

@@ -227,10 +227,11 @@ class Runner {
     state.exit_code = exit_code;
     state.message = last_error(run.files);
     state.seconds += std::chrono::duration<double>(Clock::now() - work.begin).count();
-    if (exit_code == 0 && read_accuracy(run.files).total > 0) other_data_ = other_data(run);
-    if (exit_code == 0 && !other_data_.empty()) {
-      state.message = other_data_;
-    } else if (exit_code == 0 && read_accuracy(run.files).total > 0) {
+    const bool has_results = exit_code == 0 && read_accuracy(run.files).total > 0;
+    const std::string complaint = has_results ? other_data(run) : "";
+    if (!complaint.empty()) {
+      state.message = other_data_ = complaint;
+    } else if (has_results) {
       state.status = Status::complete;
       state.message.clear();
     } else if (exit_code == 4) {
