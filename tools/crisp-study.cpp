@@ -9,6 +9,7 @@
 
 #include "data/dataset.h"
 #include "engine/error.h"
+#include "engine/parallel.h"
 #include "tools/options.h"
 #include "tools/study_options.h"
 #include "train/lock_file.h"
@@ -39,7 +40,8 @@ void add_study_options(CLI::App& app, StudyOptions& o) {
   in_group(
       add_text(app, "seeds", o.seeds, "How many, or which: 1,5,7 (default: the study's own)")->type_name("N|S1,S2,.."));
   in_group(add_flag(app, "dry-run", o.dry_run, "List the runs, with an estimate of the time, and do none"));
-  in_group(add_flag(app, "report", o.report, "Write the report of the runs that there are, and do none"));
+  in_group(add_flag(app, "report", o.report,
+                    "Write the report of the runs that OUTPUT has, and do none; alone with --output"));
   in_group(add_flag(app, "show", o.show, "Print the study as a file, to be changed and used, and do nothing"));
   in_group(add_integer(app, "jobs", o.runner.jobs, 1, most_threads, "Runs at a time; they share --threads"));
   in_group(add_text(app, "shard", o.shard, "Do the I-th of N parts of the runs only")->type_name("I/N"));
@@ -100,11 +102,13 @@ Study resolve(const CLI::App& app, const StudyOptions& o, const TrainOptions& tr
         fmt::print(stderr, "note: the arm {} keeps its own --{} {}\n", arm.name, name, arm.options.at(name));
     study.options[name] = value;
   }
-  // A study's choices are made in advance: the last evaluation counts, not the best of several.
-  study.options.emplace("select", "last");
+  choose_evaluations(study);
   study.options.emplace("eval-train", "1000");
   check_study_options(study, o.study);
-  check_study_inputs(study);
+  if (check_study_inputs(study))
+    fmt::print(stderr,
+               "note: no --weights and no --data: the study is of the bundled sample, a small model on made-up "
+               "film reviews\n");
   if (!o.seeds.empty()) study.seeds = parse_seeds(o.seeds);
   if (study.seeds.empty()) fail<UsageError>("{} names no seeds: give --seeds", o.study);
   return study;
@@ -128,8 +132,17 @@ void list_runs(const Study& study, const RunnerOptions& options) {
                                                                            : "about " + rough_duration(of_run);
     fmt::print("{:<24} seed {:<4} {:<12} {}\n", run.arm->name, run.seed, status_word(state.status), outcome);
   }
-  fmt::print("{} runs, {} to do: about {} with {} at a time ({})\n", runs.size(), left,
-             rough_duration(seconds / static_cast<double>(options.jobs)), options.jobs, estimate.basis);
+  const int64_t at_once = std::max<int64_t>(1, std::min(options.jobs, left));
+  fmt::print("{}, {} to do: about {} with {} at a time ({})\n", count_of(std::ssize(runs), "run"), left,
+             rough_duration(seconds / static_cast<double>(at_once)), at_once, estimate.basis);
+}
+
+void write_report(const std::string& output) {
+  {
+    const LockFile lock = LockFile::wait_for(output + "/.study.lock");
+    write_study_report(output);
+  }
+  fmt::print("{0}/report.html, results.json, runs.csv\n", output);
 }
 
 // Every run, and each arm's mean.
@@ -156,7 +169,25 @@ void print_table(const Study& study, const std::string& output) {
   }
 }
 
+// The study that was run, whatever else the command line says.
+int report_only(const std::string& output) {
+  const std::string path = output + "/study.json";
+  if (!fs::exists(path)) fail<UsageError>("{}: is not there; --output names the directory of a study", path);
+  print_table(parse_study(read_file(path), path), output);
+  write_report(output);
+  return 0;
+}
+
+void limit_jobs(RunnerOptions& o) {
+  const int64_t threads = o.threads > 0 ? o.threads : num_threads();
+  if (o.jobs <= threads) return;
+  fmt::print(stderr, "note: {} at a time, not {}: there {}\n", count_of(threads, "run"), o.jobs,
+             threads == 1 ? "is 1 thread" : fmt::format("are {} threads", threads));
+  o.jobs = threads;
+}
+
 int run(const CLI::App& app, StudyOptions& o, const TrainOptions& train) {
+  if (o.report) return report_only(train.output);
   if (o.study.empty()) fail<UsageError>("which study? One of {}, or a file", fmt::join(study_preset_names(), ", "));
   if (app.count("--seed") > 0) fail<UsageError>("--seed: a study has several; give --seeds");
   if (train.overwrite) fail<UsageError>("--overwrite: a study is never overwritten; delete its directory yourself");
@@ -172,20 +203,18 @@ int run(const CLI::App& app, StudyOptions& o, const TrainOptions& train) {
   if (::access(o.runner.crisp_train.c_str(), X_OK) != 0)
     fail<UsageError>("{}: is no program; give --crisp-train PATH", o.runner.crisp_train);
   parse_shard(o.shard, o.runner);
+  limit_jobs(o.runner);
   const Study study = resolve(app, o, train);
   if (o.dry_run) {
+    check_record(study, o.runner.output);
     list_runs(study, o.runner);
     return 0;
   }
   record_study(study, o.runner.output);
-  const int exit_code = o.report ? 0 : run_study(study, o.runner);
+  const int exit_code = run_study(study, o.runner);
   print_table(study, o.runner.output);
   if (exit_code >= 128) return exit_code;  // who interrupts does not want to wait
-  {
-    const LockFile lock = LockFile::wait_for(o.runner.output + "/.study.lock");
-    write_study_report(o.runner.output);
-  }
-  fmt::print("{0}/report.html, results.json, runs.csv\n", o.runner.output);
+  write_report(o.runner.output);
   return exit_code;
 }
 

@@ -256,6 +256,8 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
   app.final_callback([&o] {
     if (o.resume && o.overwrite) throw CLI::ValidationError("--resume", "excludes --overwrite");
     if (!o.weights.empty() && !o.init.empty()) throw CLI::ValidationError("--weights", "excludes --init");
+    if (o.selection_part > 0 && o.select_last)
+      throw CLI::ValidationError("--selection-part", "is to choose the best evaluation on: excludes --select last");
     try {
       check_sparsity_options(o.sparse);
     } catch (const UsageError& error) {

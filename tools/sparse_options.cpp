@@ -92,12 +92,15 @@ void add_sparse_options(CLI::App& app, SparsityOptions& o) {
                  "Part of the keys to remove, S < 1; dense, uniform, light, aggressive"));
   std::string words;
   for (const auto& [word, method] : method_words()) words += (words.empty() ? "" : "|") + word;
-  add(add_choice<SparseMethod>(app, "sparse-method", o.method, method_words(), words,
-                               "Which keys are kept, or another normaliser: " + words)
-          ->type_name("METHOD"));
-  add(add_choice<SparseMethod>(app, "sparsity-scope", o.method,
-                               {{"row", SparseMethod::top_k}, {"head", SparseMethod::percentile}}, "row|head",
-                               "row: --sparse-method top-k; head: --sparse-method percentile"));
+  CLI::Option* method = add_choice<SparseMethod>(app, "sparse-method", o.method, method_words(), words,
+                                                 "Which keys are kept, or another normaliser: " + words)
+                            ->type_name("METHOD");
+  add(method);
+  CLI::Option* scope = add_choice<SparseMethod>(
+      app, "sparsity-scope", o.method, {{"row", SparseMethod::top_k}, {"head", SparseMethod::percentile}}, "row|head",
+      "row: --sparse-method top-k; head: --sparse-method percentile");
+  scope->excludes(method);
+  add(scope);
   add(add_parsed(
       app, "sparse-layers", "LAYERS", o.sparse_layers,
       [&o](const std::string& text) { return parse_sparse_layers(text, o.sparse_layers); },

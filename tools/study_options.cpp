@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <filesystem>
 #include <string_view>
 
@@ -37,16 +38,24 @@ std::string with_absolute_path(const CLI::Option& option, const std::string& val
   return value.empty() || (word_too && !fs::exists(value, ignored)) ? value : absolute(value);
 }
 
+// --sparsity-scope is an older name of two values of --sparse-method.
+void take_newer_name(std::string& name, std::string& value) {
+  if (name != "sparsity-scope" || (value != "row" && value != "head")) return;  // the parser says what is wrong
+  name = "sparse-method";
+  value = value == "row" ? "top-k" : "percentile";
+}
+
 OptionMap with_first_names(const CLI::App& app, const OptionMap& options, const std::string& where) {
   OptionMap named;
   for (const auto& [name, value] : options) {
     const CLI::Option* option = app.get_option_no_throw("--" + name);
-    const std::string first = option == nullptr ? name : first_name(*option);  // the parser says what is wrong
+    std::string first = option == nullptr ? name : first_name(*option);  // the parser says what is wrong
     if (std::find(reserved.begin(), reserved.end(), first) != reserved.end())
       fail<BadInput>("{}: --{} is not for a study's file to say; {}", where, first,
                      first == "seed" ? "\"seeds\" is" : "crisp-study's command line decides");
-    if (!named.emplace(first, option == nullptr ? value : with_absolute_path(*option, value)).second)
-      fail<BadInput>("{}: --{} is there under two names", where, first);
+    std::string word = option == nullptr ? value : with_absolute_path(*option, value);
+    take_newer_name(first, word);
+    if (!named.emplace(first, word).second) fail<BadInput>("{}: --{} is there under two names", where, first);
   }
   return named;
 }
@@ -84,10 +93,24 @@ void check_study_options(Study& study, const std::string& where) {
   }
 }
 
-void check_study_inputs(const Study& study) {
+void choose_evaluations(Study& study) {
+  const auto word = [](const OptionMap& options) {
+    const auto part = options.find("selection-part");
+    return part != options.end() && std::strtod(part->second.c_str(), nullptr) > 0 ? "best" : "last";
+  };
+  if (study.options.contains("select")) return;
+  study.options["select"] = word(study.options);
+  for (Study::Arm& arm : study.arms)
+    if (word(study.options_of(arm)) != study.options["select"])
+      arm.options.emplace("select", word(study.options_of(arm)));
+}
+
+bool check_study_inputs(const Study& study) {
+  bool samples = false;
   for (const Study::Arm& arm : study.arms) {
     const TrainOptions o = parse(study.options_of(arm), arm.name);
     const bool sample = o.weights.empty() && o.init.empty() && o.data.empty() && o.train.empty();
+    samples = samples || sample;
     if (o.weights.empty() && o.init.empty() && !sample)
       fail<UsageError>("no weights for the arm {}: give --weights FILE|DIR, or --init", arm.name);
     if (!sample && o.data.empty() && (o.train.empty() || o.dev.empty()))
@@ -95,14 +118,16 @@ void check_study_inputs(const Study& study) {
     if (!o.weights.empty()) locate_weights(o.weights);
     if (!o.data.empty()) find_dataset(o.data);
   }
+  return samples;
 }
 
 OptionMap given_train_options(const CLI::App& app, const std::vector<std::string>& others) {
   OptionMap options;
   for (const CLI::Option* option : app.get_options()) {
     if (option->count() == 0 || option->get_lnames().empty()) continue;
-    const std::string name = first_name(*option);
-    if (std::find(others.begin(), others.end(), name) == others.end()) options[name] = option->results().back();
+    std::string name = first_name(*option), value = option->results().back();
+    take_newer_name(name, value);
+    if (std::find(others.begin(), others.end(), name) == others.end()) options[name] = value;
   }
   return options;
 }

@@ -13,9 +13,13 @@ namespace crisp {
 /// is refused, an option that is there under two names, and those that a study decides itself (seed, output, ...).
 void check_study_options(Study& study, const std::string& where);
 
-/// That each arm has weights and data, and that these are there, as crisp-train would say for every single run. Throws
-/// UsageError, BadInput.
-void check_study_inputs(const Study& study);
+/// Sets --select where the study does not: the last evaluation counts, since a study's choices are made in advance, but
+/// the best where sentences are set aside to choose it on (--selection-part).
+void choose_evaluations(Study& study);
+
+/// That each arm has weights and data, and that these are there, as crisp-train would say for every single run; true
+/// where one has neither and trains the bundled sample. Throws UsageError, BadInput.
+bool check_study_inputs(const Study& study);
 
 /// The training options that were given to `app` (made by add_train_options), under their first names, without those
 /// in `others`.

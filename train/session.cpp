@@ -282,8 +282,10 @@ void Session::report_outcome() {
   if (options_.select_last)
     progress_.message(fmt::format("model, metrics and predictions of the last evaluation are in {}", output_.path()));
   else
-    progress_.message(fmt::format("best dev accuracy {:.2f} % at step {}; model, metrics and predictions are in {}",
-                                  100 * s.best_accuracy, s.best_step, output_.path()));
+    progress_.message(
+        fmt::format("best {} {:.2f} % at step {}; model, metrics and predictions are in {}",
+                    selection_ == nullptr ? "dev accuracy" : "accuracy on the part of the training set for choosing",
+                    100 * s.best_accuracy, s.best_step, output_.path()));
 }
 
 void Session::write_results() {

@@ -248,6 +248,7 @@ TEST_CASE("a value that makes no sense is refused in one line that says what doe
       {{"--output", ""}, "--output: must not be empty"},
       {{"--resume", "--overwrite"}, "--resume: excludes --overwrite"},
       {{"--weights", "w", "--init", "distilbert-base"}, "--weights: excludes --init"},
+      {{"--selection-part", "0.1", "--select", "last"}, "--selection-part: is to choose the best evaluation on"},
       {{"--epoch", "3"}, "there is no option --epoch; did you mean --epochs?"},
       {{"--lerning_rate=1"}, "there is no option --lerning_rate; did you mean --learning-rate?"},
       {{"--quantum"}, "there is no option --quantum\n"},

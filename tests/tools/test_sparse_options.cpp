@@ -5,6 +5,7 @@
 namespace crisp {
 namespace {
 
+using test::contains;
 using test::Outcome;
 using test::run_with;
 
@@ -28,6 +29,8 @@ TEST_CASE("options of sparse attention reach their variables") {
   CHECK(o.at_evaluation);
   CHECK((o.keep_first && !o.keep_last && o.keep_diagonal));
   CHECK(sparse({"--sparsity", "0.5", "--sparsity_scope", "head"}).method == SparseMethod::percentile);
+  CHECK(contains(run_with({"--sparsity-scope", "row", "--sparse-method", "lexical", "--sparsity", "0.5"}).err,
+                 "--sparse-method excludes --sparsity-scope"));
   CHECK(sparse({"--sparse-method", "neighbour", "--window", "0"}).window == 0);
   CHECK(sparse({"--sparse-method", "threshold", "--attention-threshold=-1.5"}).threshold == -1.5);
   CHECK(sparse({"--sparse-method", "lexical", "--lexical-threshold", "0.3"}).lexical_threshold == 0.3);

@@ -9,47 +9,10 @@
 #include <csignal>
 #include <thread>
 
-#include "tests/tools/programs.h"
+#include "tests/tools/studio.h"
 
 namespace crisp::test {
 namespace {
-
-const Words runs{"runs/dense/seed-0", "runs/dense/seed-1", "runs/sparse/seed-0", "runs/sparse/seed-1"};
-
-class Studio : public Workshop {
- public:
-  Studio() {
-    write("study.json", R"({
-      "seeds": 2, // a comment
-      "options": {"init": "config.json", "vocab": "vocab.txt", "max-length": 64, "batch-size": 8, "lr": 0.003},
-      "arms": [{"name": "dense"}, {"name": "sparse", "options": {"sparsity": 0.8}}]
-    })");
-  }
-
-  static Words command(const std::string& output, const Words& more = {}) {
-    return Words{CRISP_STUDY, "study.json", "--data", ".", "--threads", "1", "--output", output} + more;
-  }
-  Outcome study(const std::string& output, const Words& more = {}) const { return start(command(output, more)); }
-
-  /// How often each run was started.
-  std::vector<size_t> starts(const std::string& output) const {
-    std::vector<size_t> counts;
-    for (const std::string& run : runs) {
-      const std::vector<std::string> lines = lines_of(read(output + "/" + run + ".log"));
-      counts.push_back(static_cast<size_t>(
-          std::count_if(lines.begin(), lines.end(), [](const auto& line) { return line.starts_with("== "); })));
-    }
-    return counts;
-  }
-  std::string status(const std::string& run) const { return read_json(run + "/study_status.json")["status"]; }
-};
-
-// What tells whether a file has been written again.
-std::pair<ino_t, int64_t> identity(const std::string& path) {
-  struct stat status {};
-  REQUIRE(::stat(path.c_str(), &status) == 0);
-  return {status.st_ino, status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec};
-}
 
 // The results but for what a clock decides.
 void check_same_results(const Studio& at, const std::string& a, const std::string& b) {
@@ -114,24 +77,104 @@ TEST_CASE("a study trains every arm with every seed, and never twice") {
   CHECK(at.starts("out") == std::vector<size_t>{1, 1, 1, 1});
 }
 
-TEST_CASE("models stay where they are wanted, and a run done by hand is taken over") {
+TEST_CASE("models and checkpoints stay where they are wanted") {
   const Studio at;
-  REQUIRE(at.train("out/runs/dense/seed-0",
-                   {"--seed", "0", "--select", "last", "--eval-train", "1000", "--keep-checkpoints", "off"})
-              .exit_code == 0);
-  const std::string results = at.read("out/runs/dense/seed-0/all_results.json");
-  const Outcome outcome = at.study("out", {"--keep-models", "on"});
+  REQUIRE(at.study("models", {"--keep-models", "on"}).exit_code == 0);
+  REQUIRE(at.study("checkpoints", {"--keep-checkpoints", "on"}).exit_code == 0);
+  for (const std::string& name : runs) {
+    CHECK(at.has("models/" + name + "/model.safetensors"));
+    CHECK(at.checkpoints("models/" + name).empty());
+    CHECK_FALSE(at.has("checkpoints/" + name + "/model.safetensors"));
+    CHECK_FALSE(at.checkpoints("checkpoints/" + name).empty());
+  }
+}
+
+TEST_CASE("a run done by hand is taken over, and nothing of it is deleted") {
+  const Studio at;
+  const std::string by_hand = "out/runs/dense/seed-0";
+  REQUIRE(at.train(by_hand, {"--seed", "0", "--select", "last", "--eval-train", "1000"}).exit_code == 0);
+  const std::string results = at.read(by_hand + "/all_results.json");
+  const std::vector<std::string> checkpoints = at.checkpoints(by_hand);
+  REQUIRE_FALSE(checkpoints.empty());
+  for (int start = 0; start < 2; ++start) {
+    const Outcome outcome = at.study("out", {"--seeds", fmt::format("{}", start + 1)});
+    CAPTURE(outcome.err);
+    REQUIRE(outcome.exit_code == 0);
+    CHECK(at.read(by_hand + "/all_results.json") == results);
+    CHECK(at.has(by_hand + "/model.safetensors"));
+    CHECK(at.checkpoints(by_hand) == checkpoints);
+    CHECK_FALSE(at.has("out/runs/sparse/seed-0/model.safetensors"));
+  }
+}
+
+TEST_CASE("runs on other data are not counted among those of a study") {
+  const Studio at;
+  REQUIRE(at.study("out", {"--seeds", "1"}).exit_code == 0);
+  const std::string train = at.read("train.tsv");
+  at.write("train.tsv", train + "one more\t1\n");
+  const Outcome other = at.study("out");
+  CAPTURE(other.err);
+  CHECK(other.exit_code == 3);
+  CHECK(contains(other.err, "crisp-study: dense, seed 1: the training data " + at / "train.tsv" +
+                                " (or what belongs to it) has changed since dense, seed 0, was trained\n"));
+  CHECK(contains(other.err, "delete out/runs/dense/seed-1, or choose another --output"));
+  CHECK(at.status("out/runs/dense/seed-1") == "failed");
+  CHECK_FALSE(at.has("out/runs/sparse/seed-1"));
+  at.write("train.tsv", train);
+  std::filesystem::remove_all(at / "out/runs/dense/seed-1");
+  CHECK(at.study("out").exit_code == 0);
+  // An arm with data of its own is no mistake.
+  at.write("other.tsv", train + "one more\t1\n");
+  at.write("arms.json", R"({"seeds": 1, "options": {"init": "config.json", "vocab": "vocab.txt", "epochs": 1},
+    "arms": [{"name": "a", "options": {"max-length": 64}}, {"name": "b", "options": {"max-length": 64, "train": "other.tsv"}},
+             {"name": "c", "options": {"max-length": 9}}]})");
+  const Outcome arms = at.start({CRISP_STUDY, "arms.json", "--data", ".", "--threads", "1", "--output", "arms"});
+  CAPTURE(arms.err);
+  CHECK(arms.exit_code == 0);
+  CHECK(contains(arms.err, "study arms: 3 arms, 1 seed: 3 runs, 0 done already"));
+}
+
+TEST_CASE("an error over one run is that run's alone") {
+  const Studio at;
+  std::filesystem::create_directories(at / "out/runs");
+  at.write("out/runs/dense", "no directory");
+  const Outcome outcome = at.study("out", {"--jobs", "2", "--threads", "2"});
   CAPTURE(outcome.err);
-  REQUIRE(outcome.exit_code == 0);
-  CHECK(at.read("out/runs/dense/seed-0/all_results.json") == results);
-  for (const std::string& name : runs) CHECK(at.has("out/" + name + "/model.safetensors"));
+  CHECK(outcome.exit_code == 1);
+  CHECK(contains(outcome.err, "dense, seed 0: FAILED (exit code 1): "));
+  CHECK(at.status("out/runs/sparse/seed-0") == "complete");
+  CHECK(at.status("out/runs/sparse/seed-1") == "complete");
+}
+
+TEST_CASE("processes of one time try a run that had failed once more, not each of them") {
+  const Studio at;
+  // Fails, once the file "go" is there.
+  at.write("failing", std::string("#!/bin/sh\ncase \"$*\" in *sparse/seed-0*) while ! [ -e go ]; do sleep 0.01; done; "
+                                  "exit 1;; esac\nexec ") +
+                          CRISP_TRAIN + " \"$@\"\n");
+  std::filesystem::permissions(at / "failing", std::filesystem::perms::owner_all);
+  const Words words{"--epochs", "1", "--crisp-train", "./failing"};
+  at.write("go", "");
+  REQUIRE(at.study("out", words).exit_code == 1);
+  std::filesystem::remove(at / "go");
+  Process a(Studio::command("out", words), at.here());
+  REQUIRE(a.wait_for_error("sparse, seed 0: started"));
+  Process b(Studio::command("out", words), at.here());
+  REQUIRE(b.wait_for_error("1 run is in the hands of other processes: waiting"));
+  at.write("go", "");
+  CHECK(a.wait().exit_code == 1);
+  const Outcome of_b = b.wait();
+  CHECK(of_b.exit_code == 1);
+  CHECK(contains(of_b.err, "sparse, seed 0: FAILED"));
+  CHECK(at.starts("out") == std::vector<size_t>{1, 1, 2, 1});
 }
 
 TEST_CASE("processes that share a directory do every run once") {
   const Studio at;
   REQUIRE(at.study("alone").exit_code == 0);
   {
-    Process a(Studio::command("out"), at.here()), b(Studio::command("out", {"--jobs", "2"}), at.here());
+    Process a(Studio::command("out"), at.here()),
+        b(Studio::command("out", {"--jobs", "2", "--threads", "2"}), at.here());
     const Outcome of_b = b.wait(), of_a = a.wait();
     CAPTURE(of_a.err, of_b.err);
     CHECK(of_a.exit_code == 0);
@@ -233,6 +276,28 @@ TEST_CASE("a study that is interrupted goes on where it stopped, to the same res
   check_same_results(at, "whole", "cut");
 }
 
+TEST_CASE("an error that ends a study lets the other runs save") {
+  const Studio at;
+  const std::string two_arms = at.read("study.json");
+  std::string one_arm = two_arms;
+  one_arm.replace(one_arm.find(", {\"name\": \"sparse\""), std::string::npos, "]}");
+  at.write("study.json", one_arm);
+  REQUIRE(at.study("out", long_runs + Words{"--seeds", "1"}).exit_code == 0);
+  at.write("study.json", two_arms);
+  at.write("train.tsv", at.read("train.tsv") + "one more\t1\n");
+  Dam dam(at);
+  Process process(
+      Studio::command("out", long_runs + Words{"--crisp-train", "./dammed", "--jobs", "2", "--threads", "2"}),
+      at.here());
+  REQUIRE(process.wait_for_error("stopping: waiting for 1 run to save a checkpoint"));
+  dam.drain();
+  const Outcome outcome = process.wait();
+  CAPTURE(outcome.err);
+  CHECK(outcome.exit_code == 3);
+  CHECK(at.status("out/runs/dense/seed-1") == "failed");
+  CHECK(at.status("out/runs/sparse/seed-0") == "interrupted");
+}
+
 TEST_CASE("the runs of a study that was killed are taken up by another") {
   const Studio at;
   REQUIRE(at.study("whole", long_runs).exit_code == 0);
@@ -278,89 +343,6 @@ TEST_CASE("a run that diverges is recorded and left alone, one that fails is tri
   at.write("nowhere.tsv", at.read("train.tsv"));
   CHECK(at.study("out").exit_code == 0);
   CHECK(at.status("out/runs/broken/seed-0") == "complete");
-}
-
-TEST_CASE("a dry run lists the runs with an estimate, and does none") {
-  const Studio at;
-  const Outcome dry = at.study("out", {"--dry-run", "--jobs", "2"});
-  CAPTURE(dry.err);
-  REQUIRE(dry.exit_code == 0);
-  CHECK(contains(dry.err, "no run is finished: measuring a few steps\n"));
-  const std::vector<std::string> lines = lines_of(dry.out);
-  REQUIRE(lines.size() == 5);
-  CHECK(contains(lines[1], "sparse"));
-  CHECK(contains(lines[1], "missing"));
-  CHECK(contains(lines[4], "4 runs, 4 to do: about "));
-  CHECK(contains(lines[4], "with 2 at a time (from 20 steps of the arm dense, measured now)"));
-  CHECK_FALSE(at.has("out"));
-
-  REQUIRE(at.study("out", {"--report"}).exit_code == 0);  // before there is anything to tell
-  CHECK(at.has("out/report.html"));
-  CHECK_FALSE(at.has("out/runs"));
-  REQUIRE(at.study("out", {"--seeds", "1"}).exit_code == 0);
-  const Outcome after = at.study("out", {"--dry-run"});
-  CHECK(after.err.empty());
-  CHECK(contains(after.out, "complete"));
-  CHECK(contains(after.out, "4 runs, 2 to do: about "));
-  CHECK(contains(after.out, "(from 2 finished runs)"));
-  for (const std::string& name : names_in(at / ".")) CHECK_FALSE(name.starts_with('.'));
-}
-
-TEST_CASE("what crisp-study refuses, before anything runs") {
-  const Studio at;
-  const auto refused = [&](const Words& words, int exit_code, const std::string& message) {
-    const Outcome outcome = at.start(Words{CRISP_STUDY} + words);
-    CAPTURE(words, outcome.err);
-    CHECK(outcome.exit_code == exit_code);
-    CHECK(contains(outcome.err, "crisp-study: " + message));
-    CHECK_FALSE(at.has("study"));
-  };
-  refused({}, 2, "which study? One of crisp, breaking-bert, or a file");
-  refused({"nope"}, 3, "nope: cannot be read; a study is a file or one of crisp, breaking-bert");
-  refused({"crisp", "--sparsty", "0.8"}, 2, "there is no option --sparsty; did you mean --sparsity?");
-  refused({"crisp", "--sparsity", "0.5"}, 2, "--sparsity: every arm of crisp sets it itself");
-  refused({"crisp", "--seed", "5"}, 2, "--seed: a study has several; give --seeds");
-  refused({"crisp", "--seeds", "0"}, 2, "--seeds: 0 seeds");
-  refused({"crisp", "--overwrite"}, 2, "--overwrite: a study is never overwritten");
-  refused({"crisp", "--crisp-train", "vocab.txt"}, 2, "vocab.txt: is no program");
-  refused({"crisp", "--data", "."}, 2, "no weights for the arm dense: give --weights FILE|DIR, or --init");
-  refused({"crisp", "--init", "config.json"}, 2, "no data for the arm dense: give --data DIR");
-  refused({"crisp", "--data", "nowhere", "--init", "config.json"}, 3, "");
-  refused({"crisp", "--data", ".", "--weights", "nowhere"}, 3, "");
-  for (const char* shard : {"0/2", "3/2", "x", "1", "1/2x", "/2", "1/"})
-    refused({"crisp", "--shard", shard}, 2, fmt::format("--shard: must be I/N with I from 1 to N, not '{}'", shard));
-  const auto file = [&](const std::string& options, const std::string& message) {
-    at.write("bad.json", R"({"seeds": 1, "arms": [{"name": "a", "options": )" + options + "}]}");
-    refused({"bad.json"}, 3, "bad.json: arm 'a': " + message);
-  };
-  file(R"({"sparsty": 0.8})", "there is no option --sparsty; did you mean --sparsity?");
-  file(R"({"sparsity": 1.5})", "--sparsity: must be numbers from 0 to below 1");
-  file(R"({"lr": 1, "learning_rate": 2})", "--learning-rate is there under two names");
-  file(R"({"seed": 1})", "--seed is not for a study's file to say; \"seeds\" is");
-  file(R"({"output_dir": "x"})", "--output is not for a study's file to say");
-  file(R"({"weights": "a", "init": "b"})", "--weights: excludes --init");
-
-  REQUIRE(at.study("out", {"--epochs", "0"}).exit_code == 0);
-  const Outcome other = at.study("out", {"--epochs", "1"});
-  CHECK(other.exit_code == 2);
-  CHECK(contains(other.err, "crisp-study: out: holds this study with other options:\n  --epochs: 0 there, 1 now\n"));
-}
-
-TEST_CASE("a preset can be shown and used as a file") {
-  const Studio at;
-  const Outcome shown = at.start({CRISP_STUDY, "crisp", "--show"});
-  REQUIRE(shown.exit_code == 0);
-  at.write("mine.json", shown.out);
-  const Words more{"--init", "config.json", "--data", ".",        "--vocab", "vocab.txt", "--max-length",
-                   "64",     "--seeds",     "1",      "--epochs", "1",       "--threads", "1"};
-  const Outcome outcome = at.start(Words{CRISP_STUDY, "mine.json"} + more);
-  CAPTURE(outcome.err);
-  CHECK(outcome.exit_code == 0);
-  CHECK(at.status("study/runs/aggressive/seed-0") == "complete");
-  const Outcome preset = at.start(Words{CRISP_STUDY, "crisp"} + more);
-  CHECK(preset.exit_code == 0);
-  CHECK(contains(preset.err, "4 runs, 4 done already"));
-  CHECK(at.start({CRISP_STUDY, "breaking-bert", "--show"}).exit_code == 0);
 }
 
 }  // namespace

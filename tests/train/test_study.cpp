@@ -1,11 +1,14 @@
 // Study files, presets, and what a study's directory remembers.
 #include "train/study/study.h"
 
+#include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "engine/error.h"
 #include "tests/support/catch.h"
 #include "tests/train/support.h"
+#include "train/study/estimate.h"
 #include "train/study/run_state.h"
 
 namespace crisp {
@@ -100,14 +103,14 @@ TEST_CASE("presets are study files") {
     CHECK(study.seeds.size() >= 3);
   }
   CHECK(parse_study(study_preset("crisp", false), "").arms.size() == 4);
-  // Three arms more where there are parses.
+  // Four arms more where there are parses.
   const Study without = parse_study(study_preset("breaking-bert", false), "");
   const Study with = parse_study(study_preset("breaking-bert", true), "");
-  CHECK(with.arms.size() == without.arms.size() + 3);
+  CHECK(with.arms.size() == without.arms.size() + 4);
   CHECK_THROWS_AS(study_preset("other", false), UsageError);
 }
 
-TEST_CASE("a study's directory takes more arms and seeds, and no other options") {
+TEST_CASE("a study's directory takes more arms and seeds, and no other options of arms with runs") {
   const test::TempDir dir;
   const std::string output = dir / "out", path = output + "/study.json";
   Study study = parse_study(small, "f");
@@ -134,15 +137,98 @@ TEST_CASE("a study's directory takes more arms and seeds, and no other options")
   other.options.erase("batch-size");
   other.arms[0].options["dropout"] = std::string("0");
   const std::string before = test::read_file(path);
+  write_state(run_files(output, "b", 9), {.status = RunState::Status::complete, .message = ""});
+  write_state(run_files(output, "a", 7), {.status = RunState::Status::interrupted, .message = ""});
+  CHECK(message_of<UsageError>([&] { check_record(other, output); }) ==
+        message_of<UsageError>([&] { record_study(other, output); }));
   CHECK(message_of<UsageError>([&] { record_study(other, output); }) ==
         output +
             ": holds this study with other options:\n  --batch-size: 8 there, not set now\n  --epochs: 1 there, 2 now\n"
-            "  arm a:\n  --dropout: not set there, 0 now\nUse the same options, or choose another --output (arms and "
-            "seeds may be added)");
+            "  arm a:\n  --dropout: not set there, 0 now\nThere are runs of a, b. Use the same options, delete " +
+            output + "/runs/ARM to begin an arm anew, or choose another --output (arms and seeds may be added)");
   other = study;
   other.name = "large";
   CHECK(contains(message_of<UsageError>([&] { record_study(other, output); }), "holds the study 'small'"));
   CHECK(test::read_file(path) == before);
+
+  // Where no run has begun, or all have failed, a mistake can be mended.
+  other = study;
+  other.arms.push_back({"c", "", {{"epochs", "3"}}});
+  write_state(run_files(output, "c", 7), {.status = RunState::Status::failed, .message = ""});
+  check_record(other, output);
+  CHECK(test::read_file(path) == before);
+  record_study(other, output);
+  CHECK(parse_study(test::read_file(path), path).arms[2].options == OptionMap{{"epochs", "3"}});
+  std::filesystem::remove_all(output + "/runs");
+  other.options = {{"epochs", "5"}};
+  record_study(other, output);
+  CHECK(parse_study(test::read_file(path), path).options == OptionMap{{"epochs", "5"}});
+}
+
+TEST_CASE("arms of breaking-bert that are compared remove the same") {
+  const Study study = parse_study(study_preset("breaking-bert", true), "");
+  for (const char* method : {"topk", "neighbour", "random", "lexical", "syntax"}) {
+    const auto options = [&](const std::string& arm) {
+      const auto found = std::find_if(study.arms.begin(), study.arms.end(),
+                                      [&](const Study::Arm& a) { return a.name == method + ("-" + arm); });
+      REQUIRE(found != study.arms.end());
+      return found->options;
+    };
+    CHECK(options("all").at("sparsity") == "0.8");
+    CHECK(options("all-0.4").at("sparsity") == "0.4");  // in all layers: as 0.8 in half of them
+    CHECK(options("all-0.4").at("sparse-layers") == "all");
+    CHECK(options("early").at("sparsity") == "0.8");
+    CHECK(options("late").at("sparse-layers") == "late");
+  }
+}
+
+TEST_CASE("the time of a whole run is that of its start, its training and all its evaluations") {
+  // 10 steps of 2 seconds after 3 seconds of starting, an evaluation of 50 sentences in 4; 100 steps an epoch.
+  const nlohmann::json results{{"step", 10},
+                               {"train_runtime", 20.0},
+                               {"startup_seconds", 5.0},
+                               {"eval_total", 50},
+                               {"settings",
+                                {{"batch_size", 4},
+                                 {"gradient_accumulation_steps", 2},
+                                 {"training_examples", 800},
+                                 {"training_tokens", 8000},
+                                 {"epochs", 3.0}}}};
+  const auto seconds = [&](const RunLength& length) { return whole_run_seconds(results, 27, 40, length); };
+  CHECK(seconds({}) == Approx(3 + 600 + 3 * 4));
+  CHECK(seconds({.eval_steps = 50}) == Approx(3 + 600 + 6 * 4));
+  CHECK(seconds({.eval_train = 100}) == Approx(3 + 600 + 3 * 4 + 8));
+  CHECK(seconds({.eval_train = 10'000}) == Approx(3 + 600 + 3 * 4 + 64));  // there are 800
+  CHECK(seconds({.max_steps = 50}) == Approx(3 + 100 + 4));
+  nlohmann::json unknown = results;  // when it started
+  unknown.erase("startup_seconds");
+  CHECK(whole_run_seconds(unknown, 27, 40, {}) == Approx(7 + 600));
+}
+
+TEST_CASE("runs on other data are told apart by the hashes in their results") {
+  const test::TempDir dir;
+  const RunFiles a = run_files(dir.path(), "a", 0), b = run_files(dir.path(), "b", 0);
+  CHECK_FALSE(holds_files(a));
+  const auto write = [](const RunFiles& files, const std::string& train, const std::string& dev,
+                        const std::string& weights) {
+    std::filesystem::create_directories(files.directory);
+    test::write_file(files.directory + "/all_results.json",
+                     R"({"settings": {"train": "T", "dev": "D", "weights": "W", "training_data_sha256": ")" + train +
+                         R"(", "dev_data_sha256": ")" + dev + R"(", "initial_weights_sha256": )" + weights + "}}");
+  };
+  write(a, "1", "2", "\"3\"");
+  CHECK(differing_input(b, a).empty());  // no results
+  write(b, "1", "2", "\"3\"");
+  CHECK(holds_files(b));
+  CHECK(differing_input(b, a).empty());
+  write(b, "9", "2", "\"3\"");
+  CHECK(differing_input(b, a) == "training data T");
+  write(b, "1", "9", "\"3\"");
+  CHECK(differing_input(b, a) == "dev data D");
+  write(b, "1", "2", "\"9\"");
+  CHECK(differing_input(b, a) == "weights W");
+  write(b, "1", "2", "null");
+  CHECK(differing_input(b, a).empty());
 }
 
 TEST_CASE("what became of a run is kept beside its results") {
@@ -152,12 +238,14 @@ TEST_CASE("what became of a run is kept beside its results") {
   CHECK(read_state(files).status == RunState::Status::none);
   for (const auto status : {RunState::Status::begun, RunState::Status::interrupted, RunState::Status::failed,
                             RunState::Status::diverged, RunState::Status::complete}) {
-    write_state(files, {status, 3, "why", 1.5});
+    write_state(files, {status, 3, "why", 1.5, 2, true});
     const RunState state = read_state(files);
     CHECK(state.status == status);
     CHECK(state.exit_code == 3);
     CHECK(state.message == "why");
     CHECK(state.seconds == 1.5);
+    CHECK(state.starts == 2);
+    CHECK(state.own);
   }
   for (const char* damaged : {"", "{", "[]", R"({"status": 3, "seconds": "x"})"}) {
     test::write_file(files.status, damaged);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -61,21 +62,9 @@ double last_rate(const std::string& path) {
   return rate;
 }
 
-// Of a whole run, from the results of a short one that took `elapsed`: everything but the training, and the tokens of
-// the training at the speed that was measured.
-double extrapolate(const std::string& directory, double elapsed, int64_t max_steps) {
-  std::ifstream file(directory + "/all_results.json");
-  const json results = json::parse(file), settings = results.at("settings");
-  const auto tokens = settings.at("training_tokens").get<double>();
-  double epochs = settings.at("epochs").get<double>();
-  if (max_steps > 0) {
-    const double step =
-        settings.at("batch_size").get<double>() * settings.at("gradient_accumulation_steps").get<double>();
-    epochs = static_cast<double>(max_steps) * step / settings.at("training_examples").get<double>();
-  }
-  const double rate = last_rate(directory + "/metrics.jsonl");
-  if (!(rate > 0)) fail("the measurement of the training's speed failed");
-  return std::max(0.0, elapsed - results.at("train_runtime").get<double>()) + epochs * tokens / rate;
+int64_t number(const OptionMap& options, const char* name) {
+  const auto given = options.find(name);
+  return given == options.end() ? 0 : std::strtoll(given->second.c_str(), nullptr, 10);
 }
 
 }  // namespace
@@ -83,6 +72,28 @@ double extrapolate(const std::string& directory, double elapsed, int64_t max_ste
 double Estimate::seconds(const std::string& arm) const {
   const auto found = of_arm.find(arm);
   return found == of_arm.end() ? mean : found->second;
+}
+
+double whole_run_seconds(const json& results, double elapsed, double tokens_per_second, const RunLength& length) {
+  const json& settings = results.at("settings");
+  const auto examples = settings.at("training_examples").get<double>(), steps = results.at("step").get<double>(),
+             trained = results.at("train_runtime").get<double>();
+  const double step =
+      settings.at("batch_size").get<double>() * settings.at("gradient_accumulation_steps").get<double>();
+  const double steps_of_epoch = std::ceil(examples / step);
+  const double all_steps = length.max_steps > 0 ? static_cast<double>(length.max_steps)
+                                                : std::ceil(settings.at("epochs").get<double>() * steps_of_epoch);
+  const double training = all_steps / steps_of_epoch * settings.at("training_tokens").get<double>() / tokens_per_second;
+  // The start lasts until the first step has been done; what follows the training is the evaluation.
+  const double others = std::max(0.0, elapsed - trained);
+  const double start =
+      std::clamp(results.value("startup_seconds", elapsed) - trained / std::max(1.0, steps), 0.0, others);
+  const double evaluation = others - start;
+  const double between = length.eval_steps > 0 ? static_cast<double>(length.eval_steps) : steps_of_epoch;
+  const double evaluations = std::max(1.0, std::ceil(all_steps / between));
+  const double sentences = results.at("eval_total").get<double>() + results.value("selection_total", 0.0);
+  const double at_end = std::min(examples, static_cast<double>(length.eval_train)) / sentences;
+  return start + training + (evaluations + at_end) * evaluation;
 }
 
 Estimate estimate_from_finished(const Study& study, const std::string& output) {
@@ -112,14 +123,13 @@ Estimate estimate_by_measuring(const Study& study, const RunnerOptions& options)
       std::find_if(study.arms.begin(), study.arms.end(), [&](const Study::Arm& a) { return a.name == study.baseline; });
   if (arm == study.arms.end()) fail("the baseline is no arm");
   const OptionMap all = study.options_of(*arm);
-  const auto given = all.find("max-steps");
-  const int64_t max_steps = given == all.end() ? 0 : std::strtoll(given->second.c_str(), nullptr, 10);
-  const int64_t steps = max_steps > 0 ? std::min<int64_t>(max_steps, measured_steps) : measured_steps;
+  const RunLength length{number(all, "max-steps"), number(all, "eval-steps"), number(all, "eval-train")};
+  const int64_t steps = length.max_steps > 0 ? std::min<int64_t>(length.max_steps, measured_steps) : measured_steps;
   const Scratch scratch(options.output);
   std::vector<std::string> command = train_command(study, *arm, options);
   for (const std::string& word :
        {fmt::format("--max-steps={}", steps), fmt::format("--logging-steps={}", (steps + 1) / 2),
-        std::string("--eval-steps=0"), std::string("--save-steps=0"), std::string("--eval-train=0"),
+        fmt::format("--eval-steps={}", steps), std::string("--save-steps=0"), std::string("--eval-train=0"),
         fmt::format("--seed={}", study.seeds.front()), "--output=" + scratch.path() + "/run"})
     command.push_back(word);
   RunFiles files;
@@ -135,8 +145,11 @@ Estimate estimate_by_measuring(const Study& study, const RunnerOptions& options)
   if (interrupted() != 0) fail("interrupted");
   if (*exit_code != 0) fail("the measurement failed: crisp-train: {}", last_error(files));
   Estimate estimate;
-  estimate.mean =
-      extrapolate(scratch.path() + "/run", std::chrono::duration<double>(Clock::now() - begin).count(), max_steps);
+  const double elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
+  const double rate = last_rate(scratch.path() + "/run/metrics.jsonl");
+  if (!(rate > 0)) fail("the measurement of the training's speed failed");
+  std::ifstream file(scratch.path() + "/run/all_results.json");
+  estimate.mean = whole_run_seconds(json::parse(file), elapsed, rate, length);
   estimate.basis = fmt::format("from {} steps of the arm {}, measured now", steps, arm->name);
   return estimate;
 }

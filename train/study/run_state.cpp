@@ -63,6 +63,8 @@ RunState read_state(const RunFiles& files) {
   state.exit_code = value_or(object, "exit_code", 0);
   state.message = value_or(object, "message", std::string());
   state.seconds = value_or(object, "seconds", 0.0);
+  state.starts = value_or(object, "starts", int64_t{0});
+  state.own = value_or(object, "own", false);
   return state;
 }
 
@@ -73,7 +75,9 @@ void write_state(const RunFiles& files, const RunState& state) {
   const ordered_json object{{"status", status_word(state.status)},
                             {"exit_code", state.exit_code},
                             {"message", state.message},
-                            {"seconds", state.seconds}};
+                            {"seconds", state.seconds},
+                            {"starts", state.starts},
+                            {"own", state.own}};
   // A message may quote what is no UTF-8.
   write_file_atomically(files.status, object.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
 }
@@ -99,10 +103,34 @@ std::string last_error(const RunFiles& files) {
   return message;
 }
 
-void delete_model(const RunFiles& files) {
+bool holds_files(const RunFiles& files) {
+  std::error_code none;
+  return fs::exists(files.directory, none) && !fs::is_empty(files.directory, none);
+}
+
+std::string differing_input(const RunFiles& run, const RunFiles& other) {
+  const auto settings = [](const RunFiles& files) {
+    return value_or(read_object(files.directory + "/all_results.json"), "settings", ordered_json::object());
+  };
+  const ordered_json here = settings(run), there = settings(other);
+  struct Input {
+    const char *hash, *path, *what;
+  };
+  for (const Input& input :
+       {Input{"training_data_sha256", "train", "training data"}, Input{"dev_data_sha256", "dev", "dev data"},
+        Input{"initial_weights_sha256", "weights", "weights"}}) {
+    const std::string a = value_or(here, input.hash, std::string()), b = value_or(there, input.hash, std::string());
+    if (!a.empty() && !b.empty() && a != b)
+      return fmt::format("{} {}", input.what, value_or(here, input.path, std::string()));
+  }
+  return "";
+}
+
+void delete_model(const RunFiles& files, bool checkpoints_too) {
   std::error_code error;
   fs::remove(files.directory + "/" + OutputDirectory::model_name, error);
   if (error) fail("{}: its model cannot be removed: {}", files.directory, error.message());
+  if (!checkpoints_too) return;
   for (const Checkpoint& checkpoint : list_checkpoints(files.directory))
     if (is_our_checkpoint(checkpoint.path)) remove_checkpoint(checkpoint.path);
 }

@@ -14,7 +14,7 @@ struct RunFiles {
 };
 RunFiles run_files(const std::string& output, const std::string& arm, uint64_t seed);
 
-/// study_status.json: {"status": .., "exit_code": .., "message": .., "seconds": ..}.
+/// study_status.json: {"status": .., "exit_code": .., "message": .., "seconds": .., "starts": .., "own": ..}.
 struct RunState {
   enum class Status : uint8_t {
     none,         // never begun
@@ -28,6 +28,8 @@ struct RunState {
   int exit_code = 0;
   std::string message;  // of the error
   double seconds = 0;   // on the clock, over all starts
+  int64_t starts = 0;
+  bool own = false;  // begun by the study: what was there before it is never deleted
 
   bool final() const { return status == Status::diverged || status == Status::complete; }
 };
@@ -48,7 +50,14 @@ RunAccuracy read_accuracy(const RunFiles& files);
 /// The error that the run's last start left in its log; "" where it left none.
 std::string last_error(const RunFiles& files);
 
-/// Deletes the run's model and checkpoints; its results stay. Throws Error.
-void delete_model(const RunFiles& files);
+/// Whether the directory has anything in it.
+bool holds_files(const RunFiles& files);
+
+/// Which of their inputs two runs with results do not share (training data, dev data, weights), by the hashes in
+/// all_results.json: a phrase with `run`'s file; "" where none differs or a hash is missing.
+std::string differing_input(const RunFiles& run, const RunFiles& other);
+
+/// Deletes the run's model, and its checkpoints if so told; its results stay. Throws Error.
+void delete_model(const RunFiles& files, bool checkpoints_too);
 
 }  // namespace crisp

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <list>
+#include <map>
 #include <optional>
 #include <set>
 #include <thread>
@@ -46,6 +47,26 @@ std::string time_of_day() {
   return text;
 }
 
+bool keeps_checkpoints(const OptionMap& options) {
+  const auto given = options.find("keep-checkpoints");
+  return given != options.end() && (given->second == "on" || given->second == "true");
+}
+
+// The options that decide what a run reads, of which all_results.json has hashes.
+OptionMap inputs_of(const OptionMap& options, uint64_t seed) {
+  OptionMap inputs;
+  const auto method = options.find("sparse-method");
+  const bool parses = method != options.end() && method->second == "syntax";
+  const auto take = [&](std::initializer_list<const char*> names) {
+    for (const char* name : names)
+      if (options.contains(name)) inputs[name] = options.at(name);
+  };
+  take({"weights", "init", "data", "train", "dev", "vocab", "max-length", "selection-part"});
+  if (parses) take({"sparse-method", "parses", "dev-parses", "sparse-train", "sparse-eval", "eval-train"});
+  if (inputs.contains("selection-part")) inputs["seed"] = fmt::format("{}", seed);  // it decides which part
+  return inputs;
+}
+
 class Runner {
  public:
   Runner(const Study& study, const RunnerOptions& options)
@@ -57,28 +78,23 @@ class Runner {
         continue;
       }
       waiting_.push_back(i);
-      if (state.status == Status::failed) failed_before_.insert(i);
+      if (state.status == Status::failed) failed_before_[i] = state.starts;
     }
   }
 
   int go() {
-    say("study {}: {} arms, {} seeds: {} runs{}, {} done already; in {}", study_.name, study_.arms.size(),
-        study_.seeds.size(), runs_.size(),
+    say("study {}: {}, {}: {}{}, {} done already; in {}", study_.name, count_of(std::ssize(study_.arms), "arm"),
+        count_of(std::ssize(study_.seeds), "seed"), count_of(std::ssize(runs_), "run"),
         options_.shards > 1 ? fmt::format(" of shard {}/{}", options_.shard, options_.shards) : "", done_.size(),
         options_.output);
     if (!waiting_.empty()) require_space();
     const InterruptHandler signals;
-    auto next_look = Clock::now();
-    while (!waiting_.empty() || !working_.empty()) {
-      if (interrupted() != 0) return stop(interrupted());
-      const bool some_ended = collect();
-      if (some_ended || Clock::now() >= next_look) {
-        start_what_is_free();
-        next_look = Clock::now() + look_at_others;
-      }
-      if (!waiting_.empty() || !working_.empty()) std::this_thread::sleep_for(look_at_children);
+    try {
+      return work();
+    } catch (...) {  // the children's hours are not lost over an error here
+      if (!working_.empty()) save_and_end(SIGTERM, "stopping");
+      throw;
     }
-    return failures_ > 0 ? 1 : 0;
   }
 
  private:
@@ -87,8 +103,23 @@ class Runner {
     LockFile lock;
     Child child;
     Clock::time_point begin;
-    double seconds_before;
+    RunState state;  // as it was begun
   };
+
+  int work() {
+    auto next_look = Clock::now();
+    while (!waiting_.empty() || !working_.empty()) {
+      if (interrupted() != 0) return stop(interrupted());
+      const bool some_ended = collect();
+      if (!other_data_.empty()) fail<BadInput>("{}", other_data_);  // so would all the others
+      if (some_ended || Clock::now() >= next_look) {
+        start_what_is_free();
+        next_look = Clock::now() + look_at_others;
+      }
+      if (!waiting_.empty() || !working_.empty()) std::this_thread::sleep_for(look_at_children);
+    }
+    return failures_ > 0 ? 1 : 0;
+  }
 
   // A rough bound: crisp-train checks again, for its own run.
   void require_space() const {
@@ -109,30 +140,59 @@ class Runner {
       it = start(run) ? waiting_.erase(it) : std::next(it);
     }
     if (working_.empty() && !waiting_.empty() && !told_of_others_) {
-      say("{} run{} in the hands of other processes: waiting", waiting_.size(), waiting_.size() == 1 ? " is" : "s are");
+      say("{} {} in the hands of other processes: waiting", count_of(std::ssize(waiting_), "run"),
+          waiting_.size() == 1 ? "is" : "are");
       told_of_others_ = true;
     }
   }
 
-  // False when another runner has claimed it.
+  // False when another runner has claimed it. An error is the run's, not the study's.
   bool start(size_t index) {
     const PlannedRun& run = runs_[index];
-    std::error_code ignored;
-    fs::create_directories(fs::path(run.files.directory).parent_path(), ignored);
-    LockFile lock(run.files.lock);
-    if (!lock.held()) return false;
-    RunState state = read_state(run.files);  // what another runner may have made of it meanwhile
-    const bool failed_meanwhile = state.status == Status::failed && !failed_before_.contains(index);
-    if (state.final() || failed_meanwhile) {
-      failures_ += failed_meanwhile;
-      tell(index, state);
-      return true;
+    LockFile lock;
+    RunState state;
+    try {
+      std::error_code ignored;
+      fs::create_directories(fs::path(run.files.directory).parent_path(), ignored);
+      lock = LockFile(run.files.lock);
+      if (!lock.held()) return false;
+      state = read_state(run.files);  // what another runner may have made of it meanwhile
+      const auto before = failed_before_.find(index);
+      const bool tried_since = before == failed_before_.end() || before->second != state.starts;
+      const bool failed_meanwhile = state.status == Status::failed && tried_since;
+      if (!state.final() && !failed_meanwhile) {
+        begin(index, lock, state);
+        return true;
+      }
+    } catch (const std::exception& error) {
+      state.status = Status::failed;
+      state.exit_code = 1;
+      state.message = error.what();
+      record_if_possible(run.files, lock, state);
     }
+    failures_ += state.status == Status::failed;
+    tell(index, state);
+    return true;
+  }
+
+  static void record_if_possible(const RunFiles& files, const LockFile& lock, const RunState& state) {
+    try {
+      if (lock.held()) write_state(files, state);
+    } catch (const Error&) {  // what is wrong is told anyway
+    }
+  }
+
+  void begin(size_t index, LockFile& lock, RunState& state) {
+    const PlannedRun& run = runs_[index];
+    if (state.status == Status::none) state.own = !holds_files(run.files);
     std::vector<std::string> command = train_command(study_, *run.arm, options_);
     command.push_back(fmt::format("--seed={}", run.seed));
     command.push_back("--output=" + run.files.directory);
     command.push_back("--resume");
+    if (state.own && !study_.options_of(*run.arm).contains("keep-checkpoints"))
+      command.emplace_back("--keep-checkpoints=off");
     state.status = Status::begun;
+    ++state.starts;
     write_state(run.files, state);
     {
       std::ofstream log(run.files.log, std::ios::app);
@@ -140,8 +200,7 @@ class Runner {
     }
     say("{}, seed {}: started", run.arm->name, run.seed);
     Child child(command, run.files.log, lock.descriptor());
-    working_.push_back({index, std::move(lock), std::move(child), Clock::now(), state.seconds});
-    return true;
+    working_.push_back({index, std::move(lock), std::move(child), Clock::now(), state});
   }
 
   // Whether a child has ended.
@@ -150,8 +209,9 @@ class Runner {
     for (auto it = working_.begin(); it != working_.end();) {
       const std::optional<int> exit_code = it->child.ended();
       if (exit_code) {
-        finish(*it, *exit_code, 0);
+        const Work ended = std::move(*it);
         it = working_.erase(it);
+        finish(ended, *exit_code, 0);
         some = true;
       } else {
         ++it;
@@ -162,11 +222,16 @@ class Runner {
 
   void finish(const Work& work, int exit_code, int signal) {
     const PlannedRun& run = runs_[work.run];
-    RunState state{.status = Status::failed,
-                   .exit_code = exit_code,
-                   .message = last_error(run.files),
-                   .seconds = work.seconds_before + std::chrono::duration<double>(Clock::now() - work.begin).count()};
-    if (exit_code == 0 && read_accuracy(run.files).total > 0) {
+    RunState state = work.state;
+    state.status = Status::failed;
+    state.exit_code = exit_code;
+    state.message = last_error(run.files);
+    state.seconds += std::chrono::duration<double>(Clock::now() - work.begin).count();
+    const bool has_results = exit_code == 0 && read_accuracy(run.files).total > 0;
+    const std::string complaint = has_results ? other_data(run) : "";
+    if (!complaint.empty()) {
+      state.message = other_data_ = complaint;
+    } else if (has_results) {
       state.status = Status::complete;
       state.message.clear();
     } else if (exit_code == 4) {
@@ -179,11 +244,31 @@ class Runner {
       state.message = exit_code > 128 ? fmt::format("ended by signal {}", exit_code - 128)
                                       : fmt::format("ended with exit code {}, without a message", exit_code);
     }
-    if (state.final() && !options_.keep_models) delete_model(run.files);
+    if (state.final() && state.own && !options_.keep_models)
+      delete_model(run.files, !keeps_checkpoints(study_.options_of(*run.arm)));
     write_state(run.files, state);
     if (state.status == Status::interrupted) return;
     failures_ += state.status == Status::failed;
     tell(work.run, state);
+  }
+
+  // Why the run cannot be compared with a finished one of the same files; "" when it can.
+  std::string other_data(const PlannedRun& run) const {
+    const OptionMap inputs = inputs_of(study_.options_of(*run.arm), run.seed);
+    for (const uint64_t seed : study_.seeds)
+      for (const Study::Arm& arm : study_.arms) {
+        const RunFiles other = run_files(options_.output, arm.name, seed);
+        if (other.directory == run.files.directory || inputs_of(study_.options_of(arm), seed) != inputs ||
+            read_state(other).status != Status::complete)
+          continue;
+        const std::string input = differing_input(run.files, other);
+        if (input.empty()) return "";
+        return fmt::format(
+            "{}, seed {}: the {} (or what belongs to it) has changed since {}, seed {}, was trained\nPut back what was "
+            "there and delete {}, or choose another --output",
+            run.arm->name, run.seed, input, arm.name, seed, run.files.directory);
+      }
+    return "";
   }
 
   // Nothing is left to do for the run here.
@@ -206,32 +291,47 @@ class Runner {
     for (const Work& work : working_)
       if (!done_.contains(work.run)) seconds -= std::chrono::duration<double>(Clock::now() - work.begin).count();
     if (done_.size() == runs_.size() || !std::isfinite(seconds)) return "";
-    return fmt::format("; about {} left", rough_duration(seconds / static_cast<double>(options_.jobs)));
+    const int64_t at_once = std::min(options_.jobs, std::ssize(runs_) - std::ssize(done_));
+    return fmt::format("; about {} left", rough_duration(seconds / static_cast<double>(at_once)));
   }
 
   int stop(int signal) {
+    save_and_end(signal, "interrupted");
+    say("{} of {} runs are done; start again to go on", done_.size(), runs_.size());
+    return exit_code_of(signal);
+  }
+
+  void save_and_end(int signal, const char* why) {
     for (Work& work : working_) work.child.signal(signal);
-    say("interrupted: waiting for {} run{} to save a checkpoint", working_.size(), working_.size() == 1 ? "" : "s");
+    say("{}: waiting for {} to save a checkpoint", why, count_of(std::ssize(working_), "run"));
     while (!working_.empty()) {
       for (auto it = working_.begin(); it != working_.end();) {
         const std::optional<int> exit_code = it->child.ended();
-        if (exit_code) finish(*it, *exit_code, signal);
-        it = exit_code ? working_.erase(it) : std::next(it);
+        if (!exit_code) {
+          ++it;
+          continue;
+        }
+        const Work ended = std::move(*it);
+        it = working_.erase(it);
+        try {
+          finish(ended, *exit_code, signal);
+        } catch (const std::exception& error) {  // the others are to be waited for
+          say("{}", error.what());
+        }
       }
       std::this_thread::sleep_for(look_at_children);
     }
-    say("{} of {} runs are done; start again to go on", done_.size(), runs_.size());
-    return exit_code_of(signal);
   }
 
   const Study& study_;
   const RunnerOptions& options_;
   std::vector<PlannedRun> runs_;
-  std::vector<size_t> waiting_;     // not begun here, in the order of the plan
-  std::set<size_t> failed_before_;  // before this start: tried again
+  std::vector<size_t> waiting_;              // not begun here, in the order of the plan
+  std::map<size_t, int64_t> failed_before_;  // when this process began, after so many starts: tried again
   std::list<Work> working_;
   std::set<size_t> done_;  // final, or failed in this call
   int64_t failures_ = 0;
+  std::string other_data_;  // that a run has had: nothing more is started
   bool told_of_others_ = false;
 };
 
@@ -250,13 +350,14 @@ std::vector<PlannedRun> planned_runs(const Study& study, const RunnerOptions& op
 std::vector<std::string> train_command(const Study& study, const Study::Arm& arm, const RunnerOptions& options) {
   std::vector<std::string> command{options.crisp_train};
   for (const auto& [name, value] : study.options_of(arm)) command.push_back(fmt::format("--{}={}", name, value));
-  if (!study.options_of(arm).contains("keep-checkpoints")) command.emplace_back("--keep-checkpoints=off");
   const int64_t threads = options.threads > 0 ? options.threads : num_threads();
   command.push_back(fmt::format("--threads={}", std::max<int64_t>(1, threads / options.jobs)));
   return command;
 }
 
 int run_study(const Study& study, const RunnerOptions& options) { return Runner(study, options).go(); }
+
+std::string count_of(int64_t n, const char* noun) { return fmt::format("{} {}{}", n, noun, n == 1 ? "" : "s"); }
 
 std::string rough_duration(double seconds) {
   const auto whole = static_cast<int64_t>(std::llround(std::clamp(seconds, 0.0, 1e9)));

@@ -27,16 +27,19 @@ struct PlannedRun {
 /// The runs of the shard: seed by seed all arms, so that a study that is cut short can be compared.
 std::vector<PlannedRun> planned_runs(const Study& study, const RunnerOptions& options);
 
-/// crisp-train's command line for an arm, but for --seed, --output and --resume.
+/// crisp-train's command line for an arm, but for --seed, --output, --resume and a default of --keep-checkpoints.
 std::vector<std::string> train_command(const Study& study, const Study::Arm& arm, const RunnerOptions& options);
 
 /// Does every run of the study (which has seeds) that is not final, and tells about it on stderr. A run that diverges
 /// is recorded so and left alone; one that fails is recorded, left for the next call, and the others go on. Runs that
 /// other runners have claimed are waited for, in case these die. SIGINT and SIGTERM are passed to the children, which
-/// save checkpoints. Returns 0 when every run is final, 1 when some have failed, 130 or 143 after a signal. Throws
-/// Error when the disk has too little room.
+/// save checkpoints, and so they are when this throws: Error when the disk has too little room, BadInput when a run
+/// turns out to have had other data or weights than a finished one (it is recorded as failed). Returns 0 when every run
+/// is final, 1 when some have failed, 130 or 143 after a signal.
 int run_study(const Study& study, const RunnerOptions& options);
 
+/// "1 seed", "2 seeds".
+std::string count_of(int64_t n, const char* noun);
 /// "2 h 10 min", "9 min 20 s", "12 s".
 std::string rough_duration(double seconds);
 /// "775/872 = 88.88 %".

@@ -12,6 +12,7 @@
 
 #include "engine/error.h"
 #include "train/lock_file.h"
+#include "train/study/run_state.h"
 #include "weights/atomic_file.h"
 
 namespace crisp {
@@ -152,33 +153,67 @@ std::string differences(const OptionMap& there, const OptionMap& now) {
   return lines;
 }
 
+// With results, or with a checkpoint to go on from.
+bool has_runs(const Study& study, const std::string& arm, const std::string& directory) {
+  return std::any_of(study.seeds.begin(), study.seeds.end(), [&](uint64_t seed) {
+    const RunState::Status status = read_state(run_files(directory, arm, seed)).status;
+    return status != RunState::Status::none && status != RunState::Status::failed;
+  });
+}
+
+auto arm_named(const std::vector<Study::Arm>& arms, const std::string& name) {
+  return std::find_if(arms.begin(), arms.end(), [&](const Study::Arm& arm) { return arm.name == name; });
+}
+
+void refuse_other_options(const Study& there, const Study& now, const std::string& directory) {
+  std::string of_arms;
+  std::vector<std::string> with_runs;
+  for (const Study::Arm& before : there.arms) {
+    const auto found = arm_named(now.arms, before.name);
+    const Study::Arm& arm = found == now.arms.end() ? before : *found;
+    if (differences(there.options_of(before), now.options_of(arm)).empty() || !has_runs(there, arm.name, directory))
+      continue;
+    with_runs.push_back(arm.name);
+    const std::string lines = differences(before.options, arm.options);
+    if (!lines.empty()) of_arms += fmt::format("\n  arm {}:", arm.name) + lines;
+  }
+  if (!with_runs.empty())
+    fail<UsageError>(
+        "{0}: holds this study with other options:{1}{2}\nThere are runs of {3}. Use the same options, delete "
+        "{0}/runs/ARM to begin an arm anew, or choose another --output (arms and seeds may be added)",
+        directory, differences(there.options, now.options), of_arms, fmt::join(with_runs, ", "));
+}
+
 // `there` with what `now` has in addition.
 Study joined(Study there, const Study& now, const std::string& directory) {
   if (there.name != now.name)
     fail<UsageError>("{}: holds the study '{}', this is '{}'; choose another --output", directory, there.name,
                      now.name);
-  std::string differing = differences(there.options, now.options);
+  refuse_other_options(there, now, directory);
+  const auto replace = [](OptionMap& options, const OptionMap& by) {
+    if (!differences(options, by).empty()) options = by;  // 1 and 1.0 are the same: the former stays
+  };
+  replace(there.options, now.options);
   for (const Study::Arm& arm : now.arms) {
-    const auto same =
-        std::find_if(there.arms.begin(), there.arms.end(), [&](const auto& a) { return a.name == arm.name; });
-    if (same == there.arms.end()) {
+    const auto index = arm_named(there.arms, arm.name) - there.arms.begin();
+    if (index == std::ssize(there.arms)) {
       there.arms.push_back(arm);
       continue;
     }
-    const std::string lines = differences(same->options, arm.options);
-    if (!lines.empty()) differing += fmt::format("\n  arm {}:", arm.name) + lines;
-    same->description = arm.description;
+    Study::Arm& same = there.arms[static_cast<size_t>(index)];
+    replace(same.options, arm.options);
+    same.description = arm.description;
   }
-  if (!differing.empty())
-    fail<UsageError>(
-        "{}: holds this study with other options:{}\nUse the same options, or choose another --output (arms and seeds "
-        "may be added)",
-        directory, differing);
   for (const uint64_t seed : now.seeds)
     if (std::find(there.seeds.begin(), there.seeds.end(), seed) == there.seeds.end()) there.seeds.push_back(seed);
   there.description = now.description;
   there.baseline = now.baseline;
   return there;
+}
+
+std::string text_of_file(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 }  // namespace
@@ -257,15 +292,15 @@ void record_study(const Study& study, const std::string& directory) {
   // Others that start at the same time add to the same file.
   const LockFile lock = LockFile::wait_for(directory + "/.study.lock");
   const std::string path = directory + "/study.json";
-  Study all = study;
-  std::string before;
-  if (entry_exists(path)) {
-    std::ifstream file(path);
-    before.assign(std::istreambuf_iterator<char>(file), {});
-    all = joined(parse_study(before, path), study, directory);
-  }
+  const std::string before = entry_exists(path) ? text_of_file(path) : "";
+  const Study all = entry_exists(path) ? joined(parse_study(before, path), study, directory) : study;
   const std::string text = study_json(all).dump(2) + "\n";
   if (text != before) write_file_atomically(path, text);
+}
+
+void check_record(const Study& study, const std::string& directory) {
+  const std::string path = directory + "/study.json";
+  if (entry_exists(path)) joined(parse_study(text_of_file(path), path), study, directory);
 }
 
 }  // namespace crisp
