@@ -182,7 +182,9 @@ TEST_CASE("learned degrees of the weights go on, unless the run says otherwise")
   REQUIRE(at.train("first", learned + Words{"--max-steps", "3", "--span-learning-rate", "0.5"}).exit_code == 0);
   const json trained = at.read_json("first/config.json")["crisp"]["spans"];
   const auto spans_after = [&](const std::string& output, const Words& words, const std::string& message) {
-    const Outcome outcome = at.train(output, words + Words{"--weights", "first", "--epochs", "0"});
+    const Outcome outcome = at.start(Words{CRISP_TRAIN, "--weights", "first", "--data", ".", "--threads", "1",
+                                           "--epochs", "0", "--max-length", "64", "--output", output} +
+                                     words);
     CAPTURE(outcome.err);
     REQUIRE(outcome.exit_code == 0);
     CHECK(contains(outcome.err, message));
