@@ -128,8 +128,9 @@ struct AttentionRule {
   /// DropKey, and DropAttention (arXiv 1907.11065) with its renormalisation: kept keys are removed with probability p
   /// in [0, 1) before the normaliser. To remove an entry of the softmax and divide the others by their sum is to set
   /// its score to -infinity, and where the gradient goes through the division, as it does here, gradients agree as
-  /// well: by entries the two methods are one. With `columns` a key is removed for all queries of a (sequence, head) at
-  /// once, as DropAttention's columns. A row that would lose all keeps its largest score.
+  /// well: by entries, with softmax, the two are one; else this is DropKey alone. With `columns` a key is removed for
+  /// all queries of a (sequence, head) at once, as DropAttention's columns. A row that would lose all keeps its largest
+  /// score.
   KeyDropout key_dropout = {};
 
   /// Learned span, [heads] of q's dtype, may require a gradient: weights are proportional to m exp(score) with the gate

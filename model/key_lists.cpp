@@ -209,6 +209,8 @@ std::vector<double> word_similarities(const Tensor& words, std::span<const int32
   return cosines;
 }
 
-int64_t hard_window(double z, double ramp) { return static_cast<int64_t>(std::max(0.0, std::floor(z + ramp / 2))); }
+int64_t hard_window(double z, double ramp) {
+  return static_cast<int64_t>(std::min(std::max(0.0, std::floor(z + ramp / 2)), positions_limit));  // of NaN 0
+}
 
 }  // namespace crisp

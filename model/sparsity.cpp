@@ -49,7 +49,7 @@ void for_each_part(std::string_view text, F&& f) {
   }
 }
 
-// A measure that was given, of which method, by which option.
+// A measure or number that was given, of which method, by which option.
 struct Measure {
   bool given;
   SparseMethod method;
@@ -137,10 +137,23 @@ double SparsityConfig::requested_at_evaluation(int64_t layer) const {
 }
 
 std::string SparsityConfig::describe() const {
+  if (dense()) return "dense";
+  bool sparse = false;  // by the method, that is
+  std::vector<int64_t> where;
+  for (int64_t l = 0; l < static_cast<int64_t>(layers.size()); ++l) {
+    sparse |= applies(l, true) || applies(l, false);
+    if (is_active(l)) where.push_back(l);
+  }
   const std::string name = method_name(method);
-  std::string text = by_measure() ? name : mean() > 0 ? requested + " by " + name : requested;
+  std::string text = !sparse ? "dense" : by_measure() ? name : requested + " by " + name;
+  if (sparse && reversed) text += ", reversed";
   if (key_dropout > 0)
     text += fmt::format(", key dropout {:g} by {}", key_dropout, key_dropout_columns ? "columns" : "entries");
+  if (where.size() < layers.size())
+    text += fmt::format(", in layer{} {}", where.size() == 1 ? "" : "s", fmt::join(where, ","));
+  if (sparse && ramp > 0) text += fmt::format(", rising over {:g} % of the steps", 100 * ramp);
+  if (sparse && !in_training) text += ", dense training";
+  if (sparse && !at_evaluation) text += ", dense evaluation";
   return text;
 }
 
@@ -192,6 +205,14 @@ void check_sparsity_options(const SparsityOptions& o) {
                               {o.window.has_value(), SparseMethod::neighbour, "--window"},
                               {o.lexical_threshold.has_value(), SparseMethod::lexical, "--lexical-threshold"},
                               {o.tree_distance.has_value(), SparseMethod::syntax, "--tree-distance"}};
+  const Measure numbers[] = {{o.attention_drop.has_value(), SparseMethod::attention_drop, "--attention-drop"},
+                             {o.span_ramp.has_value(), SparseMethod::learned_span, "--span-ramp"},
+                             {o.span_init.has_value(), SparseMethod::learned_span, "--span-init"},
+                             {o.span_penalty.has_value(), SparseMethod::learned_span, "--span-penalty"},
+                             {o.span_learning_rate.has_value(), SparseMethod::learned_span, "--span-learning-rate"}};
+  for (const Measure& m : numbers)
+    if (m.given && m.method != o.method)
+      fail<UsageError>("{} belongs to --sparse-method {}, not {}", m.option, method_name(m.method), name);
   std::string needed = "--sparsity S";
   for (const Measure& m : measures) {
     if (m.given && m.method != o.method)
@@ -215,6 +236,13 @@ void check_sparsity_options(const SparsityOptions& o) {
     fail<UsageError>("--drop-attention-unit column needs --drop-attention P");
   if (!o.in_training && (o.method == SparseMethod::learned_span || o.method == SparseMethod::attention_drop))
     fail<UsageError>("--sparse-train off leaves nothing of --sparse-method {}", name);
+  if (!o.in_training && !o.at_evaluation && (!dense || o.by_measure()))
+    fail<UsageError>("--sparse-train off and --sparse-eval off leave nothing of {}",
+                     dense ? "--sparse-method " + name : "--sparsity " + o.sparsity);
+  if (!o.in_training && o.ramp > 0) fail<UsageError>("--sparsity-ramp has no meaning with --sparse-train off");
+  if (o.drop_attention > 0 && (o.method == SparseMethod::sparsemax || o.method == SparseMethod::entmax15))
+    fail<UsageError>(
+        "--drop-attention is what --drop-key does with softmax only; with --sparse-method {} give --drop-key", name);
   const bool own_keys = o.method == SparseMethod::sparsemax || o.method == SparseMethod::entmax15 ||
                         o.method == SparseMethod::learned_span;
   if (own_keys && (o.keep_first || o.keep_last || o.keep_diagonal) && o.drop_key == 0 && o.drop_attention == 0)
@@ -225,6 +253,12 @@ SparsityConfig make_sparsity(const SparsityOptions& options, int64_t layers, uin
   check_sparsity_options(options);
   SparsityConfig config = parse_sparsity(options.sparsity, layers);
   static_cast<SparseSettings&>(config) = options;
+  config.reversed = options.reverse;
+  config.attention_drop = options.attention_drop.value_or(config.attention_drop);
+  config.span_ramp = options.span_ramp.value_or(config.span_ramp);
+  config.span_init = options.span_init.value_or(config.span_init);
+  config.span_penalty = options.span_penalty.value_or(config.span_penalty);
+  config.span_learning_rate = options.span_learning_rate.value_or(config.span_learning_rate);
   config.key_dropout = std::max(options.drop_key, options.drop_attention);
   config.key_dropout_columns = options.drop_columns;
   config.seed = seed;

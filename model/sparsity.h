@@ -61,24 +61,23 @@ struct SparseSettings {
   std::optional<int64_t> tree_distance;
   std::optional<BigBird> bigbird;
 
-  double attention_drop = 0.5;  // probability
-  double key_dropout = 0;       // DropKey, DropAttention: in training each kept key is removed with this probability
-  bool key_dropout_columns = false;  // a key is removed for all queries of its sequence and head together
-  double span_ramp = 4;              // learned_span: how many positions the edge of a window takes to fall to 0
-  double span_init = 8;
-  double span_penalty = 0;           // times the mean of all spans is added to the loss
-  double span_learning_rate = 0.01;  // at the schedule's peak; spans are in positions, so weights' rates are too small
-
   /// What is kept does not follow from a sparsity.
   bool by_measure() const;
   bool operator==(const SparseSettings&) const = default;
 };
+
+/// The range of a window's edge, in positions: below it f32 cannot tell the gate from a step.
+constexpr double least_span_ramp = 1e-3;
+/// Numbers of positions are below it.
+constexpr double positions_limit = 2147483648.0;
 
 /// What a user asks for, for any model. Defaults: dense.
 struct SparsityOptions : SparseSettings {
   std::string sparsity = "dense";     // S | S1,S2,.. (a number per layer) | dense uniform light aggressive; S in [0, 1)
   std::string sparse_layers = "all";  // all | early | late | L1,L2,.. (from 0)
   bool reverse = false;               // the schedule over layers, turned round
+  // Of one method each; unset: the default of SparsityConfig.
+  std::optional<double> attention_drop, span_ramp, span_init, span_penalty, span_learning_rate;
   // Two names of one thing, so at most one is given.
   double drop_key = 0, drop_attention = 0;
   bool drop_columns = false;  // for drop_attention
@@ -88,7 +87,15 @@ struct SparsityConfig : SparseSettings {
   std::vector<double> layers;       // requested sparsity of each layer, in [0, 1); empty: dense
   std::vector<bool> active;         // whether the method applies to a layer; empty: to all
   std::string requested = "dense";  // how the user wrote the sparsity
-  uint64_t seed = 0;                // of random connections, so that they are the same in training and evaluation
+  bool reversed = false;            // `layers` is what was requested, turned round
+  double attention_drop = 0.5;      // probability
+  double key_dropout = 0;  // DropKey, DropAttention: in training each kept key is removed with this probability
+  bool key_dropout_columns = false;  // a key is removed for all queries of its sequence and head together
+  double span_ramp = 4;              // learned_span: how many positions the edge of a window takes to fall to 0
+  double span_init = 8;
+  double span_penalty = 0;           // times the mean of all spans is added to the loss
+  double span_learning_rate = 0.01;  // at the schedule's peak; spans are in positions, so weights' rates are too small
+  uint64_t seed = 0;                 // of random connections, so that they are the same in training and evaluation
   /// Learned degrees of a trained model, [layer][head]; a layer without has none. Empty: all start at span_init.
   /// DistilBert makes parameters of them; its spans() are the current ones.
   std::vector<std::vector<double>> spans;
@@ -106,7 +113,7 @@ struct SparsityConfig : SparseSettings {
   /// Whether parameters for learned degrees exist in this layer.
   bool has_spans(int64_t layer) const { return method == SparseMethod::learned_span && is_active(layer); }
   bool operator==(const SparsityConfig&) const = default;
-  /// In a few words, for people: "0.8 by top-k".
+  /// In a few words, for people: "0.8 by top-k, in layers 2,3".
   std::string describe() const;
 };
 
@@ -124,7 +131,9 @@ SparsityConfig parse_sparsity(const std::string& text, int64_t layers);
 /// layers (the middle one of an odd number belongs to neither); or numbers from 0 with commas. Throws UsageError.
 std::vector<bool> parse_layers(const std::string& text, int64_t layers);
 
-/// Throws UsageError where settings contradict each other or would do nothing, naming the options.
+/// Throws UsageError where settings contradict each other, or belong to a method or a switch that is not on, naming the
+/// options. Settings of any method (layers, protected keys, evaluation) are no error on a dense run: what compares runs
+/// gives them to all.
 void check_sparsity_options(const SparsityOptions& options);
 /// The configuration for a model; `seed` for random connections. Throws UsageError.
 SparsityConfig make_sparsity(const SparsityOptions& options, int64_t layers, uint64_t seed);

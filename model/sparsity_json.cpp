@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -13,7 +14,10 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-constexpr double infinite = std::numeric_limits<double>::infinity();
+// Ends of ranges. Those of tools/sparse_options.cpp lie within: what a run was given can be read back.
+constexpr double largest = std::numeric_limits<double>::max();
+constexpr double above_0 = std::numeric_limits<double>::denorm_min();
+const double below_1 = std::nextafter(1.0, 0.0);
 
 // Reads keys of the object with types checked; null counts as missing.
 class Reader {
@@ -38,19 +42,18 @@ class Reader {
     if (!value->is_string()) fail<BadInput>("{}: \"{}\" must be a string", where_, key);
     variable = value->get<std::string>();
   }
-  /// `below` itself is not allowed.
-  void real(const char* key, double& variable, double low, double below) const {
+  /// From `low` to `high`.
+  void real(const char* key, double& variable, double low, double high) const {
     const json* value = find(key);
     if (!value) return;
     const double x = value->is_number() ? value->get<double>() : std::numeric_limits<double>::quiet_NaN();
-    if (!(x >= low && x < below))
-      fail<BadInput>("{}: \"{}\" is {}; it must be a number from {} to below {}", where_, key, value->dump(), low,
-                     below);
+    if (!(x >= low && x <= high))
+      fail<BadInput>("{}: \"{}\" is {}; it must be a number from {} to {}", where_, key, value->dump(), low, high);
     variable = x;
   }
-  void real(const char* key, std::optional<double>& variable, double low) const {
+  void real(const char* key, std::optional<double>& variable, double low, double high) const {
     double x = 0;
-    real(key, x, low, infinite);
+    real(key, x, low, high);
     if (find(key)) variable = x;
   }
   int64_t whole(const char* key, const json& value) const {
@@ -140,7 +143,7 @@ void read_spans(const Reader& r, SparsityConfig& c, int64_t layers, int64_t head
     auto& spans = c.spans.emplace_back();
     for (const json& value : of_layer) {
       const double z = value.is_number() ? value.get<double>() : -1;
-      if (!(z >= 0 && z < infinite)) fail<BadInput>("{}: \"spans\" holds {}, no length", where, value.dump());
+      if (!(z >= 0 && z <= positions_limit)) fail<BadInput>("{}: \"spans\" holds {}, no length", where, value.dump());
       spans.push_back(z);
     }
   }
@@ -168,6 +171,7 @@ ordered_json sparsity_json(const SparsityConfig& c) {
           {"layer_sparsity", c.layers},
           {"sparse_method", method_name(c.method)},
           {"sparse_layers", only(active.size() < c.layers.size(), active)},
+          {"sparsity_reverse", only(c.reversed, true)},
           {"sparse_train", c.in_training},
           {"sparse_eval", c.at_evaluation},
           {"sparsity_ramp", only(c.ramp > 0, c.ramp)},
@@ -194,13 +198,14 @@ SparsityConfig parse_sparsity_json(const json& object, int64_t layers, int64_t h
   r.text("sparsity", c.requested);
   read_method(r, c, where);
   read_layers(r, c, layers, where);
+  r.flag("sparsity_reverse", c.reversed);
   r.flag("sparse_train", c.in_training);
   r.flag("sparse_eval", c.at_evaluation);
-  r.real("sparsity_ramp", c.ramp, 0, infinite);
+  r.real("sparsity_ramp", c.ramp, 0, 1);
   read_protected(r, c, where);
-  r.real("attention_threshold", c.threshold, -std::numeric_limits<double>::max());
+  r.real("attention_threshold", c.threshold, -largest, largest);
   r.whole("window", c.window);
-  r.real("lexical_threshold", c.lexical_threshold, -1);
+  r.real("lexical_threshold", c.lexical_threshold, -1, 1);
   r.whole("tree_distance", c.tree_distance);
   read_bigbird(r, c, where);
   if (const json* seed = r.find("mask_seed")) {
@@ -208,16 +213,16 @@ SparsityConfig parse_sparsity_json(const json& object, int64_t layers, int64_t h
     c.seed = seed->get<uint64_t>();
   }
   r.real("attention_drop", c.attention_drop, 0, 1);
-  r.real("drop_attention", c.key_dropout, 0, 1);
+  r.real("drop_attention", c.key_dropout, 0, below_1);
   std::string unit = "entry";
   r.text("drop_attention_unit", unit);
   if (unit != "entry" && unit != "column")
     fail<BadInput>("{}: \"drop_attention_unit\" is \"{}\"; it must be entry or column", where, unit);
   c.key_dropout_columns = unit == "column";
-  r.real("span_ramp", c.span_ramp, std::numeric_limits<double>::min(), infinite);
-  r.real("span_init", c.span_init, 0, infinite);
-  r.real("span_penalty", c.span_penalty, 0, infinite);
-  r.real("span_learning_rate", c.span_learning_rate, 0, infinite);
+  r.real("span_ramp", c.span_ramp, least_span_ramp, positions_limit);
+  r.real("span_init", c.span_init, 0, positions_limit);
+  r.real("span_penalty", c.span_penalty, 0, largest);
+  r.real("span_learning_rate", c.span_learning_rate, above_0, largest);
   read_spans(r, c, layers, heads, where);
   const bool measured =
       c.method == SparseMethod::threshold ? c.threshold.has_value() : c.method != SparseMethod::bigbird || c.bigbird;

@@ -69,6 +69,10 @@ int predict(const PredictOptions& options) {
   if (needs_parses && options.parses.empty())
     fail<UsageError>("{}: this model's attention follows dependency parses; give --parses FILE", options.model);
 
+  if (config.sparsity.method != SparseMethod::syntax && !options.parses.empty())
+    fail<UsageError>("{}: this model's attention does not look at dependency parses; leave --parses out",
+                     options.model);
+
   const Dataset input = read_input(options.input, options.format, config.num_labels);
   const TokenizedDataset data(input, tokenizer, max_length, needs_parses ? options.parses : "");
   if (data.truncated() > 0)

@@ -128,7 +128,8 @@ void add_sparse_options(CLI::App& app, SparsityOptions& o) {
                           const char* description) {
     const auto parse = [&variable, low, high](const std::string& text) -> std::string {
       const std::optional<double> x = whole_text<double>(text);
-      if (!x || !(*x >= low && *x <= high)) return fmt::format("must be a number, not '{}'", text);
+      if (!x || !(*x >= low && *x <= high))
+        return fmt::format("must be a number from {:g} to {:g}, not '{}'", low, high, text);
       variable = x;
       return "";
     };
@@ -141,7 +142,9 @@ void add_sparse_options(CLI::App& app, SparsityOptions& o) {
   add(add_parsed(
       app, "bigbird", "N,R,G", "", [&o](const std::string& text) { return parse_bigbird(text, o.bigbird); },
       "bigbird: N nearest keys, R random ones, G global ones from [CLS] on"));
-  add(add_real(app, "attention-drop", o.attention_drop, {.low = 0, .high = 1, .open_high = false},
+  const SparsityConfig defaults;
+  add(add_real(app, "attention-drop", o.attention_drop, defaults.attention_drop,
+               {.low = 0, .high = 1, .open_high = false},
                "attention-drop: probability of removing one of the strongest scores"));
   add(add_real(app, "drop-key", o.drop_key, {.low = 0, .high = 1},
                "DropKey: in training, remove each kept key with this probability"));
@@ -149,13 +152,16 @@ void add_sparse_options(CLI::App& app, SparsityOptions& o) {
                "DropAttention, renormalised: the same, or by columns"));
   add(add_choice<bool>(app, "drop-attention-unit", o.drop_columns, {{"entry", false}, {"column", true}}, "entry|column",
                        "What DropAttention removes"));
-  add(add_real(app, "span-ramp", o.span_ramp, {.low = 0, .open_low = true},
+  add(add_real(app, "span-ramp", o.span_ramp, defaults.span_ramp,
+               {.low = least_span_ramp, .high = longest_sentence, .open_high = false},
                "learned-span: positions in which a window's edge falls to 0"));
-  add(add_real(app, "span-init", o.span_init, {.low = 0, .high = longest_sentence, .open_high = false},
+  add(add_real(app, "span-init", o.span_init, defaults.span_init,
+               {.low = 0, .high = longest_sentence, .open_high = false},
                "learned-span: windows at the start, in positions"));
-  add(add_real(app, "span-penalty", o.span_penalty, {}, "learned-span: times the mean span is added to the loss"));
-  add(add_real(app, "span-learning-rate", o.span_learning_rate, {.low = 0, .open_low = true},
-               "learned-span: peak learning rate of the windows, in positions"));
+  add(add_real(app, "span-penalty", o.span_penalty, defaults.span_penalty, {},
+               "learned-span: times the mean span is added to the loss"));
+  add(add_real(app, "span-learning-rate", o.span_learning_rate, defaults.span_learning_rate,
+               {.low = 0, .open_low = true}, "learned-span: peak learning rate of the windows, in positions"));
 }
 
 }  // namespace crisp

@@ -122,10 +122,8 @@ std::string run_fingerprint(const TrainOptions& o, const TokenizedDataset& data,
                  {"dropout", config.dropout},
                  {"attention_dropout", config.attention_dropout},
                  {"classifier_dropout", config.classifier_dropout}};
-  SparsityConfig sparsity = config.sparsity;
-  sparsity.spans.clear();
-  ordered_json settings = sparsity_json(sparsity);
-  settings.erase("sparsity");  // only how it was written
+  ordered_json settings = sparsity_json(config.sparsity);
+  for (const char* how_it_was_written : {"sparsity", "sparsity_reverse"}) settings.erase(how_it_was_written);
   j.update(settings);
   return j.dump();
 }

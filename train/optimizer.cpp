@@ -26,9 +26,10 @@ AdamW::AdamW(std::span<const Parameter> parameters, const AdamWOptions& options)
   }
 }
 
-double AdamW::grad_norm() const {
+double AdamW::norm(bool of_spans) const {
   double sum = 0;
   for (const Parameter& p : parameters_) {
+    if (p.is_span != of_spans) continue;
     const double known = p.tensor.grad_sum_squares();
     if (!std::isnan(known)) {
       sum += known;
@@ -47,7 +48,7 @@ AdamWStep AdamW::rule(const Parameter& p, double learning_rate, double gradient_
           .beta2 = options_.beta2,
           .epsilon = options_.epsilon,
           .weight_decay = p.decays ? options_.weight_decay : 0,
-          .gradient_scale = gradient_scale,
+          .gradient_scale = p.is_span ? 1 : gradient_scale,
           .step = steps_};
 }
 

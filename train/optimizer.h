@@ -30,12 +30,15 @@ class AdamW {
   /// The moments start at 0. `parameters` must outlive the optimizer.
   AdamW(std::span<const Parameter> parameters, const AdamWOptions& options);
 
-  /// The 2-norm over all gradients, in f64. A parameter without gradient counts as 0. Sums of squares that were formed
-  /// while a gradient was written are used, the others are computed now.
-  double grad_norm() const;
+  /// The 2-norm over all gradients but those of learned spans, in f64. A parameter without gradient counts as 0. Sums
+  /// of squares that were formed while a gradient was written are used, the others are computed now.
+  double grad_norm() const { return norm(false); }
+  /// The same of learned spans alone: in positions, under a penalty of any size, they must not clip the weights.
+  double span_grad_norm() const { return norm(true); }
 
-  /// One update with gradients scaled by `gradient_scale`, then forgets the gradients. A parameter without a gradient
-  /// is left as it is. Throws Error when a row has a gradient, though it waits: the forward pass read an old value.
+  /// One update with gradients scaled by `gradient_scale` (those of learned spans are not), then forgets the gradients.
+  /// A parameter without a gradient is left as it is. Throws Error when a row has a gradient, though it waits: the
+  /// forward pass read an old value.
   void step(double learning_rate, double gradient_scale);
 
   /// Brings these rows (i32, any shape, repeated or not) of a parameter up to date. Nothing to do for a parameter that
@@ -65,6 +68,7 @@ class AdamW {
     std::vector<AdamWRates> rates;  // of its steps since everything was up to date
     std::vector<int32_t> done;      // how many of them each row has had
   };
+  double norm(bool of_spans) const;
   AdamWStep rule(const Parameter& parameter, double learning_rate, double gradient_scale) const;
   void step_rows(Table& table, double learning_rate, double gradient_scale);
   void catch_up(Table& table);

@@ -21,24 +21,16 @@ namespace {
 
 struct Files {
   std::string train, dev;
-  std::string train_parses = {}, dev_parses = {};  // empty: not needed
+  // Those of the folder's sentences, where they are read; later those that are needed. Empty: none.
+  std::string train_parses = {}, dev_parses = {};
 };
 
 Files find_files(const TrainOptions& options) {
   Files files{options.train, options.dev};
-  const bool syntax = options.sparse.method == SparseMethod::syntax;
-  const bool evaluates_training = options.eval_train > 0 || options.selection_part > 0;
-  const bool dev_parses = syntax && options.sparse.at_evaluation,
-             train_parses = (syntax && options.sparse.in_training) || (dev_parses && evaluates_training);
-  if (train_parses) files.train_parses = options.parses;
-  if (dev_parses) files.dev_parses = options.dev_parses;
   if (!options.data.empty()) {
     const DatasetFiles found = find_dataset(options.data);
-    // The folder's parses belong to the folder's sentences.
-    if (train_parses && files.train_parses.empty() && files.train.empty()) files.train_parses = found.train_parses;
-    if (dev_parses && files.dev_parses.empty() && files.dev.empty()) files.dev_parses = found.dev_parses;
-    if (files.train.empty()) files.train = found.train;
-    if (files.dev.empty()) files.dev = found.dev;
+    if (files.train.empty()) files.train = found.train, files.train_parses = found.train_parses;
+    if (files.dev.empty()) files.dev = found.dev, files.dev_parses = found.dev_parses;
   }
   if (files.train.empty() && files.dev.empty() && options.data.empty())
     fail<UsageError>("no data: give --data DIR, or --train FILE and --dev FILE");
@@ -46,12 +38,29 @@ Files find_files(const TrainOptions& options) {
   if (files.dev.empty())
     fail<UsageError>("no evaluation set: {}give --dev FILE",
                      options.data.empty() ? "" : options.data + " has no dev.tsv; ");
-  if (train_parses && files.train_parses.empty())
-    fail<UsageError>("--sparse-method syntax needs the training sentences' dependency parses: give --parses FILE");
-  if (dev_parses && files.dev_parses.empty())
-    fail<UsageError>(
-        "--sparse-method syntax needs the evaluation sentences' dependency parses: give --dev-parses FILE");
   return files;
+}
+
+// Leaves the parses that some layer of the model looks at.
+void choose_parses(Files& files, const TrainOptions& options, const SparsityConfig& sparsity, Progress& progress) {
+  bool train = false, dev = false;
+  for (int64_t l = 0; l < static_cast<int64_t>(sparsity.layers.size()); ++l) {
+    const bool syntax = sparsity.method == SparseMethod::syntax;
+    train |= syntax && sparsity.applies(l, true);
+    dev |= syntax && sparsity.applies(l, false);
+  }
+  train |= dev && (options.eval_train > 0 || options.selection_part > 0);
+  const auto choose = [&](std::string& found, const std::string& given, bool needed, const char* option,
+                          const char* what) {
+    if (!given.empty()) found = given;
+    if (needed && found.empty())
+      fail<UsageError>("--sparse-method syntax needs the {} sentences' dependency parses: give {} FILE", what, option);
+    if (needed) return;
+    found.clear();
+    if (!given.empty()) progress.message(fmt::format("{} is not used: no layer looks at these parses", option));
+  };
+  choose(files.train_parses, options.parses, train, "--parses", "training");
+  choose(files.dev_parses, options.dev_parses, dev, "--dev-parses", "evaluation");
 }
 
 // What the run reads; `output` must not be the place of any of it.
@@ -71,6 +80,20 @@ void report_lost_sparsity(Progress& progress, const SparsityConfig& of_weights, 
         fmt::format("the weights are of a model trained with sparsity {}, but this run is dense; --sparsity and "
                     "--sparse-method would go on as before",
                     of_weights.describe()));
+}
+
+// Learned degrees are weights: they go on where this run has the same ones.
+void take_over_spans(Progress& progress, const DistilBert& model, SparsityConfig& now, bool init_given) {
+  const SparsityConfig& before = model.config().sparsity;
+  const std::vector<std::vector<double>> spans = model.spans();
+  if (spans.empty() || now.method != SparseMethod::learned_span) return;
+  bool same = !init_given;
+  for (int64_t l = 0; l < model.config().layers; ++l) same &= now.has_spans(l) == before.has_spans(l);
+  if (same) now.spans = spans;
+  progress.message(same ? "the weights' learned degrees go on; --span-init would start them afresh"
+                        : fmt::format("the weights' learned degrees are not taken over, {}: all start at {:g}",
+                                      init_given ? "as --span-init was given" : "as they are of other layers",
+                                      now.span_init));
 }
 
 void report_truncation(Progress& progress, const char* what, const TokenizedDataset& data, int64_t max_length) {
@@ -103,11 +126,9 @@ int run_training(TrainOptions options, const std::string& sample_root) {
         "no weights: give --weights FILE|DIR (weights/fetch downloads DistilBERT), or --init distilbert-base "
         "to start from random ones");
   }
-  const Files files = find_files(options);
+  Files files = find_files(options);
   options.train = files.train;
   options.dev = files.dev;
-  options.parses = files.train_parses;
-  options.dev_parses = files.dev_parses;
 
   std::future<std::string> weights_sha256;  // while everything is read and tokenised
   if (options.init.empty())
@@ -128,8 +149,13 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   for (const std::string& note : loaded.notes) progress.message(note);
   const DistilBertConfig& config = loaded.model.config();
   const SparsityConfig of_weights = config.sparsity;
-  loaded.model.set_sparsity(make_sparsity(options.sparse, config.layers, options.seed));
+  SparsityConfig sparsity = make_sparsity(options.sparse, config.layers, options.seed);
+  if (options.init.empty()) take_over_spans(progress, loaded.model, sparsity, options.sparse.span_init.has_value());
+  loaded.model.set_sparsity(sparsity);
   report_lost_sparsity(progress, of_weights, config.sparsity);
+  choose_parses(files, options, config.sparsity, progress);
+  options.parses = files.train_parses;
+  options.dev_parses = files.dev_parses;
 
   std::optional<WordPiece> tokenizer = load_tokenizer(loaded, options.max_length);
   const auto max_length = static_cast<int>(options.max_length);

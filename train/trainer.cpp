@@ -149,8 +149,9 @@ bool Trainer::micro_step(StepReport& report) {
 StepReport Trainer::optimizer_step() {
   StepReport report;
   report.grad_norm = optimizer_.grad_norm();
-  if (!std::isfinite(report.grad_norm))
-    report_divergence(fmt::format("the gradient norm is {}", printable(report.grad_norm)), first_broken_gradient());
+  const double all = report.grad_norm + optimizer_.span_grad_norm();
+  if (!std::isfinite(all))
+    report_divergence(fmt::format("the gradient norm is {}", printable(all)), first_broken_gradient());
   report.learning_rate = options_.learning_rate_or_default() * schedule_.factor(state_.step);
   optimizer_.step(report.learning_rate, clip_scale(report.grad_norm, options_.max_grad_norm));
   model_.clamp_spans();

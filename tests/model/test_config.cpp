@@ -213,10 +213,13 @@ TEST_CASE("every method's settings read back the same") {
       if (!o.by_measure()) o.ramp = 0.1 + 0.2;
       o.sparse_layers = reverse ? "0,2" : "all";
       o.at_evaluation = reverse;
-      o.span_ramp = 3.5;
-      o.span_init = 1.25;
-      o.span_learning_rate = 0.07;
-      o.attention_drop = 0.3;
+      if (o.method == SparseMethod::learned_span) {
+        o.span_ramp = 3.5;
+        o.span_init = 1.25;
+        o.span_learning_rate = 0.07;
+      }
+      if (o.method == SparseMethod::attention_drop) o.attention_drop = 0.3;
+      o.reverse = reverse && !o.by_measure();
       c.sparsity = make_sparsity(o, c.layers, uint64_t{1} << 63);
       // What the method does not use is not kept, and flags are not kept where all are set.
       const DistilBertConfig read = parse_config(config_json(c), "config.json");
@@ -277,4 +280,11 @@ TEST_CASE("a broken sparsity section is refused") {
   CHECK(mentions(spans({four, four}), "\"spans\" must have 3 lists"));
   CHECK(mentions(spans({four, four, {1, 2}}), "\"spans\" of layer 2 must list 4 numbers"));
   CHECK(mentions(spans({four, four, {1, 2, 3, -1}}), "holds -1, no length"));
+  CHECK(mentions(spans({four, four, {1, 2, 3, 1e10}}), "no length"));
+  CHECK(mentions(section({{"span_ramp", 1e-320}}), "\"span_ramp\" is"));
+  CHECK(mentions(section({{"span_ramp", 1e10}}), "\"span_ramp\" is"));
+  CHECK(mentions(section({{"span_init", 1e10}}), "\"span_init\" is"));
+  CHECK(mentions(section({{"span_learning_rate", 0}}), "\"span_learning_rate\" is 0"));
+  CHECK(mentions(section({{"lexical_threshold", 1.5}}), "\"lexical_threshold\" is 1.5"));
+  CHECK(mentions(section({{"sparsity_ramp", 1.5}}), "\"sparsity_ramp\" is 1.5"));
 }

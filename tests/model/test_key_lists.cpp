@@ -259,6 +259,8 @@ TEST_CASE("learned degrees are windows of each head") {
       CHECK(gate(w + 1) < 0.5);
     }
   }
+  for (const double z : {1e300, std::numeric_limits<double>::infinity()}) CHECK(hard_window(z, 4) == int64_t{1} << 31);
+  CHECK(hard_window(std::numeric_limits<double>::quiet_NaN(), 4) == 0);
 }
 
 TEST_CASE("the first query's list, as often as it is wanted") {

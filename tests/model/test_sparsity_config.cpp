@@ -1,4 +1,6 @@
 #include <cmath>
+#include <tuple>
+#include <utility>
 
 #include "engine/error.h"
 #include "model/sparsity.h"
@@ -134,13 +136,18 @@ TEST_CASE("training and evaluation are switched apart") {
     for (const bool at_evaluation : {false, true}) {
       o.in_training = in_training;
       o.at_evaluation = at_evaluation;
+      if (!in_training && !at_evaluation) {
+        CHECK(mentions(complaint_of([&] { make_sparsity(o, 2, 1); }),
+                       "--sparse-train off and --sparse-eval off leave nothing of --sparsity 0,0.5"));
+        continue;
+      }
       const SparsityConfig config = make_sparsity(o, 2, 1);
       for (const bool training : {false, true}) {
         CHECK_FALSE(config.applies(0, training));
         CHECK(config.applies(1, training) == (training ? in_training : at_evaluation));
       }
       CHECK(config.requested_at_evaluation(1) == (at_evaluation ? 0.5 : 0));
-      CHECK(config.dense() == (!in_training && !at_evaluation));
+      CHECK_FALSE(config.dense());
     }
   }
   CHECK_FALSE(SparsityConfig{}.applies(5, true));
@@ -197,8 +204,65 @@ TEST_CASE("settings that contradict each other or would do nothing are refused")
   CHECK(make_sparsity(with_method(SparseMethod::percentile), 2, 1).dense());
 }
 
+TEST_CASE("numbers of one method are refused with another") {
+  const std::vector<std::tuple<std::optional<double> SparsityOptions::*, SparseMethod, std::string>> numbers{
+      {&SparsityOptions::attention_drop, SparseMethod::attention_drop, "--attention-drop"},
+      {&SparsityOptions::span_ramp, SparseMethod::learned_span, "--span-ramp"},
+      {&SparsityOptions::span_init, SparseMethod::learned_span, "--span-init"},
+      {&SparsityOptions::span_penalty, SparseMethod::learned_span, "--span-penalty"},
+      {&SparsityOptions::span_learning_rate, SparseMethod::learned_span, "--span-learning-rate"}};
+  for (const auto& [number, method, option] : numbers) {
+    SparsityOptions o = with_method(SparseMethod::top_k, "0.5");
+    o.*number = 0.5;
+    CHECK(mentions(complaint_of([&] { check_sparsity_options(o); }),
+                   option + " belongs to --sparse-method " + method_name(method) + ", not top-k"));
+    o.method = method;
+    if (o.by_measure()) o.sparsity = "dense";
+    check_sparsity_options(o);
+  }
+}
+
+TEST_CASE("switches that leave nothing, and names that mean another thing, are refused") {
+  SparsityOptions o = with_method(SparseMethod::sparsemax);
+  o.in_training = o.at_evaluation = false;
+  CHECK(mentions(complaint_of([&] { check_sparsity_options(o); }), "leave nothing of --sparse-method sparsemax"));
+  o = with_method(SparseMethod::top_k, "0.5");
+  o.in_training = false;
+  o.ramp = 0.5;
+  CHECK(mentions(complaint_of([&] { check_sparsity_options(o); }), "--sparsity-ramp has no meaning"));
+  for (const SparseMethod method : {SparseMethod::sparsemax, SparseMethod::entmax15}) {
+    o = with_method(method);
+    o.drop_attention = 0.1;
+    CHECK(mentions(complaint_of([&] { check_sparsity_options(o); }), "give --drop-key"));
+    std::swap(o.drop_attention, o.drop_key);
+    check_sparsity_options(o);
+  }
+  // What a comparison gives to its dense run as to all others.
+  o = SparsityOptions{};
+  o.sparse_layers = "late";
+  o.reverse = o.keep_first = true;
+  o.at_evaluation = false;
+  CHECK(make_sparsity(o, 4, 1).describe() == "dense");
+}
+
 TEST_CASE("a configuration in a few words") {
   CHECK(make_sparsity(with_method(SparseMethod::top_k), 2, 1).describe() == "dense");
+  CHECK(make_sparsity(with_method(SparseMethod::top_k, "0"), 2, 1).describe() == "dense");
+  SparsityOptions all = with_method(SparseMethod::top_k, "light");
+  all.reverse = true;
+  all.sparse_layers = "2,3";
+  all.ramp = 0.5;
+  all.at_evaluation = false;
+  CHECK(make_sparsity(all, 4, 1).describe() ==
+        "light by top-k, reversed, in layers 2,3, rising over 50 % of the steps, dense evaluation");
+  all = with_method(SparseMethod::top_k, "0.5");
+  all.in_training = false;
+  all.sparse_layers = "1";
+  CHECK(make_sparsity(all, 4, 1).describe() == "0.5 by top-k, in layer 1, dense training");
+  all = SparsityOptions{};
+  all.drop_key = 0.2;
+  all.sparse_layers = "0,1";
+  CHECK(make_sparsity(all, 4, 1).describe() == "dense, key dropout 0.2 by entries, in layers 0,1");
   SparsityOptions o = with_method(SparseMethod::random_k, "0.8");
   o.drop_key = 0.1;
   CHECK(make_sparsity(o, 2, 1).describe() == "0.8 by random-k, key dropout 0.1 by entries");

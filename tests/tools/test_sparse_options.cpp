@@ -1,3 +1,6 @@
+#include <nlohmann/json.hpp>
+
+#include "model/sparsity_json.h"
 #include "tests/support/catch.h"
 #include "tests/tools/options_run.h"
 #include "tests/train/support.h"
@@ -20,11 +23,11 @@ TEST_CASE("options of sparse attention reach their variables") {
   CHECK(o.in_training);
   CHECK_FALSE((o.keep_first || o.keep_last || o.keep_diagonal));
   o = sparse({"--sparsity", "0.5", "--sparse-method", "random-k", "--sparse-layers", "late", "--sparsity-reverse",
-              "--sparsity-ramp", "0.2", "--sparse-train", "off", "--sparse-eval", "on", "--keep", "cls,diagonal"});
+              "--sparse-train", "off", "--sparse-eval", "on", "--keep", "cls,diagonal"});
   CHECK(o.method == SparseMethod::random_k);
   CHECK(o.sparse_layers == "late");
   CHECK(o.reverse);
-  CHECK(o.ramp == 0.2);
+  CHECK(sparse({"--sparsity", "0.5", "--sparsity-ramp", "0.2"}).ramp == 0.2);
   CHECK_FALSE(o.in_training);
   CHECK(o.at_evaluation);
   CHECK((o.keep_first && !o.keep_last && o.keep_diagonal));
@@ -60,6 +63,60 @@ TEST_CASE("options of sparse attention reach their variables") {
   CHECK(o.bigbird == BigBird{3, 2, 1});
   CHECK(o.sparse_layers == "0,2");
   CHECK((o.keep_first && o.keep_last));
+}
+
+TEST_CASE("what the options accept, config.json gives back; what they refuse, they say the bounds of") {
+  struct Number {
+    std::vector<std::string> others;
+    std::string option;
+    std::vector<std::string> accepted, refused;
+    std::string bounds;
+  };
+  const std::vector<std::string> top_k{"--sparsity", "0.5"}, span{"--sparse-method", "learned-span"};
+  const std::string large = "1.7976931348623157e308", small = "2.2250738585072014e-308", most = "1000000";
+  const std::vector<Number> numbers{
+      {top_k, "sparsity-ramp", {"0", "1"}, {"-0.1", "1.1"}, "from 0 to 1"},
+      {top_k, "drop-key", {"0", "0.9999999999999999"}, {"-0.1", "1"}, "from 0 to 1 (exclusive)"},
+      {top_k, "drop-attention", {"0", "0.9999999999999999"}, {"-0.1", "1"}, "from 0 to 1 (exclusive)"},
+      {{"--sparsity", "0.5", "--sparse-method", "attention-drop"},
+       "attention-drop",
+       {"0", "1"},
+       {"-0.1", "1.1"},
+       "from 0 to 1"},
+      {{"--sparse-method", "threshold"},
+       "attention-threshold",
+       {"-1e30", "1e30"},
+       {"-1e31", "1e31", "nan", "inf"},
+       "from -1e+30 to 1e+30"},
+      {{"--sparse-method", "neighbour"}, "window", {"0", most}, {"-1", "1000001"}, "from 0 to 1000000"},
+      {{"--sparse-method", "lexical"}, "lexical-threshold", {"-1", "1"}, {"-2", "2"}, "from -1 to 1"},
+      {{"--sparse-method", "syntax"}, "tree-distance", {"0", most}, {"-1", "1000001"}, "from 0 to 1000000"},
+      {{"--sparse-method", "bigbird"}, "bigbird", {"1,0,0", most + "," + most + "," + most}, {"0,1,0"}, "above 0"},
+      {span, "span-ramp", {"0.001", most}, {"0", "1e-320", "1e7"}, "from 0.001 to 1e+06"},
+      {span, "span-init", {"0", most}, {"-1", "1e7"}, "from 0 to 1e+06"},
+      {span, "span-penalty", {"0", large}, {"-1", "inf"}, "at least 0"},
+      {span, "span-learning-rate", {small, large}, {"0", "inf"}, "above 0"}};
+  for (const Number& number : numbers) {
+    const auto run = [&](const std::string& value) {
+      std::vector<std::string> words = number.others;
+      words.push_back("--" + number.option + "=" + value);
+      return run_with(words);
+    };
+    for (const std::string& value : number.accepted) {
+      INFO(number.option << " " << value);
+      const Outcome outcome = run(value);
+      REQUIRE(outcome.err == "");
+      const SparsityConfig config = make_sparsity(outcome.options.sparse, 2, 1);
+      const std::string written = sparsity_json(config).dump();
+      CHECK(sparsity_json(parse_sparsity_json(nlohmann::json::parse(written), 2, 2, "config.json")).dump() == written);
+    }
+    for (const std::string& value : number.refused) {
+      INFO(number.option << " " << value);
+      const Outcome outcome = run(value);
+      CHECK(outcome.exit_code == 2);
+      CHECK_THAT(outcome.err, Catch::Contains(number.bounds));
+    }
+  }
 }
 
 }  // namespace

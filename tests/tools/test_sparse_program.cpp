@@ -67,8 +67,8 @@ TEST_CASE("a run with each method of sparse attention, and crisp-predict on it")
       {{"--sparse-method", "entmax15"}, {{"sparse_method", "entmax15"}}, 0, 0.9},
       {{"--drop-key", "0.2"}, {{"drop_attention", 0.2}}, 0, 0},
       {{"--drop-attention", "0.2", "--drop-attention-unit", "column"}, {{"drop_attention_unit", "column"}}, 0, 0},
-      {{"--sparsity", "0.4,0.8", "--sparsity-reverse", "--sparsity-ramp", "0.5", "--sparse-train", "off"},
-       {{"layer_sparsity", {0.8, 0.4}}, {"sparsity_ramp", 0.5}, {"sparse_train", false}},
+      {{"--sparsity", "0.4,0.8", "--sparsity-reverse", "--sparse-train", "off"},
+       {{"layer_sparsity", {0.8, 0.4}}, {"sparse_train", false}},
        0.5,
        0.65},
   };
@@ -165,6 +165,36 @@ TEST_CASE("syntax says where parses are missing or belong to other sentences") {
   outcome = at.predict({"--model", "both", "dev.tsv"});
   CHECK(outcome.exit_code == 2);
   CHECK(contains(outcome.err, "both: this model's attention follows dependency parses; give --parses FILE"));
+  // Where no layer looks at parses, none are asked for, and those that are given are said to be of no use.
+  const Words none{"--sparse-method", "syntax", "--sparsity", "0,0.5", "--sparse-layers", "0", "--max-steps", "1"};
+  REQUIRE(at.train("none", none).exit_code == 0);
+  outcome = at.train("dense", {"--max-steps", "1", "--parses", "some.conllu"});
+  CHECK(outcome.exit_code == 0);
+  CHECK(contains(outcome.err, "--parses is not used: no layer looks at these parses"));
+  outcome = at.predict({"--model", "dense", "--parses", "dev.conllu", "dev.tsv"});
+  CHECK(outcome.exit_code == 2);
+  CHECK(contains(outcome.err, "leave --parses out"));
+}
+
+TEST_CASE("learned degrees of the weights go on, unless the run says otherwise") {
+  const Workshop at;
+  const Words learned{"--sparse-method", "learned-span"};
+  REQUIRE(at.train("first", learned + Words{"--max-steps", "3", "--span-learning-rate", "0.5"}).exit_code == 0);
+  const json trained = at.read_json("first/config.json")["crisp"]["spans"];
+  const auto spans_after = [&](const std::string& output, const Words& words, const std::string& message) {
+    const Outcome outcome = at.start(Words{CRISP_TRAIN, "--weights", "first", "--data", ".", "--threads", "1",
+                                           "--epochs", "0", "--max-length", "64", "--output", output} +
+                                     words);
+    CAPTURE(outcome.err);
+    REQUIRE(outcome.exit_code == 0);
+    CHECK(contains(outcome.err, message));
+    return at.read_json(output + "/config.json")["crisp"]["spans"];
+  };
+  CHECK(spans_after("on", learned, "the weights' learned degrees go on") == trained);
+  CHECK(spans_after("afresh", learned + Words{"--span-init", "3"}, "as --span-init was given: all start at 3") ==
+        json{{3.0, 3.0}, {3.0, 3.0}});
+  CHECK(spans_after("late", learned + Words{"--sparse-layers", "1"}, "of other layers: all start at 8") ==
+        json{json::array(), {8.0, 8.0}});
 }
 
 TEST_CASE("options of sparse attention that do not go together are refused before anything is read") {

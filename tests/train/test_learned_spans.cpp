@@ -116,6 +116,31 @@ TEST_CASE("the penalty pulls degrees down, at their own rate, and is no part of 
     for (const double z : layer) CHECK((z >= 0 && z < 2));
 }
 
+TEST_CASE("a penalty of any size does not clip the weights' gradients") {
+  const TokenizedDataset data = small_data(18, 4, 9);
+  TrainOptions options = span_run_options();
+  options.warmup_ratio = 0;
+  options.max_grad_norm = 0.01;  // clips
+  StepReport report, without;
+  DistilBert model = span_model(3, span_config(1e6)), free = span_model(3, span_config(0));
+  Trainer trainer(model, data, options), unpunished(free, data, options);
+  while (!trainer.micro_step(report)) {
+  }
+  while (!unpunished.micro_step(without)) {
+  }
+  CHECK(report.grad_norm > options.max_grad_norm);
+  CHECK(report.grad_norm == without.grad_norm);
+  for (size_t i = 0; i < model.parameters().size(); ++i) {
+    const Parameter& p = model.parameters()[i];
+    INFO(p.name);
+    if (!p.is_span) CHECK(same_bits(p.tensor, free.parameters()[i].tensor));
+  }
+  // Neither a gradient of degrees that is not finite goes unseen.
+  DistilBert broken = span_model(3, span_config(1e300));
+  Trainer diverging(broken, data, options);
+  CHECK_THROWS_AS(finish(diverging), Diverged);
+}
+
 TEST_CASE("a directory of learned degrees holds no tensor that transformers does not know") {
   const TempDir directory;
   const TokenizedDataset data = small_data(22, 1, 9);
@@ -149,8 +174,9 @@ TEST_CASE("a directory of learned degrees holds no tensor that transformers does
 TEST_CASE("a ramp follows the run's steps") {
   const TokenizedDataset data = small_data(24, 6, 12);
   TrainOptions options = span_run_options();
-  options.gradient_accumulation_steps = 1;
+  options.gradient_accumulation_steps = 2;
   options.max_steps = 4;
+  options.learning_rate = 0;  // so that a step's loss follows from its sparsity alone
   const auto losses = [&](double ramp, const std::string& sparsity) {
     DistilBertConfig config = small_run_config();
     SparsityOptions o;
@@ -163,8 +189,12 @@ TEST_CASE("a ramp follows the run's steps") {
     for (const StepReport& report : finish(trainer)) values.push_back(report.loss);
     return values;
   };
-  const std::vector<double> ramp = losses(0.5, "0.8"), dense = losses(0, "0"), full = losses(0, "0.8");
-  CHECK(ramp[0] == dense[0]);  // nothing is removed in the first step
-  CHECK(ramp[1] != dense[1]);
-  CHECK(full[0] != dense[0]);
+  const std::vector<double> ramp = losses(0.5, "0.8"), dense = losses(0, "0"), half = losses(0, "0.4"),
+                            full = losses(0, "0.8");
+  const std::vector<double> expected{dense[0], half[1], full[2], full[3]};
+  CHECK(ramp == expected);
+  for (size_t step = 0; step < 4; ++step) {
+    CHECK(dense[step] != half[step]);
+    CHECK(half[step] != full[step]);
+  }
 }
