@@ -4,10 +4,9 @@
 #include <cmath>
 #include <csignal>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "data/dataset.h"
+#include "data/text_file.h"
 #include "engine/error.h"
 #include "engine/parallel.h"
 #include "tools/options.h"
@@ -50,13 +49,6 @@ void add_study_options(CLI::App& app, StudyOptions& o) {
                ->type_name("FILE"));
 }
 
-std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file)
-    fail<BadInput>("{}: cannot be read; a study is a file or one of {}", path, fmt::join(study_preset_names(), ", "));
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 std::string default_crisp_train() {
   std::error_code error;
   const fs::path self = fs::read_symlink("/proc/self/exe", error);
@@ -86,11 +78,19 @@ bool has_parses(const TrainOptions& options) {
          there(options.dev_parses, options.dev, files.dev_parses);
 }
 
+// A preset's text, or a file's.
+std::string study_text(const std::string& study, const TrainOptions& train) {
+  const auto& presets = study_preset_names();
+  if (std::find(presets.begin(), presets.end(), study) != presets.end()) return study_preset(study, has_parses(train));
+  std::error_code none;
+  if (!fs::exists(study, none))
+    fail<BadInput>("{}: cannot be read; a study is a file or one of {}", study, fmt::join(presets, ", "));
+  return read_text_file(study);
+}
+
 // The study with what the command line says for all its arms.
 Study resolve(const CLI::App& app, const StudyOptions& o, const TrainOptions& train) {
-  const auto& presets = study_preset_names();
-  const bool preset = std::find(presets.begin(), presets.end(), o.study) != presets.end();
-  Study study = parse_study(preset ? study_preset(o.study, has_parses(train)) : read_file(o.study), o.study);
+  Study study = parse_study(study_text(o.study, train), o.study);
   if (study.name.empty()) study.name = fs::path(o.study).stem().string();
   check_study_options(study, o.study);
   for (const auto& [name, value] : given_train_options(app, own_names)) {
@@ -173,7 +173,7 @@ void print_table(const Study& study, const std::string& output) {
 int report_only(const std::string& output) {
   const std::string path = output + "/study.json";
   if (!fs::exists(path)) fail<UsageError>("{}: is not there; --output names the directory of a study", path);
-  print_table(parse_study(read_file(path), path), output);
+  print_table(parse_study(read_text_file(path), path), output);
   write_report(output);
   return 0;
 }
@@ -191,10 +191,8 @@ int run(const CLI::App& app, StudyOptions& o, const TrainOptions& train) {
   if (o.study.empty()) fail<UsageError>("which study? One of {}, or a file", fmt::join(study_preset_names(), ", "));
   if (app.count("--seed") > 0) fail<UsageError>("--seed: a study has several; give --seeds");
   if (train.overwrite) fail<UsageError>("--overwrite: a study is never overwritten; delete its directory yourself");
-  const auto& presets = study_preset_names();
   if (o.show) {
-    const bool preset = std::find(presets.begin(), presets.end(), o.study) != presets.end();
-    fmt::print("{}", preset ? study_preset(o.study, has_parses(train)) : read_file(o.study));
+    fmt::print("{}", study_text(o.study, train));
     return 0;
   }
   o.runner.output = train.output;

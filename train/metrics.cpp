@@ -1,5 +1,6 @@
 #include "train/metrics.h"
 
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "weights/atomic_file.h"
@@ -23,6 +24,12 @@ void MetricsLog::write(const nlohmann::ordered_json& object) {
 }
 
 void MetricsLog::sync() { file_.sync(); }
+
+nlohmann::ordered_json read_json_object(const std::string& path) {
+  std::ifstream file(path);
+  nlohmann::ordered_json object = nlohmann::ordered_json::parse(file, nullptr, false);
+  return object.is_object() ? object : nlohmann::ordered_json::object();
+}
 
 void write_json_file(const std::string& path, const nlohmann::ordered_json& document) {
   write_file_atomically(path, document.dump(2, ' ', false, kReplaceInvalidUtf8) + '\n');

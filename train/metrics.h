@@ -33,6 +33,9 @@ class MetricsLog {
   uint64_t lost_bytes_ = 0;
 };
 
+/// The object in a JSON file; an empty one where the file is absent, damaged or holds no object.
+nlohmann::ordered_json read_json_object(const std::string& path);
+
 /// Writes an indented JSON document atomically, for instance all_results.json. Throws Error.
 void write_json_file(const std::string& path, const nlohmann::ordered_json& document);
 

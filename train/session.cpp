@@ -1,14 +1,8 @@
 #include "train/session.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <ctime>
-#include <fstream>
-#include <sstream>
 
 #include "engine/allocator.h"
 #include "engine/backend.h"
@@ -17,6 +11,7 @@
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
 #include "train/interrupt.h"
+#include "train/process_info.h"
 #include "train/results.h"
 #include "weights/atomic_file.h"
 
@@ -27,22 +22,6 @@ using nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-// Seconds since this process was started, to a hundredth; nothing where the system does not tell.
-std::optional<double> process_age() {
-  std::ifstream file("/proc/self/stat");
-  std::string text;
-  std::getline(file, text);
-  // "pid (name) state ...": the name may hold anything, and the start is field 22, in ticks since the machine's.
-  std::istringstream fields(text.substr(std::min(text.rfind(')') + 1, text.size())));
-  std::string skipped;
-  for (int i = 3; i < 22; ++i) fields >> skipped;
-  double ticks = 0;
-  timespec now{};
-  if (!(fields >> ticks) || clock_gettime(CLOCK_BOOTTIME, &now) != 0) return std::nullopt;
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec) -
-         ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
-}
 
 }  // namespace
 
@@ -129,12 +108,7 @@ void Session::start_without_checkpoint() {
   complete_ = true;
 }
 
-// all_results.json; an empty object where there is none.
-ordered_json Session::read_results() const {
-  std::ifstream file(output_.file("all_results.json"));
-  ordered_json results = ordered_json::parse(file, nullptr, false);
-  return results.is_object() ? results : ordered_json::object();
-}
+ordered_json Session::read_results() const { return read_json_object(output_.file("all_results.json")); }
 
 void Session::write_metrics(const ordered_json& line) {
   metrics_->write(line);
@@ -317,9 +291,7 @@ void Session::write_results() {
     document["train_eval_total"] = e.total;
   }
   document["peak_tensor_bytes"] = allocator_stats().peak_bytes_in_use;
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  document["peak_resident_bytes"] = int64_t{usage.ru_maxrss} * 1024;
+  document["peak_resident_bytes"] = peak_resident_bytes();
   if (startup_seconds_) document["startup_seconds"] = *startup_seconds_;
   document["instruction_set"] = cpu_instruction_set();
   document["threads"] = num_threads();

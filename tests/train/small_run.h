@@ -20,6 +20,25 @@ inline std::vector<std::string> small_vocabulary() {
   return tokens;
 }
 
+/// The same as the text of a vocab.txt.
+inline std::string small_vocabulary_text() {
+  std::string text;
+  for (const std::string& token : small_vocabulary()) text += token + "\n";
+  return text;
+}
+
+/// Batches of 3; of 22 examples that is 8 an epoch, in optimizer steps of 3, 3 and 2 micro-batches, and `micro_steps`
+/// in all.
+inline TrainOptions accumulating_options() {
+  TrainOptions options;
+  options.batch_size = 3;
+  options.gradient_accumulation_steps = 3;
+  options.epochs = 2;
+  options.learning_rate = 1e-2;
+  return options;
+}
+constexpr int micro_steps = 16;
+
 /// `examples` random sentences of `shortest` to `longest` words, labelled 0 and 1 in turn.
 inline TokenizedDataset small_data(int examples, int shortest, int longest) {
   const WordPiece tokenizer = WordPiece::from_tokens(small_vocabulary());

@@ -36,7 +36,7 @@ class Noise {
 
 struct SyntheticArm {
   std::string name;
-  nlohmann::ordered_json options;
+  nlohmann::ordered_json options = nlohmann::ordered_json::object();
   double accuracy;
   double sparsity;
 };
@@ -56,6 +56,17 @@ inline std::string sentence_of(int i) {
   const char* words[] = {"charms without trying", "drags <b>on</b> & on",  "finds its \"heart\" late",
                          "is no masterpiece",     "moves at a brisk pace", "never quite convinces"};
   return fmt::format("{} {} ({})", subjects[i % 6], words[(i / 6) % 6], i);
+}
+
+/// A line of dev_predictions.jsonl.
+inline std::string prediction_line(const std::string& text, int label, int prediction,
+                                   const std::vector<double>& logits, const std::vector<double>& probabilities) {
+  const nlohmann::ordered_json object{{"text", text},
+                                      {"label", label},
+                                      {"prediction", prediction},
+                                      {"logits", logits},
+                                      {"probabilities", probabilities}};
+  return object.dump() + "\n";
 }
 
 /// study.json alone.
@@ -101,13 +112,7 @@ inline void write_run(const std::string& dir, const SyntheticStudy& study, const
     loss -= std::log(right ? p : 1 - p) / study.examples;
     std::vector<double> probabilities{1 - p, p}, logits{-margin / 2, margin / 2};
     if (prediction == 0) std::swap(probabilities[0], probabilities[1]), std::swap(logits[0], logits[1]);
-    predictions += ordered_json{{"text", sentence_of(i)},
-                                {"label", label},
-                                {"prediction", prediction},
-                                {"logits", logits},
-                                {"probabilities", probabilities}}
-                       .dump() +
-                   "\n";
+    predictions += prediction_line(sentence_of(i), label, prediction, logits, probabilities);
   }
   write_file(run + "/dev_predictions.jsonl", predictions);
 
@@ -239,7 +244,7 @@ inline SyntheticStudy large_study() {
   }
   for (const char* mix : {"8,0,0", "4,4,0", "0,8,0", "4,2,2"})
     study.arms.push_back(
-        {fmt::format("bigbird {}", mix), {{"sparse-method", "bigbird"}, {"bigbird", mix}}, 0.885, 0.66});
+        {fmt::format("bigbird-{}", mix), {{"sparse-method", "bigbird"}, {"bigbird", mix}}, 0.885, 0.66});
   study.seeds = {0, 1, 2};
   study.evaluations = 4;
   study.epochs = 2;

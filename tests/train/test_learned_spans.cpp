@@ -15,16 +15,6 @@ using namespace crisp::test;
 
 namespace {
 
-TrainOptions span_run_options() {
-  TrainOptions options;
-  options.batch_size = 3;
-  options.gradient_accumulation_steps = 3;
-  options.epochs = 2;
-  options.learning_rate = 1e-2;
-  return options;
-}
-constexpr int micro_steps = 16;
-
 SparsityConfig span_config(double penalty = 0.1, double rate = 0.2) {
   SparsityOptions o;
   o.method = SparseMethod::learned_span;
@@ -42,12 +32,6 @@ DistilBert span_model(uint64_t seed = 3, const SparsityConfig& sparsity = span_c
   return model;
 }
 
-std::string vocabulary_text() {
-  std::string text;
-  for (const std::string& token : small_vocabulary()) text += token + "\n";
-  return text;
-}
-
 double mean_of(const std::vector<std::vector<double>>& spans) {
   double sum = 0, count = 0;
   for (const auto& layer : spans)
@@ -61,8 +45,8 @@ TEST_CASE("a run with learned degrees resumes with the same bits") {
   const TempDir directory;
   const TokenizedDataset data = small_data(22, 1, 9);
   DistilBert model = span_model();
-  Trainer whole(model, data, span_run_options());
-  const std::string fingerprint = run_fingerprint(span_run_options(), data, data, model.config(), "");
+  Trainer whole(model, data, accumulating_options());
+  const std::string fingerprint = run_fingerprint(accumulating_options(), data, data, model.config(), "");
   finish(whole);
   const std::vector<Tensor> expected = weights_now(model);
   CHECK(mean_of(model.spans()) != Approx(2.6).epsilon(1e-3));
@@ -70,11 +54,11 @@ TEST_CASE("a run with learned degrees resumes with the same bits") {
   for (const int cut : {0, 2, 3, 5, 8, 15}) {
     INFO("stopped after micro-step " << cut);
     DistilBert first = span_model(), second = span_model(999);
-    Trainer stopped(first, data, span_run_options()), resumed(second, data, span_run_options());
+    Trainer stopped(first, data, accumulating_options()), resumed(second, data, accumulating_options());
     for (int i = 0; i < cut; ++i) stopped.micro_step(report);
     const std::string checkpoint = directory / fmt::format("{}", cut);
     std::filesystem::create_directory(checkpoint);
-    write_checkpoint(checkpoint, stopped, vocabulary_text(), small_max_length, {}, fingerprint);
+    write_checkpoint(checkpoint, stopped, small_vocabulary_text(), small_max_length, {}, fingerprint);
     for (const Parameter& p : second.parameters())  // so that what is not restored shows
       if (p.is_span) p.tensor.copy_from(Tensor::full(p.tensor.shape(), DType::f32, 7));
     read_checkpoint(checkpoint, resumed, fingerprint);
@@ -86,7 +70,7 @@ TEST_CASE("a run with learned degrees resumes with the same bits") {
   // Other settings are another run.
   DistilBert other = span_model(3, span_config(0.2));
   CHECK(contains(message_of<UsageError>([&] {
-                   check_same_run(fingerprint, run_fingerprint(span_run_options(), data, data, other.config(), ""),
+                   check_same_run(fingerprint, run_fingerprint(accumulating_options(), data, data, other.config(), ""),
                                   "out");
                  }),
                  "span_penalty: 0.1 then, 0.2 now"));
@@ -94,7 +78,7 @@ TEST_CASE("a run with learned degrees resumes with the same bits") {
 
 TEST_CASE("the penalty pulls degrees down, at their own rate, and is no part of the loss that is reported") {
   const TokenizedDataset data = small_data(18, 4, 9);
-  TrainOptions options = span_run_options();
+  TrainOptions options = accumulating_options();
   options.schedule = ScheduleType::constant;
   options.warmup_ratio = 0;
   options.max_grad_norm = 0;
@@ -118,7 +102,7 @@ TEST_CASE("the penalty pulls degrees down, at their own rate, and is no part of 
 
 TEST_CASE("a penalty of any size does not clip the weights' gradients") {
   const TokenizedDataset data = small_data(18, 4, 9);
-  TrainOptions options = span_run_options();
+  TrainOptions options = accumulating_options();
   options.warmup_ratio = 0;
   options.max_grad_norm = 0.01;  // clips
   StepReport report, without;
@@ -145,9 +129,9 @@ TEST_CASE("a directory of learned degrees holds no tensor that transformers does
   const TempDir directory;
   const TokenizedDataset data = small_data(22, 1, 9);
   DistilBert model = span_model();
-  Trainer trainer(model, data, span_run_options());
+  Trainer trainer(model, data, accumulating_options());
   finish(trainer);
-  save_model(directory.path(), model, vocabulary_text(), small_max_length);
+  save_model(directory.path(), model, small_vocabulary_text(), small_max_length);
   const SafetensorsFile file = SafetensorsFile::open(directory / "model.safetensors");
   for (const TensorEntry& tensor : file.tensors()) CHECK_FALSE(contains(tensor.name, "span"));
   CHECK(file.tensors().size() + 3 == model.parameters().size());
@@ -173,7 +157,7 @@ TEST_CASE("a directory of learned degrees holds no tensor that transformers does
 
 TEST_CASE("a ramp follows the run's steps") {
   const TokenizedDataset data = small_data(24, 6, 12);
-  TrainOptions options = span_run_options();
+  TrainOptions options = accumulating_options();
   options.gradient_accumulation_steps = 2;
   options.max_steps = 4;
   options.learning_rate = 0;  // so that a step's loss follows from its sparsity alone

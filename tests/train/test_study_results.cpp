@@ -23,13 +23,7 @@ void write_exact_run(const std::string& dir, const std::string& arm, uint64_t se
     std::vector<double> probabilities{0.1, 0.1}, logits{-1.5, -1.5};
     probabilities[static_cast<size_t>(prediction)] = 0.9;
     logits[static_cast<size_t>(prediction)] = 0.25;
-    lines += ordered_json{{"text", fmt::format("sentence {}", i)},
-                          {"label", label},
-                          {"prediction", prediction},
-                          {"logits", logits},
-                          {"probabilities", probabilities}}
-                 .dump() +
-             "\n";
+    lines += test::prediction_line(fmt::format("sentence {}", i), label, prediction, logits, probabilities);
   }
   test::write_file(run + "/dev_predictions.jsonl", lines);
   test::write_file(run + "/metrics.jsonl", R"({"step":5,"epoch":0.5,"loss":0.7}
@@ -57,7 +51,7 @@ void write_exact_run(const std::string& dir, const std::string& arm, uint64_t se
 
 test::SyntheticStudy two_arms() {
   test::SyntheticStudy study;
-  study.arms = {{"dense", {{"sparsity", "dense"}}, 0, 0}, {"sparse, half", {{"sparsity", "0.5"}}, 0, 0.5}};
+  study.arms = {{"dense", {{"sparsity", "dense"}}, 0, 0}, {"sparse,half", {{"sparsity", "0.5"}}, 0, 0.5}};
   study.seeds = {3, 5, 7};
   return study;
 }
@@ -69,7 +63,7 @@ void write_two_arms(const std::string& dir) {
   const char* sparse[] = {"1111110011", "1111111100", "1111111111"};
   for (size_t s = 0; s < 3; ++s) {
     write_exact_run(dir, "dense", two_arms().seeds[s], dense[s]);
-    write_exact_run(dir, "sparse, half", two_arms().seeds[s], sparse[s]);
+    write_exact_run(dir, "sparse,half", two_arms().seeds[s], sparse[s]);
   }
 }
 
@@ -132,7 +126,7 @@ TEST_CASE("results.json, runs.csv and predictions.csv hold the same numbers") {
   write_study_files(dir.path(), study);
   const ordered_json json = ordered_json::parse(test::read_file(dir / "results.json"));
   CHECK(json["baseline"] == "dense");
-  CHECK(json["arms"][1]["name"] == "sparse, half");
+  CHECK(json["arms"][1]["name"] == "sparse,half");
   CHECK(json["arms"][1]["runs"][2]["correct"] == 10);
   CHECK(json["arms"][1]["accuracy"]["mean"].get<double>() == Approx(2.6 / 3));
   CHECK(json["arms"][0]["count"]["complete"] == 3);
@@ -145,7 +139,7 @@ TEST_CASE("results.json, runs.csv and predictions.csv hold the same numbers") {
   REQUIRE(runs.size() == 7);
   CHECK(runs[0].starts_with("arm,seed,status,correct,total,accuracy,loss,ece,"));
   CHECK(runs[1].starts_with("dense,3,complete,7,10,0.7,0.4,"));
-  CHECK(runs[4].starts_with("\"sparse, half\",3,complete,8,10,0.8,0.4,"));
+  CHECK(runs[4].starts_with("\"sparse,half\",3,complete,8,10,0.8,0.4,"));
 
   const auto predictions = lines_of(dir / "predictions.csv");
   REQUIRE(predictions.size() == 61);
@@ -165,7 +159,7 @@ TEST_CASE("dev losses are compared at the epochs that all paired runs have evalu
                      R"({"step":5,"epoch":1.0,"eval_loss":7}
 {"step":5,"epoch":1.0,"eval_loss":0.5}
 {"step":10,"epoch":2.0,"eval_loss":0.4})");
-    test::write_file(test::run_dir(dir.path(), "sparse, half", seed) + "/metrics.jsonl",
+    test::write_file(test::run_dir(dir.path(), "sparse,half", seed) + "/metrics.jsonl",
                      fmt::format(R"({{"step":10,"epoch":1.0,"eval_loss":{}}}
 {{"step":15,"epoch":1.5,"eval_loss":9}}
 {{"step":20,"epoch":2.0,"eval_loss":{}}})",
@@ -198,7 +192,8 @@ TEST_CASE("dev losses are compared at the epochs that all paired runs have evalu
 TEST_CASE("the p-values of several arms are corrected together, an undetermined one counted") {
   const test::TempDir dir;
   test::SyntheticStudy file = two_arms();
-  file.arms = {{"dense", {}, 0, 0}, {"a", {}, 0, 0}, {"b", {}, 0, 0}, {"c", {}, 0, 0}};
+  file.arms.clear();
+  for (const char* name : {"dense", "a", "b", "c"}) file.arms.push_back({name, ordered_json::object(), 0, 0});
   test::write_study_json(dir.path(), file);
   const std::string answers[][3] = {{"1111100000", "1111110000", "1111111000"},   // dense: 5, 6, 7
                                     {"1111111000", "1111111110", "1111111111"},   // a: 2, 3, 3 more
@@ -232,18 +227,18 @@ TEST_CASE("runs on different data are told apart by the hashes in their settings
   CHECK(notes().empty());
   SECTION("within an arm") {
     const std::string key = GENERATE("training_data_sha256", "dev_data_sha256", "initial_weights_sha256");
-    test::change_settings(dir.path(), "sparse, half", 5, {{key, "other"}});
+    test::change_settings(dir.path(), "sparse,half", 5, {{key, "other"}});
     REQUIRE(notes().size() == 1);
-    CHECK(test::contains(notes()[0], "sparse, half: its runs had different"));
+    CHECK(test::contains(notes()[0], "sparse,half: its runs had different"));
     CHECK(test::contains(notes()[0], "settings." + key));
     write_study_files(dir.path(), read_study(dir.path()));
     CHECK(ordered_json::parse(test::read_file(dir / "results.json"))["notes"] == ordered_json(notes()));
   }
   SECTION("between arms") {
     for (const uint64_t seed : file.seeds)
-      test::change_settings(dir.path(), "sparse, half", seed, {{"initial_weights_sha256", nullptr}});
+      test::change_settings(dir.path(), "sparse,half", seed, {{"initial_weights_sha256", nullptr}});
     REQUIRE(notes().size() == 1);
-    CHECK(test::contains(notes()[0], "sparse, half and dense had different initial weights"));
+    CHECK(test::contains(notes()[0], "sparse,half and dense had different initial weights"));
     file.arms[1].options["weights"] = "another";  // as asked for
     test::write_study_json(dir.path(), file);
     CHECK(notes().empty());
@@ -255,10 +250,10 @@ TEST_CASE("runs on different data are told apart by the hashes in their settings
         test::change_settings(dir.path(), arm.name, seed, {{"training_data_sha256", fmt::format("of {}", seed)}});
     CHECK(notes().empty());
     for (const uint64_t seed : file.seeds)
-      test::change_settings(dir.path(), "sparse, half", seed,
+      test::change_settings(dir.path(), "sparse,half", seed,
                             {{"training_data_sha256", fmt::format("parsed {}", seed)}, {"parses", "train.conllu"}});
     CHECK(notes().empty());
-    test::change_settings(dir.path(), "sparse, half", 5, {{"parses", ""}});
+    test::change_settings(dir.path(), "sparse,half", 5, {{"parses", ""}});
     CHECK(notes().size() == 1);
   }
 }
@@ -266,10 +261,10 @@ TEST_CASE("runs on different data are told apart by the hashes in their settings
 TEST_CASE("runs that have diverged, failed or not ended keep their place and leave the comparison") {
   const test::TempDir dir;
   write_two_arms(dir.path());
-  test::diverge(dir.path(), "sparse, half", 3);
+  test::diverge(dir.path(), "sparse,half", 3);
   test::write_status(test::run_dir(dir.path(), "dense", 5), "failed", "no space left on device");
   SECTION("not begun") {
-    std::filesystem::remove_all(test::run_dir(dir.path(), "sparse, half", 7));
+    std::filesystem::remove_all(test::run_dir(dir.path(), "sparse,half", 7));
     const StudyResults study = read_study(dir.path());
     CHECK(study.arms[1].runs[0].status == RunStatus::diverged);
     CHECK_FALSE(study.arms[1].runs[0].training_losses.empty());
@@ -288,7 +283,7 @@ TEST_CASE("runs that have diverged, failed or not ended keep their place and lea
     CHECK(ordered_json::parse(test::read_file(dir / "results.json"))["comparisons"][0]["accuracy"]["mean"].is_null());
   }
   SECTION("not ended") {
-    const std::string run = test::run_dir(dir.path(), "sparse, half", 7);
+    const std::string run = test::run_dir(dir.path(), "sparse,half", 7);
     std::filesystem::remove(run + "/all_results.json");
     test::write_status(run, "begun", "");
     CHECK(read_study(dir.path()).arms[1].runs[2].status == RunStatus::missing);
@@ -306,7 +301,7 @@ TEST_CASE("runs that have diverged, failed or not ended keep their place and lea
 TEST_CASE("what is odd about a run's files is told, and the rest is used") {
   const test::TempDir dir;
   write_two_arms(dir.path());
-  const std::string run = test::run_dir(dir.path(), "sparse, half", 5);
+  const std::string run = test::run_dir(dir.path(), "sparse,half", 5);
   SECTION("no predictions") {
     std::filesystem::remove(run + "/dev_predictions.jsonl");
     const StudyResults study = read_study(dir.path());
@@ -315,7 +310,7 @@ TEST_CASE("what is odd about a run's files is told, and the rest is used") {
     CHECK(study.comparisons[0].accuracy.n == 3);
     CHECK_FALSE(study.comparisons[0].by_example);
     REQUIRE(study.notes.size() == 1);
-    CHECK(test::contains(study.notes[0], "sparse, half, seed 5: dev_predictions.jsonl is absent"));
+    CHECK(test::contains(study.notes[0], "sparse,half, seed 5: dev_predictions.jsonl is absent"));
   }
   SECTION("damaged predictions") {
     test::write_file(run + "/dev_predictions.jsonl", "{\"label\": 1\nnonsense\n");
@@ -328,7 +323,7 @@ TEST_CASE("what is odd about a run's files is told, and the rest is used") {
     CHECK(std::isnan(study.arms[1].runs[1].calibration));
   }
   SECTION("another dev set") {
-    write_exact_run(dir.path(), "sparse, half", 5, "11111");
+    write_exact_run(dir.path(), "sparse,half", 5, "11111");
     const StudyResults study = read_study(dir.path());
     CHECK_FALSE(study.comparisons[0].by_example);
     CHECK(test::contains(study.notes.at(0), "its dev set differs"));
@@ -355,8 +350,8 @@ TEST_CASE("a study.json that cannot be used is an error that names it") {
   const test::TempDir dir;
   const auto message = [&] { return test::message_of<BadInput>([&] { read_study(dir.path()); }); };
   CHECK(test::contains(message(), dir / "study.json"));
-  for (const char* text : {"[]", "{", R"({"arms":[{"name":"a"}]})", R"({"seeds":[1],"arms":[]})",
-                           R"({"seeds":[1],"baseline":"b","arms":[{"name":"a"}]})"}) {
+  for (const char* text : {"[]", "{", R"({"seeds":[1],"arms":[{"name":"../out"}]})", R"({"arms":[{"name":"a"}]})",
+                           R"({"seeds":[1],"arms":[]})", R"({"seeds":[1],"baseline":"b","arms":[{"name":"a"}]})"}) {
     INFO(text);
     test::write_file(dir / "study.json", text);
     CHECK(test::contains(message(), dir / "study.json"));

@@ -10,27 +10,10 @@ using namespace crisp::test;
 
 namespace {
 
-// Batches of 3 of 22 examples: 8 an epoch, in optimizer steps of 3, 3 and 2 micro-batches.
-TrainOptions resume_options() {
-  TrainOptions options;
-  options.batch_size = 3;
-  options.gradient_accumulation_steps = 3;
-  options.epochs = 2;
-  options.learning_rate = 1e-2;
-  return options;
-}
-constexpr int micro_steps = 16;
-
 std::vector<int> every_cut() {
   std::vector<int> cuts;
   for (int cut = 0; cut <= micro_steps; ++cut) cuts.push_back(cut);
   return cuts;
-}
-
-std::string vocabulary_text() {
-  std::string text;
-  for (const std::string& token : small_vocabulary()) text += token + "\n";
-  return text;
 }
 
 std::string fingerprint_of(const TrainOptions& options, const TokenizedDataset& data, const DistilBert& model) {
@@ -50,7 +33,7 @@ void same_state(const TrainState& a, const TrainState& b) {
 // A run of its own model over the common data.
 struct Run {
   Run(const TokenizedDataset& data, DType dtype, uint64_t seed = 3)
-      : model(small_run_config(), dtype), trainer(start(model, seed), data, resume_options()) {}
+      : model(small_run_config(), dtype), trainer(start(model, seed), data, accumulating_options()) {}
   static DistilBert& start(DistilBert& model, uint64_t seed) {
     model.initialise(seed);
     return model;
@@ -67,11 +50,11 @@ struct Run {
 
 TEST_CASE("resuming at any micro-step gives the bits of the run that never stopped") {
   const TempDir directory;
-  const std::string vocabulary = vocabulary_text();
+  const std::string vocabulary = small_vocabulary_text();
   const TokenizedDataset data = small_data(22, 1, 9);
   for (const DType dtype : {DType::f32, DType::f64}) {
     Run whole(data, dtype);
-    const std::string fingerprint = fingerprint_of(resume_options(), data, whole.model);
+    const std::string fingerprint = fingerprint_of(accumulating_options(), data, whole.model);
     whole.advance(micro_steps);
     REQUIRE(whole.trainer.finished());
     const std::vector<Tensor> expected = weights_now(whole.model);
@@ -105,11 +88,11 @@ TEST_CASE("resuming at any micro-step gives the bits of the run that never stopp
 
 TEST_CASE("a trainer that has pending gradients of its own can go back to a checkpoint") {
   const TempDir directory;
-  const std::string vocabulary = vocabulary_text();
+  const std::string vocabulary = small_vocabulary_text();
   const TokenizedDataset data = small_data(22, 1, 9);
   for (const int cut : {3, 4}) {  // without and with pending gradients
     Run run(data, DType::f32);
-    const std::string fingerprint = fingerprint_of(resume_options(), data, run.model);
+    const std::string fingerprint = fingerprint_of(accumulating_options(), data, run.model);
     run.advance(cut);
     const std::string checkpoint = directory / fmt::format("{}", cut);
     std::filesystem::create_directory(checkpoint);
@@ -129,9 +112,9 @@ TEST_CASE("a checkpoint of other settings is refused, naming them") {
   const TempDir directory;
   const TokenizedDataset data = small_data(22, 1, 9);
   Run run(data, DType::f32);
-  const std::string fingerprint = fingerprint_of(resume_options(), data, run.model);
-  write_checkpoint(directory.path(), run.trainer, vocabulary_text(), small_max_length, {}, fingerprint);
-  TrainOptions other = resume_options();
+  const std::string fingerprint = fingerprint_of(accumulating_options(), data, run.model);
+  write_checkpoint(directory.path(), run.trainer, small_vocabulary_text(), small_max_length, {}, fingerprint);
+  TrainOptions other = accumulating_options();
   other.learning_rate = 0.5;
   other.seed = 43;
   const std::string message = message_of<UsageError>(
@@ -146,7 +129,7 @@ TEST_CASE("other weights and another dev set are another run, wherever the files
   const TempDir directory;
   const TokenizedDataset data = small_data(22, 1, 9), dev = small_data(5, 1, 9), other = small_data(6, 1, 9);
   const DistilBertConfig config = small_run_config();
-  const TrainOptions options = resume_options();
+  const TrainOptions options = accumulating_options();
   write_file(directory / "a", "weights");
   write_file(directory / "copy", "weights");
   write_file(directory / "b", "other weights");

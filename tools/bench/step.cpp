@@ -1,6 +1,5 @@
 // crisp-bench step: whole training steps of DistilBERT, and what they spend their time on.
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <limits>
@@ -21,6 +20,7 @@
 #include "tools/bench/sentences.h"
 #include "train/batch_tensors.h"
 #include "train/model_files.h"
+#include "train/process_info.h"
 #include "train/trainer.h"
 
 namespace crisp::bench {
@@ -58,12 +58,6 @@ struct Measured {
   double catch_up_seconds = 0;  // after the last step, for the rows that all of them have put off
   int64_t parameters = 0;
 };
-
-double peak_resident() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) * 1024;
-}
 
 DistilBert random_model(const StepOptions& o, int64_t vocab_size, int64_t labels) {
   DistilBertConfig config;
@@ -108,7 +102,7 @@ void run_steps(const StepOptions& o, const TokenizedDataset& data, Measured& m, 
   m.kernels = profile();
   m.memory = allocator_stats();
   m.system_allocations = m.memory.system_allocations - m.system_allocations;
-  m.peak_resident_bytes = peak_resident();
+  m.peak_resident_bytes = static_cast<double>(peak_resident_bytes());
 }
 
 void train(const StepOptions& o, DistilBert& model, const TokenizedDataset& data, Measured& m) {

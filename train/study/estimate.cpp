@@ -13,6 +13,7 @@
 
 #include "engine/error.h"
 #include "train/interrupt.h"
+#include "train/metrics.h"
 #include "train/study/child.h"
 
 namespace crisp {
@@ -148,8 +149,8 @@ Estimate estimate_by_measuring(const Study& study, const RunnerOptions& options)
   const double elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
   const double rate = last_rate(scratch.path() + "/run/metrics.jsonl");
   if (!(rate > 0)) fail("the measurement of the training's speed failed");
-  std::ifstream file(scratch.path() + "/run/all_results.json");
-  estimate.mean = whole_run_seconds(json::parse(file), elapsed, rate, length);
+  const json results = read_json_object(scratch.path() + "/run/all_results.json");
+  estimate.mean = whole_run_seconds(results, elapsed, rate, length);
   estimate.basis = fmt::format("from {} steps of the arm {}, measured now", steps, arm->name);
   return estimate;
 }

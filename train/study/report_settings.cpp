@@ -22,7 +22,7 @@ std::string shell_word(const std::string& word) {
   return quoted + "'";
 }
 
-std::string command_line(const Options& options) {
+std::string command_line(const OptionMap& options) {
   std::string text;
   for (const auto& [name, value] : options) {
     text += fmt::format(" --{}", name);
@@ -179,7 +179,7 @@ const std::vector<Choice>& choice_list() {
 // Whether an option of the study has one of the words as its name or value.
 bool mentions(const StudyResults& study, const std::vector<const char*>& words) {
   if (std::find(words.begin(), words.end(), study.name) != words.end()) return true;
-  const auto in = [&](const Options& options) {
+  const auto in = [&](const OptionMap& options) {
     return std::any_of(options.begin(), options.end(), [&](const auto& option) {
       return std::any_of(words.begin(), words.end(),
                          [&](const char* word) { return option.first == word || option.second == word; });

@@ -175,7 +175,7 @@ std::vector<std::string> selection_words(const StudyResults& study) {
 std::vector<std::string> arms_on_sample(const StudyResults& study) {
   std::vector<std::string> names;
   for (const StudyArm& arm : study.arms) {
-    const Options options = study.options_of(arm);
+    const OptionMap options = study.options_of(arm);
     if (std::none_of(options.begin(), options.end(), [](const auto& option) {
           return option.first == "weights" || option.first == "init" || option.first == "data" ||
                  option.first == "train";

@@ -7,9 +7,11 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <optional>
 
+#include "data/text_file.h"
 #include "engine/error.h"
+#include "train/metrics.h"
+#include "train/study/run_state.h"
 
 namespace crisp {
 namespace {
@@ -45,15 +47,6 @@ const ordered_json& member(const ordered_json& object, const char* key) {
   return found != object.end() ? *found : nothing;
 }
 
-// An object, or nothing where the file is absent or holds none.
-std::optional<ordered_json> read_object(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) return std::nullopt;
-  ordered_json object = ordered_json::parse(file, nullptr, false);
-  if (!object.is_object()) return std::nullopt;
-  return object;
-}
-
 // The objects of a file of JSON lines. Returns how many lines were none.
 template <class Use>
 int64_t for_each_line(const std::string& path, Use use) {
@@ -67,14 +60,6 @@ int64_t for_each_line(const std::string& path, Use use) {
       ++damaged;
   }
   return damaged;
-}
-
-Options read_options(const ordered_json& json) {
-  Options options;
-  if (json.is_object())
-    for (const auto& [name, value] : json.items())
-      options.emplace_back(name, value.is_string() ? value.get<std::string>() : value.dump());
-  return options;
 }
 
 void read_evaluation(const ordered_json& json, StudyRun& run) {
@@ -157,31 +142,31 @@ std::vector<std::string> read_predictions(const std::string& path, StudyRun& run
   return sentences;
 }
 
-RunStatus status_of(const std::string& directory, const std::optional<ordered_json>& results, std::string& message) {
-  const auto status = read_object(directory + "/study_status.json");
-  const bool has_results = results && results->contains("settings") && number(*results, "eval_total") > 0;
-  const std::string word = status ? text(*status, "status") : "";
-  if (status) message = text(*status, "message");
-  if (word == "diverged") return RunStatus::diverged;
-  if (word == "failed") return RunStatus::failed;
-  if (has_results) return RunStatus::complete;  // whatever the process that wrote them could still say
-  if (word == "complete") {
+RunStatus status_of(const RunFiles& files, const ordered_json& results, std::string& message) {
+  const RunState state = read_state(files);
+  message = state.message;
+  if (state.status == RunState::Status::diverged) return RunStatus::diverged;
+  if (state.status == RunState::Status::failed) return RunStatus::failed;
+  // Whatever the process that wrote them could still say.
+  if (results.contains("settings") && number(results, "eval_total") > 0) return RunStatus::complete;
+  if (state.status == RunState::Status::complete) {
     message = "said to be complete, but all_results.json is absent or damaged";
     return RunStatus::failed;
   }
-  if (message.empty()) message = fs::exists(directory) ? "begun, not ended" : "not begun";
+  if (message.empty()) message = fs::exists(files.directory) ? "begun, not ended" : "not begun";
   return RunStatus::missing;
 }
 
-StudyRun read_run(const std::string& directory, uint64_t seed, const std::string& what, StudyResults& study) {
+StudyRun read_run(const RunFiles& files, uint64_t seed, const std::string& what, StudyResults& study) {
+  const std::string& directory = files.directory;
   StudyRun run;
   run.seed = seed;
-  const auto results = read_object(directory + "/all_results.json");
-  run.status = status_of(directory, results, run.message);
+  const ordered_json results = read_json_object(directory + "/all_results.json");
+  run.status = status_of(files, results, run.message);
   read_metrics(directory + "/metrics.jsonl", run);
   if (!run.complete()) return run;
   run.message.clear();
-  read_results(*results, run);
+  read_results(results, run);
   std::vector<std::string> sentences = read_predictions(directory + "/dev_predictions.jsonl", run);
   const auto note = [&](const std::string& sentence) { study.notes.push_back(what + ": " + sentence); };
   if (sentences.empty()) {
@@ -204,32 +189,17 @@ StudyRun read_run(const std::string& directory, uint64_t seed, const std::string
   return run;
 }
 
-StudyResults read_study_file(const std::string& path) {
-  const auto json = read_object(path);
-  if (!json) fail<BadInput>("{}: absent, or no JSON object\nName the directory that crisp-study wrote", path);
-  StudyResults study;
-  study.name = text(*json, "name");
-  study.description = text(*json, "description");
-  study.common = read_options(member(*json, "options"));
-  const ordered_json& seeds = member(*json, "seeds");
-  if (seeds.is_array()) {
-    for (const auto& seed : seeds)
-      if (seed.is_number_integer()) study.seeds.push_back(seed.get<uint64_t>());
+StudyResults without_runs(const Study& study) {
+  StudyResults results;
+  results.name = study.name;
+  results.description = study.description;
+  results.common = study.options;
+  results.seeds = study.seeds;
+  for (const Study::Arm& arm : study.arms) {
+    if (arm.name == study.baseline) results.baseline = results.arms.size();
+    results.arms.push_back({arm.name, arm.description, arm.options, {}});
   }
-  const ordered_json& arms = member(*json, "arms");
-  if (arms.is_array()) {
-    for (const auto& arm : arms)
-      if (arm.is_object())
-        study.arms.push_back({text(arm, "name"), text(arm, "description"), read_options(member(arm, "options")), {}});
-  }
-  if (study.arms.empty()) fail<BadInput>("{}: no arms", path);
-  if (study.seeds.empty()) fail<BadInput>("{}: no seeds", path);
-  const std::string baseline = text(*json, "baseline");
-  const auto found =
-      std::find_if(study.arms.begin(), study.arms.end(), [&](const StudyArm& a) { return a.name == baseline; });
-  if (found == study.arms.end() && !baseline.empty()) fail<BadInput>("{}: the baseline '{}' is no arm", path, baseline);
-  study.baseline = found == study.arms.end() ? 0 : static_cast<size_t>(found - study.arms.begin());
-  return study;
+  return results;
 }
 
 }  // namespace
@@ -263,15 +233,7 @@ int64_t StudyArm::count(RunStatus status) const {
   return std::count_if(runs.begin(), runs.end(), [&](const StudyRun& run) { return run.status == status; });
 }
 
-Options StudyResults::options_of(const StudyArm& arm) const {
-  Options options;
-  for (const auto& option : common)
-    if (std::none_of(arm.options.begin(), arm.options.end(),
-                     [&](const auto& own) { return own.first == option.first; }))
-      options.push_back(option);
-  options.insert(options.end(), arm.options.begin(), arm.options.end());
-  return options;
-}
+OptionMap StudyResults::options_of(const StudyArm& arm) const { return joined_options(common, arm.options); }
 
 int64_t StudyResults::count(RunStatus status) const {
   int64_t n = 0;
@@ -280,11 +242,13 @@ int64_t StudyResults::count(RunStatus status) const {
 }
 
 StudyResults read_study(const std::string& output_dir) {
-  StudyResults study = read_study_file(output_dir + "/study.json");
+  const std::string path = output_dir + "/study.json";
+  StudyResults study = without_runs(parse_study(read_text_file(path), path));
+  if (study.seeds.empty()) fail<BadInput>("{}: no seeds", path);
   for (StudyArm& arm : study.arms) {
     for (const uint64_t seed : study.seeds) {
-      const std::string directory = fmt::format("{}/runs/{}/seed-{}", output_dir, arm.name, seed);
-      arm.runs.push_back(read_run(directory, seed, fmt::format("{}, seed {}", arm.name, seed), study));
+      const std::string what = fmt::format("{}, seed {}", arm.name, seed);
+      arm.runs.push_back(read_run(run_files(output_dir, arm.name, seed), seed, what, study));
     }
   }
   const std::vector<std::string> notes = data_notes(study);

@@ -6,10 +6,10 @@
 #include <cstdint>
 #include <limits>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "train/study/statistics.h"
+#include "train/study/study.h"
 
 namespace crisp {
 
@@ -98,11 +98,9 @@ struct Summary {
   Interval95 interval{unknown, unknown};  // Student's, of the mean
 };
 
-using Options = std::vector<std::pair<std::string, std::string>>;  // name without "--", value
-
 struct StudyArm {
   std::string name, description;
-  Options options;
+  OptionMap options;
   std::vector<StudyRun> runs;  // one for each seed, in the study's order
 
   std::vector<const StudyRun*> complete_runs() const;
@@ -155,7 +153,7 @@ struct ArmComparison {
 
 struct StudyResults {
   std::string name, description;
-  Options common;  // options of all arms
+  OptionMap common;  // options of all arms
   std::vector<uint64_t> seeds;
   std::vector<StudyArm> arms;
   size_t baseline = 0;
@@ -166,7 +164,7 @@ struct StudyResults {
 
   const StudyArm& base() const { return arms[baseline]; }
   /// What crisp-train is given for an arm, whose own options win.
-  Options options_of(const StudyArm& arm) const;
+  OptionMap options_of(const StudyArm& arm) const;
   int64_t count(RunStatus status) const;
 };
 
@@ -180,8 +178,7 @@ void compare_arms(StudyResults& study);
 
 /// One sentence for each arm whose runs were not trained or evaluated on the same data, by the hashes in their
 /// settings: among themselves, or unlike another arm's although neither has options that choose data. Data that the
-/// seed carves
-/// (--selection-part) or that hold parses for some runs alone are compared only with their like.
+/// seed carves (--selection-part) or that hold parses for some runs alone are compared only with their like.
 std::vector<std::string> data_notes(const StudyResults& study);
 
 /// Where `point` is in training, for comparisons of runs: equal where the epochs are.

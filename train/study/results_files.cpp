@@ -34,12 +34,6 @@ ordered_json json_of(const McNemar& m) {
   return {{"only_baseline_right", m.only_first}, {"only_arm_right", m.only_second}, {"p_value", m.p_value}};
 }
 
-ordered_json json_of(const Options& options) {
-  ordered_json object = ordered_json::object();
-  for (const auto& [name, value] : options) object[name] = value;
-  return object;
-}
-
 ordered_json curve(const std::vector<CurvePoint>& points) {
   ordered_json array = ordered_json::array();
   for (const CurvePoint& p : points) array.push_back({{"step", p.step}, {"epoch", p.epoch}, {"value", p.value}});
@@ -86,7 +80,7 @@ ordered_json json_of(const StudyRun& run) {
 }
 
 ordered_json json_of(const StudyArm& arm) {
-  ordered_json object{{"name", arm.name}, {"description", arm.description}, {"options", json_of(arm.options)}};
+  ordered_json object{{"name", arm.name}, {"description", arm.description}, {"options", arm.options}};
   for (const RunStatus status : {RunStatus::complete, RunStatus::diverged, RunStatus::failed, RunStatus::missing})
     object["count"][status_name(status)] = arm.count(status);
   object["accuracy"] = json_of(arm.summary([](const StudyRun& r) { return r.accuracy(); }));
@@ -127,9 +121,8 @@ ordered_json json_of(const ArmComparison& c, const StudyResults& study) {
 }
 
 ordered_json results_json(const StudyResults& study) {
-  ordered_json document{
-      {"name", study.name},   {"description", study.description},        {"baseline", study.base().name},
-      {"seeds", study.seeds}, {"common_options", json_of(study.common)}, {"notes", study.notes}};
+  ordered_json document{{"name", study.name},   {"description", study.description}, {"baseline", study.base().name},
+                        {"seeds", study.seeds}, {"common_options", study.common},   {"notes", study.notes}};
   document["arms"] = ordered_json::array();
   for (const StudyArm& arm : study.arms) document["arms"].push_back(json_of(arm));
   document["comparisons"] = ordered_json::array();

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <string_view>
 
 #include "train/study/results.h"
 
@@ -21,12 +20,9 @@ constexpr Data data_settings[] = {{"training_data_sha256", "training sets", true
                                   {"dev_data_sha256", "dev sets", false, true},
                                   {"initial_weights_sha256", "initial weights", false, false}};
 
-// Options that choose data, or how it is read.
 bool chooses_data(const StudyArm& arm) {
-  constexpr std::string_view names[] = {"weights", "init", "data", "train", "dev", "vocab", "max-length"};
-  return std::any_of(arm.options.begin(), arm.options.end(), [&](const auto& option) {
-    return std::find(std::begin(names), std::end(names), option.first) != std::end(names);
-  });
+  return std::any_of(std::begin(data_options), std::end(data_options),
+                     [&](const char* name) { return arm.options.contains(name); });
 }
 
 struct Run {

@@ -9,6 +9,7 @@
 
 #include "engine/error.h"
 #include "train/checkpoint_store.h"
+#include "train/metrics.h"
 #include "train/output_directory.h"
 #include "weights/atomic_file.h"
 
@@ -25,12 +26,6 @@ constexpr std::array<std::pair<Status, const char*>, 6> words{{{Status::none, "m
                                                                {Status::failed, "failed"},
                                                                {Status::diverged, "diverged"},
                                                                {Status::complete, "complete"}}};
-
-ordered_json read_object(const std::string& path) {
-  std::ifstream file(path);
-  ordered_json object = ordered_json::parse(file, nullptr, false);
-  return object.is_object() ? object : ordered_json::object();
-}
 
 template <class T>
 T value_or(const ordered_json& object, const char* key, T otherwise) {
@@ -55,7 +50,7 @@ const char* status_word(Status status) {
 }
 
 RunState read_state(const RunFiles& files) {
-  const ordered_json object = read_object(files.status);
+  const ordered_json object = read_json_object(files.status);
   RunState state;
   const std::string word = value_or(object, "status", std::string());
   for (const auto& [value, name] : words)
@@ -83,7 +78,7 @@ void write_state(const RunFiles& files, const RunState& state) {
 }
 
 RunAccuracy read_accuracy(const RunFiles& files) {
-  const ordered_json results = read_object(files.directory + "/all_results.json");
+  const ordered_json results = read_json_object(files.directory + "/all_results.json");
   if (!results.contains("settings")) return {};  // what is written last
   return {value_or(results, "eval_correct", int64_t{0}), value_or(results, "eval_total", int64_t{0})};
 }
@@ -110,7 +105,7 @@ bool holds_files(const RunFiles& files) {
 
 std::string differing_input(const RunFiles& run, const RunFiles& other) {
   const auto settings = [](const RunFiles& files) {
-    return value_or(read_object(files.directory + "/all_results.json"), "settings", ordered_json::object());
+    return value_or(read_json_object(files.directory + "/all_results.json"), "settings", ordered_json::object());
   };
   const ordered_json here = settings(run), there = settings(other);
   struct Input {

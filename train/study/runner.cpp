@@ -1,6 +1,7 @@
 #include "train/study/runner.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <csignal>
@@ -12,6 +13,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <thread>
 
 #include "engine/error.h"
@@ -57,12 +59,13 @@ OptionMap inputs_of(const OptionMap& options, uint64_t seed) {
   OptionMap inputs;
   const auto method = options.find("sparse-method");
   const bool parses = method != options.end() && method->second == "syntax";
-  const auto take = [&](std::initializer_list<const char*> names) {
+  const auto take = [&](std::span<const char* const> names) {
     for (const char* name : names)
       if (options.contains(name)) inputs[name] = options.at(name);
   };
-  take({"weights", "init", "data", "train", "dev", "vocab", "max-length", "selection-part"});
-  if (parses) take({"sparse-method", "parses", "dev-parses", "sparse-train", "sparse-eval", "eval-train"});
+  take(data_options);
+  take(std::array{"selection-part"});
+  if (parses) take(std::array{"sparse-method", "parses", "dev-parses", "sparse-train", "sparse-eval", "eval-train"});
   if (inputs.contains("selection-part")) inputs["seed"] = fmt::format("{}", seed);  // it decides which part
   return inputs;
 }

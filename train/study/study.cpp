@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <string_view>
 
+#include "data/text_file.h"
 #include "engine/error.h"
 #include "train/lock_file.h"
 #include "train/study/run_state.h"
@@ -211,18 +210,15 @@ Study joined(Study there, const Study& now, const std::string& directory) {
   return there;
 }
 
-std::string text_of_file(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 }  // namespace
 
-OptionMap Study::options_of(const Arm& arm) const {
-  OptionMap all = arm.options;
-  all.insert(options.begin(), options.end());
+OptionMap joined_options(const OptionMap& common, const OptionMap& own) {
+  OptionMap all = own;
+  all.insert(common.begin(), common.end());
   return all;
 }
+
+OptionMap Study::options_of(const Arm& arm) const { return joined_options(options, arm.options); }
 
 Study parse_study(const std::string& text, const std::string& where) {
   const ordered_json object = parse_strictly(text, where);
@@ -292,7 +288,7 @@ void record_study(const Study& study, const std::string& directory) {
   // Others that start at the same time add to the same file.
   const LockFile lock = LockFile::wait_for(directory + "/.study.lock");
   const std::string path = directory + "/study.json";
-  const std::string before = entry_exists(path) ? text_of_file(path) : "";
+  const std::string before = entry_exists(path) ? read_text_file(path) : "";
   const Study all = entry_exists(path) ? joined(parse_study(before, path), study, directory) : study;
   const std::string text = study_json(all).dump(2) + "\n";
   if (text != before) write_file_atomically(path, text);
@@ -300,7 +296,7 @@ void record_study(const Study& study, const std::string& directory) {
 
 void check_record(const Study& study, const std::string& directory) {
   const std::string path = directory + "/study.json";
-  if (entry_exists(path)) joined(parse_study(text_of_file(path), path), study, directory);
+  if (entry_exists(path)) joined(parse_study(read_text_file(path), path), study, directory);
 }
 
 }  // namespace crisp

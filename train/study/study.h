@@ -12,6 +12,12 @@ namespace crisp {
 /// Options of crisp-train: the name without "--", and the value as on a command line.
 using OptionMap = std::map<std::string, std::string>;
 
+/// `own` wins.
+OptionMap joined_options(const OptionMap& common, const OptionMap& own);
+
+/// Options that choose what a run reads, or how.
+inline constexpr const char* data_options[] = {"weights", "init", "data", "train", "dev", "vocab", "max-length"};
+
 struct Study {
   struct Arm {
     std::string name;  // a directory's name, too
