@@ -49,11 +49,12 @@ void for_each_part(std::string_view text, F&& f) {
   }
 }
 
-// A measure or number that was given, of which method, by which option.
-struct Measure {
+// An option that belongs to one method. A measure may take the place of a sparsity.
+struct MethodOption {
   bool given;
   SparseMethod method;
   const char* option;
+  bool is_measure;
 };
 
 }  // namespace
@@ -200,24 +201,23 @@ std::vector<bool> parse_layers(const std::string& text, int64_t layers) {
 
 void check_sparsity_options(const SparsityOptions& o) {
   const std::string name = method_name(o.method);
-  const Measure measures[] = {{o.threshold.has_value(), SparseMethod::threshold, "--attention-threshold"},
-                              {o.bigbird.has_value(), SparseMethod::bigbird, "--bigbird"},
-                              {o.window.has_value(), SparseMethod::neighbour, "--window"},
-                              {o.lexical_threshold.has_value(), SparseMethod::lexical, "--lexical-threshold"},
-                              {o.tree_distance.has_value(), SparseMethod::syntax, "--tree-distance"}};
-  const Measure numbers[] = {{o.attention_drop.has_value(), SparseMethod::attention_drop, "--attention-drop"},
-                             {o.span_ramp.has_value(), SparseMethod::learned_span, "--span-ramp"},
-                             {o.span_init.has_value(), SparseMethod::learned_span, "--span-init"},
-                             {o.span_penalty.has_value(), SparseMethod::learned_span, "--span-penalty"},
-                             {o.span_learning_rate.has_value(), SparseMethod::learned_span, "--span-learning-rate"}};
-  for (const Measure& m : numbers)
-    if (m.given && m.method != o.method)
-      fail<UsageError>("{} belongs to --sparse-method {}, not {}", m.option, method_name(m.method), name);
+  constexpr bool measure = true, number = false;
+  const MethodOption options[] = {
+      {o.threshold.has_value(), SparseMethod::threshold, "--attention-threshold", measure},
+      {o.bigbird.has_value(), SparseMethod::bigbird, "--bigbird", measure},
+      {o.window.has_value(), SparseMethod::neighbour, "--window", measure},
+      {o.lexical_threshold.has_value(), SparseMethod::lexical, "--lexical-threshold", measure},
+      {o.tree_distance.has_value(), SparseMethod::syntax, "--tree-distance", measure},
+      {o.attention_drop.has_value(), SparseMethod::attention_drop, "--attention-drop", number},
+      {o.span_ramp.has_value(), SparseMethod::learned_span, "--span-ramp", number},
+      {o.span_init.has_value(), SparseMethod::learned_span, "--span-init", number},
+      {o.span_penalty.has_value(), SparseMethod::learned_span, "--span-penalty", number},
+      {o.span_learning_rate.has_value(), SparseMethod::learned_span, "--span-learning-rate", number}};
   std::string needed = "--sparsity S";
-  for (const Measure& m : measures) {
+  for (const MethodOption& m : options) {
     if (m.given && m.method != o.method)
       fail<UsageError>("{} belongs to --sparse-method {}, not {}", m.option, method_name(m.method), name);
-    if (m.method != o.method) continue;
+    if (m.method != o.method || !m.is_measure) continue;
     const bool alone = o.method == SparseMethod::threshold || o.method == SparseMethod::bigbird;
     if (alone && !m.given) fail<UsageError>("--sparse-method {} needs {}", name, m.option);
     needed += std::string(" or ") + m.option;
