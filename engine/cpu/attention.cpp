@@ -158,7 +158,7 @@ template <class T>
 BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, const AttentionCall<T>& x, void* memory) {
   const int64_t dim = s.heads * s.head_dim, d = s.head_dim;
   const AttentionScratch<T> scratch(s, b, memory);
-  const RowSlice<T> values = close_rows<T>(b.n_k, d, {x.v, dim}, scratch.compact_a);
+  const ColumnGroups<T> values = column_groups<T>(b.n_k, d, {x.v, dim}, scratch.compact_a);
   const bool few = few_listed(s, b);
   RowSlice<T> rows_of_keys{};
   if (few) {
@@ -188,11 +188,7 @@ BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, cons
       for (int64_t r = 0; r < rows; ++r)
         stats.log_kept += std::log(static_cast<double>(scratch.starts[r + 1] - scratch.starts[r]));
     stats.entropy += normalise_lists(s, b, rows, scratch, factors, x.weights + first * b.n_k, x.entropy != nullptr);
-    for (int64_t r = 0; r < rows; ++r) {
-      const int64_t begin = scratch.starts[r];
-      sum_listed_rows(scratch.starts[r + 1] - begin, scratch.positions + begin, scratch.weights + begin, values.data,
-                      values.row, d, x.out + (first + r) * dim, false);
-    }
+    sum_lists(rows, scratch.starts, scratch.positions, scratch.weights, values, d, x.out + first * dim, dim, false);
     stats.kept += scratch.starts[rows];
   }
   return stats;

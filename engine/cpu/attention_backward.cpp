@@ -145,31 +145,40 @@ double span_backward(const AttentionShape& s, int64_t i, double span, int64_t co
 template <class T>
 CRISP_INLINE int64_t list_nonzero(int64_t n, const T* weights, const T* factors, int32_t* positions, T* listed,
                                   T* listed_factors) {
-  int64_t count = 0, j = 0;
-#if defined(__AVX512F__)
+  int64_t count = 0;
   if constexpr (sizeof(T) == 4) {
+    constexpr int64_t width = lanes<T>;
     Vec<int32_t> index = first_indices<int32_t>();
-    for (; j < n; j += 16, index += 16) {
-      const auto present = static_cast<__mmask16>((uint32_t{1} << min_of(16, n - j)) - 1);
-      const __m512 some = _mm512_maskz_loadu_ps(present, weights + j);
-      const __mmask16 kept = _mm512_cmp_ps_mask(some, _mm512_setzero_ps(), _CMP_NEQ_UQ);
-      _mm512_storeu_si512(positions + count, _mm512_maskz_compress_epi32(kept, reinterpret_cast<__m512i>(index)));
-      _mm512_storeu_ps(listed + count, _mm512_maskz_compress_ps(kept, some));
+    for (int64_t j = 0; j < n; j += width, index += lanes<int32_t>) {
+      const int64_t here = min_of(width, n - j);
+      const Vec<T> some = here == width ? load(weights + j) : load_first(weights + j, here);
+      const LaneBits kept = nonzero(some);
+      store_compressed(positions + count, index, kept);
+      store_compressed(listed + count, some, kept);
       if (factors)
-        _mm512_storeu_ps(listed_factors + count,
-                         _mm512_maskz_compress_ps(kept, _mm512_maskz_loadu_ps(present, factors + j)));
-      count += __builtin_popcount(kept);
+        store_compressed(listed_factors + count, here == width ? load(factors + j) : load_first(factors + j, here),
+                         kept);
+      count += count_lanes(kept);
     }
-    return count;
-  }
-#endif
-  for (; j < n; ++j) {
-    positions[count] = static_cast<int32_t>(j);
-    listed[count] = weights[j];
-    if (factors) listed_factors[count] = factors[j];
-    count += weights[j] != T(0);
+  } else {
+    for (int64_t j = 0; j < n; ++j) {
+      positions[count] = static_cast<int32_t>(j);
+      listed[count] = weights[j];
+      if (factors) listed_factors[count] = factors[j];
+      count += weights[j] != T(0);
+    }
   }
   return count;
+}
+
+// gradient = sums + beta gradient; `sums` lie in groups as add_lists() leaves them.
+template <class T>
+void put_groups(int64_t rows, int64_t cols, const T* sums, T* gradient, int64_t row, double beta) {
+  if (!gradient) return;
+  for_groups(
+      group_width<T>, cols, [&](int64_t c, int64_t here) __attribute__((always_inline)) {
+        put_slice(rows, here, sums + c * rows, gradient + c, row, beta);
+      });
 }
 
 template <class T>
@@ -177,41 +186,48 @@ void listed_backward(const AttentionShape& s, const AttentionBlock& b, const Att
                      void* memory) {
   const int64_t dim = s.heads * s.head_dim, d = s.head_dim;
   const AttentionScratch<T> scratch(s, b, memory);
-  const RowSlice<T> keys = close_rows<T>(b.n_k, d, {x.k, dim}, scratch.compact_a);
+  const ColumnGroups<T> keys = column_groups<T>(b.n_k, d, {x.k, dim}, scratch.compact_a);
   const RowSlice<T> values = close_rows<T>(b.n_k, d, {x.v, dim}, scratch.compact_b);
   T *dk = scratch.sums_a, *dv = scratch.sums_b;
   for (int64_t e = 0; e < b.n_k * d; ++e) dk[e] = dv[e] = 0;
-  T *w = scratch.list_a, *p = scratch.list_b, *g = scratch.list_c;
-  int32_t* positions = scratch.positions;
-  const T* factors = nullptr;
-  for (int64_t i = 0; i < b.n_q; ++i) {
-    if (s.dropout.p > 0 && i % b.at_once == 0)
-      factors =
-          dropout_factors(s.dropout, b.weights + i * b.n_k, min_of(b.at_once, b.n_q - i) * b.n_k, scratch.factors);
-    const T* a = x.weights + i * b.n_k;
-    const T* f = factors ? factors + i % b.at_once * b.n_k : nullptr;
-    if (i + 1 < b.n_q) {
-      prefetch_row(a + b.n_k, b.n_k);
-      prefetch_row(x.dout + (i + 1) * dim, d);
-      prefetch_row(x.q + (i + 1) * dim, d);
-    }
-    const int64_t count = list_nonzero(b.n_k, a, f, positions, w, p);
-    dot_listed_rows(count, positions, x.dout + i * dim, values.data, values.row, d, g);
-    if (f) {
-#pragma omp simd
-      for (int64_t t = 0; t < count; ++t) {
-        g[t] = p[t] == T(0) ? T(0) : g[t] * p[t];
-        p[t] *= w[t];
+  const int32_t *starts = scratch.starts, *positions = scratch.positions;
+  // Each product in a pass of its own over the block's rows: one of the four matrices at a time in the cache.
+  for (int64_t first = 0; first < b.n_q; first += b.at_once) {
+    const int64_t rows = min_of(b.at_once, b.n_q - first);
+    const T *q = x.q + first * dim, *dout = x.dout + first * dim;
+    const T* factors = nullptr;
+    if (s.dropout.p > 0) factors = dropout_factors(s.dropout, b.weights + first * b.n_k, rows * b.n_k, scratch.factors);
+    scratch.starts[0] = 0;
+    for (int64_t r = 0; r < rows; ++r) {
+      const T* a = x.weights + (first + r) * b.n_k;
+      const T* f = factors ? factors + r * b.n_k : nullptr;
+      if (r + 1 < rows) {
+        prefetch_row(a + b.n_k, b.n_k);
+        prefetch_row(dout + (r + 1) * dim, d);
       }
+      const int32_t begin = starts[r];
+      T *w = scratch.weights + begin, *p = scratch.scores + begin, *g = scratch.gradients + begin;
+      const int64_t count = list_nonzero(b.n_k, a, f, scratch.positions + begin, w, p);
+      dot_listed_rows(count, positions + begin, dout + r * dim, values.data, values.row, d, g);
+      if (f) {
+#pragma omp simd
+        for (int64_t t = 0; t < count; ++t) {
+          g[t] = p[t] == T(0) ? T(0) : g[t] * p[t];
+          p[t] *= w[t];
+        }
+      }
+      if (span_sum)
+        *span_sum += span_backward(s, first + r, static_cast<double>(x.span[b.head]), count, positions + begin, w, g);
+      normaliser_backward(s.normaliser, static_cast<T>(s.scale), count, w, g);
+      scratch.starts[r + 1] = begin + static_cast<int32_t>(count);
     }
-    if (span_sum) *span_sum += span_backward(s, i, static_cast<double>(x.span[b.head]), count, positions, w, g);
-    normaliser_backward(s.normaliser, static_cast<T>(s.scale), count, w, g);
-    if (x.dv) add_to_listed_rows(count, positions, f ? p : w, x.dout + i * dim, d, dv, d);
-    if (x.dk) add_to_listed_rows(count, positions, g, x.q + i * dim, d, dk, d);
-    if (x.dq) sum_listed_rows(count, positions, g, keys.data, keys.row, d, x.dq + i * dim, x.beta_q != 0);
+    const T *p = factors ? scratch.scores : scratch.weights, *g = scratch.gradients;
+    if (x.dv) add_lists(rows, starts, positions, p, dout, dim, d, dv, b.n_k);
+    if (x.dk) add_lists(rows, starts, positions, g, q, dim, d, dk, b.n_k);
+    if (x.dq) sum_lists(rows, starts, positions, g, keys, d, x.dq + first * dim, dim, x.beta_q != 0);
   }
-  put_slice(b.n_k, d, dk, x.dk, dim, x.beta_k);
-  put_slice(b.n_k, d, dv, x.dv, dim, x.beta_v);
+  put_groups(b.n_k, d, dk, x.dk, dim, x.beta_k);
+  put_groups(b.n_k, d, dv, x.dv, dim, x.beta_v);
 }
 
 template <class T>

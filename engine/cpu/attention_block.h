@@ -56,15 +56,14 @@ CRISP_INLINE KeyList key_list(const AttentionShape& s, const AttentionBlock& b, 
 template <class T>
 struct AttentionScratch {
   T* transposed;                         // keys (forward) or values (backward): [head_dim, padded]
-  T* scores;                             // rows
-  T* weights;                            // rows
+  T *scores, *weights;                   // rows, and a vector more
   T* factors;                            // of dropout, as dropout_factors() wants them
   T *compact_a, *compact_b, *compact_c;  // copies of slices, as close_rows() makes them
   T *sums_a, *sums_b;                    // gradients of slices that grow by listed rows
   // To select keys, and for lists of selected ones:
   Int<T>*keys, *ranks;          // one row each, and a vector more
   Int<T>* all_keys;             // those of the whole block, for a percentile
-  T *list_a, *list_b, *list_c;  // numbers beside a row's positions
+  T* gradients;                 // rows, and a vector more: beside the positions, backward
   int32_t *positions, *starts;  // rows of positions one after the other; where each row's begin
   int32_t* candidates;          // a row of positions
   T *chance, *columns;          // what random numbers say: of rows, of one row
@@ -78,7 +77,7 @@ struct AttentionScratch {
     };
     const int64_t rows = b.at_once * b.padded, row = b.padded + lanes<T>;
     take(transposed, s.head_dim * b.padded);
-    take(scores, rows);
+    take(scores, rows + lanes<T>);
     take(weights, rows + lanes<T>);
     take(factors, s.dropout.p > 0 ? dropout_room(b.at_once * b.n_k) + lanes<T> : 0);
     const bool lists = by_lists(s), drop_top = s.selection == Selection::drop_top;
@@ -91,9 +90,7 @@ struct AttentionScratch {
     take(keys, lists ? row : 0);
     take(ranks, lists ? row : 0);
     take(all_keys, lists && s.selection == Selection::percentile_head ? b.n_q * b.n_k : 0);
-    take(list_a, lists ? row : 0);
-    take(list_b, lists ? row : 0);
-    take(list_c, lists ? row : 0);
+    take(gradients, lists ? rows + lanes<T> : 0);
     take(positions, lists ? rows + 16 : 0);
     take(starts, lists ? b.at_once + 1 : 0);
     take(candidates, drop_top ? b.padded + 16 : 0);
@@ -127,6 +124,43 @@ RowSlice<T> close_rows(int64_t rows, int64_t cols, RowSlice<T> x, T* copy) {
     for (int64_t c = 0; c < cols; ++c) copy[i * cols + c] = x.data[i * x.row + c];
   }
   return {copy, cols};
+}
+
+/// The width of groups of columns. On AVX2, halves of heads of 64: a group of 128 keys then stays in the first-level
+/// cache while all lists go through it. (Narrower groups for longer sequences were slower.)
+template <class T>
+constexpr int64_t group_width = 4 * lanes<T>;
+
+/// A matrix whose groups of columns lie one after the other.
+template <class T>
+struct ColumnGroups {
+  const T* data;
+  int64_t row;    // distance of a group's rows, 0: they are as wide as the group
+  int64_t width;  // of all groups but the last
+  int64_t next;   // from a column of one group to that of the next, for each column between them
+};
+
+/// f(first column, columns) for each group of `width` out of `cols` columns.
+template <class F>
+CRISP_INLINE void for_groups(int64_t width, int64_t cols, F f) {
+  for (int64_t c = 0; c < cols; c += width) f(c, min_of(width, cols - c));
+}
+
+/// The slice [rows, cols] itself, as one group, or a copy in groups.
+template <class T>
+ColumnGroups<T> column_groups(int64_t rows, int64_t cols, RowSlice<T> x, T* copy) {
+  if (rows <= 32) return {x.data, x.row, cols, 0};
+  for (int64_t i = 0; i < rows; ++i) {
+    prefetch_row(x.data + min_of(i + 8, rows - 1) * x.row, cols);
+    for_groups(
+        group_width<T>, cols, [&](int64_t c, int64_t here) __attribute__((always_inline)) {
+          T* to = copy + c * rows + i * here;
+          const T* from = x.data + i * x.row + c;
+#pragma omp simd
+          for (int64_t e = 0; e < here; ++e) to[e] = from[e];
+        });
+  }
+  return {copy, 0, group_width<T>, rows};
 }
 
 /// Scratch for every thread, enough for the largest block, since chance decides which thread meets that one.
@@ -275,6 +309,31 @@ CRISP_INLINE void dot_listed_rows(int64_t count, const int32_t* positions, const
   if (cols == 4 * lanes<T>) return detail::dot_rows<T, 4>(count, positions, x, y, y_row, cols, out);
   if (cols == 2 * lanes<T>) return detail::dot_rows<T, 2>(count, positions, x, y, y_row, cols, out);
   detail::dot_rows<T, 0>(count, positions, x, y, y_row, cols, out);
+}
+
+/// sum_listed_rows() for `rows` lists, whose row r is at starts[r] .. starts[r + 1].
+template <class T>
+CRISP_INLINE void sum_lists(int64_t rows, const int32_t* starts, const int32_t* positions, const T* factors,
+                            const ColumnGroups<T>& x, int64_t cols, T* out, int64_t out_row, bool add) {
+  for_groups(
+      x.width, cols, [&](int64_t c, int64_t here) __attribute__((always_inline)) {
+        for (int64_t r = 0; r < rows; ++r)
+          sum_listed_rows(starts[r + 1] - starts[r], positions + starts[r], factors + starts[r], x.data + c * x.next,
+                          x.row > 0 ? x.row : here, here, out + r * out_row + c, add);
+      });
+}
+/// add_to_listed_rows() for them, with rows of x; `sums` [sum_rows, cols] lie in groups of group_width<T>.
+template <class T>
+CRISP_INLINE void add_lists(int64_t rows, const int32_t* starts, const int32_t* positions, const T* factors, const T* x,
+                            int64_t x_row, int64_t cols, T* sums, int64_t sum_rows) {
+  for_groups(
+      group_width<T>, cols, [&](int64_t c, int64_t here) __attribute__((always_inline)) {
+        for (int64_t r = 0; r < rows; ++r) {
+          if (c == 0 && r + 1 < rows) prefetch_row(x + (r + 1) * x_row, cols);
+          add_to_listed_rows(starts[r + 1] - starts[r], positions + starts[r], factors + starts[r], x + r * x_row + c,
+                             here, sums + c * sum_rows, here);
+        }
+      });
 }
 
 }  // namespace crisp::CRISP_ISA

@@ -2,8 +2,8 @@
 // (a broken score must show up in the loss instead of vanishing) and -0 equal to 0.
 #pragma once
 
+#include "engine/cpu/compress.h"
 #include "engine/cpu/loops.h"
-#include "engine/cpu/simd.h"
 
 namespace crisp::CRISP_ISA {
 
@@ -44,28 +44,23 @@ CRISP_INLINE int64_t count_at_least(const K* keys, int64_t n, K limit) {
   return count;
 }
 
-/// Writes the positions of the keys that are at least `limit`, in order, and returns how many there are. `positions`
-/// needs room for a vector more than that.
+/// Writes the positions of the keys that are at least `limit`, in order, and returns how many there are. `keys` can be
+/// read and `positions` be written up to a whole vector more.
 template <class K>
 CRISP_INLINE int64_t positions_at_least(const K* keys, int64_t n, K limit, int32_t* positions) {
-  int64_t count = 0, j = 0;
-#if defined(__AVX512F__)
+  int64_t count = 0;
   if constexpr (sizeof(K) == 4) {
     Vec<int32_t> index = first_indices<int32_t>();
-    for (; j < n; j += 16, index += 16) {
-      const int64_t here = min_of(16, n - j);
-      const auto present = static_cast<__mmask16>((uint32_t{1} << here) - 1);
-      const __m512i some = _mm512_maskz_loadu_epi32(present, keys + j);
-      const __mmask16 kept = _mm512_mask_cmpge_epi32_mask(present, some, _mm512_set1_epi32(limit));
-      _mm512_storeu_si512(positions + count, _mm512_maskz_compress_epi32(kept, reinterpret_cast<__m512i>(index)));
-      count += __builtin_popcount(kept);
+    for (int64_t j = 0; j < n; j += lanes<K>, index += lanes<K>) {
+      const LaneBits kept = at_least(load(keys + j), broadcast(limit)) & first_lanes<K>(n - j);
+      store_compressed(positions + count, index, kept);
+      count += count_lanes(kept);
     }
-    return count;
-  }
-#endif
-  for (; j < n; ++j) {
-    positions[count] = static_cast<int32_t>(j);
-    count += keys[j] >= limit;
+  } else {
+    for (int64_t j = 0; j < n; ++j) {
+      positions[count] = static_cast<int32_t>(j);
+      count += keys[j] >= limit;
+    }
   }
   return count;
 }
@@ -119,40 +114,36 @@ struct ThresholdHint {
   T centre = 0, reach = 0;  // reach 0: nothing is known
 };
 
-#if defined(__AVX512F__)
-// The keys of from <= key < to, in order, to `between`, which has room for a vector more; how many are at or above
-// each.
+// The keys of from <= key < to, in order, to `between`; how many are at or above each. `keys` can be read and `between`
+// be written up to a whole vector more.
 struct Counts {
   int64_t from, to;
 };
 CRISP_INLINE Counts keys_between(const int32_t* keys, int64_t n, int32_t from, int32_t to, int32_t* between) {
-  const __m512i first = _mm512_set1_epi32(from), end = _mm512_set1_epi32(to);
+  const Vec<int32_t> first = broadcast(from), end = broadcast(to);
   int64_t at_first = 0, at_end = 0;
-  for (int64_t j = 0; j < n; j += 16) {
-    const auto present = static_cast<__mmask16>((uint32_t{1} << min_of(16, n - j)) - 1);
-    const __m512i some = _mm512_maskz_loadu_epi32(present, keys + j);
-    const __mmask16 above = _mm512_mask_cmpge_epi32_mask(present, some, first);
-    const __mmask16 beyond = _mm512_mask_cmpge_epi32_mask(above, some, end);
-    const auto inside = static_cast<__mmask16>(above ^ beyond);
-    _mm512_storeu_si512(between + at_first - at_end, _mm512_maskz_compress_epi32(inside, some));
-    at_first += __builtin_popcount(above);
-    at_end += __builtin_popcount(beyond);
+  for (int64_t j = 0; j < n; j += lanes<int32_t>) {
+    const Vec<int32_t> some = load(keys + j);
+    const LaneBits above = at_least(some, first) & first_lanes<int32_t>(n - j), beyond = at_least(some, end) & above;
+    store_compressed(between + at_first - at_end, some, above ^ beyond);
+    at_first += count_lanes(above);
+    at_end += count_lanes(beyond);
   }
   return {at_first, at_end};
 }
 
 // keep_largest() for few keys, by counting for each of them how many are larger.
-constexpr int64_t few_keys = 48;
+constexpr int64_t few_keys = lanes<int32_t> < 8 ? 6 * lanes<int32_t> : 48;
 template <int Vectors>
-CRISP_INLINE Threshold<float> keep_largest_of_few(const int32_t* keys, int64_t n, int64_t k) {
+CRISP_INLINE Threshold<float> keep_largest_of_vectors(const int32_t* keys, int64_t n, int64_t k) {
   Vec<int32_t> all[Vectors], minus_larger[Vectors] = {}, found = broadcast(INT32_MAX);
   for (int v = 0; v < Vectors; ++v) {
-    const auto present = static_cast<__mmask16>((uint32_t{1} << max_of(0, min_of(16, n - 16 * v))) - 1);
-    all[v] =
-        reinterpret_cast<Vec<int32_t>>(_mm512_mask_loadu_epi32(_mm512_set1_epi32(INT32_MIN), present, keys + 16 * v));
+    const int64_t first = v * lanes<int32_t>;
+    all[v] = first_indices<int32_t>() < static_cast<int32_t>(n - first) ? load(keys + first) : broadcast(INT32_MIN);
   }
   for (int64_t i = 0; i < n; ++i) {
     const Vec<int32_t> own = broadcast(keys[i]);
+#pragma GCC unroll 6
     for (int v = 0; v < Vectors; ++v) minus_larger[v] += own > all[v];
   }
   // The least key that fewer than k are larger than.
@@ -163,19 +154,18 @@ CRISP_INLINE Threshold<float> keep_largest_of_few(const int32_t* keys, int64_t n
   const int32_t key = ~max_of_lanes<int32_t>(~found)[0];
   return {key, count_at_least(keys, n, key)};
 }
+template <int Vectors = 1>
 CRISP_INLINE Threshold<float> keep_largest_of_few(const int32_t* keys, int64_t n, int64_t k) {
-  return n <= 16   ? keep_largest_of_few<1>(keys, n, k)
-         : n <= 32 ? keep_largest_of_few<2>(keys, n, k)
-                   : keep_largest_of_few<3>(keys, n, k);
+  if constexpr (Vectors * lanes<int32_t> < few_keys)
+    if (n > Vectors * lanes<int32_t>) return keep_largest_of_few<Vectors + 1>(keys, n, k);
+  return keep_largest_of_vectors<Vectors>(keys, n, k);
 }
-#endif
 
-/// The same, after a look at where the threshold was in the row before, which may save most of the counts. `between`
-/// has room for n keys and a vector more.
+/// The same, after a look at where the threshold was in the row before, which may save most of the counts. `keys` can
+/// be read and `between` be written up to a whole vector more.
 template <class T>
 Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k, [[maybe_unused]] ThresholdHint<T>& hint,
                           [[maybe_unused]] Int<T>* between) {
-#if defined(__AVX512F__)
   if constexpr (sizeof(T) == 4) {
     if (n <= few_keys) return keep_largest_of_few(keys, n, k);
     if (hint.reach > 0) {
@@ -199,28 +189,15 @@ Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k, [[maybe_unus
     hint = {score_of<T>(threshold.key), (score_of<T>(high) - score_of<T>(low)) / 16};
     return threshold;
   }
-#endif
   return keep_largest<T>(keys, n, k);
 }
 
 /// Positions of the k largest of n keys, in order; of equal ones the earlier are kept. `keys` can be read up to a whole
-/// vector, whatever follows the n-th; `ranks` and `positions` have room for a vector more than n.
+/// vector, whatever follows the n-th; `between` and `positions` have room for a vector more than n.
 template <class T>
-void top_k(const Int<T>* keys, int64_t n, int64_t k, ThresholdHint<T>& hint, Int<T>* ranks, int32_t* positions) {
+void top_k(const Int<T>* keys, int64_t n, int64_t k, ThresholdHint<T>& hint, Int<T>* between, int32_t* positions) {
   using K = Int<T>;
-  constexpr int64_t width = lanes<T>;
-  if (n <= 2 * width && !(vector_bytes == 64 && sizeof(T) == 4)) {
-    // Minus the number of keys that beat each one. Of two equal keys the earlier one beats the later.
-    for (int64_t j = 0; j < n; j += width) {
-      const Vec<K> own = load(keys + j), index = first_indices<K>() + static_cast<K>(j);
-      Vec<K> minus_rank{};
-      for (int64_t i = 0; i < n; ++i) minus_rank += broadcast(keys[i]) > own + (index > static_cast<K>(i));
-      store(ranks + j, minus_rank);
-    }
-    positions_at_least(ranks, n, static_cast<K>(1 - k), positions);
-    return;
-  }
-  const Threshold<T> threshold = keep_largest<T>(keys, n, k, hint, ranks);
+  const Threshold<T> threshold = keep_largest<T>(keys, n, k, hint, between);
   if (threshold.count == k) {
     positions_at_least(keys, n, threshold.key, positions);
     return;

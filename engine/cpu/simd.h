@@ -64,6 +64,14 @@ CRISP_INLINE Vec<T> broadcast(T x) {
   return x - Vec<T>{};  // not +: that would lose the sign of -0
 }
 
+/// 0, 1, 2, ..
+template <class T>
+CRISP_INLINE Vec<T> first_indices() {
+  Vec<T> index{};
+  for (int i = 0; i < lanes<T>; ++i) index[i] = static_cast<T>(i);
+  return index;
+}
+
 /// The first `count` elements (at most a vector's), the others 0; memory behind them is not touched.
 template <class T>
 CRISP_INLINE Vec<T> load_first(const T* p, int64_t count) {
@@ -73,6 +81,13 @@ CRISP_INLINE Vec<T> load_first(const T* p, int64_t count) {
     return _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), p);
   } else {
     return _mm512_maskz_loadu_pd(static_cast<__mmask8>(mask), p);
+  }
+#elif defined(__AVX2__)
+  const auto mask = reinterpret_cast<__m256i>(first_indices<Int<T>>() < static_cast<Int<T>>(count));
+  if constexpr (sizeof(T) == 4) {
+    return _mm256_maskload_ps(p, mask);
+  } else {
+    return _mm256_maskload_pd(p, mask);
   }
 #else
   Vec<T> v{};
@@ -91,17 +106,14 @@ CRISP_INLINE void store_first(T* p, Vec<T> v, int64_t count) {
     _mm512_mask_storeu_pd(p, static_cast<__mmask8>(mask), v);
   }
 #else
-  for (int i = 0; i < lanes<T>; ++i)
+  // A whole vector is stored as one; for a part of it AVX2's masked store is slower than this on AMD's CPUs.
+  if (count >= lanes<T>) {
+    store(p, v);
+    return;
+  }
+  for (int i = 0; i < lanes<T> - 1; ++i)
     if (i < count) p[i] = v[i];
 #endif
-}
-
-/// 0, 1, 2, ..
-template <class T>
-CRISP_INLINE Vec<T> first_indices() {
-  Vec<T> index{};
-  for (int i = 0; i < lanes<T>; ++i) index[i] = static_cast<T>(i);
-  return index;
 }
 
 namespace detail {
