@@ -131,16 +131,26 @@ TEST_CASE("a run with learned degrees that is interrupted goes on to the same by
   const Workshop at;
   const Words learned{"--sparse-method", "learned-span", "--span-penalty",  "0.1", "--span-learning-rate", "0.05",
                       "--epochs",        "25",           "--logging-steps", "1",   "--eval-steps",         "40"};
-  REQUIRE(at.train("whole", learned).exit_code == 0);
-  Process process(at.train_command("cut", learned), at.here());
-  REQUIRE(process.wait_for_error("tokens/s", 25));
-  process.signal(SIGINT);
-  REQUIRE(process.wait().exit_code == 130);
-  const Outcome resumed = at.train("cut", learned + Words{"--resume"});
-  CAPTURE(resumed.err);
-  REQUIRE(resumed.exit_code == 0);
-  CHECK(contains(resumed.err, "resuming from cut/checkpoint-"));
-  check_same_run(at, "whole", "cut");
+  const auto check_cut = [&](const std::string& name, const Words& start) {
+    const std::string whole = name + "-whole", cut = name + "-cut";
+    REQUIRE(at.start(start + learned + Words{"--output", whole}).exit_code == 0);
+    Process process(start + learned + Words{"--output", cut}, at.here());
+    REQUIRE(process.wait_for_error("tokens/s", 25));
+    process.signal(SIGINT);
+    REQUIRE(process.wait().exit_code == 130);
+    const Outcome resumed = at.start(start + learned + Words{"--output", cut, "--resume"});
+    CAPTURE(resumed.err);
+    REQUIRE(resumed.exit_code == 0);
+    CHECK(contains(resumed.err, "resuming from " + cut + "/checkpoint-"));
+    check_same_run(at, whole, cut);
+  };
+  const Words common{"--data", ".", "--max-length", "64", "--batch-size", "8", "--threads", "1"};
+  check_cut("new",
+            Words{CRISP_TRAIN, "--init", "config.json", "--vocab", "vocab.txt", "--learning-rate", "0.003"} + common);
+  // From weights whose own degrees go on.
+  check_cut("more", Words{CRISP_TRAIN, "--weights", "new-whole", "--learning-rate", "0.001"} + common);
+  CHECK(at.read_json("more-whole/config.json")["crisp"]["spans"] !=
+        at.read_json("new-whole/config.json")["crisp"]["spans"]);
 }
 
 TEST_CASE("syntax says where parses are missing or belong to other sentences") {

@@ -66,10 +66,11 @@ constexpr const char* breaking_bert_tail = R"(
     {"name": "degrees-3-3-0", "options": {"sparse-method": "bigbird", "bigbird": "3,3,0"}},
     {"name": "degrees-2-2-2", "description": "rows of global tokens see all keys", "options": {"sparse-method": "bigbird", "bigbird": "2,2,2"}},
 
-    // Learned degrees of neighbour connections; our stand-in for the paper's algorithm.
-    {"name": "learned-0.001", "options": {"sparse-method": "learned-span", "span-penalty": 0.001}},
-    {"name": "learned-0.01", "options": {"sparse-method": "learned-span", "span-penalty": 0.01}},
-    {"name": "learned-0.1", "options": {"sparse-method": "learned-span", "span-penalty": 0.1}}
+    // Learned degrees of neighbour connections; our stand-in for the paper's algorithm. At this rate windows can move by
+    // about 8 positions in 300 steps.
+    {"name": "learned-0.001", "options": {"sparse-method": "learned-span", "span-penalty": 0.001, "span-learning-rate": 0.05}},
+    {"name": "learned-0.01", "options": {"sparse-method": "learned-span", "span-penalty": 0.01, "span-learning-rate": 0.05}},
+    {"name": "learned-0.1", "options": {"sparse-method": "learned-span", "span-penalty": 0.1, "span-learning-rate": 0.05}}
   ]
 }
 )";
