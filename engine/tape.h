@@ -37,7 +37,7 @@ struct NodeInfo {
   const Op* op;
   const ScopeName* scope;
   Tensor output;  // without values unless the tape keeps them; empty once the node has run backward
-  double flops;   // of the forward pass
+  double flops;   // of the forward pass; of attention for all pairs of query and key, kept or not
 };
 
 class Tape {

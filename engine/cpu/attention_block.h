@@ -61,7 +61,9 @@ struct AttentionScratch {
   T *compact_a, *compact_b, *compact_c;  // copies of slices, as close_rows() makes them
   T *sums_a, *sums_b;                    // gradients of slices that grow by listed rows
   // To select keys, and for lists of selected ones:
-  Int<T>*keys, *ranks;          // one row each, and a vector more
+  Int<T>* keys;                 // rows of a vector's lanes, each a vector longer
+  Int<T>* beside;               // the same with rows side by side
+  Int<T>* between;              // one row, and a vector more
   Int<T>* all_keys;             // those of the whole block, for a percentile
   T* gradients;                 // rows, and a vector more: beside the positions, backward
   int32_t *positions, *starts;  // rows of positions one after the other; where each row's begin
@@ -87,8 +89,9 @@ struct AttentionScratch {
     take(compact_c, slice);
     take(sums_a, lists ? b.n_k * s.head_dim : 0);
     take(sums_b, lists ? b.n_k * s.head_dim : 0);
-    take(keys, lists ? row : 0);
-    take(ranks, lists ? row : 0);
+    take(keys, lists ? lanes<T> * row : 0);
+    take(beside, lists ? lanes<T> * b.padded : 0);
+    take(between, lists ? row : 0);
     take(all_keys, lists && s.selection == Selection::percentile_head ? b.n_q * b.n_k : 0);
     take(gradients, lists ? rows + lanes<T> : 0);
     take(positions, lists ? rows + 16 : 0);

@@ -48,7 +48,7 @@ CRISP_INLINE int64_t positions_not_dropped(const AttentionShape& s, const Attent
                                            int32_t* positions) {
   const int64_t candidates = b.n_k - k;
   int32_t* largest = scratch.candidates;
-  if (candidates > 0) top_k<T>(scratch.keys, b.n_k, candidates, hint, scratch.ranks, largest);
+  if (candidates > 0) top_k<T>(scratch.keys, b.n_k, candidates, hint, scratch.between, largest);
   int64_t count = 0;
   for (int64_t j = 0, c = 0; j < b.n_k; ++j) {
     const bool candidate = c < candidates && largest[c] == j;
@@ -60,21 +60,27 @@ CRISP_INLINE int64_t positions_not_dropped(const AttentionShape& s, const Attent
   return count;
 }
 
+/// The keys by which query i's scores x, before they are scaled, are compared.
+template <class T>
+CRISP_INLINE void row_keys(const AttentionShape& s, const AttentionBlock& b, int64_t i, const T* x, Int<T>* keys) {
+  const T scale = static_cast<T>(s.selection == Selection::bottom_k ? -s.scale : s.scale);
+#pragma omp simd
+  for (int64_t j = 0; j < b.n_k; ++j) keys[j] = key_of(scale * x[j]);
+  if (s.selection != Selection::drop_top) raise_protected<T>(s, b, i, keys);
+}
+
 /// Positions of the keys that query i keeps, from its scores x before they are scaled; how many. `limit` is the key of
 /// the block's threshold, if it has one.
 template <class T>
 int64_t select_row(const AttentionShape& s, const AttentionBlock& b, int64_t i, int64_t k, const T* x, Int<T> limit,
                    const T* chance, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch, int32_t* positions) {
-  const T scale = static_cast<T>(s.selection == Selection::bottom_k ? -s.scale : s.scale);
   Int<T>* keys = scratch.keys;
-#pragma omp simd
-  for (int64_t j = 0; j < b.n_k; ++j) keys[j] = key_of(scale * x[j]);
+  row_keys(s, b, i, x, keys);
   if (s.selection == Selection::drop_top) return positions_not_dropped(s, b, i, k, chance, hint, scratch, positions);
-  raise_protected<T>(s, b, i, keys);
   int64_t count = 0;
   switch (s.selection) {
     case Selection::top_k_ties:
-      return positions_at_least(keys, b.n_k, keep_largest<T>(keys, b.n_k, k, hint, scratch.ranks).key, positions);
+      return positions_at_least(keys, b.n_k, keep_largest<T>(keys, b.n_k, k, hint, scratch.between).key, positions);
     case Selection::percentile_head:
     case Selection::threshold:
       count = positions_at_least(keys, b.n_k, limit, positions);
@@ -84,8 +90,37 @@ int64_t select_row(const AttentionShape& s, const AttentionBlock& b, int64_t i, 
     default:
       break;
   }
-  top_k<T>(keys, b.n_k, k, hint, scratch.ranks, positions);
+  top_k<T>(keys, b.n_k, k, hint, scratch.between, positions);
   return k;
+}
+
+/// Lists of the k largest scores, of queries first + from .. first + from + rows, at most as many as a vector has
+/// lanes: their part of select_rows(), with thresholds that are looked for side by side.
+template <class T>
+void select_largest_of_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t from, int64_t rows,
+                            int64_t k, const AttentionScratch<T>& scratch) {
+  constexpr int64_t width = lanes<T>;
+  const int64_t stride = b.padded + width;
+  for (int64_t r = 0; r < rows; ++r)
+    row_keys(s, b, first + from + r, scratch.scores + (from + r) * b.padded, scratch.keys + r * stride);
+  for (int64_t j = 0; j < b.n_k; j += width) {
+    Vec<Int<T>> square[width];
+    for (int64_t r = 0; r < width; ++r) square[r] = load(scratch.keys + min_of(r, rows - 1) * stride + j);
+    transpose_square<Int<T>>(square);
+    for (int64_t i = 0; i < width; ++i) store(scratch.beside + (j + i) * width, square[i]);
+  }
+  const RowThresholds thresholds = keep_largest_of_rows(scratch.beside, b.n_k, k);
+  for (int64_t r = 0; r < rows; ++r) {
+    const Int<T>* keys = scratch.keys + r * stride;
+    int32_t* positions = scratch.positions + scratch.starts[from + r];
+    int64_t count = k;
+    if (s.selection == Selection::top_k_ties) {
+      count = positions_at_least(keys, b.n_k, thresholds.key[r], positions);
+    } else {
+      list_largest<T>(keys, b.n_k, k, {thresholds.key[r], thresholds.count[r]}, positions);
+    }
+    scratch.starts[from + r + 1] = scratch.starts[from + r] + static_cast<int32_t>(count);
+  }
 }
 
 /// The lists of `rows` queries from `first` on, into scratch.positions and scratch.starts; scratch.scores are their
@@ -98,6 +133,15 @@ void select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first
   if (s.selection == Selection::drop_top)
     chance = dropout_factors<T>({s.drop_p, s.drop_key}, b.weights + first * b.n_k, rows * b.n_k, scratch.chance);
   scratch.starts[0] = 0;
+  if constexpr (rows_side_by_side<T>) {
+    const bool largest = s.selection == Selection::top_k_row || s.selection == Selection::top_k_ties ||
+                         s.selection == Selection::bottom_k;
+    if (largest && rows > 1 && s.span_ramp == 0) {
+      for (int64_t r = 0; r < rows; r += lanes<T>)
+        select_largest_of_rows(s, b, first, r, min_of(lanes<T>, rows - r), k, scratch);
+      return;
+    }
+  }
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t i = first + r;
     int32_t* positions = scratch.positions + scratch.starts[r];

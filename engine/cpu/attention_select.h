@@ -192,25 +192,89 @@ Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k, [[maybe_unus
   return keep_largest<T>(keys, n, k);
 }
 
-/// Positions of the k largest of n keys, in order; of equal ones the earlier are kept. `keys` can be read up to a whole
-/// vector, whatever follows the n-th; `between` and `positions` have room for a vector more than n.
+/// Positions of the k largest of n keys, in order, from their threshold; of equal ones the earlier are kept. `keys` can
+/// be read up to a whole vector, whatever follows the n-th; `positions` has room for a vector more than n.
 template <class T>
-void top_k(const Int<T>* keys, int64_t n, int64_t k, ThresholdHint<T>& hint, Int<T>* between, int32_t* positions) {
-  using K = Int<T>;
-  const Threshold<T> threshold = keep_largest<T>(keys, n, k, hint, between);
+void list_largest(const Int<T>* keys, int64_t n, int64_t k, Threshold<T> threshold, int32_t* positions) {
   if (threshold.count == k) {
     positions_at_least(keys, n, threshold.key, positions);
     return;
   }
   // Nothing is above a NaN.
   const bool highest = threshold.key == largest_key<T>;
-  int64_t ties = highest ? k : k - count_at_least(keys, n, static_cast<K>(threshold.key + 1));
+  int64_t ties = highest ? k : k - count_at_least(keys, n, static_cast<Int<T>>(threshold.key + 1));
   int64_t count = 0;
   for (int64_t j = 0; count < k; ++j) {
     const bool tie = keys[j] == threshold.key && ties > 0;
     positions[count] = static_cast<int32_t>(j);
     count += keys[j] > threshold.key || tie;
     ties -= tie;
+  }
+}
+
+/// The same, with the threshold. `between` has room for a vector more than n.
+template <class T>
+void top_k(const Int<T>* keys, int64_t n, int64_t k, ThresholdHint<T>& hint, Int<T>* between, int32_t* positions) {
+  list_largest<T>(keys, n, k, keep_largest<T>(keys, n, k, hint, between), positions);
+}
+
+/// Whether thresholds of as many rows as a vector has lanes are looked for at once. Without AVX-512 that is faster than
+/// row after row; with it, it has not been tried.
+template <class T>
+constexpr bool rows_side_by_side = sizeof(T) == 4 && lanes<T> <= 8;
+
+struct RowThresholds {
+  Vec<int32_t> key, count;  // of each row, as Threshold
+};
+
+/// keep_largest() for rows whose keys lie side by side: that of position j in row r at keys[j * lanes + r].
+CRISP_INLINE RowThresholds keep_largest_of_rows(const int32_t* keys, int64_t n, int64_t k) {
+  using V = Vec<int32_t>;
+  using F = Vec<float>;
+  constexpr int64_t width = lanes<int32_t>;
+  const V top = broadcast(largest_key<float>), wanted = broadcast(static_cast<int32_t>(k));
+  const V all = broadcast(static_cast<int32_t>(n));
+  const auto to_keys = [=](F score) __attribute__((always_inline)) {
+    const V bits = reinterpret_cast<V>(score + 0.0f), key = bits ^ ((bits >> 31) & top);
+    return score == score ? key : top;
+  };
+  const auto to_scores = [=](V key) __attribute__((always_inline)) {
+    return reinterpret_cast<F>(key ^ ((key >> 31) & top));
+  };
+  // An interval of keys that contains the threshold, but for rows with k NaN and protected keys.
+  V low = top, high = broadcast(INT32_MIN), beyond{};  // beyond: how many keys are above high, fewer than k
+  for (int64_t j = 0; j < n; ++j) {
+    const V key = load(keys + j * width), is_top = key == top, below = is_top ? broadcast(INT32_MIN) : key;
+    low = key < low ? key : low;
+    high = below > high ? below : high;
+    beyond -= is_top;
+  }
+  const V done = beyond >= wanted;
+  low = done ? top : low;
+  high = done ? top : high;
+  V count = done ? beyond : all;  // of keys at or above low, at least k
+  for (int step = 0;; ++step) {
+    const V open = (low < high) & (count > wanted);
+    if (true_lanes(open) == 0) return {low, count};
+    V middle = high - reinterpret_cast<V>(reinterpret_cast<Vec<uint32_t>>(high - low) >> 1);
+    if (step < 24) {
+      const F part = step % 4 == 3
+                         ? broadcast(0.5f)
+                         : __builtin_convertvector(count - wanted, F) / __builtin_convertvector(count - beyond, F);
+      const V guess = to_keys((1.0f - part) * to_scores(low) + part * to_scores(high));
+      middle = (guess > low) & (guess <= high) ? guess : middle;
+    }
+    V below[4] = {};
+    int64_t j = 0;
+    for (; j + 4 <= n; j += 4)
+      for (int i = 0; i < 4; ++i) below[i] += load(keys + (j + i) * width) < middle;
+    for (; j < n; ++j) below[0] += load(keys + j * width) < middle;
+    const V above = all + ((below[0] + below[1]) + (below[2] + below[3]));
+    const V up = open & (above >= wanted), down = open & (above < wanted);
+    low = up ? middle : low;
+    count = up ? above : count;
+    high = down ? middle - 1 : high;
+    beyond = down ? above : beyond;
   }
 }
 

@@ -17,8 +17,8 @@ CRISP_INLINE LaneBits first_lanes(int64_t count) {
   return count >= lanes<T> ? (uint32_t{1} << lanes<T>)-1 : (uint32_t{1} << count) - 1;
 }
 
-namespace detail {
-CRISP_INLINE LaneBits bits_of(Vec<int32_t> truth) {
+/// The lanes in which a comparison holds.
+CRISP_INLINE LaneBits true_lanes(Vec<int32_t> truth) {
 #if defined(__AVX512F__)
   return _mm512_movepi32_mask(reinterpret_cast<__m512i>(truth));
 #elif defined(__AVX2__)
@@ -31,13 +31,12 @@ CRISP_INLINE LaneBits bits_of(Vec<int32_t> truth) {
   return bits;
 #endif
 }
-}  // namespace detail
 
 CRISP_INLINE LaneBits at_least(Vec<int32_t> x, Vec<int32_t> limit) {
 #if defined(__AVX512F__)
   return _mm512_cmpge_epi32_mask(reinterpret_cast<__m512i>(x), reinterpret_cast<__m512i>(limit));
 #else
-  return detail::bits_of(x >= limit);
+  return true_lanes(x >= limit);
 #endif
 }
 /// NaN is not 0.
@@ -45,7 +44,7 @@ CRISP_INLINE LaneBits nonzero(Vec<float> x) {
 #if defined(__AVX512F__)
   return _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_NEQ_UQ);
 #else
-  return detail::bits_of(x != 0.0f);
+  return true_lanes(x != 0.0f);
 #endif
 }
 
