@@ -41,6 +41,24 @@ void append_tree_distances(std::span<const int32_t> heads, std::span<const int32
   }
 }
 
+// file:line of example i, for messages.
+std::string place_of(const Dataset& dataset, size_t i) {
+  const int32_t line = dataset.examples[i].line;
+  return line > 0 ? fmt::format("{}:{}", dataset.path, line) : fmt::format("{}, example {}", dataset.path, i + 1);
+}
+
+// Where `count` parses, which are not as many as the examples, part from these: the rest of a message.
+std::string parting(const Dataset& dataset, const std::string& content, const std::string& path, size_t count) {
+  ParsedSentence parse;
+  ConlluReader reader(content, path);
+  for (size_t i = 0; i < dataset.examples.size() && reader.next(parse); ++i) {
+    const std::string difference = text_difference(dataset.examples[i].text, place_of(dataset, i), parse);
+    if (!difference.empty()) return "\nThe first that differ are " + difference;
+  }
+  return "\nThey agree as far as both go: the rest is missing at the end of " +
+         (count < dataset.examples.size() ? path : dataset.path);
+}
+
 }  // namespace
 
 TokenizedDataset::TokenizedDataset(const Dataset& dataset, const WordPiece& tokenizer, int max_length)
@@ -112,22 +130,22 @@ void TokenizedDataset::add_parses(const Dataset& dataset, const WordPiece& token
                                   const std::string& path) {
   const std::string content = read_text_file(path);
   ParsedSentence parse;
-  // A wrong number of sentences explains more than the first text that differs, so it comes first.
+  // A wrong number of sentences explains why texts differ, so it comes first.
   int32_t count = 0;
   for (ConlluReader reader(content, path); reader.next(parse);) ++count;
   if (count != size()) {
-    fail<BadInput>("{}: {} parsed sentence{}, but {} has {} example{}; one per example is needed, in the same order",
-                   path, count, count == 1 ? "" : "s", dataset.path, size(), size() == 1 ? "" : "s");
+    fail<BadInput>("{}: {} parsed sentence{}, but {} has {} example{}; one per example is needed, in the same order{}",
+                   path, count, count == 1 ? "" : "s", dataset.path, size(), size() == 1 ? "" : "s",
+                   parting(dataset, content, path, static_cast<size_t>(count)));
   }
   ConlluReader reader(content, path);
   tree_nodes_.reserve(ids_.size());
   tree_offsets_.assign(1, 0);
-  for (const Example& example : dataset.examples) {
+  for (size_t i = 0; i < dataset.examples.size(); ++i) {
     reader.next(parse);
-    const std::string where = example.line > 0 ? fmt::format("{}:{}", dataset.path, example.line)
-                                               : fmt::format("{}, example {}", dataset.path, parse.number);
-    const auto spans = align_words(example.text, where, parse);
-    const TokenTree tree = token_tree(tokenizer.encode_with_offsets(example.text, max_length), spans, parse);
+    const std::string& text = dataset.examples[i].text;
+    const auto spans = align_words(text, place_of(dataset, i), parse);
+    const TokenTree tree = token_tree(tokenizer.encode_with_offsets(text, max_length), spans, parse);
     tree_nodes_.insert(tree_nodes_.end(), tree.nodes.begin(), tree.nodes.end());
     tree_heads_.insert(tree_heads_.end(), tree.heads.begin(), tree.heads.end());
     tree_offsets_.push_back(static_cast<int64_t>(tree_heads_.size()));

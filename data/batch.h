@@ -36,7 +36,7 @@ class TokenizedDataset {
 
   /// The same with the sentences' parses, a CoNLL-U file with one sentence per example in the same order; an empty path
   /// means none. Throws BadInput when the file is wrong (ConlluReader::next), has more or fewer sentences than there
-  /// are examples, or parses other text than theirs (align_words).
+  /// are examples (with the first pair that differs), or parses other text than theirs (align_words).
   TokenizedDataset(const Dataset& dataset, const WordPiece& tokenizer, int max_length, const std::string& parses);
 
   int32_t size() const { return static_cast<int32_t>(labels_.size()); }

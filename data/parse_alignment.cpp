@@ -29,24 +29,32 @@ std::string excerpt(std::string_view text, size_t at) {
   return fmt::format("{}{}{}", begin > 0 ? "..." : "", text.substr(begin, end - begin), end < text.size() ? "..." : "");
 }
 
-[[noreturn]] void differ(std::string_view text, size_t text_at, const std::string& where, const ParsedSentence& parse,
-                         size_t parse_at) {
-  fail<BadInput>(
-      "{}: the text is not the one parsed at {} (sentence {}{}{}); each example needs its own parse, in the same "
-      "order\n  text:  {}\n  parse: {}",
-      where, parse.where, parse.number, parse.id.empty() ? "" : ", ", parse.id, excerpt(text, text_at),
-      excerpt(parse.text, parse_at));
+// "p.conllu:7 (sentence 2, s-7)".
+std::string place_of(const ParsedSentence& parse) {
+  return fmt::format("{} (sentence {}{}{})", parse.where, parse.number, parse.id.empty() ? "" : ", ", parse.id);
+}
+
+// Where they differ first, as two lines of a message; "" where they do not. `chars` and `parsed` are what is visible.
+std::string differing_lines(std::string_view text, std::span<const NormalizedChar> chars, const ParsedSentence& parse,
+                            std::span<const NormalizedChar> parsed) {
+  const auto [here, there] = std::mismatch(chars.begin(), chars.end(), parsed.begin(), parsed.end(), same_code);
+  if (here == chars.end() && there == parsed.end()) return "";
+  return fmt::format("\n  text:  {}\n  parse: {}", excerpt(text, here == chars.end() ? text.size() : here->begin),
+                     excerpt(parse.text, there == parsed.end() ? parse.text.size() : there->begin));
 }
 
 }  // namespace
 
+std::string text_difference(std::string_view text, const std::string& where, const ParsedSentence& parse) {
+  const std::string lines = differing_lines(text, visible(text), parse, visible(parse.text));
+  return lines.empty() ? "" : fmt::format("{} and {}{}", where, place_of(parse), lines);
+}
+
 std::vector<ByteSpan> align_words(std::string_view text, const std::string& where, const ParsedSentence& parse) {
   const auto chars = visible(text), parsed = visible(parse.text);
-  const auto [here, there] = std::mismatch(chars.begin(), chars.end(), parsed.begin(), parsed.end(), same_code);
-  if (here != chars.end() || there != parsed.end()) {
-    differ(text, here == chars.end() ? text.size() : here->begin, where, parse,
-           there == parsed.end() ? parse.text.size() : there->begin);
-  }
+  if (const std::string lines = differing_lines(text, chars, parse, parsed); !lines.empty())
+    fail<BadInput>("{}: the text is not the one parsed at {}; each example needs its own parse, in the same order{}",
+                   where, place_of(parse), lines);
 
   std::vector<ByteSpan> spans;
   spans.reserve(parse.words.size());

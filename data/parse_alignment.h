@@ -24,6 +24,10 @@ struct ByteSpan {
 /// Throws BadInput, with both places and both strings, when they differ.
 std::vector<ByteSpan> align_words(std::string_view text, const std::string& where, const ParsedSentence& parse);
 
+/// Whether text and parse differ, and where: for a message both places and, each in a line of its own, both strings; ""
+/// where align_words would take them.
+std::string text_difference(std::string_view text, const std::string& where, const ParsedSentence& parse);
+
 /// The tree over a sentence's tokens. Its nodes are the parse's words, parents before children, and then [CLS] and
 /// [SEP], both children of the root.
 struct TokenTree {

@@ -307,9 +307,18 @@ TEST_CASE("parses of a dataset: one for each example, of its text") {
   const std::string ab = parsed({"a", "b"}, {0, 1}), c = parsed({"c"}, {0}), path = folder.path("train.conllu");
   const std::string order = "; one per example is needed, in the same order";
   CHECK(mistake(ab + c, dataset) == "(nothing thrown)");
-  CHECK(mistake(ab, dataset) == path + ": 1 parsed sentence, but " + tsv + " has 2 examples" + order);
-  CHECK(mistake("", dataset) == path + ": 0 parsed sentences, but " + tsv + " has 2 examples" + order);
-  CHECK(mistake(c + ab + c, dataset) == path + ": 3 parsed sentences, but " + tsv + " has 2 examples" + order);
+  // Of too few or too many the first pair that differs is shown, which is where one is missing or too many.
+  const std::string agree = "\nThey agree as far as both go: the rest is missing at the end of ";
+  const std::string one = path + ": 1 parsed sentence, but " + tsv + " has 2 examples" + order;
+  const std::string three = path + ": 3 parsed sentences, but " + tsv + " has 2 examples" + order;
+  CHECK(mistake(c, dataset) ==
+        one + "\nThe first that differ are " + tsv + ":2 and " + path + ":1 (sentence 1)\n  text:  a b\n  parse: c");
+  CHECK(mistake(ab + "# sent_id = s-7\n" + ab + c, dataset) == three + "\nThe first that differ are " + tsv +
+                                                                   ":3 and " + path +
+                                                                   ":4 (sentence 2, s-7)\n  text:  c\n  parse: a b");
+  CHECK(mistake(ab, dataset) == one + agree + path);
+  CHECK(mistake(ab + c + c, dataset) == three + agree + tsv);
+  CHECK(mistake("", dataset) == path + ": 0 parsed sentences, but " + tsv + " has 2 examples" + order + agree + path);
   CHECK(mistake(ab + "x", dataset).starts_with(path + ":4: 1 tab-separated column where"));
   CHECK(mistake(ab + ab, dataset) == tsv + ":3: the text is not the one parsed at " + path +
                                          ":4 (sentence 2); each example needs its own parse, in the same order\n"
