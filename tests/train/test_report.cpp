@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/support/catch.h"
+#include "tests/train/report_checks.h"
 #include "tests/train/support.h"
 #include "tests/train/synthetic_study.h"
 #include "train/study/report.h"
@@ -12,67 +13,10 @@
 namespace crisp {
 namespace {
 
+using test::check_self_contained;
 using test::contains;
-
-// What keeps `html` from being well-formed XML of one element after a doctype; "" where nothing does.
-std::string fault(const std::string& html) {
-  std::vector<std::string> open;
-  size_t i = html.find('\n') + 1;  // after the doctype
-  const auto here = [&](const std::string& what) { return what + " at: " + html.substr(i, 80); };
-  while (i < html.size()) {
-    if (html[i] == '&') {
-      const size_t end = html.find(';', i);
-      const std::string name = html.substr(i + 1, end - i - 1);
-      if (name != "amp" && name != "lt" && name != "gt" && name != "quot" && name != "#39") return here("bare &");
-      i = end;
-    } else if (html[i] == '<') {
-      const bool closing = html[i + 1] == '/';
-      size_t at = i + 1 + closing;
-      std::string name;
-      while (std::isalnum(static_cast<unsigned char>(html[at]))) name += html[at++];
-      if (name.empty()) return here("no tag");
-      std::vector<std::string> attributes;
-      while (html[at] != '>' && html[at] != '/') {
-        if (html[at] == ' ' || html[at] == '\n') {
-          ++at;
-          continue;
-        }
-        const size_t equals = html.find('=', at);
-        const size_t end = html.find('"', equals + 2);
-        if (equals == std::string::npos || html[equals + 1] != '"' || end == std::string::npos)
-          return here("attribute");
-        const std::string attribute = html.substr(at, equals - at);
-        if (attribute.find_first_of("<>&\" \n") != std::string::npos) return here("attribute's name");
-        if (std::find(attributes.begin(), attributes.end(), attribute) != attributes.end()) return here("twice");
-        if (html.substr(equals, end - equals).find('<') != std::string::npos) return here("< in a value");
-        attributes.push_back(attribute);
-        at = end + 1;
-      }
-      const bool empty = html[at] == '/';
-      i = at + empty;
-      if (html[i] != '>') return here("no >");
-      if (closing && (open.empty() || open.back() != name)) return here("</" + name + "> out of place");
-      if (closing) open.pop_back();
-      if (!closing && !empty) open.push_back(name);
-      if (name == "style" && !closing) i = html.find("</style>", i) - 1;
-    } else if (static_cast<unsigned char>(html[i]) < ' ' && html[i] != '\n') {
-      return here("control character");
-    }
-    ++i;
-  }
-  return open.empty() ? "" : "not closed: " + open.back();
-}
-
-std::string report_of(const std::string& dir) {
-  write_study_report(dir);
-  return test::read_file(dir + "/report.html");
-}
-
-void check_self_contained(const std::string& html) {
-  CHECK(fault(html) == "");
-  for (const char* part : {"http://", "https://", "<script", "src=", "@import", "url(", "nan", "inf%"})
-    CHECK_FALSE(contains(html, part));
-}
+using test::fault;
+using test::report_of;
 
 TEST_CASE("reports of one, four and twenty arms are well-formed and need nothing from outside") {
   const test::TempDir dir;
@@ -252,7 +196,7 @@ TEST_CASE("the summary's sentences say no more than the numbers do") {
   CHECK(contains(says(comparison(8, -0.03, 0.01, 1e-5, 1e-5)), "it holds for other sentences of the kind, too"));
 }
 
-TEST_CASE("a study of many arms has one line for all arms of a kind") {
+TEST_CASE("a study of many arms has one entry for all arms of a kind") {
   const test::TempDir dir;
   test::SyntheticStudy study = test::large_study();
   SECTION("one seed") {
@@ -266,6 +210,27 @@ TEST_CASE("a study of many arms has one line for all arms of a kind") {
     test::write_study_json(dir.path(), study);
     test::write_run(dir.path(), study, study.arms[0], 0);
     CHECK(contains(report_of(dir.path()), "<strong>Not compared</strong>: of 19\u00A0arms ("));
+  }
+  SECTION("no difference shown") {
+    test::write_study(dir.path(), study);
+    StudyResults results = read_study(dir.path());
+    for (size_t i = 0; i < results.comparisons.size(); ++i) {
+      ArmComparison& c = results.comparisons[i];
+      const size_t arm = c.arm;
+      c = i == 1 ? comparison(3, 0, 0, 1, 1) : comparison(3, 0.003, 0.01, 0.4, 0.8);
+      c.arm = arm;
+    }
+    std::string html = study_report_html(results);
+    CHECK(fault(html) == "");
+    CHECK(contains(html,
+                   "<strong>No difference shown</strong> for 19\u00A0arms; mean difference from dense in points, in "
+                   "brackets its 95\u00A0% interval over 3\u00A0seeds:"));
+    CHECK(contains(html, "<li>top-k-all: +0.30 (−0.70\u00A0to\u00A0+1.30)</li>"));
+    CHECK(contains(html, "<li>top-k-early: 0.00 (the same with each seed)</li>"));
+    results.comparisons[0].accuracy.n = 2;
+    html = study_report_html(results);
+    CHECK(contains(html, "interval over seeds:"));
+    CHECK(contains(html, "<li>top-k-all: +0.30 (−0.70\u00A0to\u00A0+1.30, 2\u00A0seeds)</li>"));
   }
   SECTION("no spread") {
     test::write_study(dir.path(), study);

@@ -258,6 +258,23 @@ TEST_CASE("runs on different data are told apart by the hashes in their settings
   }
 }
 
+TEST_CASE("runs of one seed that were made with different kernels are told") {
+  const test::TempDir dir;
+  write_two_arms(dir.path());
+  for (const auto& arm : two_arms().arms)
+    for (const uint64_t seed : two_arms().seeds)
+      test::change_results(dir.path(), arm.name, seed, {{"instruction_set", seed == 3 ? "generic" : "avx2"}});
+  CHECK(read_study(dir.path()).notes.empty());  // what is compared has the same ones
+  for (const uint64_t seed : {5, 7})
+    test::change_results(dir.path(), "sparse,half", seed, {{"instruction_set", "avx512"}});
+  const StudyResults study = read_study(dir.path());
+  REQUIRE(study.notes.size() == 1);
+  CHECK(test::contains(study.notes[0], "different kernels (avx2, avx512; instruction_set of all_results.json)"));
+  CHECK(test::contains(study.notes[0], "sparse,half (seeds 5, 7), each beside dense."));
+  write_study_files(dir.path(), study);
+  CHECK(ordered_json::parse(test::read_file(dir / "results.json"))["notes"] == ordered_json(study.notes));
+}
+
 TEST_CASE("runs that have diverged, failed or not ended keep their place and leave the comparison") {
   const test::TempDir dir;
   write_two_arms(dir.path());
@@ -334,6 +351,12 @@ TEST_CASE("what is odd about a run's files is told, and the rest is used") {
     test::write_file(run + "/all_results.json", json.dump());
     const StudyResults study = read_study(dir.path());
     CHECK(test::contains(study.notes.at(0), "all_results.json has 9 of 10 right, dev_predictions.jsonl 8 of 10"));
+  }
+  SECTION("settings of a method that nobody knows") {
+    test::change_settings(dir.path(), "sparse,half", 5, {{"sparse_method", "x"}});
+    const StudyResults study = read_study(dir.path());
+    CHECK(study.arms[1].runs[1].complete());
+    CHECK(test::contains(study.notes.at(0), "sparse,half, seed 5: settings of all_results.json: \"sparse_method\" is"));
   }
   SECTION("results of another shape") {
     ordered_json json = ordered_json::parse(test::read_file(run + "/all_results.json"));

@@ -22,6 +22,7 @@ std::string study_report_html(const StudyResults& study) {
                         {"loss", "Loss over training", loss_curves(study)},
                         {"generalisation", "Validation loss, train-dev gap, calibration", generalisation(study)},
                         {"entropy", "Attention entropy", entropy(study)},
+                        {"degrees", "Learned degrees of attention", degrees(study)},
                         {"flops", "Floating-point operations", flops(study)},
                         {"time", "Measured time", report::time(study)},
                         {"sentences", "Sentences on which the arms disagree", disagreements(study)},

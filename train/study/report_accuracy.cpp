@@ -118,6 +118,32 @@ Table mcnemar_table(const StudyResults& study) {
   return table;
 }
 
+// Whether training computes all rows of the last layer instead of [CLS] alone (model/README.md), where dropout then
+// draws other numbers.
+bool whole_last_layer(const StudyArm& arm) {
+  const auto runs = arm.complete_runs();
+  return std::any_of(runs.begin(), runs.end(), [](const StudyRun* run) {
+    const SparsityConfig& c = run->sparse_attention;
+    return c.method == SparseMethod::percentile && c.applies(static_cast<int64_t>(c.layers.size()) - 1, true);
+  });
+}
+
+std::string pairing_words(const StudyResults& study) {
+  std::string text =
+      "An arm’s run and the baseline’s run with the same seed share their initial head, order of sentences and "
+      "dropout, so they are compared in pairs.";
+  std::vector<std::string> names;
+  for (const ArmComparison& c : study.comparisons)
+    if (whole_last_layer(study.arms[c.arm]) != whole_last_layer(study.base()) && !c.seeds.empty())
+      names.push_back(escape(study.arms[c.arm].name));
+  if (names.empty()) return text;
+  return text +
+         fmt::format(
+             " With <code>percentile</code> the last layer is computed for all tokens instead of [CLS] alone, so "
+             "that dropout draws other numbers there: in that layer {} and the baseline do not share it.",
+             listed(names));
+}
+
 RowChart difference_chart(const StudyResults& study) {
   RowChart chart;
   for (const ArmComparison& c : study.comparisons) {
@@ -168,10 +194,7 @@ std::string differences(const StudyResults& study) {
   if (study.comparisons.empty()) return "";
   if (std::all_of(study.comparisons.begin(), study.comparisons.end(), [](const auto& c) { return c.seeds.empty(); }))
     return paragraph("No seed is complete in the baseline and in another arm, so there is nothing to compare yet.");
-  std::string html = paragraph(
-      "An arm’s run and the baseline’s run with the same seed share their initial head, order of sentences and "
-      "dropout, "
-      "so they are compared in pairs.");
+  std::string html = paragraph(pairing_words(study));
   html += "<figure>" + difference_chart(study).html();
   html +=
       "<figcaption>A dot is a seed. Upper, coloured line: Student’s 95 % interval of the mean; grey: bootstrap over "

@@ -226,7 +226,8 @@ std::string legend(const std::vector<Curve>& curves) {
 
 std::string ScatterChart::html() const {
   constexpr int height = 320;
-  // A number keeps clear of the others, on a phone's 280 pixels as well.
+  // A number keeps clear of the others and of the axis, on a phone's 280 pixels as well.
+  constexpr double half_a_number = 8;
   struct Box {
     double x, y;
   };
@@ -247,12 +248,13 @@ std::string ScatterChart::html() const {
     const Box at = screen(p);
     Box best{at.x + 15, at.y};
     for (const Box shift :
-         {Box{15, 0},   Box{-15, 0},   Box{0, -13},  Box{0, 13},   Box{12, -12}, Box{12, 12},  Box{-12, -12},
-          Box{-12, 12}, Box{24, 0},    Box{-24, 0},  Box{0, -26},  Box{0, 26},   Box{24, -12}, Box{-24, 12},
-          Box{24, 12},  Box{-24, -12}, Box{12, -26}, Box{-12, 26}, Box{12, 26},  Box{-12, -26}}) {
+         {Box{15, 0},   Box{-15, 0},   Box{0, -13},  Box{0, 13},   Box{12, -12}, Box{12, 12},   Box{-12, -12},
+          Box{-12, 12}, Box{24, 0},    Box{-24, 0},  Box{0, -26},  Box{0, 26},   Box{24, -12},  Box{-24, 12},
+          Box{24, 12},  Box{-24, -12}, Box{12, -26}, Box{-12, 26}, Box{12, 26},  Box{-12, -26}, Box{36, 0},
+          Box{36, -13}, Box{36, 13},   Box{28, -26}, Box{28, 26},  Box{44, -26}, Box{44, 26},   Box{52, 0}}) {
       const Box candidate{at.x + shift.x, at.y + shift.y};
       const bool free = std::none_of(taken.begin(), taken.end(), [&](Box other) { return clash(other, candidate); });
-      if (!free || candidate.y < 4 || candidate.y > height - 2) continue;
+      if (!free || candidate.x < half_a_number || candidate.y < 4 || candidate.y > height - 2) continue;
       best = candidate;
       break;
     }

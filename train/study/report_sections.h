@@ -34,12 +34,17 @@ std::string disagreements(const StudyResults& study);
 std::string loss_curves(const StudyResults& study);
 std::string generalisation(const StudyResults& study);
 
-// report_attention.cpp
+// report_sparsity.cpp
 std::string sparsity(const StudyResults& study);
-/// That differences are confounded with effective sparsity, where arms are not as sparse as their options say or equal
-/// requests come out differently; "" elsewhere.
+/// That differences are confounded with effective sparsity, where arms are not as sparse as their options say, equal
+/// requests come out differently, or a measure decides and it is not that of other sparse arms; "" elsewhere.
 std::string confounded(const StudyResults& study);
+/// Which arms' training removes what the evaluation, whose sparsity is shown, does not; "" without.
+std::string sparser_in_training(const StudyResults& study);
+
+// report_attention.cpp
 std::string entropy(const StudyResults& study);
+std::string degrees(const StudyResults& study);
 
 // report_cost.cpp
 std::string flops(const StudyResults& study);

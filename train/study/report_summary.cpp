@@ -11,7 +11,7 @@
 namespace crisp::report {
 namespace {
 
-// Above this many arms, those without a shown difference share one line.
+// Above this many arms, those without a shown difference share a list.
 constexpr size_t arms_in_words = 6;
 
 std::string run_counts(const StudyResults& study) {
@@ -65,7 +65,25 @@ std::string example_words(const StudyResults& study) {
       fixed(100 * std::sqrt(accuracy * (1 - accuracy) / static_cast<double>(least)), 2));
 }
 
-// The arms of `cs`, which share a verdict, in one line.
+// "+0.30 (-0.70 to +1.30)" of each arm of `cs`, for people to look up.
+std::string none_shown_list(const StudyResults& study, const std::vector<const ArmComparison*>& cs) {
+  const bool same_n =
+      std::all_of(cs.begin(), cs.end(), [&](const ArmComparison* c) { return c->accuracy.n == cs[0]->accuracy.n; });
+  const auto seeds = [](const ArmComparison* c) { return counted(c->accuracy.n, "seed", "seeds"); };
+  std::string html = fmt::format(
+      "<strong>No difference shown</strong> for {}; mean difference from {} in points, in brackets its 95 % interval "
+      "over {}:<ul class=\"numbers\">",
+      counted(static_cast<int64_t>(cs.size()), "arm", "arms"), escape(study.base().name),
+      same_n ? seeds(cs[0]) : "seeds");
+  for (const ArmComparison* c : cs)
+    html += fmt::format(
+        "<li>{}: {} ({}{})</li>", escape(study.arms[c->arm].name), points(c->accuracy.mean),
+        verdict(*c) == Verdict::equal ? "the same with each seed" : interval(c->accuracy.t_interval, 100, 2),
+        same_n ? "" : ", " + seeds(c));
+  return html + "</ul>";
+}
+
+// The arms of `cs`, which share a verdict, together.
 std::string together(const StudyResults& study, Verdict shared, const std::vector<const ArmComparison*>& cs) {
   std::vector<std::string> names;
   double low = 0, high = 0;
@@ -92,7 +110,7 @@ std::string together(const StudyResults& study, Verdict shared, const std::vecto
           "interval does not exist, the intervals over seeds and sentences are in the table below.",
           arms, range);
     default:
-      return fmt::format("<strong>No difference shown</strong> for {}: mean differences {}.", arms, range);
+      return none_shown_list(study, cs);
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include "data/text_file.h"
 #include "engine/error.h"
+#include "model/sparsity_json.h"
 #include "train/metrics.h"
 #include "train/study/run_state.h"
 
@@ -71,12 +72,19 @@ void read_evaluation(const ordered_json& json, StudyRun& run) {
   const std::vector<double> requested = numbers(member(json, "eval_layer_sparsity_requested"));
   const ordered_json& entropy = member(json, "eval_attention_entropy");
   const ordered_json& normalised = member(json, "eval_attention_normalised_entropy");
+  const ordered_json& spans = member(json, "spans");
+  const ordered_json& windows = member(json, "span_windows");
+  const auto of_layer = [](const ordered_json& array, size_t layer) {
+    return array.is_array() && layer < array.size() ? numbers(array[layer]) : std::vector<double>();
+  };
   for (size_t i = 0; i < effective.size(); ++i) {
     LayerAttention layer;
     layer.effective = effective[i];
     if (i < requested.size()) layer.requested = requested[i];
-    if (entropy.is_array() && i < entropy.size()) layer.entropy = numbers(entropy[i]);
-    if (normalised.is_array() && i < normalised.size()) layer.normalised = numbers(normalised[i]);
+    layer.entropy = of_layer(entropy, i);
+    layer.normalised = of_layer(normalised, i);
+    layer.spans = of_layer(spans, i);
+    layer.windows = of_layer(windows, i);
     run.layers.push_back(layer);
   }
   const ordered_json& flops = member(json, "eval_flops");
@@ -104,6 +112,14 @@ void read_results(const ordered_json& json, StudyRun& run) {
   run.settings = settings.dump();
   run.select_best = text(settings, "select") == "best";
   if (const double part = number(settings, "selection_part"); part > 0) run.selection_part = part;
+}
+
+// For a model of the shape that the evaluation shows. Throws BadInput.
+SparsityConfig sparse_attention_of(const StudyRun& run) {
+  if (run.settings.empty()) return {};
+  const size_t heads = run.layers.empty() ? 0 : run.layers[0].entropy.size();
+  return parse_sparsity_json(nlohmann::json::parse(run.settings), static_cast<int64_t>(run.layers.size()),
+                             static_cast<int64_t>(heads), "settings of all_results.json");
 }
 
 void read_metrics(const std::string& path, StudyRun& run) {
@@ -167,8 +183,13 @@ StudyRun read_run(const RunFiles& files, uint64_t seed, const std::string& what,
   if (!run.complete()) return run;
   run.message.clear();
   read_results(results, run);
-  std::vector<std::string> sentences = read_predictions(directory + "/dev_predictions.jsonl", run);
   const auto note = [&](const std::string& sentence) { study.notes.push_back(what + ": " + sentence); };
+  try {
+    run.sparse_attention = sparse_attention_of(run);
+  } catch (const BadInput& e) {
+    note(fmt::format("{}; where the report speaks of methods, it takes the run for dense.", e.what()));
+  }
+  std::vector<std::string> sentences = read_predictions(directory + "/dev_predictions.jsonl", run);
   if (sentences.empty()) {
     note("dev_predictions.jsonl is absent or damaged, so the run takes no part in comparisons by example.");
     return run;
@@ -229,6 +250,12 @@ std::vector<const StudyRun*> StudyArm::complete_runs() const {
   return list;
 }
 
+size_t StudyArm::layer_count() const {
+  size_t n = 0;
+  for (const StudyRun* run : complete_runs()) n = std::max(n, run->layers.size());
+  return n;
+}
+
 int64_t StudyArm::count(RunStatus status) const {
   return std::count_if(runs.begin(), runs.end(), [&](const StudyRun& run) { return run.status == status; });
 }
@@ -251,8 +278,9 @@ StudyResults read_study(const std::string& output_dir) {
       arm.runs.push_back(read_run(run_files(output_dir, arm.name, seed), seed, what, study));
     }
   }
-  const std::vector<std::string> notes = data_notes(study);
-  study.notes.insert(study.notes.begin(), notes.begin(), notes.end());  // what matters most
+  std::vector<std::string> notes = data_notes(study);  // what matters most comes first
+  for (const auto& more : {kernel_notes(study), study.notes}) notes.insert(notes.end(), more.begin(), more.end());
+  study.notes = std::move(notes);
   compare_arms(study);
   return study;
 }

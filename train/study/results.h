@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "model/sparsity.h"
 #include "train/study/statistics.h"
 #include "train/study/study.h"
 
@@ -37,6 +38,8 @@ struct LayerAttention {
   double effective = unknown;      // 1 - kept / valid (query, key) pairs
   std::vector<double> entropy;     // of each head, in nats
   std::vector<double> normalised;  // of each head, over the log of the allowed keys; NaN where each row keeps one key
+  std::vector<double> spans;       // learned degree of each head, in positions; empty without
+  std::vector<double> windows;     // what they are rounded to: how far away a key may be
 };
 
 /// Of a sentence's forward pass, on average at the actual lengths (train/flops.h).
@@ -73,7 +76,8 @@ struct StudyRun {
   double peak_bytes = unknown;         // resident
   int64_t threads = 0;
   std::string instruction_set;
-  std::string settings;  // all_results.json's, as JSON text; empty without
+  std::string settings;             // all_results.json's, as JSON text; empty without
+  SparsityConfig sparse_attention;  // of the settings; dense where they have nothing of it
 
   std::vector<CurvePoint> training_losses, dev_losses, dev_accuracies;
 
@@ -105,6 +109,8 @@ struct StudyArm {
 
   std::vector<const StudyRun*> complete_runs() const;
   int64_t count(RunStatus status) const;
+  /// Of the run that has most; an arm's runs agree unless someone has mixed models.
+  size_t layer_count() const;
   /// Of `number` over the complete runs where it is finite.
   template <class Number>
   std::vector<double> values(Number number) const;
@@ -180,6 +186,10 @@ void compare_arms(StudyResults& study);
 /// settings: among themselves, or unlike another arm's although neither has options that choose data. Data that the
 /// seed carves (--selection-part) or that hold parses for some runs alone are compared only with their like.
 std::vector<std::string> data_notes(const StudyResults& study);
+
+/// One sentence where runs of one seed that are compared, an arm's and the baseline's, were made with different
+/// kernels.
+std::vector<std::string> kernel_notes(const StudyResults& study);
 
 /// Where `point` is in training, for comparisons of runs: equal where the epochs are.
 int64_t matching_key(const CurvePoint& point);

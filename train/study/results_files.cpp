@@ -76,6 +76,13 @@ ordered_json json_of(const StudyRun& run) {
     object["attention_entropy"].push_back(layer.entropy);
     object["attention_normalised_entropy"].push_back(layer.normalised);
   }
+  const bool learned = std::any_of(run.layers.begin(), run.layers.end(),
+                                   [](const LayerAttention& layer) { return !layer.spans.empty(); });
+  for (const LayerAttention& layer : run.layers) {
+    if (!learned) break;
+    object["spans"].push_back(layer.spans);
+    object["span_windows"].push_back(layer.windows);
+  }
   return object;
 }
 

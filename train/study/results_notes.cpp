@@ -1,8 +1,9 @@
-// Whether a study's runs were trained and evaluated on the same data.
+// Whether a study's runs were trained and evaluated on the same data, and with the same kernels.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "train/study/results.h"
 
@@ -89,6 +90,28 @@ std::vector<std::string> data_notes(const StudyResults& study) {
     }
   }
   return notes;
+}
+
+std::vector<std::string> kernel_notes(const StudyResults& study) {
+  std::vector<std::string> arms;
+  std::set<std::string> kernels;
+  for (const StudyArm& arm : study.arms) {
+    std::vector<uint64_t> seeds;
+    for (size_t s = 0; s < arm.runs.size(); ++s) {
+      const StudyRun &run = arm.runs[s], &base = study.base().runs[s];
+      if (run.instruction_set.empty() || base.instruction_set.empty() || run.instruction_set == base.instruction_set)
+        continue;
+      seeds.push_back(run.seed);
+      kernels.insert({run.instruction_set, base.instruction_set});
+    }
+    if (seeds.empty()) continue;
+    arms.push_back(fmt::format("{} ({} {})", arm.name, seeds.size() > 1 ? "seeds" : "seed", fmt::join(seeds, ", ")));
+  }
+  if (arms.empty()) return {};
+  return {fmt::format(
+      "Runs of one seed that are compared were made with different kernels ({}; instruction_set of all_results.json), "
+      "which round differently: {}, each beside {}. Part of these differences is the kernels'.",
+      fmt::join(kernels, ", "), fmt::join(arms, ", "), study.base().name)};
 }
 
 }  // namespace crisp
