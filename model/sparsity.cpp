@@ -108,6 +108,10 @@ bool SparseSettings::by_measure() const {
   }
 }
 
+bool SparsityOptions::all_dense() const {
+  return (dense || (sparsity == "dense" && !by_measure())) && drop_key == 0 && drop_attention == 0;
+}
+
 bool SparsityConfig::dense() const {
   for (int64_t l = 0; l < static_cast<int64_t>(layers.size()); ++l)
     if (applies(l, true) || applies(l, false) || (key_dropout > 0 && is_active(l))) return false;
@@ -199,60 +203,87 @@ std::vector<bool> parse_layers(const std::string& text, int64_t layers) {
   return active;
 }
 
-void check_sparsity_options(const SparsityOptions& o) {
+std::optional<SparsityConflict> find_sparsity_conflict(const SparsityOptions& o) {
   const std::string name = method_name(o.method);
   constexpr bool measure = true, number = false;
   const MethodOption options[] = {
-      {o.threshold.has_value(), SparseMethod::threshold, "--attention-threshold", measure},
-      {o.bigbird.has_value(), SparseMethod::bigbird, "--bigbird", measure},
-      {o.window.has_value(), SparseMethod::neighbour, "--window", measure},
-      {o.lexical_threshold.has_value(), SparseMethod::lexical, "--lexical-threshold", measure},
-      {o.tree_distance.has_value(), SparseMethod::syntax, "--tree-distance", measure},
-      {o.attention_drop.has_value(), SparseMethod::attention_drop, "--attention-drop", number},
-      {o.span_ramp.has_value(), SparseMethod::learned_span, "--span-ramp", number},
-      {o.span_init.has_value(), SparseMethod::learned_span, "--span-init", number},
-      {o.span_penalty.has_value(), SparseMethod::learned_span, "--span-penalty", number},
-      {o.span_learning_rate.has_value(), SparseMethod::learned_span, "--span-learning-rate", number}};
-  std::string needed = "--sparsity S";
+      {o.threshold.has_value(), SparseMethod::threshold, "attention-threshold", measure},
+      {o.bigbird.has_value(), SparseMethod::bigbird, "bigbird", measure},
+      {o.window.has_value(), SparseMethod::neighbour, "window", measure},
+      {o.lexical_threshold.has_value(), SparseMethod::lexical, "lexical-threshold", measure},
+      {o.tree_distance.has_value(), SparseMethod::syntax, "tree-distance", measure},
+      {o.attention_drop.has_value(), SparseMethod::attention_drop, "attention-drop", number},
+      {o.span_ramp.has_value(), SparseMethod::learned_span, "span-ramp", number},
+      {o.span_init.has_value(), SparseMethod::learned_span, "span-init", number},
+      {o.span_penalty.has_value(), SparseMethod::learned_span, "span-penalty", number},
+      {o.span_learning_rate.has_value(), SparseMethod::learned_span, "span-learning-rate", number}};
+  std::string needed = "--sparsity S", by = "sparse-method";  // `by`: what makes it go by a measure
   for (const MethodOption& m : options) {
     if (m.given && m.method != o.method)
-      fail<UsageError>("{} belongs to --sparse-method {}, not {}", m.option, method_name(m.method), name);
+      return SparsityConflict{
+          fmt::format("--{} belongs to --sparse-method {}, not {}", m.option, method_name(m.method), name), {m.option}};
     if (m.method != o.method || !m.is_measure) continue;
     const bool alone = o.method == SparseMethod::threshold || o.method == SparseMethod::bigbird;
-    if (alone && !m.given) fail<UsageError>("--sparse-method {} needs {}", name, m.option);
-    needed += std::string(" or ") + m.option;
+    if (alone && !m.given && !o.dense)
+      return SparsityConflict{fmt::format("--sparse-method {} needs --{}", name, m.option), {"sparse-method"}};
+    if (m.given && !alone) by = m.option;
+    needed += fmt::format(" or --{}", m.option);
   }
-  const bool dense = o.sparsity == "dense";
-  if (o.by_measure()) {
-    for (const auto& [given, option] : {std::pair(!dense, "--sparsity"), std::pair(o.ramp > 0, "--sparsity-ramp"),
-                                        std::pair(o.reverse, "--sparsity-reverse")})
-      if (given) fail<UsageError>("{} has no meaning where --sparse-method {} takes another measure", option, name);
-  } else if (dense && o.method != SparseMethod::top_k && o.method != SparseMethod::percentile) {
-    fail<UsageError>("--sparse-method {} needs {}", name, needed);
+  const bool no_sparsity = o.dense || o.sparsity == "dense", by_measure = o.by_measure() && !o.dense;
+  if (by_measure) {
+    for (const auto& [given, option] : {std::pair(!no_sparsity, "sparsity"), std::pair(o.ramp > 0, "sparsity-ramp"),
+                                        std::pair(o.reverse, "sparsity-reverse")})
+      if (given)
+        return SparsityConflict{
+            fmt::format("--{} has no meaning where --sparse-method {} takes another measure", option, name),
+            {option, by}};
+  } else if (no_sparsity && !o.dense && o.method != SparseMethod::top_k && o.method != SparseMethod::percentile) {
+    return SparsityConflict{fmt::format("--sparse-method {} needs {}", name, needed), {"sparse-method"}};
   }
   if (o.drop_key > 0 && o.drop_attention > 0)
-    fail<UsageError>("--drop-key and --drop-attention are two names of one thing here; give one of them");
+    return SparsityConflict{"--drop-key and --drop-attention are two names of one thing here; give one of them",
+                            {"drop-key", "drop-attention"}};
   if (o.drop_columns && o.drop_attention == 0)
-    fail<UsageError>("--drop-attention-unit column needs --drop-attention P");
-  if (!o.in_training && (o.method == SparseMethod::learned_span || o.method == SparseMethod::attention_drop))
-    fail<UsageError>("--sparse-train off leaves nothing of --sparse-method {}", name);
-  if (!o.in_training && !o.at_evaluation && (!dense || o.by_measure()))
-    fail<UsageError>("--sparse-train off and --sparse-eval off leave nothing of {}",
-                     dense ? "--sparse-method " + name : "--sparsity " + o.sparsity);
-  if (!o.in_training && o.ramp > 0) fail<UsageError>("--sparsity-ramp has no meaning with --sparse-train off");
-  if (o.drop_attention > 0 && (o.method == SparseMethod::sparsemax || o.method == SparseMethod::entmax15))
-    fail<UsageError>(
-        "--drop-attention is what --drop-key does with softmax only; with --sparse-method {} give --drop-key", name);
-  const bool own_keys = o.method == SparseMethod::sparsemax || o.method == SparseMethod::entmax15 ||
-                        o.method == SparseMethod::learned_span;
-  if (own_keys && (o.keep_first || o.keep_last || o.keep_diagonal) && o.drop_key == 0 && o.drop_attention == 0)
-    fail<UsageError>("--keep has no meaning for --sparse-method {}", name);
+    return SparsityConflict{"--drop-attention-unit column needs --drop-attention P", {"drop-attention-unit"}};
+  const bool training_only = o.method == SparseMethod::learned_span || o.method == SparseMethod::attention_drop;
+  if (!o.in_training && training_only && !o.dense)
+    return SparsityConflict{fmt::format("--sparse-train off leaves nothing of --sparse-method {}", name),
+                            {"sparse-train", "sparse-method"}};
+  if (!o.in_training && !o.at_evaluation && (!no_sparsity || by_measure))
+    return SparsityConflict{fmt::format("--sparse-train off and --sparse-eval off leave nothing of {}",
+                                        no_sparsity ? "--sparse-method " + name : "--sparsity " + o.sparsity),
+                            {"sparse-eval", "sparse-train", no_sparsity ? "sparse-method" : "sparsity"}};
+  if (!o.in_training && o.ramp > 0)
+    return SparsityConflict{"--sparsity-ramp has no meaning with --sparse-train off",
+                            {"sparsity-ramp", "sparse-train"}};
+  const bool other_normaliser = o.method == SparseMethod::sparsemax || o.method == SparseMethod::entmax15;
+  if (o.drop_attention > 0 && other_normaliser && !o.dense)
+    return SparsityConflict{
+        fmt::format("--drop-attention is what --drop-key does with softmax only; with --sparse-method {} give "
+                    "--drop-key",
+                    name),
+        {"drop-attention", "sparse-method"}};
+  const bool keep = o.keep_first || o.keep_last || o.keep_diagonal, drop = o.drop_key > 0 || o.drop_attention > 0;
+  if (keep && !drop && (other_normaliser || o.method == SparseMethod::learned_span) && !o.dense)
+    return SparsityConflict{fmt::format("--keep has no meaning for --sparse-method {}", name),
+                            {"keep", "sparse-method"}};
+  return std::nullopt;
+}
+
+void check_sparsity_options(const SparsityOptions& options) {
+  if (const auto conflict = find_sparsity_conflict(options)) fail<UsageError>("{}", conflict->message);
 }
 
 SparsityConfig make_sparsity(const SparsityOptions& options, int64_t layers, uint64_t seed) {
   check_sparsity_options(options);
-  SparsityConfig config = parse_sparsity(options.sparsity, layers);
+  SparsityConfig config = parse_sparsity(options.dense ? "dense" : options.sparsity, layers);
   static_cast<SparseSettings&>(config) = options;
+  if (options.dense) {
+    config.method = SparseMethod::top_k;
+    config.threshold = config.lexical_threshold = std::nullopt;
+    config.window = config.tree_distance = std::nullopt;
+    config.bigbird = std::nullopt;
+  }
   config.reversed = options.reverse;
   config.attention_drop = options.attention_drop.value_or(config.attention_drop);
   config.span_ramp = options.span_ramp.value_or(config.span_ramp);

@@ -74,6 +74,7 @@ constexpr double positions_limit = 2147483648.0;
 /// What a user asks for, for any model. Defaults: dense.
 struct SparsityOptions : SparseSettings {
   std::string sparsity = "dense";     // S | S1,S2,.. (a number per layer) | dense uniform light aggressive; S in [0, 1)
+  bool dense = false;                 // dense whatever the method and its measure, which are then ignored
   std::string sparse_layers = "all";  // all | early | late | L1,L2,.. (from 0)
   bool reverse = false;               // the schedule over layers, turned round
   // Of one method each; unset: the default of SparsityConfig.
@@ -81,6 +82,9 @@ struct SparsityOptions : SparseSettings {
   // Two names of one thing, so at most one is given.
   double drop_key = 0, drop_attention = 0;
   bool drop_columns = false;  // for drop_attention
+
+  /// Neither a sparsity nor a method with a measure of its own, nor key dropout.
+  bool all_dense() const;
 };
 
 struct SparsityConfig : SparseSettings {
@@ -131,9 +135,17 @@ SparsityConfig parse_sparsity(const std::string& text, int64_t layers);
 /// layers (the middle one of an odd number belongs to neither); or numbers from 0 with commas. Throws UsageError.
 std::vector<bool> parse_layers(const std::string& text, int64_t layers);
 
-/// Throws UsageError where settings contradict each other, or belong to a method or a switch that is not on, naming the
-/// options. Settings of any method (layers, protected keys, evaluation) are no error on a dense run: what compares runs
-/// gives them to all.
+/// Why settings do not go together.
+struct SparsityConflict {
+  std::string message;  // names the options as on a command line
+  /// Names without "--". Without any one of these options this conflict would be gone; the likeliest mistake first.
+  std::vector<std::string> options;
+};
+/// The first conflict: settings that contradict each other, or that belong to a method or a switch that is not on.
+/// Settings of any method (layers, protected keys, evaluation, the method itself) are none on a dense run: what
+/// compares runs gives them to all.
+std::optional<SparsityConflict> find_sparsity_conflict(const SparsityOptions& options);
+/// Throws UsageError where there is one.
 void check_sparsity_options(const SparsityOptions& options);
 /// The configuration for a model; `seed` for random connections. Throws UsageError.
 SparsityConfig make_sparsity(const SparsityOptions& options, int64_t layers, uint64_t seed);

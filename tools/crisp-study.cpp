@@ -5,13 +5,14 @@
 #include <csignal>
 #include <filesystem>
 
-#include "data/dataset.h"
 #include "data/text_file.h"
 #include "engine/error.h"
 #include "engine/parallel.h"
 #include "tools/options.h"
+#include "tools/sample_root.h"
 #include "tools/study_options.h"
 #include "train/lock_file.h"
+#include "train/run.h"
 #include "train/study/estimate.h"
 #include "train/study/report.h"
 #include "train/study/runner.h"
@@ -43,7 +44,9 @@ void add_study_options(CLI::App& app, StudyOptions& o) {
                     "Write the report of the runs that OUTPUT has, and do none; alone with --output"));
   in_group(add_flag(app, "show", o.show, "Print the study as a file, to be changed and used, and do nothing"));
   in_group(add_integer(app, "jobs", o.runner.jobs, 1, most_threads, "Runs at a time; they share --threads"));
-  in_group(add_text(app, "shard", o.shard, "Do the I-th of N parts of the runs only")->type_name("I/N"));
+  in_group(
+      add_text(app, "shard", o.shard, "Do the I-th of N parts of the runs only: whole seeds, where there are as many")
+          ->type_name("I/N"));
   in_group(add_switch(app, "keep-models", o.runner.keep_models, "Keep each run's model, not its results alone"));
   in_group(add_text(app, "crisp-train", o.runner.crisp_train, "The program (default: the one beside crisp-study)")
                ->type_name("FILE"));
@@ -70,12 +73,8 @@ void parse_shard(const std::string& text, RunnerOptions& o) {
 
 // The preset needs dependency parses for some of its arms.
 bool has_parses(const TrainOptions& options) {
-  const DatasetFiles files = options.data.empty() ? DatasetFiles{} : find_dataset(options.data);
-  const auto there = [](const std::string& given, const std::string& set, const std::string& in_data) {
-    return !given.empty() || (set.empty() && !in_data.empty());  // the folder's parses are of the folder's sentences
-  };
-  return there(options.parses, options.train, files.train_parses) &&
-         there(options.dev_parses, options.dev, files.dev_parses);
+  const DataFiles files = find_data_files(options);
+  return !files.train_parses.empty() && !files.dev_parses.empty();
 }
 
 // A preset's text, or a file's.
@@ -92,20 +91,11 @@ std::string study_text(const std::string& study, const TrainOptions& train) {
 Study resolve(const CLI::App& app, const StudyOptions& o, const TrainOptions& train) {
   Study study = parse_study(study_text(o.study, train), o.study);
   if (study.name.empty()) study.name = fs::path(o.study).stem().string();
-  check_study_options(study, o.study);
-  for (const auto& [name, value] : given_train_options(app, own_names)) {
-    const auto sets = [n = name](const Study::Arm& arm) { return arm.options.contains(n); };
-    if (std::all_of(study.arms.begin(), study.arms.end(), sets))
-      fail<UsageError>("--{}: every arm of {} sets it itself", name, o.study);
-    for (const Study::Arm& arm : study.arms)
-      if (sets(arm))
-        fmt::print(stderr, "note: the arm {} keeps its own --{} {}\n", arm.name, name, arm.options.at(name));
-    study.options[name] = value;
-  }
+  for (const std::string& note : check_study_options(study, given_train_options(app, own_names), o.study))
+    fmt::print(stderr, "note: {}\n", note);
   choose_evaluations(study);
   study.options.emplace("eval-train", "1000");
-  check_study_options(study, o.study);
-  if (check_study_inputs(study))
+  if (check_study_inputs(study, sample_root()))
     fmt::print(stderr,
                "note: no --weights and no --data: the study is of the bundled sample, a small model on made-up "
                "film reviews\n");
@@ -227,7 +217,7 @@ int main(int argc, char** argv) {
       "crisp-study");
   crisp::TrainOptions train;
   train.output = "study";
-  crisp::add_train_options(app, train);
+  crisp::add_train_options(app, train, false);  // they join those of the arms
   crisp::StudyOptions options;
   crisp::add_study_options(app, options);
   return crisp::run_program(app, argc, argv, [&] { return crisp::run(app, options, train); });

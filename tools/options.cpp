@@ -228,7 +228,7 @@ CLI::Option* add_precision(CLI::App& app, Precision& precision) {
                                "Of matrix products (f64: of all numbers); f32: the fastest that is as accurate");
 }
 
-void add_train_options(CLI::App& app, TrainOptions& o) {
+void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
   set_help_style(app);
   app.footer(
       "Names may be written with '_' for '-', and Hugging Face's names (--num_train_epochs, ...) are understood.");
@@ -253,16 +253,13 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
                     "Continue the run in OUTPUT from its newest checkpoint, if it has one"));
   in_group(add_flag(app, "overwrite,overwrite-output-dir", o.overwrite, "Delete the run that is in OUTPUT"));
   // By value: a file may well say "resume = false" beside "overwrite = true".
-  app.final_callback([&o] {
+  app.final_callback([&o, one_run] {
     if (o.resume && o.overwrite) throw CLI::ValidationError("--resume", "excludes --overwrite");
     if (!o.weights.empty() && !o.init.empty()) throw CLI::ValidationError("--weights", "excludes --init");
     if (o.selection_part > 0 && o.select_last)
       throw CLI::ValidationError("--selection-part", "is to choose the best evaluation on: excludes --select last");
-    try {
-      check_sparsity_options(o.sparse);
-    } catch (const UsageError& error) {
-      throw CLI::ValidationError(error.what());
-    }
+    const std::optional<SparsityConflict> conflict = find_sparsity_conflict(o.sparse);
+    if (one_run && conflict) throw CLI::ValidationError(conflict->message);
   });
   add_config_option(app);
 

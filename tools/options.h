@@ -15,8 +15,9 @@
 namespace crisp {
 
 /// Adds every option of a training run, in groups, with Hugging Face's spellings as aliases, value checks, the defaults
-/// of `options` in --help, and --config FILE. `options` must outlive the parsing.
-void add_train_options(CLI::App& app, TrainOptions& options);
+/// of `options` in --help, and --config FILE. `options` must outlive the parsing. `one_run`: whether they are all that
+/// a run is given; where others join them, whoever joins them asks find_sparsity_conflict.
+void add_train_options(CLI::App& app, TrainOptions& options, bool one_run = true);
 
 /// What every program does around its work: parses the command line, runs `body`, and returns the exit code: the
 /// body's, or for an exception 1 (Error, out of memory), 2 (UsageError, command line), 3 (BadInput), 4 (Diverged), with

@@ -85,7 +85,7 @@ void add_sparse_options(CLI::App& app, SparsityOptions& o) {
   const auto add = [](CLI::Option* option) { option->group("Sparse attention"); };
   const auto parse_sparsity = [&o](const std::string& text) {
     const std::string complaint = check_sparsity(text);
-    if (complaint.empty()) o.sparsity = text;
+    if (complaint.empty()) o.sparsity = text, o.dense = text == "dense";
     return complaint;
   };
   add(add_parsed(app, "sparsity", "S|S1,S2,..|PRESET", o.sparsity, parse_sparsity,

@@ -4,11 +4,13 @@
 #include <array>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
+#include <set>
 #include <string_view>
 
-#include "data/dataset.h"
 #include "engine/error.h"
-#include "weights/locate.h"
+#include "train/model_files.h"
+#include "train/run.h"
 
 namespace crisp {
 namespace {
@@ -63,7 +65,7 @@ OptionMap with_first_names(const CLI::App& app, const OptionMap& options, const 
 TrainOptions parse(const OptionMap& options, const std::string& where) {
   TrainOptions parsed;
   CLI::App app("", "crisp-train");
-  add_train_options(app, parsed);
+  add_train_options(app, parsed, false);
   std::vector<std::string> words;  // CLI11 takes them from the end
   for (const auto& [name, value] : options) words.insert(words.begin(), fmt::format("--{}={}", name, value));
   try {
@@ -71,26 +73,94 @@ TrainOptions parse(const OptionMap& options, const std::string& where) {
   } catch (const CLI::ParseError& error) {
     fail<BadInput>("{}: {}", where, explain_parse_error(app, error));
   }
-  try {
-    check_sparsity_options(parsed.sparse);
-  } catch (const UsageError& error) {
-    fail<BadInput>("{}: {}", where, error.what());
-  }
   return parsed;
+}
+
+// Arms without a common option, and the distinct reasons why it does not fit them.
+struct LeftOut {
+  std::vector<std::string> arms, reasons;
+
+  void add(const std::string& arm, const std::string& reason) {
+    arms.push_back(arm);
+    if (std::find(reasons.begin(), reasons.end(), reason) == reasons.end()) reasons.push_back(reason);
+  }
+  bool has(const std::string& arm) const { return std::find(arms.begin(), arms.end(), arm) != arms.end(); }
+};
+
+void add_given(Study& study, const OptionMap& given, const std::string& where, std::vector<std::string>& notes) {
+  for (const auto& option : given) {
+    const auto& [name, value] = option;
+    const auto differs = [&](const Study::Arm& arm) {
+      const auto own = arm.options.find(option.first);
+      return own != arm.options.end() && own->second != option.second;
+    };
+    if (std::all_of(study.arms.begin(), study.arms.end(), differs))
+      fail<UsageError>("--{}: every arm of {} sets it itself", name, where);
+    for (const Study::Arm& arm : study.arms)
+      if (differs(arm))
+        notes.push_back(fmt::format("the arm {} keeps its own --{} {}", arm.name, name, arm.options.at(name)));
+    study.options[name] = value;
+  }
+}
+
+// The options of sparse attention that `arm` gets, those of `common` without the ones that do not fit it.
+SparsityOptions fit(OptionMap common, const Study::Arm& arm, const std::string& where,
+                    std::map<std::string, LeftOut>& left_out) {
+  while (true) {
+    const SparsityOptions sparse = parse(joined_options(common, arm.options), where).sparse;
+    const auto is_common = [&](const std::string& name) {
+      return common.contains(name) && !arm.options.contains(name);
+    };
+    std::optional<SparsityConflict> conflict = find_sparsity_conflict(sparse);
+    // What crisp-train ignores would be recorded, and the arm be taken for one that reads parses, or be dense against
+    // its own word.
+    if (sparse.dense && is_common("sparse-method"))
+      conflict = {"a dense run has no method", {"sparse-method"}};
+    else if (sparse.dense && is_common("sparsity") && arm.options.contains("sparse-method"))
+      conflict = {"--sparse-method is the arm's own", {"sparsity"}};
+    if (!conflict) return sparse;
+    const auto misfit = std::find_if(conflict->options.begin(), conflict->options.end(), is_common);
+    if (misfit == conflict->options.end()) fail<BadInput>("{}: {}", where, conflict->message);
+    left_out[*misfit].add(arm.name, conflict->message);
+    common.erase(*misfit);
+  }
 }
 
 }  // namespace
 
-void check_study_options(Study& study, const std::string& where) {
+std::vector<std::string> check_study_options(Study& study, const OptionMap& given, const std::string& where) {
   TrainOptions ignored;
   CLI::App app("", "crisp-train");
   add_train_options(app, ignored);
+  std::vector<std::string> notes;
+  const auto here = [&](const Study::Arm& arm) { return fmt::format("{}: arm '{}'", where, arm.name); };
   study.options = with_first_names(app, study.options, where);
-  for (Study::Arm& arm : study.arms) {
-    const std::string here = fmt::format("{}: arm '{}'", where, arm.name);
-    arm.options = with_first_names(app, arm.options, here);
-    parse(study.options_of(arm), here);
+  for (Study::Arm& arm : study.arms) arm.options = with_first_names(app, arm.options, here(arm));
+  add_given(study, with_first_names(app, given, where), where, notes);
+
+  std::map<std::string, LeftOut> left_out;
+  std::set<std::string> dense;  // arms that nothing but --sparsity matters to
+  for (const Study::Arm& arm : study.arms)
+    if (fit(study.options, arm, here(arm), left_out).all_dense()) dense.insert(arm.name);
+  for (const auto& [name, without] : left_out) {
+    const std::string value = study.options.at(name), reasons = fmt::format("{}", fmt::join(without.reasons, "; "));
+    bool taken = false;
+    for (const Study::Arm& arm : study.arms) {
+      const auto own = arm.options.find(name);
+      const bool matters = name == "sparsity" || !dense.contains(arm.name);
+      taken |= own != arm.options.end() ? own->second == value : matters && !without.has(arm.name);
+    }
+    if (!taken) {
+      const std::string complaint = fmt::format("--{} {}: no arm of {} takes it: {}", name, value, where, reasons);
+      if (given.contains(name)) fail<UsageError>("{}", complaint);
+      fail<BadInput>("{}", complaint);
+    }
+    for (Study::Arm& arm : study.arms)
+      if (!without.has(arm.name)) arm.options.emplace(name, value);
+    study.options.erase(name);
+    notes.push_back(fmt::format("--{} {} is left out for {}: {}", name, value, fmt::join(without.arms, ", "), reasons));
   }
+  return notes;
 }
 
 void choose_evaluations(Study& study) {
@@ -105,18 +175,23 @@ void choose_evaluations(Study& study) {
       arm.options.emplace("select", word(study.options_of(arm)));
 }
 
-bool check_study_inputs(const Study& study) {
+bool check_study_inputs(const Study& study, const std::string& sample_root) {
   bool samples = false;
   for (const Study::Arm& arm : study.arms) {
-    const TrainOptions o = parse(study.options_of(arm), arm.name);
-    const bool sample = o.weights.empty() && o.init.empty() && o.data.empty() && o.train.empty();
+    TrainOptions o = parse(study.options_of(arm), arm.name);
+    const bool sample = take_sample(o, sample_root);
     samples = samples || sample;
-    if (o.weights.empty() && o.init.empty() && !sample)
+    if (o.weights.empty() && o.init.empty())
       fail<UsageError>("no weights for the arm {}: give --weights FILE|DIR, or --init", arm.name);
-    if (!sample && o.data.empty() && (o.train.empty() || o.dev.empty()))
+    if (o.data.empty() && (o.train.empty() || o.dev.empty()))
       fail<UsageError>("no data for the arm {}: give --data DIR, or --train FILE and --dev FILE", arm.name);
-    if (!o.weights.empty()) locate_weights(o.weights);
-    if (!o.data.empty()) find_dataset(o.data);
+    DataFiles files = find_data_files(o);
+    try {
+      require_data_sets(files, o);
+      keep_needed_parses(files, o, make_sparsity(o.sparse, count_layers(o.weights, o.init), o.seed));
+    } catch (const UsageError& error) {
+      fail<UsageError>("arm '{}': {}", arm.name, error.what());
+    }
   }
   return samples;
 }

@@ -2,24 +2,31 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "tools/options.h"
 #include "train/study/study.h"
 
 namespace crisp {
 
-/// Gives every option of the study its first name and every path its absolute form, and parses each arm's options as
-/// crisp-train will. Throws BadInput, naming `where`, the arm and the option, for one that there is not, a value that
-/// is refused, an option that is there under two names, and those that a study decides itself (seed, output, ...).
-void check_study_options(Study& study, const std::string& where);
+/// Makes `given`, of the command line, options of all arms; gives every option its first name and every path its
+/// absolute form; and parses each arm's options as crisp-train will. An arm's own options win. A common option of
+/// sparse attention that does not fit an arm is left out there: it becomes the other arms' own. Returns notes for the
+/// user on what does not hold for all arms. Throws BadInput, naming `where`, the arm and the option, for one that there
+/// is not, a value that is refused, an option that is there under two names, those that a study decides itself (seed,
+/// output, ...), an arm's own options that do not go together, and a common one that no arm takes; UsageError for one
+/// of `given` that no arm takes.
+std::vector<std::string> check_study_options(Study& study, const OptionMap& given, const std::string& where);
 
 /// Sets --select where the study does not: the last evaluation counts, since a study's choices are made in advance, but
 /// the best where sentences are set aside to choose it on (--selection-part).
 void choose_evaluations(Study& study);
 
-/// That each arm has weights and data, and that these are there, as crisp-train would say for every single run; true
-/// where one has neither and trains the bundled sample. Throws UsageError, BadInput.
-bool check_study_inputs(const Study& study);
+/// That each arm has weights and data, that these are there, with parses where some layer looks at them, and that the
+/// layers which the options name are the model's, as crisp-train would say for every single run; true where an arm has
+/// neither weights nor data and trains the bundled sample in `sample_root`. Throws UsageError, naming the arm, and
+/// BadInput.
+bool check_study_inputs(const Study& study, const std::string& sample_root);
 
 /// The training options that were given to `app` (made by add_train_options), under their first names, without those
 /// in `others`.

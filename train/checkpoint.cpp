@@ -4,7 +4,9 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "engine/backend.h"
 #include "engine/error.h"
+#include "engine/precision.h"
 #include "model/sparsity_json.h"
 #include "train/metrics.h"
 #include "train/model_files.h"
@@ -153,6 +155,7 @@ void write_checkpoint(const std::string& directory, Trainer& trainer, const std:
   ordered_json document = state_json(trainer.state());
   document["logs"] = {
       {"metrics_bytes", logs.metrics_bytes}, {"event_file", logs.event_file}, {"event_bytes", logs.event_bytes}};
+  document["instruction_set"] = kernels_in_use();
   document["settings"] = ordered_json::parse(fingerprint);
   write_json_file(directory + state_file, document);
 }
@@ -181,6 +184,17 @@ LogPositions read_checkpoint(const std::string& directory, Trainer& trainer, con
   } catch (const json::exception& e) {
     fail<BadInput>("{}: {}", path, e.what());
   }
+}
+
+std::string kernels_in_use() {
+  const bool f32 = matmul_precision() == MatmulPrecision::f32;
+  return fmt::format("{}{}{}", cpu_instruction_set(), f32 ? "" : "+", f32 ? "" : cpu_bf16_unit());
+}
+
+std::string kernels_of_checkpoint(const std::string& directory) {
+  const ordered_json state = read_json_object(directory + state_file);
+  const auto name = state.find("instruction_set");
+  return name != state.end() && name->is_string() ? name->get<std::string>() : "";
 }
 
 }  // namespace crisp

@@ -1,8 +1,7 @@
 // What a checkpoint directory of a training run holds, and how a trainer goes on from it:
 //   model.safetensors, config.json, vocab.txt, ...  the model, loadable by crisp-predict and transformers
-//   optimizer.safetensors                           moments "m.NAME", "v.NAME"; pending gradients "grad.NAME"; learned
-//   spans trainer_state.json                              position, counters, lengths of the logs, the options that
-//   matter
+//   optimizer.safetensors   moments "m.NAME", "v.NAME"; pending gradients "grad.NAME"; learned spans
+//   trainer_state.json      position, counters, lengths of the logs, the options that matter, the kernels
 #pragma once
 
 #include <cstdint>
@@ -37,5 +36,11 @@ void write_checkpoint(const std::string& directory, Trainer& trainer, const std:
 /// Restores model, moments, pending gradients and position. Throws UsageError when the options differ from those of the
 /// checkpoint, naming each with both values; BadInput when the files do not fit.
 LogPositions read_checkpoint(const std::string& directory, Trainer& trainer, const std::string& fingerprint);
+
+/// The kernels of this process, which decide the last bits of a run: cpu_instruction_set(), and behind a "+" the
+/// cpu_bf16_unit() where it computes the products: "avx2", "avx512+amx".
+std::string kernels_in_use();
+/// Those of the process that wrote the checkpoint; "" where that is not known (a checkpoint of an older version).
+std::string kernels_of_checkpoint(const std::string& directory);
 
 }  // namespace crisp

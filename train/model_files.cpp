@@ -48,6 +48,20 @@ DistilBertConfig config_from_shapes(const SafetensorsFile& file, std::vector<std
   return config;
 }
 
+// The config.json that lies beside weights; there may be none.
+std::string config_beside(const std::string& weights) {
+  return (fs::path(weights).parent_path() / "config.json").string();
+}
+
+DistilBertConfig config_of(const SafetensorsFile& file, std::vector<std::string>& notes) {
+  const std::string path = config_beside(file.path());
+  return fs::exists(path) ? parse_config(read_text_file(path), path) : config_from_shapes(file, notes);
+}
+
+DistilBertConfig new_config(const std::string& what) {
+  return what == "distilbert-base" ? DistilBertConfig{} : parse_config(read_text_file(what), what);
+}
+
 void set_labels(DistilBertConfig& config, int64_t labels) {
   if (labels == config.num_labels) return;
   config.num_labels = labels;
@@ -95,11 +109,9 @@ LoadedModel load_model(const std::string& file_or_directory, const LoadModelOpti
   const fs::path directory = fs::path(path).parent_path();
   std::vector<std::string> notes, files{path};
 
-  const std::string config_path = (directory / "config.json").string();
-  const bool has_config = fs::exists(config_path);
-  if (has_config) files.push_back(config_path);
-  DistilBertConfig config =
-      has_config ? parse_config(read_text_file(config_path), config_path) : config_from_shapes(file, notes);
+  const std::string config_path = config_beside(path);
+  if (fs::exists(config_path)) files.push_back(config_path);
+  DistilBertConfig config = config_of(file, notes);
   if (config.layer_norm_epsilon != layer_norm_epsilon_of_transformers)
     notes.push_back(
         fmt::format("{}: layer_norm_eps is {:g}; it is kept here, but transformers computes every DistilBERT with "
@@ -145,11 +157,10 @@ LoadedModel load_model(const std::string& file_or_directory, const LoadModelOpti
 }
 
 LoadedModel new_model(const std::string& what, const LoadModelOptions& options) {
-  DistilBertConfig config;
+  DistilBertConfig config = new_config(what);
   std::vector<std::string> files;
   std::string vocab = options.vocab;
   if (what != "distilbert-base") {
-    config = parse_config(read_text_file(what), what);
     files.push_back(what);
     const std::string beside = (fs::path(what).parent_path() / "vocab.txt").string();
     if (vocab.empty() && fs::exists(beside)) vocab = beside;
@@ -169,6 +180,12 @@ LoadedModel new_model(const std::string& what, const LoadModelOptions& options) 
   made.model.initialise(options.seed);
   made.notes.push_back(fmt::format("every weight is new, drawn from N(0, {})", config.initializer_range));
   return made;
+}
+
+int64_t count_layers(const std::string& weights, const std::string& init) {
+  std::vector<std::string> ignored;
+  return init.empty() ? config_of(SafetensorsFile::open(locate_weights(weights)), ignored).layers
+                      : new_config(init).layers;
 }
 
 WordPiece load_tokenizer(const LoadedModel& loaded, int64_t max_length) {

@@ -40,6 +40,9 @@ LoadedModel load_model(const std::string& file_or_directory, const LoadModelOpti
 /// unless vocab.txt lies beside the config.json; the vocabulary's size replaces the configuration's.
 LoadedModel new_model(const std::string& what, const LoadModelOptions& options);
 
+/// How many layers load_model(weights) would make, or, where `init` is not empty, new_model(init); reads no tensors.
+int64_t count_layers(const std::string& weights, const std::string& init);
+
 /// The model's tokenizer. Throws UsageError when there is no vocabulary or `max_length` is above the model's positions,
 /// BadInput when the vocabulary is none, or larger than the model's embeddings.
 WordPiece load_tokenizer(const LoadedModel& loaded, int64_t max_length);

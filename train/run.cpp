@@ -19,52 +19,17 @@
 namespace crisp {
 namespace {
 
-struct Files {
-  std::string train, dev;
-  // Those of the folder's sentences, where they are read; later those that are needed. Empty: none.
-  std::string train_parses = {}, dev_parses = {};
-};
-
-Files find_files(const TrainOptions& options) {
-  Files files{options.train, options.dev};
-  if (!options.data.empty()) {
-    const DatasetFiles found = find_dataset(options.data);
-    if (files.train.empty()) files.train = found.train, files.train_parses = found.train_parses;
-    if (files.dev.empty()) files.dev = found.dev, files.dev_parses = found.dev_parses;
-  }
-  if (files.train.empty() && files.dev.empty() && options.data.empty())
-    fail<UsageError>("no data: give --data DIR, or --train FILE and --dev FILE");
-  if (files.train.empty()) fail<UsageError>("no training set: {} has no train.tsv; give --train FILE", options.data);
-  if (files.dev.empty())
-    fail<UsageError>("no evaluation set: {}give --dev FILE",
-                     options.data.empty() ? "" : options.data + " has no dev.tsv; ");
-  return files;
-}
-
-// Leaves the parses that some layer of the model looks at.
-void choose_parses(Files& files, const TrainOptions& options, const SparsityConfig& sparsity, Progress& progress) {
-  bool train = false, dev = false;
-  for (int64_t l = 0; l < static_cast<int64_t>(sparsity.layers.size()); ++l) {
-    const bool syntax = sparsity.method == SparseMethod::syntax;
-    train |= syntax && sparsity.applies(l, true);
-    dev |= syntax && sparsity.applies(l, false);
-  }
-  train |= dev && (options.eval_train > 0 || options.selection_part > 0);
-  const auto choose = [&](std::string& found, const std::string& given, bool needed, const char* option,
-                          const char* what) {
-    if (!given.empty()) found = given;
-    if (needed && found.empty())
-      fail<UsageError>("--sparse-method syntax needs the {} sentences' dependency parses: give {} FILE", what, option);
-    if (needed) return;
-    found.clear();
-    if (!given.empty()) progress.message(fmt::format("{} is not used: no layer looks at these parses", option));
+void report_unused_parses(Progress& progress, const TrainOptions& options, const DataFiles& needed) {
+  const auto report = [&](const std::string& given, const std::string& used, const char* option) {
+    if (!given.empty() && used.empty())
+      progress.message(fmt::format("{} is not used: no layer looks at these parses", option));
   };
-  choose(files.train_parses, options.parses, train, "--parses", "training");
-  choose(files.dev_parses, options.dev_parses, dev, "--dev-parses", "evaluation");
+  report(options.parses, needed.train_parses, "--parses");
+  report(options.dev_parses, needed.dev_parses, "--dev-parses");
 }
 
 // What the run reads; `output` must not be the place of any of it.
-std::vector<std::string> inputs_of(const LoadedModel& loaded, const Files& files) {
+std::vector<std::string> inputs_of(const LoadedModel& loaded, const DataFiles& files) {
   std::vector<std::string> inputs = loaded.files;
   inputs.push_back(files.train);
   inputs.push_back(files.dev);
@@ -104,18 +69,64 @@ void report_truncation(Progress& progress, const char* what, const TokenizedData
 
 }  // namespace
 
+DataFiles find_data_files(const TrainOptions& options) {
+  DataFiles files{options.train, options.dev, options.parses, options.dev_parses};
+  if (options.data.empty()) return files;
+  const DatasetFiles found = find_dataset(options.data);
+  const auto take = [](std::string& set, std::string& parses, const std::string& found_set,
+                       const std::string& found_parses) {
+    if (!set.empty()) return;
+    set = found_set;
+    if (parses.empty()) parses = found_parses;
+  };
+  take(files.train, files.train_parses, found.train, found.train_parses);
+  take(files.dev, files.dev_parses, found.dev, found.dev_parses);
+  return files;
+}
+
+void require_data_sets(const DataFiles& files, const TrainOptions& options) {
+  if (files.train.empty() && files.dev.empty() && options.data.empty())
+    fail<UsageError>("no data: give --data DIR, or --train FILE and --dev FILE");
+  if (files.train.empty()) fail<UsageError>("no training set: {} has no train.tsv; give --train FILE", options.data);
+  if (files.dev.empty())
+    fail<UsageError>("no evaluation set: {}give --dev FILE",
+                     options.data.empty() ? "" : options.data + " has no dev.tsv; ");
+}
+
+void keep_needed_parses(DataFiles& files, const TrainOptions& options, const SparsityConfig& sparsity) {
+  bool train = false, dev = false;
+  for (int64_t l = 0; l < static_cast<int64_t>(sparsity.layers.size()); ++l) {
+    const bool syntax = sparsity.method == SparseMethod::syntax;
+    train |= syntax && sparsity.applies(l, true);
+    dev |= syntax && sparsity.applies(l, false);
+  }
+  train |= dev && (options.eval_train > 0 || options.selection_part > 0);
+  const auto keep = [](std::string& parses, bool needed, const char* option, const char* what) {
+    if (!needed) parses.clear();
+    if (needed && parses.empty())
+      fail<UsageError>("--sparse-method syntax needs the {} sentences' dependency parses: give {} FILE", what, option);
+  };
+  keep(files.train_parses, train, "--parses", "training");
+  keep(files.dev_parses, dev, "--dev-parses", "evaluation");
+}
+
+bool take_sample(TrainOptions& options, const std::string& sample_root) {
+  if (!options.weights.empty() || !options.init.empty() || !options.data.empty() || !options.train.empty())
+    return false;
+  options.weights = sample_root + "/weights/sample";
+  options.data = sample_root + "/data/sample";
+  if (!options.learning_rate) options.learning_rate = sample_learning_rate;
+  if (!options.epochs) options.epochs = sample_epochs;
+  return true;
+}
+
 int run_training(TrainOptions options, const std::string& sample_root) {
   if (options.threads < 0 || options.threads > most_threads)
     fail<UsageError>("{} threads; it must be from 0 (all cores) to {}", options.threads, most_threads);
   set_num_threads(static_cast<int>(options.threads));
   set_precision(options.precision);
   Progress progress(options.logging_steps);
-  const bool sample = options.weights.empty() && options.init.empty() && options.data.empty() && options.train.empty();
-  if (sample) {
-    options.weights = sample_root + "/weights/sample";
-    options.data = sample_root + "/data/sample";
-    if (!options.learning_rate) options.learning_rate = sample_learning_rate;
-    if (!options.epochs) options.epochs = sample_epochs;
+  if (take_sample(options, sample_root)) {
     progress.message(fmt::format(
         "no --weights and no --data: training the bundled sample, a small model on made-up film reviews, with\na "
         "learning rate of {:g} and {:g} epochs (--learning-rate and --epochs change them).\n"
@@ -126,7 +137,8 @@ int run_training(TrainOptions options, const std::string& sample_root) {
         "no weights: give --weights FILE|DIR (weights/fetch downloads DistilBERT), or --init distilbert-base "
         "to start from random ones");
   }
-  Files files = find_files(options);
+  DataFiles files = find_data_files(options);
+  require_data_sets(files, options);
   options.train = files.train;
   options.dev = files.dev;
 
@@ -153,7 +165,8 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   if (options.init.empty()) take_over_spans(progress, loaded.model, sparsity, options.sparse.span_init.has_value());
   loaded.model.set_sparsity(sparsity);
   report_lost_sparsity(progress, of_weights, config.sparsity);
-  choose_parses(files, options, config.sparsity, progress);
+  keep_needed_parses(files, options, config.sparsity);
+  report_unused_parses(progress, options, files);
   options.parses = files.train_parses;
   options.dev_parses = files.dev_parses;
 

@@ -1,9 +1,28 @@
 // A whole training run as a user starts it: files in, a directory out.
 #pragma once
 
+#include <string>
+
 #include "train/options.h"
 
 namespace crisp {
+
+/// What a run reads of data. Empty: not given and not in --data.
+struct DataFiles {
+  std::string train, dev;
+  std::string train_parses, dev_parses;  // of these sentences
+};
+/// Those that the options name, else those in --data. Parses there belong to the sentences there: they are not taken
+/// for sentences of another file. Throws BadInput (find_dataset).
+DataFiles find_data_files(const TrainOptions& options);
+/// Throws UsageError where the training or the evaluation set is missing.
+void require_data_sets(const DataFiles& files, const TrainOptions& options);
+/// Leaves the parses that some layer of the model looks at. Throws UsageError where they are missing.
+void keep_needed_parses(DataFiles& files, const TrainOptions& options, const SparsityConfig& sparsity);
+
+/// Where the options name neither weights nor data: sets those of the bundled sample, with its learning rate and epochs
+/// unless the options have them, and returns true.
+bool take_sample(TrainOptions& options, const std::string& sample_root);
 
 /// The exit code: 0, or 130/143 when Ctrl-C or SIGTERM ended the run after a checkpoint was written. Errors are thrown
 /// (engine/error.h). `sample_root` is the folder that holds weights/sample and data/sample, used where the options name

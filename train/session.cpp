@@ -81,6 +81,12 @@ void Session::open_logs() {
   const ordered_json results = read_results();
   complete_ = ended() && s.last_evaluation >= 0 && !evaluation_due() && results.contains("settings") &&
               results.value("step", int64_t{-1}) == s.step;
+  const std::string before = kernels_of_checkpoint(checkpoint->path), now = kernels_in_use();
+  if (!complete_ && !before.empty() && before != now)
+    progress_.message(
+        fmt::format("the checkpoint was written with {} kernels, and {} ones go on: the last bits may differ from "
+                    "those of an uninterrupted run",
+                    before, now));
 }
 
 // --resume where no checkpoint can be used. Logs alone are worth little and are replaced; a model or the results of a

@@ -245,6 +245,89 @@ TEST_CASE("switches that leave nothing, and names that mean another thing, are r
   CHECK(make_sparsity(o, 4, 1).describe() == "dense");
 }
 
+TEST_CASE("a dense run ignores the method and its measure") {
+  for (const auto& [word, method] : method_words()) {
+    CAPTURE(word);
+    SparsityOptions o = with_method(method);
+    o.dense = true;
+    CHECK(make_sparsity(o, 3, 1) == make_sparsity(SparsityOptions{}, 3, 1));
+    CHECK(o.all_dense());
+    o.sparse_layers = "late";
+    o.reverse = o.keep_first = true;
+    o.ramp = 0.5;
+    if (method == SparseMethod::threshold) o.threshold = 0.1;
+    if (method == SparseMethod::bigbird) o.bigbird = BigBird{3, 2, 1};
+    if (method == SparseMethod::neighbour) o.window = 2;
+    if (method == SparseMethod::lexical) o.lexical_threshold = 0.1;
+    if (method == SparseMethod::syntax) o.tree_distance = 1;
+    const SparsityConfig config = make_sparsity(o, 4, 1);
+    CHECK(config.dense());
+    CHECK_FALSE(
+        (config.threshold || config.bigbird || config.window || config.lexical_threshold || config.tree_distance));
+    o.ramp = 0;
+    o.in_training = false;
+    CHECK(make_sparsity(o, 4, 1).describe() == "dense");
+    o.drop_attention = 0.1;
+    CHECK(make_sparsity(o, 2, 1).describe() == "dense, key dropout 0.1 by entries, in layer 1");
+    CHECK_FALSE(o.all_dense());
+  }
+  CHECK(SparsityOptions{}.all_dense());
+  CHECK_FALSE(with_method(SparseMethod::top_k, "0.5").all_dense());
+  CHECK_FALSE(with_method(SparseMethod::entmax15).all_dense());
+  // An option of a method that is not there at all is a mistake still.
+  SparsityOptions o;
+  o.dense = true;
+  o.window = 3;
+  CHECK(mentions(complaint_of([&] { check_sparsity_options(o); }), "--window belongs to --sparse-method neighbour"));
+}
+
+TEST_CASE("a conflict names the options without which it would be gone, the likeliest first") {
+  using Names = std::vector<std::string>;
+  const auto names = [](const SparsityOptions& o) {
+    const auto conflict = find_sparsity_conflict(o);
+    REQUIRE(conflict);
+    return conflict->options;
+  };
+  CHECK_FALSE(find_sparsity_conflict(with_method(SparseMethod::top_k, "0.5")));
+  SparsityOptions o = with_method(SparseMethod::top_k, "0.5");
+  o.span_penalty = 0.1;
+  CHECK(names(o) == Names{"span-penalty"});
+  CHECK(names(with_method(SparseMethod::random_k)) == Names{"sparse-method"});
+  CHECK(names(with_method(SparseMethod::bigbird)) == Names{"sparse-method"});
+  CHECK(names(with_method(SparseMethod::entmax15, "0.5")) == Names{"sparsity", "sparse-method"});
+  o = with_method(SparseMethod::neighbour, "0.5");
+  o.window = 3;
+  CHECK(names(o) == Names{"sparsity", "window"});
+  o.sparsity = "dense";
+  o.reverse = true;
+  CHECK(names(o) == Names{"sparsity-reverse", "window"});
+  o = with_method(SparseMethod::sparsemax);
+  o.ramp = 0.5;
+  CHECK(names(o) == Names{"sparsity-ramp", "sparse-method"});
+  o.ramp = 0;
+  o.keep_last = true;
+  CHECK(names(o) == Names{"keep", "sparse-method"});
+  o.drop_attention = 0.1;
+  CHECK(names(o) == Names{"drop-attention", "sparse-method"});
+  o.drop_key = 0.1;
+  CHECK(names(o) == Names{"drop-key", "drop-attention"});
+  o = with_method(SparseMethod::top_k);
+  o.drop_columns = true;
+  CHECK(names(o) == Names{"drop-attention-unit"});
+  o = with_method(SparseMethod::learned_span);
+  o.in_training = false;
+  CHECK(names(o) == Names{"sparse-train", "sparse-method"});
+  o.method = SparseMethod::sparsemax;
+  o.at_evaluation = false;
+  CHECK(names(o) == Names{"sparse-eval", "sparse-train", "sparse-method"});
+  o = with_method(SparseMethod::top_k, "0.5");
+  o.in_training = o.at_evaluation = false;
+  CHECK(names(o) == Names{"sparse-eval", "sparse-train", "sparsity"});
+  o.at_evaluation = true;
+  o.ramp = 0.5;
+  CHECK(names(o) == Names{"sparsity-ramp", "sparse-train"});
+}
+
 TEST_CASE("a configuration in a few words") {
   CHECK(make_sparsity(with_method(SparseMethod::top_k), 2, 1).describe() == "dense");
   CHECK(make_sparsity(with_method(SparseMethod::top_k, "0"), 2, 1).describe() == "dense");

@@ -65,6 +65,29 @@ TEST_CASE("options of sparse attention reach their variables") {
   CHECK((o.keep_first && o.keep_last));
 }
 
+TEST_CASE("a dense run may name any method") {
+  for (const auto& [word, method] : method_words()) {
+    const Outcome outcome = run_with({"--sparse-method", word, "--sparsity", "dense"});
+    CAPTURE(word, outcome.err);
+    CHECK(outcome.exit_code == 0);
+    CHECK(make_sparsity(outcome.options.sparse, 2, 1).dense());
+  }
+  // Without it a method says what it needs.
+  CHECK(contains(run_with({"--sparse-method", "random-k"}).err, "--sparse-method random-k needs --sparsity S"));
+  CHECK_FALSE(run_with({"--sparsity", "dense", "--sparsity", "0.5"}).options.sparse.dense);
+}
+
+TEST_CASE("options that join others are checked together with them, not alone") {
+  TrainOptions options;
+  CLI::App app("", "crisp-study");
+  add_train_options(app, options, false);
+  app.parse("--sparse-method random-k --span-penalty 0.1");
+  CHECK(options.sparse.method == SparseMethod::random_k);
+  CHECK(options.sparse.span_penalty == 0.1);
+  CHECK_THROWS_AS(app.parse("--sparse-method randomk"), CLI::ValidationError);
+  CHECK_THROWS_AS(app.parse("--resume --overwrite"), CLI::ValidationError);
+}
+
 TEST_CASE("what the options accept, config.json gives back; what they refuse, they say the bounds of") {
   struct Number {
     std::vector<std::string> others;

@@ -4,6 +4,183 @@
 namespace crisp::test {
 namespace {
 
+// Resolves and records a study of the bundled sample; none of the runs is this shard's.
+Outcome resolve(const Studio& at, const std::string& study, const Words& more) {
+  return at.start(Words{CRISP_STUDY, study, "--seeds", "1", "--shard", "99/99", "--threads", "1"} + more);
+}
+
+json options_of(const json& study, const std::string& arm) {
+  for (const json& a : study["arms"])
+    if (a["name"] == arm) return a["options"];
+  FAIL("no arm " + arm);
+  return {};
+}
+
+TEST_CASE("the four configurations take any method by sparsity, but for the dense one") {
+  const Studio at;
+  for (const char* method : {"random-k", "bottom-k", "top-k-ties", "attention-drop", "neighbour"}) {
+    const Outcome outcome = resolve(at, "crisp", {"--sparse-method", method, "--output", method});
+    CAPTURE(method, outcome.err);
+    REQUIRE(outcome.exit_code == 0);
+    CHECK(contains(outcome.err,
+                   fmt::format("note: --sparse-method {} is left out for dense: a dense run has no method\n", method)));
+    const json study = at.read_json(std::string(method) + "/study.json");
+    CHECK(options_of(study, "dense") == json{{"sparsity", "dense"}});
+    CHECK(options_of(study, "light") == json{{"sparse-method", method}, {"sparsity", "light"}});
+  }
+}
+
+TEST_CASE("an option that holds for all arms is checked with each arm's own, not alone") {
+  const Studio at;
+  at.write("by.json",
+           R"({"arms": [{"name": "a", "options": {"sparsity": 0.5}}, {"name": "b", "options": {"sparsity": 0.8}}]})");
+  at.write("all.json", R"({"name": "by", "options": {"sparse-method": "random-k"},
+    "arms": [{"name": "a", "options": {"sparsity": 0.5}}, {"name": "b", "options": {"sparsity": 0.8}}]})");
+  REQUIRE(resolve(at, "by.json", {"--sparse-method", "random-k", "--output", "by"}).exit_code == 0);
+  REQUIRE(resolve(at, "all.json", {"--output", "all"}).exit_code == 0);
+  CHECK(at.read("by/study.json") == at.read("all/study.json"));
+  at.write("spans.json", R"({"arms": [{"name": "a", "options": {"sparse-method": "learned-span"}},
+                                      {"name": "b", "options": {"sparse-method": "learned-span", "span-init": 3}}]})");
+  REQUIRE(resolve(at, "spans.json", {"--span-penalty", "0.1", "--output", "spans"}).exit_code == 0);
+  CHECK(at.read_json("spans/study.json")["options"]["span-penalty"] == "0.1");
+  // What an arm lacks may come from the command line.
+  at.write("methods.json", R"({"arms": [{"name": "a", "options": {"sparse-method": "random-k"}}]})");
+  CHECK(resolve(at, "methods.json", {"--sparsity", "0.5", "--output", "methods"}).exit_code == 0);
+}
+
+TEST_CASE("an option for all is left out for the arms that it does not fit") {
+  const Studio at;
+  const std::string learned = "learned-0.001, learned-0.01, learned-0.1: ",
+                    bigbird = "degrees-6-0-0, degrees-0-3-3, degrees-3-0-3, degrees-3-3-0, degrees-2-2-2, ";
+  struct Case {
+    Words words;
+    std::string name, value, arms, without;
+  };
+  const std::vector<Case> cases{
+      {{"--sparse-train", "off"}, "sparse-train", "off", learned, "learned-0.1"},
+      {{"--sparsity-ramp", "0.5"}, "sparsity-ramp", "0.5", bigbird + learned, "degrees-2-2-2"},
+      {{"--sparsity-reverse"}, "sparsity-reverse", "true", bigbird + learned, "degrees-6-0-0"},
+      {{"--keep", "cls"}, "keep", "cls", learned, "learned-0.01"}};
+  for (const Case& c : cases) {
+    CAPTURE(c.name);
+    const Words words = c.words + Words{"--output", c.name};
+    const Outcome outcome = resolve(at, "breaking-bert", words);
+    CAPTURE(outcome.err);
+    REQUIRE(outcome.exit_code == 0);
+    CHECK(contains(outcome.err, fmt::format("note: --{} {} is left out for {}", c.name, c.value, c.arms)));
+    const json study = at.read_json(c.name + "/study.json");
+    CHECK_FALSE(study["options"].contains(c.name));
+    CHECK_FALSE(options_of(study, c.without).contains(c.name));
+    CHECK(options_of(study, "topk-all")[c.name] == c.value);
+    // The same again, and from its own file.
+    const auto before = identity(at / (c.name + "/study.json"));
+    CHECK(resolve(at, "breaking-bert", words).exit_code == 0);
+    CHECK(resolve(at, c.name + "/study.json", {"--output", c.name}).exit_code == 0);
+    CHECK(resolve(at, c.name + "/study.json", words).exit_code == 0);
+    CHECK(identity(at / (c.name + "/study.json")) == before);
+  }
+  // The same in a file's options; a method of an arm's own is not meant by --sparsity dense for all.
+  at.write("file.json", R"({"options": {"keep": "cls", "sparsity": "dense"}, "arms": [{"name": "plain"},
+    {"name": "half", "options": {"sparsity": 0.5}}, {"name": "learned", "options": {"sparse-method": "learned-span"}}]})");
+  const Outcome outcome = resolve(at, "file.json", {"--output", "file"});
+  CAPTURE(outcome.err);
+  REQUIRE(outcome.exit_code == 0);
+  CHECK(contains(outcome.err, "note: --keep cls is left out for learned: --keep has no meaning for"));
+  CHECK(contains(outcome.err, "note: --sparsity dense is left out for learned: --sparse-method is the arm's own\n"));
+  const json study = at.read_json("file/study.json");
+  CHECK(options_of(study, "learned") == json{{"sparse-method", "learned-span"}});
+  CHECK(options_of(study, "half") == json{{"keep", "cls"}, {"sparsity", "0.5"}});
+}
+
+TEST_CASE("an arm that an option for all does not fit is trained without it") {
+  const Studio at;
+  const Words words{"--sparse-method", "random-k", "--seeds", "1", "--epochs", "1"};
+  const Outcome outcome = at.study("out", words);
+  CAPTURE(outcome.err);
+  REQUIRE(outcome.exit_code == 0);
+  CHECK(contains(outcome.err,
+                 "note: --sparse-method random-k is left out for dense: --sparse-method random-k needs "
+                 "--sparsity S\n"));
+  const auto settings = [&](const std::string& arm) {
+    return at.read_json("out/runs/" + arm + "/seed-0/all_results.json")["settings"];
+  };
+  CHECK(settings("dense")["sparse_method"] == "top-k");
+  CHECK(settings("sparse")["sparse_method"] == "random-k");
+  CHECK_FALSE(contains(at.read("out/runs/dense/seed-0.log"), "--sparse-method"));
+  const auto before = identity(at / "out/study.json");
+  const Outcome again = at.study("out", words);
+  CHECK(again.exit_code == 0);
+  CHECK(contains(again.err, "2 runs, 2 done already"));
+  CHECK(identity(at / "out/study.json") == before);
+}
+
+TEST_CASE("an option that fits no arm, or an arm's own that does not fit, is an error") {
+  const Studio at;
+  const auto refused = [&](const std::string& study, const Words& words, int exit_code, const std::string& message) {
+    const Outcome outcome = resolve(at, study, words);
+    CAPTURE(words, outcome.err);
+    CHECK(outcome.exit_code == exit_code);
+    CHECK(contains(outcome.err, "crisp-study: " + message));
+    CHECK_FALSE(at.has("study"));
+  };
+  refused("crisp", {"--window", "3"}, 2,
+          "--window 3: no arm of crisp takes it: --window belongs to --sparse-method neighbour, not top-k\n");
+  refused(
+      "crisp", {"--sparse-method", "entmax15"}, 2,
+      "--sparse-method entmax15: no arm of crisp takes it: a dense run has no method; --sparsity has no meaning where");
+  refused("crisp", {"--drop-key", "0.1", "--drop-attention", "0.1"}, 2, "--drop-key 0.1: no arm of crisp takes it: ");
+  refused("breaking-bert", {"--sparsity", "0.5"}, 2, "--sparsity 0.5: no arm of breaking-bert takes it: ");
+  refused("crisp", {"--sparse-method", "randomk"}, 2, "--sparse-method: must be one of");
+  refused("crisp", {"--sparse-train", "of"}, 2, "--sparse-train: must be one of on|off, not 'of'");
+  const auto file = [&](const std::string& common, const std::string& own, const std::string& message) {
+    at.write("bad.json", R"({"options": )" + common + R"(, "arms": [{"name": "a", "options": )" + own + "}]}");
+    refused("bad.json", {}, 3, message);
+  };
+  file(R"({"window": 3})", R"({"sparsity": 0.5})", "--window 3: no arm of bad.json takes it: --window belongs to");
+  file("{}", R"({"window": 3})", "bad.json: arm 'a': --window belongs to --sparse-method neighbour, not top-k\n");
+  file("{}", R"({"sparse-method": "random-k"})", "bad.json: arm 'a': --sparse-method random-k needs --sparsity S\n");
+  file(R"({"keep": "cls"})", R"({"sparse-train": "off", "sparsity-ramp": 0.5, "sparsity": 0.5})",
+       "bad.json: arm 'a': --sparsity-ramp has no meaning with --sparse-train off\n");
+}
+
+TEST_CASE("parses that are missing and layers that there are not are found before anything is written") {
+  const Studio at;
+  const std::string weights = CRISP_SOURCE_DIR "/weights/sample";
+  const Words own{"--init", "config.json", "--vocab", "vocab.txt", "--data", "."};
+  const auto refused = [&](const Words& words, const std::string& options, const std::string& message) {
+    at.write("arms.json", R"({"arms": [{"name": "plain"}, {"name": "a", "options": )" + options + "}]}");
+    const Outcome outcome = resolve(at, "arms.json", words);
+    CAPTURE(words, options, outcome.err);
+    CHECK(outcome.exit_code == 2);
+    CHECK(contains(outcome.err, "crisp-study: arm 'a': " + message));
+    CHECK_FALSE(at.has("study"));
+  };
+  const std::string syntax = R"({"sparse-method": "syntax", "sparsity": 0.5})";
+  const std::string train_parses = "--sparse-method syntax needs the training sentences' dependency parses: give ",
+                    dev_parses = "--sparse-method syntax needs the evaluation sentences' dependency parses: give ";
+  refused(own, syntax, train_parses + "--parses FILE\n");
+  refused({}, syntax, train_parses);  // the sample
+  refused(own, R"({"sparsity": [0.1, 0.2, 0.3]})", "--sparsity 0.1,0.2,0.3: 3 numbers for a model of 2 layers");
+  refused(own, R"({"sparsity": 0.5, "sparse-layers": "0,9"})", "--sparse-layers 0,9: there is no layer 9");
+  const Words sample{"--weights", weights, "--data", "."};
+  refused(sample, R"({"sparsity": 0.5, "sparse-layers": "0,9"})", "--sparse-layers 0,9: there is no layer 9");
+  refused({}, R"({"sparsity": 0.5, "sparse-layers": "0,9"})", "--sparse-layers 0,9: there is no layer 9");
+  // Weights alone: their shapes tell.
+  std::filesystem::copy_file(weights + "/model.safetensors", at / "alone.safetensors");
+  std::filesystem::rename(at / "config.json", at / "other.json");
+  refused({"--weights", "alone.safetensors", "--data", "."}, R"({"sparsity": 0.5, "sparse-layers": "9"})",
+          "--sparse-layers 9: there is no layer 9");
+  std::filesystem::rename(at / "other.json", at / "config.json");
+
+  at.write("train.conllu", "");  // read by the runs
+  refused(own, syntax, dev_parses + "--dev-parses FILE\n");
+  at.write("dev.conllu", "");
+  CHECK(resolve(at, "arms.json", own).exit_code == 0);
+  // Those beside the data are not of another file's sentences.
+  std::filesystem::remove_all(at / "study");
+  refused(own + Words{"--train", "dev.tsv"}, syntax, train_parses);
+}
+
 TEST_CASE("where sentences are set aside, the best evaluation on them is chosen") {
   const Studio at;
   at.write("study.json",

@@ -189,7 +189,8 @@ TEST_CASE("processes that share a directory do every run once") {
   CAPTURE(first.err);
   CHECK(first.exit_code == 0);
   CHECK(contains(first.err, "2 runs of shard 1/2, 0 done already"));
-  CHECK_FALSE(at.has("shards/runs/sparse/seed-0.log"));
+  CHECK_FALSE(contains(first.err, "note: "));
+  CHECK(at.starts("shards") == std::vector<size_t>{1, 0, 1, 0});  // both arms of the first seed
   CHECK(at.study("shards", {"--shard", "2/2"}).exit_code == 0);
   CHECK(at.starts("shards") == std::vector<size_t>{1, 1, 1, 1});
 }
@@ -343,6 +344,53 @@ TEST_CASE("a run that diverges is recorded and left alone, one that fails is tri
   at.write("nowhere.tsv", at.read("train.tsv"));
   CHECK(at.study("out").exit_code == 0);
   CHECK(at.status("out/runs/broken/seed-0") == "complete");
+}
+
+TEST_CASE("more shards than seeds part a seed's arms, and say so") {
+  const Studio at;
+  const Words words{"--seeds", "1", "--epochs", "1"};
+  const Outcome first = at.study("out", words + Words{"--shard", "1/2"});
+  CAPTURE(first.err);
+  CHECK(first.exit_code == 0);
+  CHECK(contains(first.err, "note: 2 shards for 1 seed: arms of a seed are made on different machines"));
+  CHECK(at.starts("out") == std::vector<size_t>{1, 0, 0, 0});
+  CHECK(at.study("out", words + Words{"--shard", "2/2"}).exit_code == 0);
+  CHECK(at.starts("out") == std::vector<size_t>{1, 0, 1, 0});
+}
+
+TEST_CASE("a dry run estimates each arm by its own options, and leaves OUTPUT alone") {
+  const Studio at;
+  at.write("study.json", R"({"seeds": 1, "options": {"init": "config.json", "vocab": "vocab.txt", "max-length": 64},
+    "arms": [{"name": "short", "options": {"max-steps": 5}}, {"name": "long", "options": {"max-steps": 1000000000}}]})");
+  std::filesystem::create_directory(at / "out");
+  const auto before = identity(at / "out");
+  const Outcome dry = at.study("out", {"--dry-run"});
+  CAPTURE(dry.out, dry.err);
+  REQUIRE(dry.exit_code == 0);
+  REQUIRE(lines_of(dry.out).size() == 3);
+  CHECK_FALSE(contains(lines_of(dry.out)[0], " h "));
+  CHECK(contains(lines_of(dry.out)[1], " h "));  // a billion steps
+  CHECK(identity(at / "out") == before);
+}
+
+TEST_CASE("a run that goes on with other kernels says so") {
+  const Studio at;
+  const Words words{"--epochs", "1"};
+  ProcessOptions generic;
+  generic.environment.emplace_back("CRISP_ISA=generic");
+  REQUIRE(at.train("out", words, generic).exit_code == 0);
+  const auto resumed = [&](const ProcessOptions& options) {
+    std::filesystem::remove(at / "out/all_results.json");  // as if it had died just before the end
+    return at.train("out", words + Words{"--resume"}, options).err;
+  };
+  const std::string same = resumed(generic), other = resumed({});
+  CAPTURE(same, other);
+  CHECK(contains(same, "resuming from "));
+  CHECK_FALSE(contains(same, "kernels, and"));
+  const std::string now = at.read_json("out/all_results.json")["instruction_set"];
+  if (now == "generic") CRISP_SKIP("there are no other kernels than the generic ones");
+  CHECK(contains(other, "the checkpoint was written with generic kernels, and " + now));
+  CHECK(contains(other, " ones go on: the last bits may differ from those of an uninterrupted run\n"));
 }
 
 }  // namespace

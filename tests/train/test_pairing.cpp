@@ -1,6 +1,9 @@
 // Arms of a study are paired: what a seed decides is the same in all of them.
+#include <algorithm>
+#include <cmath>
 #include <set>
 
+#include "tests/model/methods.h"
 #include "tests/support/catch.h"
 #include "tests/train/small_run.h"
 
@@ -75,6 +78,52 @@ TEST_CASE("two arms of a seed draw the same dropout: where sparsity removes noth
   REQUIRE(dense.size() == 8);
   for (size_t i = 0; i < dense.size(); ++i) CHECK(sparse[i] == Approx(dense[i]).epsilon(1e-5));
   CHECK_FALSE(other[0] == Approx(dense[0]).epsilon(1e-3));
+}
+
+// The same method, so that it removes nothing of short sentences and draws nothing of its own.
+SparsityOptions removing_nothing(SparsityOptions o) {
+  if (o.sparsity != "dense") o.sparsity = "1e-300";  // on, but less than any key
+  if (o.threshold) o.threshold = -1e30;
+  if (o.window) o.window = small_max_length;
+  if (o.lexical_threshold) o.lexical_threshold = -1;
+  if (o.tree_distance) o.tree_distance = small_max_length;
+  if (o.bigbird) o.bigbird->nearest = small_max_length;
+  if (o.method == SparseMethod::learned_span) o.span_init = small_max_length;
+  o.drop_key = o.drop_attention = 0;
+  o.drop_columns = false;
+  return o;
+}
+
+TEST_CASE("arms of all methods draw the same dropout, but for the last layer under percentile") {
+  const BatchTensors batch = pack_parsed(random_sequences({7, 1, 10, 4}, small_run_config().vocab_size));
+  const auto logits = [&](const SparsityOptions& options) {
+    DistilBertConfig config = small_run_config();
+    config.sparsity = make_sparsity(options, config.layers, 5);
+    const DistilBert model = small_run_model(config, DType::f64);
+    Tape tape;
+    return model.forward(tape, batch, {.training = true, .seed = 7, .step = 3}).to_vector();
+  };
+  const std::vector<double> dense = logits({});
+  const auto furthest = [&](const std::vector<double>& other) {
+    REQUIRE(other.size() == dense.size());
+    double distance = 0;
+    for (size_t i = 0; i < dense.size(); ++i) distance = std::max(distance, std::abs(other[i] - dense[i]));
+    return distance;
+  };
+  std::set<SparseMethod> seen;
+  for (const MethodCase& c : method_cases()) {
+    CAPTURE(c.name);
+    seen.insert(c.options.method);
+    if (c.options.method == SparseMethod::sparsemax || c.options.method == SparseMethod::entmax15)
+      continue;  // their weights are others, whatever is kept
+    SparsityOptions o = removing_nothing(c.options);
+    if (o.method == SparseMethod::percentile) {
+      CHECK(furthest(logits(o)) > 1e-6);  // computed for all rows, so that each has other numbers
+      o.sparse_layers = "0,1";            // of three
+    }
+    CHECK(furthest(logits(o)) < 1e-9);
+  }
+  CHECK(seen.size() == method_words().size());
 }
 
 }  // namespace

@@ -2,14 +2,18 @@
 #include "train/study/study.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "engine/error.h"
 #include "tests/support/catch.h"
 #include "tests/train/support.h"
 #include "train/study/estimate.h"
 #include "train/study/run_state.h"
+#include "train/study/runner.h"
 
 namespace crisp {
 namespace {
@@ -165,6 +169,41 @@ TEST_CASE("a study's directory takes more arms and seeds, and no other options o
   CHECK(parse_study(test::read_file(path), path).options == OptionMap{{"epochs", "5"}});
 }
 
+TEST_CASE("arms keep an option that was all arms' and has become some arms' own, and the reverse") {
+  const test::TempDir dir;
+  const std::string output = dir / "out", path = output + "/study.json";
+  const auto recorded = [&] { return parse_study(test::read_file(path), path); };
+  const OptionMap off{{"sparse-train", "off"}};
+  Study study = parse_study(R"({"name": "s", "seeds": 1, "options": {"epochs": 1, "sparse-train": "off"},
+    "arms": [{"name": "a"}, {"name": "b"}]})",
+                            "f");
+  record_study(study, output);
+  for (const char* arm : {"a", "b"})
+    write_state(run_files(output, arm, 0), {.status = RunState::Status::complete, .message = ""});
+
+  // An arm that it does not fit comes, and b is not named.
+  Study more = study;
+  more.options.erase("sparse-train");
+  more.arms = {{"a", "", off}, {"c", "", {{"sparse-method", "learned-span"}}}};
+  more.baseline = "a";
+  check_record(more, output);
+  record_study(more, output);
+  CHECK(recorded().options == OptionMap{{"epochs", "1"}});
+  REQUIRE(recorded().arms.size() == 3);
+  CHECK(recorded().arms[0].options == off);
+  CHECK(recorded().arms[1].options == off);
+  CHECK(recorded().arms[2].options == OptionMap{{"sparse-method", "learned-span"}});
+
+  // All that are named take it again.
+  write_state(run_files(output, "c", 0), {.status = RunState::Status::complete, .message = ""});
+  const std::string before = test::read_file(path);
+  record_study(study, output);
+  CHECK(test::read_file(path) == before);
+  // Another value is another study.
+  study.options["sparse-train"] = std::string("on");
+  CHECK(contains(message_of<UsageError>([&] { record_study(study, output); }), "  --sparse-train: off there, on now"));
+}
+
 TEST_CASE("arms of breaking-bert that are compared remove the same") {
   const Study study = parse_study(study_preset("breaking-bert", true), "");
   for (const char* method : {"topk", "neighbour", "random", "lexical", "syntax"}) {
@@ -180,6 +219,9 @@ TEST_CASE("arms of breaking-bert that are compared remove the same") {
     CHECK(options("early").at("sparsity") == "0.8");
     CHECK(options("late").at("sparse-layers") == "late");
   }
+  // Or say that they do not.
+  for (const Study::Arm& arm : study.arms)
+    CHECK(arm.name.starts_with("degrees-") == contains(arm.description, "compare by effective sparsity"));
 }
 
 TEST_CASE("the time of a whole run is that of its start, its training and all its evaluations") {
@@ -194,15 +236,26 @@ TEST_CASE("the time of a whole run is that of its start, its training and all it
                                  {"training_examples", 800},
                                  {"training_tokens", 8000},
                                  {"epochs", 3.0}}}};
-  const auto seconds = [&](const RunLength& length) { return whole_run_seconds(results, 27, 40, length); };
-  CHECK(seconds({}) == Approx(3 + 600 + 3 * 4));
-  CHECK(seconds({.eval_steps = 50}) == Approx(3 + 600 + 6 * 4));
-  CHECK(seconds({.eval_train = 100}) == Approx(3 + 600 + 3 * 4 + 8));
-  CHECK(seconds({.eval_train = 10'000}) == Approx(3 + 600 + 3 * 4 + 64));  // there are 800
-  CHECK(seconds({.max_steps = 50}) == Approx(3 + 100 + 4));
+  const RunLength whole{.epochs = 3, .batch_size = 4, .gradient_accumulation_steps = 2};
+  RunLength measured = whole;
+  measured.max_steps = measured.eval_steps = 10;
+  const auto seconds = [&](auto&&... changes) {
+    RunLength wanted = whole;
+    (changes(wanted), ...);
+    return whole_run_seconds(results, 27, 40, measured, wanted);
+  };
+  CHECK(seconds() == Approx(3 + 600 + 3 * 4));
+  CHECK(seconds([](RunLength& w) { w.epochs = 0.5; }) == Approx(3 + 100 + 4));
+  CHECK(seconds([](RunLength& w) { w.epochs = 0; }) == Approx(3 + 4));
+  CHECK(seconds([](RunLength& w) { w.eval_steps = 50; }) == Approx(3 + 600 + 6 * 4));
+  CHECK(seconds([](RunLength& w) { w.eval_train = 100; }) == Approx(3 + 600 + 3 * 4 + 8));
+  CHECK(seconds([](RunLength& w) { w.eval_train = 10'000; }) == Approx(3 + 600 + 3 * 4 + 64));  // there are 800
+  CHECK(seconds([](RunLength& w) { w.max_steps = 50; }) == Approx(3 + 100 + 4));
+  CHECK(seconds([](RunLength& w) { w.max_steps = 50, w.batch_size = 8; }) == Approx(3 + 200 + 4));
+  CHECK(whole_run_seconds(results, 27, 40, measured, measured) == Approx(3 + 20 + 4));
   nlohmann::json unknown = results;  // when it started
   unknown.erase("startup_seconds");
-  CHECK(whole_run_seconds(unknown, 27, 40, {}) == Approx(7 + 600));
+  CHECK(whole_run_seconds(unknown, 27, 40, measured, whole) == Approx(7 + 600));
 }
 
 TEST_CASE("runs on other data are told apart by the hashes in their results") {
@@ -255,6 +308,104 @@ TEST_CASE("what became of a run is kept beside its results") {
   CHECK(last_error(files) == "new\nTry this");
   test::write_file(files.log, "== one\ncrisp-train: old\n== two\nnoise\n");
   CHECK(last_error(files).empty());
+}
+
+// Arms a0, a1, ... and seeds 0, 1, ...
+Study study_of(int64_t arms, int64_t seeds) {
+  Study study;
+  for (int64_t a = 0; a < arms; ++a) study.arms.push_back({fmt::format("a{}", a), "", {}});
+  for (int64_t s = 0; s < seeds; ++s) study.seeds.push_back(static_cast<uint64_t>(s));
+  return study;
+}
+
+std::vector<PlannedRun> runs_of_shard(const Study& study, int64_t shard, int64_t shards) {
+  return planned_runs(study, {.output = "out", .crisp_train = "", .shard = shard, .shards = shards});
+}
+
+TEST_CASE("shards divide the runs of a study: whole seeds, as long as there are as many") {
+  for (int64_t seeds = 1; seeds <= 9; ++seeds)
+    for (int64_t arms = 1; arms <= 5; ++arms)
+      for (int64_t shards = 1; shards <= seeds * arms + 3; ++shards) {
+        CAPTURE(seeds, arms, shards);
+        const Study study = study_of(arms, seeds);
+        std::map<std::string, int64_t> shard_of_run;
+        std::map<uint64_t, std::set<int64_t>> shards_of_seed;
+        std::vector<int64_t> sizes;
+        for (int64_t shard = 1; shard <= shards; ++shard) {
+          const auto runs = runs_of_shard(study, shard, shards);
+          sizes.push_back(std::ssize(runs));
+          for (const PlannedRun& run : runs) {
+            CHECK(shard_of_run.emplace(run.files.directory, shard).second);
+            shards_of_seed[run.seed].insert(shard);
+          }
+        }
+        CHECK(std::ssize(shard_of_run) == seeds * arms);
+        const auto [least, most] = std::minmax_element(sizes.begin(), sizes.end());
+        if (seeds >= shards) {
+          for (const auto& [seed, of_seed] : shards_of_seed) CHECK(of_seed.size() == 1);
+          CHECK(*most - *least <= arms);
+        } else {
+          CHECK(*most - *least <= 1);
+        }
+        CHECK((*least > 0) == (shards <= seeds * arms));
+      }
+  // Seeds that are added leave those before them where they were.
+  const Study before = study_of(2, 4), after = study_of(2, 8);
+  const auto four = runs_of_shard(before, 2, 3), eight = runs_of_shard(after, 2, 3);
+  REQUIRE(four.size() == 2);
+  REQUIRE(eight.size() == 6);
+  for (size_t i = 0; i < four.size(); ++i) CHECK(four[i].files.directory == eight[i].files.directory);
+}
+
+TEST_CASE("a run's length follows from its options and crisp-train's defaults") {
+  const RunLength plain = run_length({{"data", "d"}}), sample = run_length({});
+  CHECK(plain.epochs == 3);
+  CHECK(sample.epochs == 8);
+  CHECK(plain.max_steps == 0);
+  CHECK(plain.batch_size == 32);
+  CHECK(plain.gradient_accumulation_steps == 1);
+  CHECK(plain.eval_steps == 0);
+  CHECK(plain.eval_train == 0);
+  const RunLength all = run_length({{"epochs", "0.5"},
+                                    {"max-steps", "7"},
+                                    {"batch-size", "4"},
+                                    {"gradient-accumulation-steps", "2"},
+                                    {"eval-steps", "3"},
+                                    {"eval-train", "1000"}});
+  CHECK(all.epochs == 0.5);
+  CHECK(all.max_steps == 7);
+  CHECK(all.batch_size == 4);
+  CHECK(all.gradient_accumulation_steps == 2);
+  CHECK(all.eval_steps == 3);
+  CHECK(all.eval_train == 1000);
+}
+
+TEST_CASE("arms without a finished run are estimated by their own length") {
+  const test::TempDir dir;
+  Study study = study_of(4, 2);
+  study.options = {{"data", "d"}, {"epochs", "1"}, {"batch-size", "8"}};
+  study.arms[1].options = {{"epochs", "3"}};
+  study.arms[2].options = {{"max-steps", "5"}};
+  const std::string output = dir.path();
+  CHECK(std::isnan(estimate_from_finished(study, output).seconds("a0")));
+  // 100 steps of 2 seconds after 3 seconds of starting, and an evaluation in 4.
+  const RunFiles files = run_files(output, "a0", 0);
+  write_state(files, {.status = RunState::Status::complete, .message = "", .seconds = 207});
+  CHECK(estimate_from_finished(study, output).seconds("a1") == 207);  // without results the mean
+  test::write_file(files.directory + "/all_results.json",
+                   R"({"step": 100, "train_runtime": 200, "train_tokens_per_second": 40, "startup_seconds": 5,
+                       "eval_total": 50, "settings": {"training_examples": 800, "training_tokens": 8000}})");
+  const Estimate estimate = estimate_from_finished(study, output);
+  CHECK(estimate.basis == "from 1 finished run");
+  CHECK(estimate.mean == 207);
+  CHECK(estimate.seconds("a0") == 207);
+  CHECK(estimate.seconds("a1") == Approx(3 + 600 + 3 * 4));
+  CHECK(estimate.seconds("a2") == Approx(3 + 10 + 4));
+  CHECK(estimate.seconds("a3") == Approx(207));
+  // An arm's own run counts more than what others foresee.
+  write_state(run_files(output, "a1", 1), {.status = RunState::Status::complete, .message = "", .seconds = 900});
+  CHECK(estimate_from_finished(study, output).seconds("a1") == 900);
+  CHECK(estimate_from_finished(study, output).seconds("a2") == Approx(3 + 10 + 4));
 }
 
 }  // namespace

@@ -10,10 +10,12 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "engine/error.h"
 #include "train/interrupt.h"
 #include "train/metrics.h"
+#include "train/options.h"
 #include "train/study/child.h"
 
 namespace crisp {
@@ -25,20 +27,21 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int measured_steps = 20;  // the speed is taken from the second half
 
-// Where a run would write: the study's directory, or the nearest that is there.
-fs::path near(const std::string& output) {
-  fs::path path = fs::absolute(output);
+// The nearest existing directory above the study's, which stays as it is: there should be as much room as in it.
+fs::path beside(const std::string& output) {
+  fs::path path = fs::absolute(output).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // "dir/"
   std::error_code ignored;
-  while (path.has_relative_path() && !fs::is_directory(path, ignored)) path = path.parent_path();
+  do path = path.parent_path();
+  while (path.has_relative_path() && !fs::is_directory(path, ignored));
   return path;
 }
 
 class Scratch {
  public:
   explicit Scratch(const std::string& output) {
-    std::string pattern = (near(output) / ".crisp-study-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) fail("{}: cannot be written", near(output).string());
-    path_ = pattern;
+    if (!make_in(beside(output)) && !make_in(fs::temp_directory_path()))
+      fail("{}: cannot be written, and neither can {}", beside(output).string(), fs::temp_directory_path().string());
   }
   ~Scratch() {
     std::error_code ignored;
@@ -49,6 +52,11 @@ class Scratch {
   const std::string& path() const { return path_; }
 
  private:
+  bool make_in(const fs::path& where) {
+    path_ = (where / ".crisp-study-XXXXXX").string();
+    return ::mkdtemp(path_.data()) != nullptr;
+  }
+
   std::string path_;
 };
 
@@ -63,9 +71,45 @@ double last_rate(const std::string& path) {
   return rate;
 }
 
-int64_t number(const OptionMap& options, const char* name) {
+// Of an option's value; what crisp-train would refuse has been refused.
+double number(const OptionMap& options, const char* name, double otherwise) {
   const auto given = options.find(name);
-  return given == options.end() ? 0 : std::strtoll(given->second.c_str(), nullptr, 10);
+  return given == options.end() ? otherwise : std::strtod(given->second.c_str(), nullptr);
+}
+
+// What a run does over `examples` training sentences. The unit of evaluations is that of `sentences`.
+struct Amount {
+  double epochs, evaluations;
+};
+Amount amount_of(const RunLength& length, double examples, double sentences) {
+  const double steps_of_epoch =
+      std::ceil(examples / static_cast<double>(length.batch_size * length.gradient_accumulation_steps));
+  const double steps =
+      length.max_steps > 0 ? static_cast<double>(length.max_steps) : std::ceil(length.epochs * steps_of_epoch);
+  const double between = length.eval_steps > 0 ? static_cast<double>(length.eval_steps) : steps_of_epoch;
+  const double at_end = std::min(examples, static_cast<double>(length.eval_train)) / sentences;
+  return {steps / steps_of_epoch, std::max(1.0, std::ceil(steps / between)) + at_end};
+}
+
+// A complete run, from which others are foreseen.
+struct Finished {
+  json results;
+  double seconds;
+  RunLength length;
+};
+
+// The mean over those whose results tell; NaN where none does.
+double foreseen_seconds(const std::vector<Finished>& runs, const RunLength& wanted) {
+  double sum = 0, count = 0;
+  for (const Finished& run : runs) {
+    try {
+      const auto rate = run.results.at("train_tokens_per_second").get<double>();
+      const double seconds = whole_run_seconds(run.results, run.seconds, rate, run.length, wanted);
+      if (std::isfinite(seconds)) sum += seconds, ++count;
+    } catch (const json::exception&) {  // a damaged file
+    }
+  }
+  return sum / count;
 }
 
 }  // namespace
@@ -75,46 +119,65 @@ double Estimate::seconds(const std::string& arm) const {
   return found == of_arm.end() ? mean : found->second;
 }
 
-double whole_run_seconds(const json& results, double elapsed, double tokens_per_second, const RunLength& length) {
+RunLength run_length(const OptionMap& options) {
+  const auto given = [&](const char* name) { return options.contains(name); };
+  const bool sample = !given("weights") && !given("init") && !given("data") && !given("train");
+  const TrainOptions defaults;
+  const auto whole = [&](const char* name, int64_t otherwise) {
+    return static_cast<int64_t>(number(options, name, static_cast<double>(otherwise)));
+  };
+  return {.epochs = number(options, "epochs", sample ? sample_epochs : default_epochs),
+          .max_steps = whole("max-steps", defaults.max_steps),
+          .batch_size = whole("batch-size", defaults.batch_size),
+          .gradient_accumulation_steps = whole("gradient-accumulation-steps", defaults.gradient_accumulation_steps),
+          .eval_steps = whole("eval-steps", defaults.eval_steps),
+          .eval_train = whole("eval-train", defaults.eval_train)};
+}
+
+double whole_run_seconds(const json& results, double elapsed, double tokens_per_second, const RunLength& measured,
+                         const RunLength& wanted) {
   const json& settings = results.at("settings");
   const auto examples = settings.at("training_examples").get<double>(), steps = results.at("step").get<double>(),
              trained = results.at("train_runtime").get<double>();
-  const double step =
-      settings.at("batch_size").get<double>() * settings.at("gradient_accumulation_steps").get<double>();
-  const double steps_of_epoch = std::ceil(examples / step);
-  const double all_steps = length.max_steps > 0 ? static_cast<double>(length.max_steps)
-                                                : std::ceil(settings.at("epochs").get<double>() * steps_of_epoch);
-  const double training = all_steps / steps_of_epoch * settings.at("training_tokens").get<double>() / tokens_per_second;
-  // The start lasts until the first step has been done; what follows the training is the evaluation.
+  const double sentences = results.at("eval_total").get<double>() + results.value("selection_total", 0.0);
+  const Amount of_measured = amount_of(measured, examples, sentences),
+               of_wanted = amount_of(wanted, examples, sentences);
+  // The start lasts until the first step has been done; what follows the training is the evaluations.
   const double others = std::max(0.0, elapsed - trained);
   const double start =
       std::clamp(results.value("startup_seconds", elapsed) - trained / std::max(1.0, steps), 0.0, others);
-  const double evaluation = others - start;
-  const double between = length.eval_steps > 0 ? static_cast<double>(length.eval_steps) : steps_of_epoch;
-  const double evaluations = std::max(1.0, std::ceil(all_steps / between));
-  const double sentences = results.at("eval_total").get<double>() + results.value("selection_total", 0.0);
-  const double at_end = std::min(examples, static_cast<double>(length.eval_train)) / sentences;
-  return start + training + (evaluations + at_end) * evaluation;
+  const double evaluation = (others - start) / of_measured.evaluations;
+  const double training = of_wanted.epochs * settings.at("training_tokens").get<double>() / tokens_per_second;
+  return start + training + of_wanted.evaluations * evaluation;
 }
 
 Estimate estimate_from_finished(const Study& study, const std::string& output) {
   Estimate estimate;
   double sum = 0;
   int64_t runs = 0;
+  std::vector<Finished> first;  // of each arm
   for (const Study::Arm& arm : study.arms) {
     double of_arm = 0;
     int64_t count = 0;
     for (const uint64_t seed : study.seeds) {
-      const RunState state = read_state(run_files(output, arm.name, seed));
+      const RunFiles files = run_files(output, arm.name, seed);
+      const RunState state = read_state(files);
       if (state.status != RunState::Status::complete || !(state.seconds > 0)) continue;
+      if (count++ == 0)
+        first.push_back({read_json_object(files.directory + "/all_results.json"), state.seconds,
+                         run_length(study.options_of(arm))});
       of_arm += state.seconds;
-      ++count;
     }
     if (count > 0) estimate.of_arm[arm.name] = of_arm / static_cast<double>(count);
     sum += of_arm;
     runs += count;
   }
   if (runs > 0) estimate.mean = sum / static_cast<double>(runs);
+  for (const Study::Arm& arm : study.arms) {
+    if (estimate.of_arm.contains(arm.name)) continue;
+    const double seconds = foreseen_seconds(first, run_length(study.options_of(arm)));
+    if (std::isfinite(seconds)) estimate.of_arm[arm.name] = seconds;
+  }
   estimate.basis = fmt::format("from {} finished run{}", runs, runs == 1 ? "" : "s");
   return estimate;
 }
@@ -123,9 +186,10 @@ Estimate estimate_by_measuring(const Study& study, const RunnerOptions& options)
   const auto arm =
       std::find_if(study.arms.begin(), study.arms.end(), [&](const Study::Arm& a) { return a.name == study.baseline; });
   if (arm == study.arms.end()) fail("the baseline is no arm");
-  const OptionMap all = study.options_of(*arm);
-  const RunLength length{number(all, "max-steps"), number(all, "eval-steps"), number(all, "eval-train")};
-  const int64_t steps = length.max_steps > 0 ? std::min<int64_t>(length.max_steps, measured_steps) : measured_steps;
+  RunLength measured = run_length(study.options_of(*arm));
+  const int64_t steps = measured.max_steps > 0 ? std::min<int64_t>(measured.max_steps, measured_steps) : measured_steps;
+  measured.max_steps = measured.eval_steps = steps;
+  measured.eval_train = 0;
   const Scratch scratch(options.output);
   std::vector<std::string> command = train_command(study, *arm, options);
   for (const std::string& word :
@@ -150,7 +214,9 @@ Estimate estimate_by_measuring(const Study& study, const RunnerOptions& options)
   const double rate = last_rate(scratch.path() + "/run/metrics.jsonl");
   if (!(rate > 0)) fail("the measurement of the training's speed failed");
   const json results = read_json_object(scratch.path() + "/run/all_results.json");
-  estimate.mean = whole_run_seconds(results, elapsed, rate, length);
+  for (const Study::Arm& a : study.arms)
+    estimate.of_arm[a.name] = whole_run_seconds(results, elapsed, rate, measured, run_length(study.options_of(a)));
+  estimate.mean = estimate.of_arm[study.baseline];
   estimate.basis = fmt::format("from {} steps of the arm {}, measured now", steps, arm->name);
   return estimate;
 }

@@ -1,6 +1,7 @@
 // How long the runs of a study take.
 #pragma once
 
+#include <cstdint>
 #include <limits>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
@@ -11,27 +12,36 @@
 namespace crisp {
 
 struct Estimate {
-  std::map<std::string, double> of_arm;                    // seconds of a run, where some have been
-  double mean = std::numeric_limits<double>::quiet_NaN();  // of any other
+  std::map<std::string, double> of_arm;                    // seconds of a run
+  double mean = std::numeric_limits<double>::quiet_NaN();  // of the runs that it rests on; of an arm not in `of_arm`
   std::string basis;                                       // what it rests on, for the user
 
   double seconds(const std::string& arm) const;
 };
 
-/// From the runs that are complete, NaN where none is.
+/// From the runs that are complete, NaN where none is: the mean of the arm's own; of an arm without one the mean of
+/// what each other arm's first run foresees for its options (whole_run_seconds).
 Estimate estimate_from_finished(const Study& study, const std::string& output);
 
-/// What a whole run has more of than a short one, by its options.
+/// How long a run is, by its options.
 struct RunLength {
-  int64_t max_steps = 0, eval_steps = 0, eval_train = 0;
+  double epochs = 0;
+  int64_t max_steps = 0;  // above 0 it replaces `epochs`
+  int64_t batch_size = 1, gradient_accumulation_steps = 1;
+  int64_t eval_steps = 0, eval_train = 0;
 };
-/// Seconds of a whole run, from the all_results.json of a short one with one evaluation that took `elapsed`, and its
-/// training's speed: the start, the training, every evaluation, and that of training sentences at the end.
-double whole_run_seconds(const nlohmann::json& results, double elapsed, double tokens_per_second,
-                         const RunLength& length);
+/// By crisp-train's options; its defaults hold for those that lack.
+RunLength run_length(const OptionMap& options);
 
-/// From a few steps of the baseline arm, trained by crisp-train in a temporary directory beside `options.output`.
-/// Throws Error with crisp-train's message when that fails.
+/// Seconds of a run of length `wanted`, from the all_results.json of one of length `measured` that took `elapsed`, and
+/// its training's speed: the start, the training, every evaluation, and that of training sentences at the end. All else
+/// (data, length of sentences, method) counts as the same.
+double whole_run_seconds(const nlohmann::json& results, double elapsed, double tokens_per_second,
+                         const RunLength& measured, const RunLength& wanted);
+
+/// From a few steps of the baseline arm, trained by crisp-train in a temporary directory beside `options.output` (or
+/// the system's, where that cannot be written), each arm with its own options' length. Throws Error with crisp-train's
+/// message when that fails.
 Estimate estimate_by_measuring(const Study& study, const RunnerOptions& options);
 
 }  // namespace crisp

@@ -52,19 +52,25 @@ constexpr const char* breaking_bert_head = R"({
   "arms": [
     {"name": "dense", "options": {"sparsity": "dense"}},
 
-    // In a sparse layer every row keeps the same number of keys, whatever chooses them. Early and late are half of the
-    // layers: at 0.8 there, the whole model removes about as much as all-0.4 does, and half of what all does.
+    // In a sparse layer every row keeps the same number of keys, whatever chooses them. With an even number of layers,
+    // early and late are half of them: at 0.8 there, the whole model removes about as much as all-0.4 does, and half of
+    // what all does. With an odd number the middle layer is in neither, and it removes less.
 )";
 
 constexpr const char* breaking_bert_tail = R"(
     // Six keys a row: neighbours (the token itself included), random ones, global ones. The rows of global tokens see
     // all keys, so mixes with global ones remove less: on short sentences 0.45 of the keys (0-3-3), 0.46 (3-0-3) and
     // 0.49 (2-2-2), without global ones 0.56. Compare them by effective sparsity.
-    {"name": "degrees-6-0-0", "options": {"sparse-method": "bigbird", "bigbird": "6,0,0"}},
-    {"name": "degrees-0-3-3", "description": "rows of global tokens see all keys", "options": {"sparse-method": "bigbird", "bigbird": "0,3,3"}},
-    {"name": "degrees-3-0-3", "description": "rows of global tokens see all keys", "options": {"sparse-method": "bigbird", "bigbird": "3,0,3"}},
-    {"name": "degrees-3-3-0", "options": {"sparse-method": "bigbird", "bigbird": "3,3,0"}},
-    {"name": "degrees-2-2-2", "description": "rows of global tokens see all keys", "options": {"sparse-method": "bigbird", "bigbird": "2,2,2"}},
+    {"name": "degrees-6-0-0", "description": "six keys a row; compare by effective sparsity",
+     "options": {"sparse-method": "bigbird", "bigbird": "6,0,0"}},
+    {"name": "degrees-0-3-3", "description": "six keys a row, all keys in global tokens' rows; compare by effective sparsity",
+     "options": {"sparse-method": "bigbird", "bigbird": "0,3,3"}},
+    {"name": "degrees-3-0-3", "description": "six keys a row, all keys in global tokens' rows; compare by effective sparsity",
+     "options": {"sparse-method": "bigbird", "bigbird": "3,0,3"}},
+    {"name": "degrees-3-3-0", "description": "six keys a row; compare by effective sparsity",
+     "options": {"sparse-method": "bigbird", "bigbird": "3,3,0"}},
+    {"name": "degrees-2-2-2", "description": "six keys a row, all keys in global tokens' rows; compare by effective sparsity",
+     "options": {"sparse-method": "bigbird", "bigbird": "2,2,2"}},
 
     // Learned degrees of neighbour connections; our stand-in for the paper's algorithm. At this rate windows can move by
     // about 8 positions in 300 steps.

@@ -90,6 +90,11 @@ class Runner {
         count_of(std::ssize(study_.seeds), "seed"), count_of(std::ssize(runs_), "run"),
         options_.shards > 1 ? fmt::format(" of shard {}/{}", options_.shard, options_.shards) : "", done_.size(),
         options_.output);
+    if (options_.shards > std::ssize(study_.seeds) && study_.arms.size() > 1)
+      say("note: {} for {}: arms of a seed are made on different machines, which may differ in the last bits; with at "
+          "most {} a seed's arms are made on one",
+          count_of(options_.shards, "shard"), count_of(std::ssize(study_.seeds), "seed"),
+          count_of(std::ssize(study_.seeds), "shard"));
     if (!waiting_.empty()) require_space();
     const InterruptHandler signals;
     try {
@@ -341,12 +346,17 @@ class Runner {
 }  // namespace
 
 std::vector<PlannedRun> planned_runs(const Study& study, const RunnerOptions& options) {
+  const int64_t seeds = std::ssize(study.seeds), arms = std::ssize(study.arms);
+  const int64_t shards = std::min(options.shards, seeds * arms);  // the others have nothing to do
   std::vector<PlannedRun> runs;
-  int64_t number = 0;
-  for (const uint64_t seed : study.seeds)
-    for (const Study::Arm& arm : study.arms)
-      if (number++ % options.shards == options.shard - 1)
-        runs.push_back({&arm, seed, run_files(options.output, arm.name, seed)});
+  for (int64_t s = 0; s < seeds; ++s)
+    for (int64_t a = 0; a < arms; ++a) {
+      const int64_t shard = seeds >= shards ? s % shards : (s * arms + a) * shards / (seeds * arms);
+      if (shard != options.shard - 1) continue;
+      const Study::Arm& arm = study.arms[static_cast<size_t>(a)];
+      const uint64_t seed = study.seeds[static_cast<size_t>(s)];
+      runs.push_back({&arm, seed, run_files(options.output, arm.name, seed)});
+    }
   return runs;
 }
 

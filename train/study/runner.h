@@ -15,7 +15,7 @@ struct RunnerOptions {
   std::string crisp_train;        // the program
   int64_t jobs = 1;               // processes at a time
   int64_t threads = 0;            // of all of them together; 0: as many as there are cores
-  int64_t shard = 1, shards = 1;  // of the runs, those with a number = shard - 1 modulo shards
+  int64_t shard = 1, shards = 1;  // which part of the runs: see planned_runs()
   bool keep_models = false;       // else a run's model is deleted when its results are complete
 };
 
@@ -24,7 +24,10 @@ struct PlannedRun {
   uint64_t seed;
   RunFiles files;
 };
-/// The runs of the shard: seed by seed all arms, so that a study that is cut short can be compared.
+/// The runs of the shard: seed by seed all arms, so that a study that is cut short can be compared. Shards may be
+/// machines whose kernels differ in the last bits, so a seed, whose arms are paired, is one shard's as long as there
+/// are as many seeds as shards; with more shards the runs are divided evenly, in their order, and arms of a seed may
+/// part.
 std::vector<PlannedRun> planned_runs(const Study& study, const RunnerOptions& options);
 
 /// crisp-train's command line for an arm, but for --seed, --output, --resume and a default of --keep-checkpoints.

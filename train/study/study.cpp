@@ -183,11 +183,30 @@ void refuse_other_options(const Study& there, const Study& now, const std::strin
         directory, differences(there.options, now.options), of_arms, fmt::join(with_runs, ", "));
 }
 
+// An option of all arms of `study` that only some arms of `other` have becomes the arms' own, so that an arm which one
+// of the two does not name keeps what it had.
+void separate_options(Study& study, const Study& other) {
+  const auto of_some = [&](const std::string& name) {
+    return !other.options.contains(name) && std::any_of(other.arms.begin(), other.arms.end(),
+                                                        [&](const auto& arm) { return arm.options.contains(name); });
+  };
+  for (auto it = study.options.begin(); it != study.options.end();) {
+    if (!of_some(it->first)) {
+      ++it;
+      continue;
+    }
+    for (Study::Arm& arm : study.arms) arm.options.insert(*it);
+    it = study.options.erase(it);
+  }
+}
+
 // `there` with what `now` has in addition.
-Study joined(Study there, const Study& now, const std::string& directory) {
+Study joined(Study there, Study now, const std::string& directory) {
   if (there.name != now.name)
     fail<UsageError>("{}: holds the study '{}', this is '{}'; choose another --output", directory, there.name,
                      now.name);
+  separate_options(there, now);
+  separate_options(now, there);
   refuse_other_options(there, now, directory);
   const auto replace = [](OptionMap& options, const OptionMap& by) {
     if (!differences(options, by).empty()) options = by;  // 1 and 1.0 are the same: the former stays

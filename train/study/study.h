@@ -56,8 +56,8 @@ std::vector<uint64_t> parse_seeds(const std::string& text);
 
 /// Makes the directory of a study, or adds to the one that is there: study.json then holds what it held and what
 /// `study` has in addition, arms and seeds. Options may change for arms of which no run has begun, or which have only
-/// failed. Throws UsageError, saying what differs, where it holds a study of another name, or other options of an arm
-/// with runs.
+/// failed; an option of all arms may become some arms' own, and the reverse. Throws UsageError, saying what differs,
+/// where it holds a study of another name, or other options of an arm with runs.
 void record_study(const Study& study, const std::string& directory);
 /// Throws as record_study would; writes nothing.
 void check_record(const Study& study, const std::string& directory);
