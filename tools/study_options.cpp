@@ -183,8 +183,6 @@ bool check_study_inputs(const Study& study, const std::string& sample_root) {
     samples = samples || sample;
     if (o.weights.empty() && o.init.empty())
       fail<UsageError>("no weights for the arm {}: give --weights FILE|DIR, or --init", arm.name);
-    if (o.data.empty() && (o.train.empty() || o.dev.empty()))
-      fail<UsageError>("no data for the arm {}: give --data DIR, or --train FILE and --dev FILE", arm.name);
     DataFiles files = find_data_files(o);
     try {
       require_data_sets(files, o);

@@ -22,6 +22,15 @@ CRISP_INLINE T score_of(Int<T> key) {
   return std::bit_cast<T>(key ^ ((key >> (8 * sizeof(T) - 1)) & largest_key<T>));
 }
 
+/// The same for vectors.
+CRISP_INLINE Vec<int32_t> keys_of(Vec<float> scores) {
+  const Vec<int32_t> bits = reinterpret_cast<Vec<int32_t>>(scores + 0.0f), top = broadcast(largest_key<float>);
+  return scores == scores ? bits ^ ((bits >> 31) & top) : top;
+}
+CRISP_INLINE Vec<float> scores_of(Vec<int32_t> keys) {
+  return reinterpret_cast<Vec<float>>(keys ^ ((keys >> 31) & broadcast(largest_key<float>)));
+}
+
 template <class K>
 CRISP_INLINE int64_t count_at_least(const K* keys, int64_t n, K limit) {
 #if defined(__AVX512F__)
@@ -234,13 +243,6 @@ CRISP_INLINE RowThresholds keep_largest_of_rows(const int32_t* keys, int64_t n, 
   constexpr int64_t width = lanes<int32_t>;
   const V top = broadcast(largest_key<float>), wanted = broadcast(static_cast<int32_t>(k));
   const V all = broadcast(static_cast<int32_t>(n));
-  const auto to_keys = [=](F score) __attribute__((always_inline)) {
-    const V bits = reinterpret_cast<V>(score + 0.0f), key = bits ^ ((bits >> 31) & top);
-    return score == score ? key : top;
-  };
-  const auto to_scores = [=](V key) __attribute__((always_inline)) {
-    return reinterpret_cast<F>(key ^ ((key >> 31) & top));
-  };
   // An interval of keys that contains the threshold, but for rows with k NaN and protected keys.
   V low = top, high = broadcast(INT32_MIN), beyond{};  // beyond: how many keys are above high, fewer than k
   for (int64_t j = 0; j < n; ++j) {
@@ -261,7 +263,7 @@ CRISP_INLINE RowThresholds keep_largest_of_rows(const int32_t* keys, int64_t n, 
       const F part = step % 4 == 3
                          ? broadcast(0.5f)
                          : __builtin_convertvector(count - wanted, F) / __builtin_convertvector(count - beyond, F);
-      const V guess = to_keys((1.0f - part) * to_scores(low) + part * to_scores(high));
+      const V guess = keys_of((1.0f - part) * scores_of(low) + part * scores_of(high));
       middle = (guess > low) & (guess <= high) ? guess : middle;
     }
     V below[4] = {};

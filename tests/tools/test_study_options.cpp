@@ -280,7 +280,7 @@ TEST_CASE("what crisp-study refuses, before anything runs") {
   refused({"crisp", "--overwrite"}, 2, "--overwrite: a study is never overwritten");
   refused({"crisp", "--crisp-train", "vocab.txt"}, 2, "vocab.txt: is no program");
   refused({"crisp", "--data", "."}, 2, "no weights for the arm dense: give --weights FILE|DIR, or --init");
-  refused({"crisp", "--init", "config.json"}, 2, "no data for the arm dense: give --data DIR");
+  refused({"crisp", "--init", "config.json"}, 2, "arm 'dense': no data: give --data DIR");
   refused({"crisp", "--data", "nowhere", "--init", "config.json"}, 3, "");
   refused({"crisp", "--data", ".", "--weights", "nowhere"}, 3, "");
   for (const char* shard : {"0/2", "3/2", "x", "1", "1/2x", "/2", "1/"})
