@@ -150,6 +150,35 @@ TEST_CASE("crisp-bench step takes crisp-train's steps") {
         report.at("losses"));
 }
 
+TEST_CASE("crisp-bench step --against takes each step with both sparsities") {
+  const Workshop at;
+  const Words pair{"--sparsity", "0.8", "--against", "dense"};
+  const json few = bench_json(at, step(pair));
+  CHECK(few.at("steps") == 3);
+  CHECK(few.at("tokens_per_step") == bench_json(at, step()).at("tokens_per_step"));
+  CHECK(few.at("sides").at(0).at("sparsity") == "0.8");
+  CHECK(few.at("sides").at(1).at("sparsity") == "dense");
+  for (const json& side : few.at("sides"))
+    for (const char* what : {"step", "attention"}) {
+      const json& times = side.at(what);
+      CHECK(times.at("q1_ms").get<double>() > 0);
+      CHECK(times.at("q1_ms") <= times.at("median_ms"));
+      CHECK(times.at("median_ms") <= times.at("q3_ms"));
+      CHECK(times.at("median_ms") <= side.at("step").at("median_ms"));
+    }
+  CHECK(few.at("ratio_by_attention").get<double>() > 0);
+  CHECK(few.at("ratio").at("interval_95").is_null());  // of three pairs there is none
+  const json more = bench_json(at, step(pair + Words{"--steps", "9"})).at("ratio");
+  CHECK(more.at("interval_95").at(0) <= more.at("q1"));  // of nine it goes from the second to the eighth
+  CHECK(more.at("q1") <= more.at("median"));
+  CHECK(more.at("median") <= more.at("q3"));
+  CHECK(more.at("q3") <= more.at("interval_95").at(1));
+  const Outcome table = bench(at, step(pair + Words{"--steps", "9"}));
+  CHECK(table.exit_code == 0);
+  for (const char* text : {"sparsity 0.8 ", "sparsity dense ", "median of 9 pairs; 95 % interval", "by attention"})
+    CHECK(table.out.find(text) != std::string::npos);
+}
+
 TEST_CASE("crisp-bench step: fixed lengths, inference, other types of numbers") {
   const Workshop at;
   const json fixed = bench_json(at, step({"--lengths", "fixed:9", "--infer", "--batch", "4"}));
@@ -193,6 +222,8 @@ TEST_CASE("crisp-bench refuses what makes no sense") {
   refused({"step", "--lengths", "short"}, 2, "fixed:L");
   refused({"step", "--steps", "0"}, 2, "--steps");
   refused(step({"--lengths", "fixed:65"}), 2, "64 positions");
+  refused(step({"--against", "2"}), 2, "--against");
+  refused(step({"--against", "0.5", "--infer"}), 2, "no --infer");
   refused({"gemm", "--m", "1,,2"}, 2, "--m");
   refused({"gemm", "--m", "1.5"}, 2, "--m");
   refused({"attention", "--densities", "0"}, 2, "--densities");

@@ -4,22 +4,16 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
-#include <optional>
 
-#include "data/text_file.h"
 #include "engine/allocator.h"
 #include "engine/backend.h"
 #include "engine/error.h"
 #include "engine/ops.h"
 #include "engine/parallel.h"
-#include "engine/precision.h"
 #include "engine/profile.h"
-#include "model/distilbert.h"
-#include "tools/bench/commands.h"
 #include "tools/bench/report.h"
-#include "tools/bench/sentences.h"
+#include "tools/bench/step.h"
 #include "train/batch_tensors.h"
-#include "train/model_files.h"
 #include "train/process_info.h"
 #include "train/trainer.h"
 
@@ -27,18 +21,6 @@ namespace crisp::bench {
 namespace {
 
 using nlohmann::ordered_json;
-
-struct StepOptions {
-  CommonOptions common;
-  Precision precision = Precision::f32;
-  SentenceOptions sentences;
-  std::string weights, init = "distilbert-base", sparsity = "dense";
-  std::optional<double> dropout;
-  int64_t batch = 32, steps = 20, warm = 4;
-  bool infer = false, losses = false, print_batches = false, kernels = false;
-  double learning_rate = 2e-5, max_grad_norm = 1, weight_decay = 0.01;
-  int64_t seed = 0;
-};
 
 // One measured step.
 struct Step {
@@ -58,17 +40,6 @@ struct Measured {
   double catch_up_seconds = 0;  // after the last step, for the rows that all of them have put off
   int64_t parameters = 0;
 };
-
-DistilBert random_model(const StepOptions& o, int64_t vocab_size, int64_t labels) {
-  DistilBertConfig config;
-  if (o.init != "distilbert-base") config = parse_config(read_text_file(o.init), o.init);
-  config.vocab_size = vocab_size;
-  config.num_labels = labels;
-  if (o.dropout) config.dropout = config.attention_dropout = config.classifier_dropout = *o.dropout;
-  DistilBert model(config, dtype_for(o.precision));
-  model.initialise(static_cast<uint64_t>(o.seed));
-  return model;
-}
 
 // The examples of one step; the order is the trainer's.
 std::vector<int32_t> examples_of(const StepOptions& o, const TokenizedDataset& data, int64_t step,
@@ -106,16 +77,7 @@ void run_steps(const StepOptions& o, const TokenizedDataset& data, Measured& m, 
 }
 
 void train(const StepOptions& o, DistilBert& model, const TokenizedDataset& data, Measured& m) {
-  TrainOptions options;
-  options.max_steps = o.warm + o.steps + 1;  // the last step of a run brings every row of the words up to date
-  options.learning_rate = o.learning_rate;
-  options.schedule = ScheduleType::constant;
-  options.warmup_ratio = 0;
-  options.batch_size = o.batch;
-  options.weight_decay = o.weight_decay;
-  options.max_grad_norm = o.max_grad_norm;
-  options.seed = static_cast<uint64_t>(o.seed);
-  Trainer trainer(model, data, options);
+  Trainer trainer(model, data, train_options(o));
   run_steps(o, data, m, [&](const std::vector<int32_t>&) {
     StepReport report;
     trainer.micro_step(report);
@@ -260,34 +222,18 @@ void print_table(const StepOptions& o, const ordered_json& j, const std::string&
   }
 }
 
-int step(StepOptions o) {
+int step(const StepOptions& o) {
   set_num_threads(static_cast<int>(o.common.threads));
   set_precision(o.precision);
-  o.sentences.seed = static_cast<uint64_t>(o.seed);
-  o.sentences.count = o.batch * std::min<int64_t>(o.warm + o.steps, 64);
-  if (o.sentences.fixed > 0) o.sentences.max_length = o.sentences.fixed;
-  std::optional<LoadedModel> loaded;
-  if (!o.weights.empty()) {
-    loaded.emplace(load_model(o.weights, {.vocab = o.sentences.vocab,
-                                          .dtype = dtype_for(o.precision),
-                                          .dropout = o.dropout,
-                                          .seed = static_cast<uint64_t>(o.seed)}));
-    o.sentences.vocab = loaded->vocab_path;
-    o.sentences.vocab_size = loaded->model.config().vocab_size;
-    o.sentences.labels = loaded->model.config().num_labels;
+  if (!o.against.empty()) {
+    if (o.infer || o.losses || o.print_batches || o.kernels)
+      fail<UsageError>(
+          "--against compares the times of training steps: no --infer, --losses, --print-batches, --kernels");
+    return compare_steps(o);
   }
-  const Sentences sentences = load_sentences(o.sentences);
-  const TokenizedDataset& data = *sentences.data;
-  DistilBert model =
-      loaded ? std::move(loaded->model) : random_model(o, sentences.vocab_size, std::max(data.num_labels(), 2));
-  DistilBertConfig& config = model.mutable_config();
-  config.sparsity = parse_sparsity(o.sparsity, config.layers);
-  if (data.max_tokens() > config.max_positions)
-    fail<UsageError>("sentences of {} tokens, but the model has {} positions; --max-length cuts them",
-                     data.max_tokens(), config.max_positions);
-  if (sentences.vocab_size > config.vocab_size || data.num_labels() > config.num_labels)
-    fail<UsageError>("the data has {} tokens and {} labels, the model {} and {}", sentences.vocab_size,
-                     data.num_labels(), config.vocab_size, config.num_labels);
+  StepSetup setup = set_up_step(o);
+  const TokenizedDataset& data = *setup.sentences.data;
+  DistilBert& model = setup.model;
   Measured m;
   for (const Parameter& p : model.parameters()) m.parameters += p.tensor.numel();
   if (o.infer) {
@@ -296,11 +242,11 @@ int step(StepOptions o) {
     train(o, model, data, m);
   }
   ordered_json j = summary(o, m, product_ceiling(dtype_for(o.precision), matmul_precision(), {.seconds = 0.5}));
-  j["data"] = sentences.what;
+  j["data"] = setup.sentences.what;
   if (o.common.json) {
     fmt::print("{}\n", j.dump());
   } else {
-    print_table(o, j, sentences.what);
+    print_table(o, j, setup.sentences.what);
   }
   return 0;
 }
@@ -340,12 +286,17 @@ Command add_step(CLI::App& program) {
   add_integer(*app, "steps", o->steps, 1, 1'000'000, "Steps that are measured");
   add_integer(*app, "warm", o->warm, 0, 1'000'000, "Steps before them");
   add_flag(*app, "infer", o->infer, "The forward pass only, without dropout");
-  const auto sparsity = [o](const std::string& text) {
-    const std::string complaint = check_sparsity(text);
-    if (complaint.empty()) o->sparsity = text;
-    return complaint;
+  const auto sparsity = [](std::string& value) {
+    return [&value](const std::string& text) {
+      std::string complaint = check_sparsity(text);
+      if (complaint.empty()) value = text;
+      return complaint;
+    };
   };
-  add_parsed(*app, "sparsity", "S|S1,S2,..|PRESET", o->sparsity, sparsity, "As in crisp-train");
+  const char* form = "S|S1,S2,..|PRESET";
+  add_parsed(*app, "sparsity", form, o->sparsity, sparsity(o->sparsity), "As in crisp-train");
+  add_parsed(*app, "against", form, "", sparsity(o->against),
+             "Each step with this sparsity as well, in turn: the ratio of times");
   add_real(*app, "dropout", o->dropout, 0.1, {.high = 1}, "Every dropout rate (default: the configuration's)");
   add_text(*app, "init", o->init, "distilbert-base or a config.json: random weights of that size");
   add_text(*app, "weights", o->weights, "Pretrained weights instead, as in crisp-train");

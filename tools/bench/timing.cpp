@@ -28,6 +28,22 @@ Spread spread_of(std::vector<double> values) {
   return {quantile(values, 0.5), quantile(values, 0.25), quantile(values, 0.75), static_cast<int64_t>(values.size())};
 }
 
+std::optional<std::pair<double, double>> median_interval(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const auto n = static_cast<double>(values.size());
+  // The median lies below the (k+1)-th value with the probability that at most k of n fair coins show heads.
+  double below = std::exp2(-n), term = below;
+  if (values.empty() || below > 0.025) return std::nullopt;
+  size_t k = 0;
+  while (true) {
+    term *= (n - static_cast<double>(k)) / static_cast<double>(k + 1);
+    if (below + term > 0.025) break;
+    below += term;
+    ++k;
+  }
+  return std::pair{values[k], values[values.size() - 1 - k]};
+}
+
 Spread measure(const std::function<void()>& f, const Effort& effort, double shortest) {
   f();
   const double begin = now();

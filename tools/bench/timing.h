@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
+#include <utility>
 #include <vector>
 
 namespace crisp::bench {
@@ -19,6 +21,10 @@ struct Spread {
 };
 /// Quartiles by linear interpolation. `values` must not be empty.
 Spread spread_of(std::vector<double> values);
+
+/// An interval that holds the median of the distribution with at least 95 %, whatever the distribution, from the order
+/// of independent values (the sign test inverted). None for fewer than 6 values.
+std::optional<std::pair<double, double>> median_interval(std::vector<double> values);
 
 /// How long a measurement goes on: until it has `samples` samples, but at least 3 and no longer than `seconds`.
 struct Effort {

@@ -1,0 +1,43 @@
+// What `step` measures steps of, and its two ways: one model by itself, or two sparsities in turn.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "engine/precision.h"
+#include "model/distilbert.h"
+#include "tools/bench/commands.h"
+#include "tools/bench/sentences.h"
+#include "train/options.h"
+
+namespace crisp::bench {
+
+struct StepOptions {
+  CommonOptions common;
+  Precision precision = Precision::f32;
+  SentenceOptions sentences;
+  std::string weights, init = "distilbert-base", sparsity = "dense", against;
+  std::optional<double> dropout;
+  int64_t batch = 32, steps = 20, warm = 4;
+  bool infer = false, losses = false, print_batches = false, kernels = false;
+  double learning_rate = 2e-5, max_grad_norm = 1, weight_decay = 0.01;
+  int64_t seed = 0;
+};
+
+/// A model and sentences that fit it.
+struct StepSetup {
+  Sentences sentences;
+  DistilBert model;
+};
+/// Throws BadInput or UsageError for files or sizes that do not fit.
+StepSetup set_up_step(StepOptions options);
+
+/// A constant rate, and a run that does not end within the measured steps.
+TrainOptions train_options(const StepOptions& options);
+
+/// Training steps with `sparsity` and `against` in turn, on the same batches, and the ratio of their times; prints it.
+/// Returns the exit code.
+int compare_steps(const StepOptions& options);
+
+}  // namespace crisp::bench
