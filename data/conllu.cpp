@@ -1,27 +1,23 @@
 #include "data/conllu.h"
 
 #include <array>
-#include <charconv>
 #include <optional>
 
 #include "engine/error.h"
+#include "engine/parse_text.h"
 
 namespace crisp {
 namespace {
 
 enum Column : size_t { column_id = 0, column_form = 1, column_head = 6, column_misc = 9, column_count = 10 };
 
-std::optional<int32_t> parse_number(std::string_view text) {
-  if (text.starts_with('-')) return std::nullopt;
-  int32_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
+std::optional<int32_t> parse_index(std::string_view text) {
+  return text.starts_with('-') ? std::nullopt : parse_number<int32_t>(text);
 }
 
 // Both numbers of `3-4` or `5.1`.
 std::optional<std::array<int32_t, 2>> parse_pair(std::string_view text, size_t separator) {
-  const auto first = parse_number(text.substr(0, separator)), second = parse_number(text.substr(separator + 1));
+  const auto first = parse_index(text.substr(0, separator)), second = parse_index(text.substr(separator + 1));
   if (!first || !second) return std::nullopt;
   return std::array{*first, *second};
 }
@@ -128,13 +124,13 @@ void ConlluReader::read_line(ParsedSentence& sentence) {
     add_token(form, columns[column_misc], range_end_ - words, sentence);
     return;
   }
-  const auto number = parse_number(id);
+  const auto number = parse_index(id);
   if (!number) fail<BadInput>("{}: the ID '{}' is none of 3, 3-4 or 3.1", lines_.where(), id);
   if (*number != words + 1) {
     fail<BadInput>("{}: word {} where word {} is due; words are numbered from 1, and a blank line ends a sentence",
                    lines_.where(), *number, words + 1);
   }
-  const auto parent = parse_number(head);
+  const auto parent = parse_index(head);
   if (!parent) fail<BadInput>("{}: the HEAD '{}' is no word's number (0 for the root)", lines_.where(), head);
   if (*number > range_end_) add_token(form, columns[column_misc], 1, sentence);
   sentence.words.push_back({.form = std::string(form), .head = *parent - 1});

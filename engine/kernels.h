@@ -142,8 +142,8 @@ struct KeyDropout {
 
 /// Packed multi-head attention. Queries of sequence s are rows q_offsets[s] .. q_offsets[s+1] of q; keys and values are
 /// rows kv_offsets[s] .. kv_offsets[s+1] of k and v; a row is heads * head_dim wide. Weights of (s, h) are a block
-/// [n_q, n_k] at weight_offsets[s] + h * n_q * n_k of `weights`. AttentionRule in engine/ops.h says what the fields
-/// from `selection` on mean.
+/// [n_q, n_k] at weight_offsets[s] + h * n_q * n_k of `weights`; what lies in a row is between a backend's forward and
+/// backward pass. AttentionRule in engine/ops.h says what the fields from `selection` on mean.
 struct AttentionShape {
   int64_t batch = 0, heads = 0, head_dim = 0;
   const int32_t* q_offsets = nullptr;
@@ -166,6 +166,11 @@ struct AttentionShape {
   Dropout dropout = {};  // on the weights, element = index into `weights`
 };
 
+/// Whether rows go by lists of kept keys; else all keys take part, in a plain softmax.
+[[gnu::always_inline]] inline bool by_lists(const AttentionShape& s) {
+  return s.selection != Selection::all || s.normaliser != Normaliser::softmax || s.key_dropout.p > 0 || s.span_ramp > 0;
+}
+
 /// out = dropout(weights) v.
 template <class T>
 struct AttentionCall {
@@ -174,6 +179,8 @@ struct AttentionCall {
   const T* v = nullptr;
   const T* span = nullptr;  // [heads], with a span_ramp
   T* weights = nullptr;
+  int32_t* counts = nullptr;  // with by_lists(): how many keys have a part in the weights of row r of q, head h, at
+                              // q_offsets[s] * heads + h * n_q + (r - q_offsets[s]) for the row's sequence s
   T* out = nullptr;
   // Null, or one element per (sequence, head): pairs with a part in the weights, the sum over queries of the weights'
   // entropy in nats, and that of the log of how many keys were kept before the normaliser.
@@ -190,6 +197,7 @@ struct AttentionGradient {
   const T* v = nullptr;
   const T* span = nullptr;
   const T* weights = nullptr;
+  const int32_t* counts = nullptr;
   const T* dout = nullptr;
   T* dq = nullptr;
   double beta_q = 0;
@@ -302,9 +310,9 @@ struct Kernels {
   /// does no harm. A selected key whose weight underflowed to 0 or was dropped does take part: 0 times an infinite
   /// value is NaN.
   void (*attention)(StreamHandle, const AttentionShape&, const AttentionCall<T>&);
-  /// `weights` alone tells which keys were selected: unless all are, a weight of exactly 0 counts as not selected and
-  /// takes no part. Through a dropped weight nothing flows back to the scores. The terms left out have a factor 0; they
-  /// could differ from 0 only where the other factor is infinite or NaN.
+  /// `weights` and `counts` as the forward pass left them. Unless all keys are selected, one whose weight is exactly 0
+  /// may be left out. Through a dropped weight nothing flows back to the scores. The terms left out have a factor 0;
+  /// they could differ from 0 only where the other factor is infinite or NaN.
   void (*attention_backward)(StreamHandle, const AttentionShape&, const AttentionGradient<T>&);
 
   // optimizer

@@ -1,12 +1,12 @@
 #include "model/sparsity.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
+#include <iterator>
 #include <limits>
-#include <string_view>
 
 #include "engine/error.h"
+#include "engine/parse_text.h"
 
 namespace crisp {
 namespace {
@@ -20,33 +20,31 @@ std::vector<double> linear_from(double first, double last, int64_t layers) {
   return values;
 }
 
-// The whole of `text` as a number.
-template <class T>
-std::optional<T> number(std::string_view text) {
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
+// A schedule over layers by name.
+struct Preset {
+  const char* name;
+  double first, last;  // sparsity of the first and the last layer, linear between them
+};
+constexpr Preset presets[] = {
+    {"dense", 0, 0}, {"uniform", 0.7, 0.7}, {"light", 0.45, 0.75}, {"aggressive", 0.65, 0.95}};
+
+const Preset* find_preset(const std::string& name) {
+  const auto found =
+      std::find_if(std::begin(presets), std::end(presets), [&](const Preset& p) { return p.name == name; });
+  return found == std::end(presets) ? nullptr : found;
 }
 
-double parse_one(std::string_view text, const std::string& whole) {
-  const std::optional<double> value = number<double>(text);
-  if (!value)
-    fail<UsageError>("--sparsity {}: \"{}\" is neither a number nor one of dense, uniform, light, aggressive", whole,
-                     text);
-  if (!(*value >= 0 && *value < 1)) fail<UsageError>("--sparsity {}: {} is outside [0, 1)", whole, text);
-  return *value;
-}
-
-// Calls f with each part of a list with commas.
-template <class F>
-void for_each_part(std::string_view text, F&& f) {
-  while (true) {
-    const size_t comma = text.find(',');
-    f(text.substr(0, comma));
-    if (comma == std::string_view::npos) return;
-    text.remove_prefix(comma + 1);
-  }
+// The method with the measure that it goes by.
+std::string measure_words(const SparseSettings& s) {
+  const std::string name = method_name(s.method);
+  if (s.threshold) return fmt::format("{}: scores from {:g} on", name, *s.threshold);
+  if (s.window) return fmt::format("{}: at most {} away", name, *s.window);
+  if (s.lexical_threshold) return fmt::format("{}: cosines from {:g} on", name, *s.lexical_threshold);
+  if (s.tree_distance) return fmt::format("{}: at most {} edges away", name, *s.tree_distance);
+  if (s.bigbird)
+    return fmt::format("{}: {} nearest, {} random, {} global", name, s.bigbird->nearest, s.bigbird->random,
+                       s.bigbird->global);
+  return name;
 }
 
 // An option that belongs to one method. A measure may take the place of a sparsity.
@@ -149,8 +147,7 @@ std::string SparsityConfig::describe() const {
     sparse |= applies(l, true) || applies(l, false);
     if (is_active(l)) where.push_back(l);
   }
-  const std::string name = method_name(method);
-  std::string text = !sparse ? "dense" : by_measure() ? name : requested + " by " + name;
+  std::string text = !sparse ? "dense" : by_measure() ? measure_words(*this) : requested + " by " + method_name(method);
   if (sparse && reversed) text += ", reversed";
   if (key_dropout > 0)
     text += fmt::format(", key dropout {:g} by {}", key_dropout, key_dropout_columns ? "columns" : "entries");
@@ -162,44 +159,62 @@ std::string SparsityConfig::describe() const {
   return text;
 }
 
+std::string sparsity_complaint(const std::string& text) {
+  if (find_preset(text)) return "";
+  for (const std::string& part : split(text, ',')) {
+    const std::optional<double> s = parse_number<double>(part);
+    if (s && *s >= 0 && *s < 1) continue;
+    std::vector<std::string> names;
+    for (const Preset& preset : presets) names.push_back(preset.name);
+    return fmt::format("must be numbers from 0 to below 1 (0.8, or one per layer: 0.5,0.6,..) or {}, not '{}'",
+                       fmt::join(names, ", "), text);
+  }
+  return "";
+}
+
 SparsityConfig parse_sparsity(const std::string& text, int64_t layers) {
+  if (const std::string complaint = sparsity_complaint(text); !complaint.empty())
+    fail<UsageError>("--sparsity {}", complaint);
   SparsityConfig config;
   config.requested = text;
-  const auto n = static_cast<size_t>(layers);
-  if (text == "dense") {
-    config.layers.assign(n, 0.0);
-  } else if (text == "uniform") {
-    config.layers.assign(n, 0.7);
-  } else if (text == "light") {
-    config.layers = linear_from(0.45, 0.75, layers);
-  } else if (text == "aggressive") {
-    config.layers = linear_from(0.65, 0.95, layers);
-  } else {
-    for_each_part(text, [&](std::string_view part) { config.layers.push_back(parse_one(part, text)); });
-    if (config.layers.size() == 1) config.layers.assign(n, config.layers[0]);
-    if (config.layers.size() != n)
-      fail<UsageError>("--sparsity {}: {} numbers for a model of {} layers; give one, or one for each layer", text,
-                       config.layers.size(), layers);
+  if (const Preset* preset = find_preset(text)) {
+    config.layers = linear_from(preset->first, preset->last, layers);
+    return config;
   }
+  const auto n = static_cast<size_t>(layers);
+  for (const std::string& part : split(text, ',')) config.layers.push_back(*parse_number<double>(part));
+  if (config.layers.size() == 1) config.layers.assign(n, config.layers[0]);
+  if (config.layers.size() != n)
+    fail<UsageError>("--sparsity {}: {} numbers for a model of {} layers; give one, or one for each layer", text,
+                     config.layers.size(), layers);
   return config;
 }
 
+std::string sparse_layers_complaint(const std::string& text) {
+  if (text == "all" || text == "early" || text == "late") return "";
+  for (const std::string& part : split(text, ',')) {
+    const std::optional<int64_t> layer = parse_number<int64_t>(part);
+    if (!layer || *layer < 0)
+      return fmt::format("must be all, early, late, or layers' numbers from 0 with commas, not '{}'", text);
+  }
+  return "";
+}
+
 std::vector<bool> parse_layers(const std::string& text, int64_t layers) {
+  if (const std::string complaint = sparse_layers_complaint(text); !complaint.empty())
+    fail<UsageError>("--sparse-layers {}", complaint);
   std::vector<bool> active(static_cast<size_t>(layers), text == "all");
   const int64_t half = std::max<int64_t>(1, layers / 2);
   for (int64_t l = 0; l < layers; ++l)
     if ((text == "early" && l < half) || (text == "late" && l >= layers - half)) active[static_cast<size_t>(l)] = true;
   if (text == "all" || text == "early" || text == "late") return active;
-  for_each_part(text, [&](std::string_view part) {
-    const std::optional<int64_t> layer = number<int64_t>(part);
-    if (!layer)
-      fail<UsageError>("--sparse-layers {}: \"{}\" is neither a layer's number nor one of all, early, late", text,
-                       part);
-    if (*layer < 0 || *layer >= layers)
-      fail<UsageError>("--sparse-layers {}: there is no layer {}; they are numbered from 0 to {}", text, *layer,
+  for (const std::string& part : split(text, ',')) {
+    const int64_t layer = *parse_number<int64_t>(part);
+    if (layer >= layers)
+      fail<UsageError>("--sparse-layers {}: there is no layer {}; they are numbered from 0 to {}", text, layer,
                        layers - 1);
-    active[static_cast<size_t>(*layer)] = true;
-  });
+    active[static_cast<size_t>(layer)] = true;
+  }
   return active;
 }
 
@@ -237,7 +252,7 @@ std::optional<SparsityConflict> find_sparsity_conflict(const SparsityOptions& o)
         return SparsityConflict{
             fmt::format("--{} has no meaning where --sparse-method {} takes another measure", option, name),
             {option, by}};
-  } else if (no_sparsity && !o.dense && o.method != SparseMethod::top_k && o.method != SparseMethod::percentile) {
+  } else if (no_sparsity && !o.dense && o.method != SparseMethod::top_k) {
     return SparsityConflict{fmt::format("--sparse-method {} needs {}", name, needed), {"sparse-method"}};
   }
   if (o.drop_key > 0 && o.drop_attention > 0)
@@ -249,6 +264,7 @@ std::optional<SparsityConflict> find_sparsity_conflict(const SparsityOptions& o)
   if (!o.in_training && training_only && !o.dense)
     return SparsityConflict{fmt::format("--sparse-train off leaves nothing of --sparse-method {}", name),
                             {"sparse-train", "sparse-method"}};
+  const bool keep = o.keep_first || o.keep_last || o.keep_diagonal, drop = o.drop_key > 0 || o.drop_attention > 0;
   if (!o.in_training && !o.at_evaluation && (!no_sparsity || by_measure))
     return SparsityConflict{fmt::format("--sparse-train off and --sparse-eval off leave nothing of {}",
                                         no_sparsity ? "--sparse-method " + name : "--sparsity " + o.sparsity),
@@ -263,7 +279,18 @@ std::optional<SparsityConflict> find_sparsity_conflict(const SparsityOptions& o)
                     "--drop-key",
                     name),
         {"drop-attention", "sparse-method"}};
-  const bool keep = o.keep_first || o.keep_last || o.keep_diagonal, drop = o.drop_key > 0 || o.drop_attention > 0;
+  if (no_sparsity && !by_measure && !o.dense) {
+    // Most likely the sparsity was forgotten.
+    for (const auto& [given, option] :
+         {std::pair(o.sparse_layers != "all" && !drop, "sparse-layers"), std::pair(o.reverse, "sparsity-reverse"),
+          std::pair(o.ramp > 0, "sparsity-ramp"), std::pair(keep && !drop, "keep"),
+          std::pair(!o.in_training, "sparse-train"), std::pair(!o.at_evaluation, "sparse-eval")})
+      if (given)
+        return SparsityConflict{
+            fmt::format("--{} needs something sparse: --sparsity S, or a --sparse-method with a measure of its own",
+                        option),
+            {option}};
+  }
   if (keep && !drop && (other_normaliser || o.method == SparseMethod::learned_span) && !o.dense)
     return SparsityConflict{fmt::format("--keep has no meaning for --sparse-method {}", name),
                             {"keep", "sparse-method"}};
@@ -295,8 +322,12 @@ SparsityConfig make_sparsity(const SparsityOptions& options, int64_t layers, uin
   config.seed = seed;
   if (options.reverse) std::reverse(config.layers.begin(), config.layers.end());
   config.active = parse_layers(options.sparse_layers, layers);
+  const bool sparse = config.mean() > 0;
   for (size_t l = 0; l < config.layers.size(); ++l)
     if (!config.active[l]) config.layers[l] = 0;
+  if (sparse && config.mean() == 0)
+    fail<UsageError>("--sparsity {}{} is 0 in all of --sparse-layers {}: nothing would be sparse", options.sparsity,
+                     options.reverse ? ", reversed," : "", options.sparse_layers);
   return config;
 }
 

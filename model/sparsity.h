@@ -121,6 +121,10 @@ struct SparsityConfig : SparseSettings {
   std::string describe() const;
 };
 
+/// What is wrong with a text after --sparsity, or after --sparse-layers, whatever the model; "" for nothing.
+std::string sparsity_complaint(const std::string& text);
+std::string sparse_layers_complaint(const std::string& text);
+
 /// Reads what a user writes after --sparsity, for a model of `layers` layers:
 /// - a number S in [0, 1): every layer S;
 /// - a list "S1,S2,...": one for each layer;

@@ -228,6 +228,11 @@ SparsityConfig parse_sparsity_json(const json& object, int64_t layers, int64_t h
       c.method == SparseMethod::threshold ? c.threshold.has_value() : c.method != SparseMethod::bigbird || c.bigbird;
   if (!measured) fail<BadInput>("{}: the measure of \"sparse_method\" {} is missing", where, method_name(c.method));
   if (c.layers.empty() && c.by_measure()) c.layers.assign(static_cast<size_t>(layers), 0.0);
+  const bool by_default =
+      c.requested == "dense" && (c.method == SparseMethod::top_k || c.method == SparseMethod::percentile);
+  if (c.layers.empty() && !by_default)
+    fail<BadInput>("{}: \"layer_sparsity\" is missing: {} by {} needs a number for each layer", where, c.requested,
+                   method_name(c.method));
   return c;
 }
 

@@ -71,16 +71,27 @@ void parse_shard(const std::string& text, RunnerOptions& o) {
   fail<UsageError>("--shard: must be I/N with I from 1 to N, not '{}'", text);
 }
 
-// The preset needs dependency parses for some of its arms.
-bool has_parses(const TrainOptions& options) {
-  const DataFiles files = find_data_files(options);
-  return !files.train_parses.empty() && !files.dev_parses.empty();
+// A preset's text: with the arms that follow dependency parses, where it has such arms and there are parses.
+std::string preset_text(const std::string& preset, const TrainOptions& train) {
+  const std::string with = study_preset(preset, true), without = study_preset(preset, false);
+  if (with == without) return with;
+  const DataFiles files = find_data_files(train);
+  if (!files.train_parses.empty() && !files.dev_parses.empty()) return with;
+  if (!train.parses.empty() || !train.dev_parses.empty())
+    fail<UsageError>(
+        "{}: its arms by syntax need the parses of both sets, --parses FILE and --dev-parses FILE: give {}", preset,
+        files.train_parses.empty() ? "--parses, too" : "--dev-parses, too");
+  fmt::print(
+      stderr,
+      "note: the arms by syntax are left out: they need --parses FILE and --dev-parses FILE, or train.conllu and "
+      "dev.conllu in --data DIR\n");
+  return without;
 }
 
 // A preset's text, or a file's.
 std::string study_text(const std::string& study, const TrainOptions& train) {
   const auto& presets = study_preset_names();
-  if (std::find(presets.begin(), presets.end(), study) != presets.end()) return study_preset(study, has_parses(train));
+  if (std::find(presets.begin(), presets.end(), study) != presets.end()) return preset_text(study, train);
   std::error_code none;
   if (!fs::exists(study, none))
     fail<BadInput>("{}: cannot be read; a study is a file or one of {}", study, fmt::join(presets, ", "));
@@ -128,12 +139,11 @@ void list_runs(const Study& study, const RunnerOptions& options) {
 }
 
 void write_report(const std::string& output) {
-  {
-    const LockFile lock = LockFile::wait_for(output + "/.study.lock");
-    write_study_report(output);
-  }
-  fmt::print("{0}/report.html, results.json, runs.csv\n", output);
+  const LockFile lock = LockFile::wait_for(output + "/.study.lock");
+  write_study_report(output);
 }
+
+void name_report_files(const std::string& output) { fmt::print("{0}/report.html, results.json, runs.csv\n", output); }
 
 // Every run, and each arm's mean.
 void print_table(const Study& study, const std::string& output) {
@@ -144,11 +154,11 @@ void print_table(const Study& study, const std::string& output) {
     for (const uint64_t seed : study.seeds) {
       const RunFiles files = run_files(output, arm.name, seed);
       const RunState state = read_state(files);
-      const RunAccuracy accuracy = read_accuracy(files);
-      if (state.status != RunState::Status::complete || accuracy.total == 0) {
+      if (state.status != RunState::Status::complete) {
         cells += fmt::format("  {:>8}", status_word(state.status));
         continue;
       }
+      const RunAccuracy accuracy = read_accuracy(files);
       const double percent = 100 * static_cast<double>(accuracy.correct) / static_cast<double>(accuracy.total);
       cells += fmt::format("  {:>8.2f}", percent);
       sum += percent;
@@ -163,8 +173,9 @@ void print_table(const Study& study, const std::string& output) {
 int report_only(const std::string& output) {
   const std::string path = output + "/study.json";
   if (!fs::exists(path)) fail<UsageError>("{}: is not there; --output names the directory of a study", path);
+  write_report(output);  // says what is wrong with the study
   print_table(parse_study(read_text_file(path), path), output);
-  write_report(output);
+  name_report_files(output);
   return 0;
 }
 
@@ -203,6 +214,7 @@ int run(const CLI::App& app, StudyOptions& o, const TrainOptions& train) {
   print_table(study, o.runner.output);
   if (exit_code >= 128) return exit_code;  // who interrupts does not want to wait
   write_report(o.runner.output);
+  name_report_files(o.runner.output);
   return exit_code;
 }
 

@@ -1,7 +1,6 @@
 #include "tools/options.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
@@ -11,30 +10,10 @@
 #include <string_view>
 
 #include "engine/error.h"
+#include "engine/parse_text.h"
 
 namespace crisp {
 namespace {
-
-// The whole of `text` as a number; nullopt otherwise. Decimal, independent of the locale.
-template <class T>
-std::optional<T> parse_number(const std::string& text) {
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
-  return value;
-}
-
-std::vector<std::string> split(const std::string& text, char separator) {
-  std::vector<std::string> parts{""};
-  for (const char c : text) {
-    if (c == separator) {
-      parts.emplace_back();
-    } else {
-      parts.back() += c;
-    }
-  }
-  return parts;
-}
 
 // "learning-rate,lr" -> "--learning-rate,--learning_rate,--lr".
 std::string spellings(const std::string& names) {

@@ -90,7 +90,4 @@ void add_sparse_options(CLI::App& app, SparsityOptions& options);
 /// --precision, the same words in every program.
 CLI::Option* add_precision(CLI::App& app, Precision& precision);
 
-/// Why a value of --sparsity is none: a number in [0, 1), such numbers with commas, or a preset's name. "" when good.
-std::string check_sparsity(const std::string& text);
-
 }  // namespace crisp

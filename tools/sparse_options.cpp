@@ -1,51 +1,19 @@
-#include <charconv>
 #include <cmath>
 #include <string_view>
 
+#include "engine/parse_text.h"
 #include "tools/options.h"
 
 namespace crisp {
 namespace {
 
-template <class T>
-std::optional<T> whole_text(std::string_view text) {
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-std::vector<std::string> parts_of(const std::string& text) {
-  std::vector<std::string> parts{""};
-  for (const char c : text) {
-    if (c == ',') {
-      parts.emplace_back();
-    } else {
-      parts.back() += c;
-    }
-  }
-  return parts;
-}
-
-std::string parse_sparse_layers(const std::string& text, std::string& variable) {
-  if (text != "all" && text != "early" && text != "late") {
-    for (const std::string& part : parts_of(text)) {
-      const std::optional<int64_t> layer = whole_text<int64_t>(part);
-      if (!layer || *layer < 0)
-        return fmt::format("must be all, early, late, or layers' numbers from 0 with commas, not '{}'", text);
-    }
-  }
-  variable = text;
-  return "";
-}
-
 std::string parse_bigbird(const std::string& text, std::optional<BigBird>& variable) {
   std::vector<int64_t> numbers;
-  for (const std::string& part : parts_of(text)) {
-    const std::optional<int64_t> n = whole_text<int64_t>(part);
+  for (const std::string& part : split(text, ',')) {
+    const std::optional<int64_t> n = parse_number<int64_t>(part);
     if (n && *n >= 0 && *n <= longest_sentence) numbers.push_back(*n);
   }
-  if (numbers.size() != 3 || parts_of(text).size() != 3 || numbers[0] + numbers[2] == 0)
+  if (numbers.size() != 3 || split(text, ',').size() != 3 || numbers[0] + numbers[2] == 0)
     return fmt::format("must be three whole numbers NEAREST,RANDOM,GLOBAL, the first or the last above 0, not '{}'",
                        text);
   variable = BigBird{numbers[0], numbers[1], numbers[2]};
@@ -55,7 +23,7 @@ std::string parse_bigbird(const std::string& text, std::optional<BigBird>& varia
 std::string parse_keep(const std::string& text, SparsityOptions& o) {
   o.keep_first = o.keep_last = o.keep_diagonal = false;
   if (text == "none") return "";
-  for (const std::string& part : parts_of(text)) {
+  for (const std::string& part : split(text, ',')) {
     if (part != "cls" && part != "sep" && part != "diagonal")
       return fmt::format("must be some of cls,sep,diagonal, or none, not '{}'", text);
     (part == "cls" ? o.keep_first : part == "sep" ? o.keep_last : o.keep_diagonal) = true;
@@ -65,26 +33,10 @@ std::string parse_keep(const std::string& text, SparsityOptions& o) {
 
 }  // namespace
 
-std::string check_sparsity(const std::string& text) {
-  for (const std::string_view preset : {"dense", "uniform", "light", "aggressive"}) {
-    if (text == preset) return "";
-  }
-  for (const std::string& part : parts_of(text)) {
-    const std::optional<double> s = whole_text<double>(part);
-    if (!s || !(*s >= 0 && *s < 1)) {
-      return fmt::format(
-          "must be numbers from 0 to below 1 (0.8, or one per layer: 0.5,0.6,..) or "
-          "dense, uniform, light, aggressive, not '{}'",
-          text);
-    }
-  }
-  return "";
-}
-
 void add_sparse_options(CLI::App& app, SparsityOptions& o) {
   const auto add = [](CLI::Option* option) { option->group("Sparse attention"); };
   const auto parse_sparsity = [&o](const std::string& text) {
-    const std::string complaint = check_sparsity(text);
+    const std::string complaint = sparsity_complaint(text);
     if (complaint.empty()) o.sparsity = text, o.dense = text == "dense";
     return complaint;
   };
@@ -103,7 +55,11 @@ void add_sparse_options(CLI::App& app, SparsityOptions& o) {
   add(scope);
   add(add_parsed(
       app, "sparse-layers", "LAYERS", o.sparse_layers,
-      [&o](const std::string& text) { return parse_sparse_layers(text, o.sparse_layers); },
+      [&o](const std::string& text) {
+        const std::string complaint = sparse_layers_complaint(text);
+        if (complaint.empty()) o.sparse_layers = text;
+        return complaint;
+      },
       "all, early (first half), late (last half), or numbers from 0: 3,4,5"));
   add(add_flag(app, "sparsity-reverse", o.reverse, "Turn the sparsity's schedule over layers round"));
   add(add_real(app, "sparsity-ramp", o.ramp, {.low = 0, .high = 1, .open_high = false},
@@ -116,7 +72,7 @@ void add_sparse_options(CLI::App& app, SparsityOptions& o) {
 
   const auto measure = [&](const std::string& name, std::optional<int64_t>& variable, const char* description) {
     const auto parse = [&variable](const std::string& text) -> std::string {
-      const std::optional<int64_t> n = whole_text<int64_t>(text);
+      const std::optional<int64_t> n = parse_number<int64_t>(text);
       if (!n || *n < 0 || *n > longest_sentence)
         return fmt::format("must be a whole number from 0 to {}, not '{}'", longest_sentence, text);
       variable = n;
@@ -127,7 +83,7 @@ void add_sparse_options(CLI::App& app, SparsityOptions& o) {
   const auto number = [&](const std::string& name, std::optional<double>& variable, double low, double high,
                           const char* description) {
     const auto parse = [&variable, low, high](const std::string& text) -> std::string {
-      const std::optional<double> x = whole_text<double>(text);
+      const std::optional<double> x = parse_number<double>(text);
       if (!x || !(*x >= low && *x <= high))
         return fmt::format("must be a number from {:g} to {:g}, not '{}'", low, high, text);
       variable = x;

@@ -1,8 +1,12 @@
 #include "tools/study_options.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <optional>
 #include <set>
@@ -92,7 +96,7 @@ void add_given(Study& study, const OptionMap& given, const std::string& where, s
     const auto& [name, value] = option;
     const auto differs = [&](const Study::Arm& arm) {
       const auto own = arm.options.find(option.first);
-      return own != arm.options.end() && own->second != option.second;
+      return own != arm.options.end() && !same_value(own->second, option.second);
     };
     if (std::all_of(study.arms.begin(), study.arms.end(), differs))
       fail<UsageError>("--{}: every arm of {} sets it itself", name, where);
@@ -126,6 +130,30 @@ SparsityOptions fit(OptionMap common, const Study::Arm& arm, const std::string& 
   }
 }
 
+// What a run of these options reads, as far as it can be told without reading it all. Messages begin with the option.
+void check_inputs(const TrainOptions& o) {
+  const auto naming = [](const char* option, const auto& look) {
+    try {
+      return look();
+    } catch (const BadInput& error) {
+      fail<BadInput>("--{} {}", option, error.what());
+    }
+  };
+  DataFiles files = naming("data", [&] { return find_data_files(o); });
+  for (const auto& [option, path] : {std::pair(o.train.empty() ? "data" : "train", files.train),
+                                     std::pair(o.dev.empty() ? "data" : "dev", files.dev), std::pair("vocab", o.vocab),
+                                     std::pair("parses", o.parses), std::pair("dev-parses", o.dev_parses)}) {
+    std::error_code ignored;
+    if (path.empty()) continue;
+    if (fs::is_directory(path, ignored)) fail<BadInput>("--{} {}: is a directory, expected a file", option, path);
+    if (::access(path.c_str(), R_OK) != 0)
+      fail<BadInput>("--{} {}: cannot be opened: {}", option, path, std::strerror(errno));
+  }
+  require_data_sets(files, o);
+  const int64_t layers = naming(o.init.empty() ? "weights" : "init", [&] { return count_layers(o.weights, o.init); });
+  keep_needed_parses(files, o, make_sparsity(o.sparse, layers, o.seed));
+}
+
 }  // namespace
 
 std::vector<std::string> check_study_options(Study& study, const OptionMap& given, const std::string& where) {
@@ -148,7 +176,7 @@ std::vector<std::string> check_study_options(Study& study, const OptionMap& give
     for (const Study::Arm& arm : study.arms) {
       const auto own = arm.options.find(name);
       const bool matters = name == "sparsity" || !dense.contains(arm.name);
-      taken |= own != arm.options.end() ? own->second == value : matters && !without.has(arm.name);
+      taken |= own != arm.options.end() ? same_value(own->second, value) : matters && !without.has(arm.name);
     }
     if (!taken) {
       const std::string complaint = fmt::format("--{} {}: no arm of {} takes it: {}", name, value, where, reasons);
@@ -183,12 +211,12 @@ bool check_study_inputs(const Study& study, const std::string& sample_root) {
     samples = samples || sample;
     if (o.weights.empty() && o.init.empty())
       fail<UsageError>("no weights for the arm {}: give --weights FILE|DIR, or --init", arm.name);
-    DataFiles files = find_data_files(o);
     try {
-      require_data_sets(files, o);
-      keep_needed_parses(files, o, make_sparsity(o.sparse, count_layers(o.weights, o.init), o.seed));
+      check_inputs(o);
     } catch (const UsageError& error) {
       fail<UsageError>("arm '{}': {}", arm.name, error.what());
+    } catch (const BadInput& error) {
+      fail<BadInput>("arm '{}': {}", arm.name, error.what());
     }
   }
   return samples;

@@ -22,10 +22,10 @@ std::vector<std::string> check_study_options(Study& study, const OptionMap& give
 /// the best where sentences are set aside to choose it on (--selection-part).
 void choose_evaluations(Study& study);
 
-/// That each arm has weights and data, that these are there, with parses where some layer looks at them, and that the
-/// layers which the options name are the model's, as crisp-train would say for every single run; true where an arm has
-/// neither weights nor data and trains the bundled sample in `sample_root`. Throws UsageError, naming the arm, and
-/// BadInput.
+/// That each arm has weights and data, with parses where some layer looks at them, that every file which its options
+/// name is there and can be read, needed or not, and that the layers which they name are the model's; true where an arm
+/// has neither weights nor data and trains the bundled sample in `sample_root`. Throws UsageError, naming the arm, and
+/// BadInput, naming arm, option and path.
 bool check_study_inputs(const Study& study, const std::string& sample_root);
 
 /// The training options that were given to `app` (made by add_train_options), under their first names, without those

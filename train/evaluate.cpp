@@ -52,6 +52,7 @@ LayerSparsity summarise(const Sums& sums, double requested) {
   for (size_t h = 0; h < sums.kept.size(); ++h) {
     kept += sums.kept[h];
     pairs += sums.pairs[h];
+    layer.head_effective.push_back(sums.pairs[h] > 0 ? 1 - sums.kept[h] / sums.pairs[h] : 0);
     layer.head_entropy.push_back(sums.entropy[h] / sums.queries[h]);
     const bool choice = sums.log_kept[h] > 0;
     layer.head_normalised_entropy.push_back(choice ? sums.entropy[h] / sums.log_kept[h]

@@ -18,9 +18,10 @@ struct Prediction {
 
 /// What the attention of one layer did, over all queries and keys of the dataset.
 struct LayerSparsity {
-  double requested = 0;                   // as configured, 0 where dense, NaN where a measure decides instead
-  double effective = 0;                   // 1 - kept / valid (query, key) pairs
-  std::vector<double> head_entropy = {};  // mean over queries of the weights' entropy in nats, one per head
+  double requested = 0;                     // as configured, 0 where dense, NaN where a measure decides instead
+  double effective = 0;                     // 1 - kept / valid (query, key) pairs
+  std::vector<double> head_effective = {};  // the same of each head
+  std::vector<double> head_entropy = {};    // mean over queries of the weights' entropy in nats, one per head
   // Its part of the mean over queries of log(allowed keys), the most that is possible; NaN where each has one key only.
   std::vector<double> head_normalised_entropy = {};
 };

@@ -14,6 +14,7 @@ ordered_json evaluation_json(const Evaluation& e, const Trainer& trainer) {
     effective += layer.effective / static_cast<double>(e.layers.size());
     line["eval_layer_sparsity_requested"].push_back(layer.requested);
     line["eval_layer_sparsity"].push_back(layer.effective);
+    line["eval_head_sparsity"].push_back(layer.head_effective);
     line["eval_attention_entropy"].push_back(layer.head_entropy);
     line["eval_attention_normalised_entropy"].push_back(layer.head_normalised_entropy);
   }

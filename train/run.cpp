@@ -110,9 +110,13 @@ void keep_needed_parses(DataFiles& files, const TrainOptions& options, const Spa
   keep(files.dev_parses, dev, "--dev-parses", "evaluation");
 }
 
+bool trains_sample(const std::string& weights, const std::string& init, const std::string& data,
+                   const std::string& train) {
+  return weights.empty() && init.empty() && data.empty() && train.empty();
+}
+
 bool take_sample(TrainOptions& options, const std::string& sample_root) {
-  if (!options.weights.empty() || !options.init.empty() || !options.data.empty() || !options.train.empty())
-    return false;
+  if (!trains_sample(options.weights, options.init, options.data, options.train)) return false;
   options.weights = sample_root + "/weights/sample";
   options.data = sample_root + "/data/sample";
   if (!options.learning_rate) options.learning_rate = sample_learning_rate;

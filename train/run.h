@@ -20,8 +20,11 @@ void require_data_sets(const DataFiles& files, const TrainOptions& options);
 /// Leaves the parses that some layer of the model looks at. Throws UsageError where they are missing.
 void keep_needed_parses(DataFiles& files, const TrainOptions& options, const SparsityConfig& sparsity);
 
-/// Where the options name neither weights nor data: sets those of the bundled sample, with its learning rate and epochs
-/// unless the options have them, and returns true.
+/// Whether a run trains the bundled sample: where none of these options is given (each empty).
+bool trains_sample(const std::string& weights, const std::string& init, const std::string& data,
+                   const std::string& train);
+/// Where it does: sets the sample's weights and data, with its learning rate and epochs unless the options have them,
+/// and returns true.
 bool take_sample(TrainOptions& options, const std::string& sample_root);
 
 /// The exit code: 0, or 130/143 when Ctrl-C or SIGTERM ended the run after a checkpoint was written. Errors are thrown

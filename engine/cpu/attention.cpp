@@ -130,8 +130,7 @@ void gather_scores(const AttentionShape& s, const AttentionBlock& b, int64_t row
                       x);
       for (int64_t t = 0; t < count; ++t) x[t] *= scale;
     } else {
-      const T* row = scratch.scores + r * b.padded;
-      for (int64_t t = 0; t < count; ++t) x[t] = scale * row[positions[t]];
+      gather_row(count, positions, scratch.scores + r * b.padded, scale, x);
     }
   }
 }
@@ -180,14 +179,15 @@ BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, cons
     const T* factors = nullptr;
     if (s.dropout.p > 0) factors = dropout_factors(s.dropout, b.weights + first * b.n_k, rows * b.n_k, scratch.factors);
     if (!few) raw_scores(s, b, first, rows, x.q, scratch);
-    select_rows(s, b, first, rows, limit, span, hint, scratch);
-    gather_scores(s, b, rows, x.q + first * dim, few ? &rows_of_keys : nullptr, scratch);
+    if (!select_rows(s, b, first, rows, limit, span, hint, scratch))
+      gather_scores(s, b, rows, x.q + first * dim, few ? &rows_of_keys : nullptr, scratch);
     if (s.span_ramp > 0) add_gates(s, first, rows, span, scratch);
     if (s.key_dropout.p > 0) drop_keys(s, b, first, rows, columns, scratch.weights, scratch);
     if (x.log_kept)
       for (int64_t r = 0; r < rows; ++r)
         stats.log_kept += std::log(static_cast<double>(scratch.starts[r + 1] - scratch.starts[r]));
-    stats.entropy += normalise_lists(s, b, rows, scratch, factors, x.weights + first * b.n_k, x.entropy != nullptr);
+    stats.entropy += normalise_lists(s, b, rows, scratch, factors, x.weights + first * b.n_k, x.counts + first,
+                                     x.entropy != nullptr);
     sum_lists(rows, scratch.starts, scratch.positions, scratch.weights, values, d, x.out + first * dim, dim, false);
     stats.kept += scratch.starts[rows];
   }
@@ -205,6 +205,7 @@ void attention(StreamHandle, const AttentionShape& s, const AttentionCall<T>& ca
     x.k += b.k;
     x.v += b.k;
     x.weights += b.weights;
+    if (x.counts) x.counts += b.rows;
     x.out += b.q;
     const BlockStats stats =
         by_lists(s) ? listed_forward(s, b, x, scratch.mine()) : dense_forward(s, b, x, scratch.mine());

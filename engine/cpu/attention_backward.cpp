@@ -1,7 +1,7 @@
 // Attention, backward. With A the weights, D the dropout factors and P = A D: dV = P' dO; dP = dO V'; dA = dP D;
 // dS = A (dA - sum_j dA A) for the softmax; dQ = scale dS K; dK = scale dS' Q. Keys that were not selected have A = 0,
-// hence dS = 0: unless all are, these products go by lists of the kept keys (engine/kernels.h says what that means for
-// infinities).
+// hence dS = 0: unless all are, these products go by lists of the kept keys, which the forward pass has left
+// (engine/kernels.h says what that means for infinities).
 #include <cmath>
 
 #include "engine/cpu/attention_block.h"
@@ -171,6 +171,20 @@ CRISP_INLINE int64_t list_nonzero(int64_t n, const T* weights, const T* factors,
   return count;
 }
 
+// The lists of a row as the forward pass left it: positions, weights and their factors (if there are any), as
+// list_nonzero(); how many.
+template <class T>
+CRISP_INLINE int64_t take_row(int64_t n_k, int64_t count, const T* row, const T* factors, int32_t* positions,
+                              T* weights, T* listed_factors) {
+  if (!is_short(count, n_k)) return list_nonzero(n_k, row, factors, positions, weights, listed_factors);
+  const auto same = [](auto x) { return x; };
+  map_close(count, row, weights, same);
+  map_close(count, reinterpret_cast<const int32_t*>(row + count), positions, same);
+  if (factors)
+    for (int64_t t = 0; t < count; ++t) listed_factors[t] = factors[positions[t]];
+  return count;
+}
+
 // gradient = sums + beta gradient; `sums` lie in groups as add_lists() leaves them.
 template <class T>
 void put_groups(int64_t rows, int64_t cols, const T* sums, T* gradient, int64_t row, double beta) {
@@ -202,12 +216,13 @@ void listed_backward(const AttentionShape& s, const AttentionBlock& b, const Att
       const T* a = x.weights + (first + r) * b.n_k;
       const T* f = factors ? factors + r * b.n_k : nullptr;
       if (r + 1 < rows) {
-        prefetch_row(a + b.n_k, b.n_k);
+        const int64_t next = x.counts[first + r + 1];
+        prefetch_row(a + b.n_k, is_short(next, b.n_k) ? 2 * next : b.n_k);
         prefetch_row(dout + (r + 1) * dim, d);
       }
       const int32_t begin = starts[r];
       T *w = scratch.weights + begin, *p = scratch.scores + begin, *g = scratch.gradients + begin;
-      const int64_t count = list_nonzero(b.n_k, a, f, scratch.positions + begin, w, p);
+      const int64_t count = take_row(b.n_k, x.counts[first + r], a, f, scratch.positions + begin, w, p);
       dot_listed_rows(count, positions + begin, dout + r * dim, values.data, values.row, d, g);
       if (f) {
 #pragma omp simd
@@ -245,6 +260,7 @@ void attention_backward(StreamHandle, const AttentionShape& s, const AttentionGr
     x.k += b.k;
     x.v += b.k;
     x.weights += b.weights;
+    if (x.counts) x.counts += b.rows;
     x.dout += b.q;
     if (x.dq) x.dq += b.q;
     if (x.dk) x.dk += b.k;

@@ -14,15 +14,11 @@ struct AttentionBlock {
   int64_t n_q, n_k;
   int64_t q, k;               // offset of its first query's and key's slice
   int64_t weights;            // offset of its weights
+  int64_t rows;               // and of its rows' counts
   int64_t head, first_query;  // its head; the row of q that its first query is
   int64_t padded;             // n_k rounded up to whole vectors: the distance of rows in scratch memory
   int64_t at_once;            // queries that are worked on together, so that their rows of scores stay in the cache
 };
-
-/// Whether rows go by lists of kept keys; else all keys take part, in a plain softmax.
-CRISP_INLINE bool by_lists(const AttentionShape& s) {
-  return s.selection != Selection::all || s.normaliser != Normaliser::softmax || s.key_dropout.p > 0 || s.span_ramp > 0;
-}
 
 template <class T>
 CRISP_INLINE AttentionBlock attention_block(const AttentionShape& s, int64_t index) {
@@ -36,6 +32,7 @@ CRISP_INLINE AttentionBlock attention_block(const AttentionShape& s, int64_t ind
           .q = s.q_offsets[sequence] * dim + head * s.head_dim,
           .k = s.kv_offsets[sequence] * dim + head * s.head_dim,
           .weights = s.weight_offsets[sequence] + head * n_q * n_k,
+          .rows = s.q_offsets[sequence] * s.heads + head * n_q,
           .head = head,
           .first_query = s.q_offsets[sequence],
           .padded = padded,
@@ -102,6 +99,23 @@ struct AttentionScratch {
     bytes = next - static_cast<char*>(memory);
   }
 };
+
+/// Whether a row of lists holds its `count` weights and, behind them, their keys' positions; else it holds a weight for
+/// each of the n_k keys, 0 where a key was not kept.
+CRISP_INLINE bool is_short(int64_t count, int64_t n_k) { return 2 * count <= n_k; }
+
+/// to[t] = f(from[t]), for vectors or elements, without touching what lies behind `to`: the last vector overlaps the
+/// one before.
+template <class E, class F>
+CRISP_INLINE void map_close(int64_t count, const E* from, E* to, F f) {
+  constexpr int64_t width = lanes<E>;
+  if (count < width) {
+    for (int64_t t = 0; t < count; ++t) to[t] = f(from[t]);
+    return;
+  }
+  for (int64_t t = 0; t + width < count; t += width) store(to + t, f(load(from + t)));
+  store(to + count - width, f(load(from + count - width)));
+}
 
 /// A slice of rows, `row` apart.
 template <class T>

@@ -94,11 +94,17 @@ int64_t select_row(const AttentionShape& s, const AttentionBlock& b, int64_t i, 
   return k;
 }
 
+/// The scaled scores of a list of positions, from a row of scores x.
+template <class T>
+CRISP_INLINE void gather_row(int64_t count, const int32_t* positions, const T* x, T scale, T* listed) {
+  for (int64_t t = 0; t < count; ++t) listed[t] = scale * x[positions[t]];
+}
+
 /// Lists of the k largest scores, of queries first + from .. first + from + rows, at most as many as a vector has
-/// lanes: their part of select_rows(), with thresholds that are looked for side by side.
+/// lanes: their part of select_rows(), with thresholds that are looked for side by side, and of gather_scores().
 template <class T>
 void select_largest_of_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t from, int64_t rows,
-                            int64_t k, const AttentionScratch<T>& scratch) {
+                            int64_t k, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch) {
   constexpr int64_t width = lanes<T>;
   const int64_t stride = b.padded + width;
   for (int64_t r = 0; r < rows; ++r)
@@ -109,24 +115,35 @@ void select_largest_of_rows(const AttentionShape& s, const AttentionBlock& b, in
     transpose_square<Int<T>>(square);
     for (int64_t i = 0; i < width; ++i) store(scratch.beside + (j + i) * width, square[i]);
   }
-  const RowThresholds thresholds = keep_largest_of_rows(scratch.beside, b.n_k, k);
+  const RowThresholds thresholds = keep_largest_of_rows(scratch.beside, b.n_k, k, hint);
+  const T scale = static_cast<T>(s.scale);
   for (int64_t r = 0; r < rows; ++r) {
     const Int<T>* keys = scratch.keys + r * stride;
     int32_t* positions = scratch.positions + scratch.starts[from + r];
-    int64_t count = k;
-    if (s.selection == Selection::top_k_ties) {
-      count = positions_at_least(keys, b.n_k, thresholds.key[r], positions);
+    const T* x = scratch.scores + (from + r) * b.padded;
+    T* listed = scratch.weights + scratch.starts[from + r];
+    int64_t count = thresholds.count[r];
+    if (count == k || s.selection == Selection::top_k_ties) {
+      for_lanes_at_least(
+          keys, b.n_k, thresholds.key[r],
+          [=](int64_t j, Vec<int32_t> index, LaneBits kept, int64_t before) __attribute__((always_inline)) {
+            store_compressed(positions + before, index, kept);
+            store_compressed(listed + before, scale * load(x + j), kept);
+          });
     } else {
+      count = k;
       list_largest<T>(keys, b.n_k, k, {thresholds.key[r], thresholds.count[r]}, positions);
+      gather_row(count, positions, x, scale, listed);
     }
     scratch.starts[from + r + 1] = scratch.starts[from + r] + static_cast<int32_t>(count);
   }
 }
 
 /// The lists of `rows` queries from `first` on, into scratch.positions and scratch.starts; scratch.scores are their
-/// scores before they are scaled, which Selection::listed and a span do without.
+/// scores before they are scaled, which Selection::listed and a span do without. Returns whether the scaled scores lie
+/// beside the positions already, in scratch.weights.
 template <class T>
-void select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, Int<T> limit,
+bool select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, Int<T> limit,
                  double span, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch) {
   const int64_t k = top_k_count(s.sparsity, b.n_k);
   const T* chance = nullptr;
@@ -138,8 +155,8 @@ void select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first
                          s.selection == Selection::bottom_k;
     if (largest && rows > 1 && s.span_ramp == 0) {
       for (int64_t r = 0; r < rows; r += lanes<T>)
-        select_largest_of_rows(s, b, first, r, min_of(lanes<T>, rows - r), k, scratch);
-      return;
+        select_largest_of_rows(s, b, first, r, min_of(lanes<T>, rows - r), k, hint, scratch);
+      return true;
     }
   }
   for (int64_t r = 0; r < rows; ++r) {
@@ -161,6 +178,7 @@ void select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first
     }
     scratch.starts[r + 1] = scratch.starts[r] + static_cast<int32_t>(count);
   }
+  return false;
 }
 
 /// Takes keys that chance removes out of the lists and of the lists of scores x beside them. `columns` are the factors

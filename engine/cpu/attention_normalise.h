@@ -38,18 +38,32 @@ CRISP_INLINE void centre_lists(int64_t rows, const int32_t* starts, T* x) {
   }
 }
 
+/// Leaves a row's weights of the kept keys, w times `factor`, for the backward pass: see is_short().
+template <class T>
+CRISP_INLINE void put_row(int64_t n_k, int64_t count, const int32_t* positions, const T* w, T factor, T* row,
+                          int32_t* row_count) {
+  *row_count = static_cast<int32_t>(count);
+  if (is_short(count, n_k)) {
+    map_close(
+        count, w, row, [=](auto x) __attribute__((always_inline)) { return x * factor; });
+    map_close(count, positions, reinterpret_cast<int32_t*>(row + count), [](auto x) { return x; });
+    return;
+  }
+  for (int64_t j = 0; j < n_k; ++j) row[j] = 0;
+  for (int64_t t = 0; t < count; ++t) row[positions[t]] = w[t] * factor;
+}
+
 /// The softmax over the kept keys of each of `rows` rows: from their scores in scratch.weights, whose row r is at
-/// starts[r] .. starts[r + 1], to `weights`, and in scratch.weights what multiplies the values. Returns the entropy, if
-/// wanted.
+/// starts[r] .. starts[r + 1], to `weights` and `counts`, and in scratch.weights what multiplies the values. Returns
+/// the entropy, if wanted.
 template <class T>
 double softmax_lists(const AttentionBlock& b, int64_t rows, const AttentionScratch<T>& scratch, const T* factors,
-                     T* weights, bool want_entropy) {
+                     T* weights, int32_t* counts, bool want_entropy) {
   T* x = scratch.weights;
   centre_lists(rows, scratch.starts, x);
   T* e = scratch.scores;  // no longer needed
   const int64_t total = scratch.starts[rows];
   for (int64_t t = 0; t < total; t += lanes<T>) store(e + t, vexp(load(x + t)));
-  for (int64_t i = 0; i < rows * b.n_k; ++i) weights[i] = 0;
   double entropy = 0;
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t begin = scratch.starts[r], end = scratch.starts[r + 1];
@@ -60,13 +74,13 @@ double softmax_lists(const AttentionBlock& b, int64_t rows, const AttentionScrat
     const T sum = sum_of_lanes<T>(sums)[0];
     if (want_entropy) entropy += row_entropy(end - begin, x + begin, e + begin, sum);
     const T inverse = T(1) / sum;
-    T* w = weights + r * b.n_k;
-    const T* f = factors ? factors + r * b.n_k : nullptr;
-    for (int64_t t = begin; t < end; ++t) {
-      const int32_t j = scratch.positions[t];
-      const T v = e[t] * inverse;
-      w[j] = v;
-      x[t] = f ? v * f[j] : v;
+    put_row(b.n_k, end - begin, scratch.positions + begin, e + begin, inverse, weights + r * b.n_k, counts + r);
+    if (factors) {
+      const T* f = factors + r * b.n_k;
+      for (int64_t t = begin; t < end; ++t) x[t] = e[t] * inverse * f[scratch.positions[t]];
+    } else {
+#pragma omp simd
+      for (int64_t t = begin; t < end; ++t) x[t] = e[t] * inverse;
     }
   }
   return entropy;
@@ -102,10 +116,9 @@ double sparse_threshold(int64_t n, const T* x) {
 /// Sparsemax (Power 1) and 1.5-entmax (Power 2), as softmax_lists(). Keys without a weight leave the lists.
 template <class T, int Power>
 double sparse_lists(const AttentionBlock& b, int64_t rows, const AttentionScratch<T>& scratch, const T* factors,
-                    T* weights, bool want_entropy) {
-  T* x = scratch.weights;
+                    T* weights, int32_t* counts, bool want_entropy) {
+  T *x = scratch.weights, *w = scratch.scores;  // the scores are no longer needed
   centre_lists(rows, scratch.starts, x);
-  for (int64_t i = 0; i < rows * b.n_k; ++i) weights[i] = 0;
   double entropy = 0;
   int32_t out = 0, end = 0;
   for (int64_t r = 0; r < rows; ++r) {
@@ -114,37 +127,38 @@ double sparse_lists(const AttentionBlock& b, int64_t rows, const AttentionScratc
     if constexpr (Power == 2)
       for (int64_t t = begin; t < end; ++t) x[t] *= T(0.5);
     const double limit = sparse_threshold<T, Power>(end - begin, x + begin);
-    T* w = weights + r * b.n_k;
     const T* f = factors ? factors + r * b.n_k : nullptr;
+    const int32_t kept = out;
     for (int32_t t = begin; t < end; ++t) {
       const double over = static_cast<double>(x[t]) - limit;
       if (over <= 0) continue;
       const T v = static_cast<T>(Power == 2 ? over * over : over);
       if (v == T(0)) continue;
       const int32_t j = scratch.positions[t];
-      w[j] = v;
       scratch.positions[out] = j;
+      w[out] = v;
       x[out++] = f ? v * f[j] : v;
       if (want_entropy) entropy -= static_cast<double>(v) * std::log(static_cast<double>(v));
     }
     scratch.starts[r + 1] = out;
+    put_row(b.n_k, out - kept, scratch.positions + kept, w + kept, T(1), weights + r * b.n_k, counts + r);
   }
   return entropy;
 }
 
 template <class T>
 CRISP_INLINE double normalise_lists(const AttentionShape& s, const AttentionBlock& b, int64_t rows,
-                                    const AttentionScratch<T>& scratch, const T* factors, T* weights,
+                                    const AttentionScratch<T>& scratch, const T* factors, T* weights, int32_t* counts,
                                     bool want_entropy) {
   switch (s.normaliser) {
     case Normaliser::sparsemax:
-      return sparse_lists<T, 1>(b, rows, scratch, factors, weights, want_entropy);
+      return sparse_lists<T, 1>(b, rows, scratch, factors, weights, counts, want_entropy);
     case Normaliser::entmax15:
-      return sparse_lists<T, 2>(b, rows, scratch, factors, weights, want_entropy);
+      return sparse_lists<T, 2>(b, rows, scratch, factors, weights, counts, want_entropy);
     case Normaliser::softmax:
       break;
   }
-  return softmax_lists(b, rows, scratch, factors, weights, want_entropy);
+  return softmax_lists(b, rows, scratch, factors, weights, counts, want_entropy);
 }
 
 }  // namespace crisp::CRISP_ISA

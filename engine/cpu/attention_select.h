@@ -53,18 +53,30 @@ CRISP_INLINE int64_t count_at_least(const K* keys, int64_t n, K limit) {
   return count;
 }
 
+/// For the keys that are at least `limit`, f(first position, its vector of positions, which lanes, how many before),
+/// for keys of 4 bytes; how many there are. `keys` can be read up to a whole vector more.
+template <class F>
+CRISP_INLINE int64_t for_lanes_at_least(const int32_t* keys, int64_t n, int32_t limit, F f) {
+  int64_t count = 0;
+  Vec<int32_t> index = first_indices<int32_t>();
+  for (int64_t j = 0; j < n; j += lanes<int32_t>, index += lanes<int32_t>) {
+    const LaneBits kept = at_least(load(keys + j), broadcast(limit)) & first_lanes<int32_t>(n - j);
+    f(j, index, kept, count);
+    count += count_lanes(kept);
+  }
+  return count;
+}
+
 /// Writes the positions of the keys that are at least `limit`, in order, and returns how many there are. `keys` can be
 /// read and `positions` be written up to a whole vector more.
 template <class K>
 CRISP_INLINE int64_t positions_at_least(const K* keys, int64_t n, K limit, int32_t* positions) {
   int64_t count = 0;
   if constexpr (sizeof(K) == 4) {
-    Vec<int32_t> index = first_indices<int32_t>();
-    for (int64_t j = 0; j < n; j += lanes<K>, index += lanes<K>) {
-      const LaneBits kept = at_least(load(keys + j), broadcast(limit)) & first_lanes<K>(n - j);
-      store_compressed(positions + count, index, kept);
-      count += count_lanes(kept);
-    }
+    count = for_lanes_at_least(
+        keys, n, limit, [=](int64_t, Vec<int32_t> index, LaneBits kept, int64_t before) __attribute__((always_inline)) {
+          store_compressed(positions + before, index, kept);
+        });
   } else {
     for (int64_t j = 0; j < n; ++j) {
       positions[count] = static_cast<int32_t>(j);
@@ -117,7 +129,7 @@ Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k) {
   return {low, count};
 }
 
-/// Where the threshold of the row before lay. That of the next row is near, mostly.
+/// Where the thresholds of the rows before lay. That of the next row is near, mostly.
 template <class T>
 struct ThresholdHint {
   T centre = 0, reach = 0;  // reach 0: nothing is known
@@ -236,28 +248,73 @@ struct RowThresholds {
   Vec<int32_t> key, count;  // of each row, as Threshold
 };
 
-/// keep_largest() for rows whose keys lie side by side: that of position j in row r at keys[j * lanes + r].
-CRISP_INLINE RowThresholds keep_largest_of_rows(const int32_t* keys, int64_t n, int64_t k) {
+/// For each row, an interval of keys that contains its threshold.
+struct RowIntervals {
+  Vec<int32_t> low, high;
+  Vec<int32_t> count, beyond;  // keys at or above low, at least k; above high, fewer than k
+};
+
+/// From the least key to the largest that is no NaN and not protected. A row with k of these has its threshold.
+CRISP_INLINE RowIntervals whole_intervals(const int32_t* keys, int64_t n, int64_t k) {
   using V = Vec<int32_t>;
-  using F = Vec<float>;
-  constexpr int64_t width = lanes<int32_t>;
-  const V top = broadcast(largest_key<float>), wanted = broadcast(static_cast<int32_t>(k));
-  const V all = broadcast(static_cast<int32_t>(n));
-  // An interval of keys that contains the threshold, but for rows with k NaN and protected keys.
-  V low = top, high = broadcast(INT32_MIN), beyond{};  // beyond: how many keys are above high, fewer than k
+  const V top = broadcast(largest_key<float>), lowest = broadcast(INT32_MIN);
+  V low = top, high = lowest, beyond{};
   for (int64_t j = 0; j < n; ++j) {
-    const V key = load(keys + j * width), is_top = key == top, below = is_top ? broadcast(INT32_MIN) : key;
+    const V key = load(keys + j * lanes<int32_t>), is_top = key == top, below = is_top ? lowest : key;
     low = key < low ? key : low;
     high = below > high ? below : high;
     beyond -= is_top;
   }
-  const V done = beyond >= wanted;
-  low = done ? top : low;
-  high = done ? top : high;
-  V count = done ? beyond : all;  // of keys at or above low, at least k
+  const V done = beyond >= static_cast<int32_t>(k);
+  return {.low = done ? top : low,
+          .high = done ? top : high,
+          .count = done ? beyond : broadcast(static_cast<int32_t>(n)),
+          .beyond = beyond};
+}
+
+/// From `from` to below `to`; whether all thresholds lie there.
+CRISP_INLINE bool intervals_between(const int32_t* keys, int64_t n, int64_t k, int32_t from, int32_t to,
+                                    RowIntervals& found) {
+  using V = Vec<int32_t>;
+  const V first = broadcast(from), end = broadcast(to), all = broadcast(static_cast<int32_t>(n));
+  V below_first[2] = {}, below_end[2] = {};
+  const auto count = [&](int64_t j, int i) __attribute__((always_inline)) {
+    const V key = load(keys + j * lanes<int32_t>);
+    below_first[i] += key < first;
+    below_end[i] += key < end;
+  };
+  int64_t j = 0;
+  for (; j + 2 <= n; j += 2) {
+    count(j, 0);
+    count(j + 1, 1);
+  }
+  if (j < n) count(j, 0);
+  const V at_first = all + (below_first[0] + below_first[1]), at_end = all + (below_end[0] + below_end[1]);
+  found = {.low = first, .high = end - 1, .count = at_first, .beyond = at_end};
+  const auto wanted = static_cast<int32_t>(k);
+  return true_lanes((at_first < wanted) | (at_end >= wanted)) == 0;
+}
+
+/// keep_largest() for rows whose keys lie side by side: that of position j in row r at keys[j * lanes + r].
+CRISP_INLINE RowThresholds keep_largest_of_rows(const int32_t* keys, int64_t n, int64_t k, ThresholdHint<float>& hint) {
+  using V = Vec<int32_t>;
+  using F = Vec<float>;
+  constexpr int64_t width = lanes<int32_t>;
+  const V wanted = broadcast(static_cast<int32_t>(k)), all = broadcast(static_cast<int32_t>(n));
+  RowIntervals interval;
+  if (!(hint.reach > 0) ||
+      !intervals_between(keys, n, k, key_of(hint.centre - hint.reach), key_of(hint.centre + hint.reach), interval))
+    interval = whole_intervals(keys, n, k);
+  auto& [low, high, count, beyond] = interval;
   for (int step = 0;; ++step) {
     const V open = (low < high) & (count > wanted);
-    if (true_lanes(open) == 0) return {low, count};
+    if (true_lanes(open) == 0) {
+      // The next rows' thresholds will hardly be further away from the middle of these than twice the furthest.
+      const float least = score_of<float>(~max_of_lanes<int32_t>(~low)[0]),
+                  most = score_of<float>(max_of_lanes<int32_t>(low)[0]);
+      hint = {least / 2 + most / 2, most - least};
+      return {low, count};
+    }
     V middle = high - reinterpret_cast<V>(reinterpret_cast<Vec<uint32_t>>(high - low) >> 1);
     if (step < 24) {
       const F part = step % 4 == 3

@@ -80,6 +80,7 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
   }
   const Tensor y = tape.output(op, q.shape(), q.dtype(), {q, k, v, span});
   const Tensor weights = Tensor::empty({total}, q.dtype(), device);
+  const Tensor counts = by_lists(s) ? Tensor::empty({q.dim(0) * heads}, DType::i32, device) : Tensor();
   Tensor kept, entropy, log_kept;
   if (stats) {
     kept = Tensor::zeros({batch * heads}, DType::i32, device);
@@ -93,6 +94,7 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
                                                              .v = v.data<T>(),
                                                              .span = span ? span.data<T>() : nullptr,
                                                              .weights = weights.data<T>(),
+                                                             .counts = counts ? counts.data<int32_t>() : nullptr,
                                                              .out = y.data<T>(),
                                                              .kept = stats ? kept.data<int32_t>() : nullptr,
                                                              .entropy = stats ? entropy.data<double>() : nullptr,
@@ -105,33 +107,35 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
     count_pairs(host.q.data<int32_t>(), host.kv.data<int32_t>(), batch, heads, *stats);
   }
 
-  s.list_starts = s.list_keys = nullptr;  // the weights tell
+  s.list_starts = s.list_keys = nullptr;  // the weights and counts tell
   // Scores and the weighted sum: 2 head_dim FLOPs each for every pair of every head.
   const double flops = 4.0 * static_cast<double>(total) * static_cast<double>(s.head_dim);
-  tape.record(op, y, flops, [q, k, v, span, q_offsets, kv_offsets, weight_offsets, weights, s](const Tensor& dy) {
-    with_type(q, [&]<class T>() {
-      const GradTarget dq = q.grad_target(), dk = k.grad_target(), dv = v.grad_target();
-      const GradTarget dspan = span ? span.grad_target() : GradTarget{};
-      const Tensor sums = dspan ? Tensor::empty({s.batch * s.heads}, DType::f64, q.device()) : Tensor();
-      need(kernels<T>(q.device()).attention_backward, "attention_backward", q.device())(
-          nullptr, s,
-          {.q = q.data<T>(),
-           .k = k.data<T>(),
-           .v = v.data<T>(),
-           .span = span ? span.data<T>() : nullptr,
-           .weights = weights.data<T>(),
-           .dout = dy.data<T>(),
-           .dq = dq.data<T>(),
-           .beta_q = dq.beta,
-           .dk = dk.data<T>(),
-           .beta_k = dk.beta,
-           .dv = dv.data<T>(),
-           .beta_v = dv.beta,
-           .dspan = dspan.data<T>(),
-           .beta_span = dspan.beta,
-           .span_sums = dspan ? sums.data<double>() : nullptr});
-    });
-  });
+  tape.record(op, y, flops,
+              [q, k, v, span, q_offsets, kv_offsets, weight_offsets, weights, counts, s](const Tensor& dy) {
+                with_type(q, [&]<class T>() {
+                  const GradTarget dq = q.grad_target(), dk = k.grad_target(), dv = v.grad_target();
+                  const GradTarget dspan = span ? span.grad_target() : GradTarget{};
+                  const Tensor sums = dspan ? Tensor::empty({s.batch * s.heads}, DType::f64, q.device()) : Tensor();
+                  need(kernels<T>(q.device()).attention_backward, "attention_backward", q.device())(
+                      nullptr, s,
+                      {.q = q.data<T>(),
+                       .k = k.data<T>(),
+                       .v = v.data<T>(),
+                       .span = span ? span.data<T>() : nullptr,
+                       .weights = weights.data<T>(),
+                       .counts = counts ? counts.data<int32_t>() : nullptr,
+                       .dout = dy.data<T>(),
+                       .dq = dq.data<T>(),
+                       .beta_q = dq.beta,
+                       .dk = dk.data<T>(),
+                       .beta_k = dk.beta,
+                       .dv = dv.data<T>(),
+                       .beta_v = dv.beta,
+                       .dspan = dspan.data<T>(),
+                       .beta_span = dspan.beta,
+                       .span_sums = dspan ? sums.data<double>() : nullptr});
+                });
+              });
   return y;
 }
 

@@ -68,6 +68,8 @@ void check_lists(const Tape& tape, const AttentionRule& rule, const AttentionOff
       const int32_t n_k = kv[b + 1] - kv[b];
       for (int64_t row = first + q[b]; row < first + q[b + 1]; ++row) {
         if (starts[row + 1] <= starts[row]) complain(fmt::format("list {} is empty: a query needs a key", row));
+        if (starts[row + 1] > starts[lists])
+          complain(fmt::format("list {} ends at {}, but there are {} keys", row, starts[row + 1], starts[lists]));
         for (int64_t t = starts[row]; t < starts[row + 1]; ++t) {
           if (keys[t] < 0 || keys[t] >= n_k)
             complain(fmt::format("list {} has key {} in a sequence of {} keys", row, keys[t], n_k));

@@ -111,4 +111,20 @@ Tensor offsets_of(const std::vector<int32_t>& lengths) {
   return Tensor::from(std::span<const int32_t>(offsets), {static_cast<int64_t>(offsets.size())});
 }
 
+Tensor unit_matrix(int64_t n, DType type) {
+  const Tensor unit = Tensor::zeros({n, n}, type);
+  with_type(unit, [&]<class T>() {
+    for (int64_t i = 0; i < n; ++i) unit.data<T>()[i * n + i] = T(1);
+  });
+  return unit;
+}
+
+std::vector<double> weights_of(const Tensor& scores, AttentionRule rule, AttentionStats* stats) {
+  const int64_t n = scores.dim(0);
+  const Tensor unit = unit_matrix(n, scores.dtype()), offsets = offsets_of({static_cast<int32_t>(n)});
+  rule.scale = 1;
+  Tape tape(Tape::Mode::inference);
+  return attention(tape, scores, unit, unit, offsets, offsets, rule, stats).to_vector();
+}
+
 }  // namespace crisp::test

@@ -1,4 +1,5 @@
-// Every member of the family of sparse attention, with several settings, for tests that hold for all of them.
+// Every member of the family of sparse attention, with several settings, for tests that hold for all of them; and
+// weights as they are seen from outside.
 #pragma once
 
 #include <limits>
@@ -23,5 +24,12 @@ std::vector<Member> members(int64_t heads, DType type, const std::vector<int32_t
 
 /// [lengths + 1], i32.
 Tensor offsets_of(const std::vector<int32_t>& lengths);
+
+/// [n, n].
+Tensor unit_matrix(int64_t n, DType type);
+
+/// The weights [n, n] of one sequence with exactly these scores [n, n], whatever rule.scale is: q = scores, k = v = the
+/// unit matrix, scale 1.
+std::vector<double> weights_of(const Tensor& scores, AttentionRule rule, AttentionStats* stats = nullptr);
 
 }  // namespace crisp::test

@@ -14,17 +14,38 @@ namespace {
 
 Tensor input(const Shape& shape, uint64_t seed, DType type) { return numbers(shape, seed, type).set_requires_grad(); }
 
-// The weights [n, n] of one sequence with exactly these scores: q = scores, k = v = the unit matrix.
-std::vector<double> weights_of(const Tensor& scores, AttentionRule rule, AttentionStats* stats = nullptr) {
-  const int64_t n = scores.dim(0);
-  const Tensor unit = Tensor::zeros({n, n}, scores.dtype());
-  with_type(unit, [&]<class T>() {
-    for (int64_t i = 0; i < n; ++i) unit.data<T>()[i * n + i] = T(1);
-  });
-  rule.scale = 1;
-  Tape tape(Tape::Mode::inference);
-  const Tensor offsets = sample_ids({0, static_cast<int32_t>(n)});
-  return attention(tape, scores, unit, unit, offsets, offsets, rule, stats).to_vector();
+// How far the scores of a row (for 1.5-entmax their halves) lie above the normaliser's threshold, which follows from
+// the largest of the row's weights.
+std::vector<double> over_threshold(Normaliser normaliser, const std::vector<double>& scores,
+                                   const std::vector<double>& weights) {
+  const bool halves = normaliser == Normaliser::entmax15;
+  const auto best = static_cast<size_t>(std::max_element(weights.begin(), weights.end()) - weights.begin());
+  const double over_best = halves ? std::sqrt(weights[best]) : weights[best];
+  std::vector<double> over;
+  for (const double z : scores) over.push_back((halves ? 0.5 : 1) * (z - scores[best]) + over_best);
+  return over;
+}
+
+// Sparsemax and 1.5-entmax: the support is that of the oracle's weights, up to what rounding moves its threshold.
+void check_support(Normaliser normaliser, DType type, int64_t n, const std::vector<double>& scores,
+                   const std::vector<double>& weights, const NaiveAttention& expected) {
+  const double tiny = type == DType::f64 ? 1e-14 : 1e-6;
+  for (int64_t i = 0; i < n; ++i) {
+    const auto row = [&](const std::vector<double>& of) {
+      return std::vector<double>(of.begin() + i * n, of.begin() + (i + 1) * n);
+    };
+    const std::vector<double> z = row(scores), w = row(weights), right = row(expected.weights),
+                              over = over_threshold(normaliser, z, right);
+    const auto [least, largest] = std::minmax_element(z.begin(), z.end());
+    const double margin = 1e-4 * (*largest - *least);
+    for (size_t j = 0; j < static_cast<size_t>(n); ++j) {
+      const bool allowed = expected.allowed[static_cast<size_t>(i * n) + j];
+      const bool outside = !allowed || over[j] < -margin, inside = allowed && over[j] > margin;
+      if ((outside && w[j] != 0) || (right[j] == 0 && !(w[j] <= tiny)) || ((inside || right[j] > 1e-6) && !(w[j] > 0)))
+        FAIL_CHECK("query " << i << ", key " << j << ": weight " << w[j] << " for " << right[j] << ", " << over[j]
+                            << " above the threshold");
+    }
+  }
 }
 
 }  // namespace
@@ -42,22 +63,19 @@ TEST_CASE("what is kept is exactly what is defined, with ties, and a row adds up
         for (Member& m : members(1, type, {static_cast<int32_t>(n)})) {
           INFO(m.name << ", " << name_of(type) << ", " << n << " keys" << (ties ? ", ties" : ""));
           m.rule.scale = 1;
-          const Tensor unit = [&] {
-            std::vector<double> values(static_cast<size_t>(n * n));
-            for (size_t i = 0; i < static_cast<size_t>(n); ++i) values[i * static_cast<size_t>(n + 1)] = 1;
-            return Tensor::from(values, {n, n}, type);
-          }();
+          const Tensor unit = unit_matrix(n, type);
           const Tensor offsets = sample_ids({0, static_cast<int32_t>(n)});
           const NaiveAttention expected = naive_attention(scores, unit, unit, offsets, offsets, m.rule,
                                                           std::vector<double>(static_cast<size_t>(n * n)));
           AttentionStats stats;
           const std::vector<double> weights = weights_of(scores, m.rule, &stats);
           const bool softmax = m.rule.normaliser == Normaliser::softmax;
-          for (size_t i = 0; i < weights.size(); ++i) {
-            if (softmax ? (weights[i] > 0) != expected.allowed[i] : weights[i] > 0 && !expected.allowed[i])
-              FAIL_CHECK("query " << i / static_cast<size_t>(n) << ", key " << i % static_cast<size_t>(n));
-            // Away from the bound, the support of the others, too.
-            if (!softmax && expected.weights[i] > 1e-6) CHECK(weights[i] > 0);
+          if (softmax) {
+            for (size_t i = 0; i < weights.size(); ++i)
+              if ((weights[i] > 0) != expected.allowed[i])
+                FAIL_CHECK("query " << i / static_cast<size_t>(n) << ", key " << i % static_cast<size_t>(n));
+          } else {
+            check_support(m.rule.normaliser, type, n, scores.to_vector(), weights, expected);
           }
           for (int64_t i = 0; i < n; ++i) {
             const double sum = std::accumulate(weights.begin() + i * n, weights.begin() + (i + 1) * n, 0.0);
@@ -353,6 +371,7 @@ TEST_CASE("attention refuses rules that make no sense, in words") {
   lists("list_starts must run from 0 to 4", {0, 1, 2, 3}, {0, 0, 1, 0});
   lists("list 1 is empty", {0, 1, 1, 3}, {0, 0, 1});
   lists("list 0 is empty", {0, -1, 1, 3}, {0, 0, 1});
+  lists("list 0 ends at 60, but there are 3 keys", {0, 60, 60, 3}, {0, 1, 2});
   lists("list 0 has key 1 in a sequence of 1 keys", {0, 1, 2, 3}, {1, 0, 1});
   lists("list 2 has key -1", {0, 1, 2, 3}, {0, 0, -1});
   lists("list 2: keys must increase, but 0 follows 1", {0, 1, 2, 4}, {0, 0, 1, 0});

@@ -15,7 +15,6 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
-from statsmodels.stats.proportion import proportion_confint
 
 mpmath.mp.dps = 40
 
@@ -35,7 +34,7 @@ def t_cdf(t, df):
 
 
 def t_quantile(p, df):
-    start = float(stats.t.ppf(p, df))
+    start = float(stats.t.ppf(float(p), df))
     return mpmath.findroot(lambda t: t_cdf(t, df) - mpmath.mpf(p), (start, start * (1 + 1e-6)))
 
 
@@ -57,9 +56,9 @@ for p, df in [(0.975, 1.0), (0.975, 2.0), (0.975, 4.0), (0.975, 9.0), (0.95, 29.
 
 
 
-def power_of_t(n, effect):
+def power_of_t(n, effect, level=0.05):
     """P(|T| > c) by integrating over the chi of the denominator: another formula than the one under test."""
-    df, critical, delta = n - 1, t_quantile(0.975, n - 1), mpmath.sqrt(n) * effect
+    df, critical, delta = n - 1, t_quantile(1 - mpmath.mpf(level) / 2, n - 1), mpmath.sqrt(n) * effect
     half, root = mpmath.mpf(df) / 2, mpmath.sqrt(df)
     chi = lambda v: 2 * mpmath.exp((df - 1) * mpmath.log(v) - v * v / 2 - mpmath.loggamma(half) - half * mpmath.log(2))
     inside = lambda v: (mpmath.ncdf(critical * v / root - delta) - mpmath.ncdf(-critical * v / root - delta)) * chi(v)
@@ -76,6 +75,14 @@ for n, power in [(2, 0.8), (3, 0.8), (5, 0.8), (10, 0.8), (30, 0.8), (100, 0.9),
     found = TTestPower().solve_power(effect_size=None, nobs=n, alpha=0.05, power=power)  # stops at about 6 digits
     root = mpmath.findroot(lambda e: power_of_t(n, e) - power, (found, found * (1 + 1e-6)), tol=1e-25)
     row(n, power, close(found, root, 1e-5))
+
+print("detectable effect at 0.05 / comparisons: seeds, power, comparisons, effect")
+for n, power, m in [(2, 0.8, 3), (4, 0.8, 3), (5, 0.8, 19), (10, 0.9, 3)]:
+    level, low, high = mpmath.mpf(0.05) / m, mpmath.mpf(0.1), mpmath.mpf(200)
+    for _ in range(18):
+        middle = (low + high) / 2
+        low, high = (middle, high) if power_of_t(n, middle, level) < power else (low, middle)
+    row(n, power, m, float(mpmath.findroot(lambda e: power_of_t(n, e, level) - power, (low, high), solver="anderson", tol=1e-25)))
 
 print("McNemar: only first, only second, p")
 for b, c in [(0, 0), (0, 1), (0, 6), (3, 3), (4, 5), (5, 15), (15, 5), (12, 30), (250, 310), (1000, 1200), (100000, 101500),
@@ -147,12 +154,6 @@ print("Holm: p, adjusted")
 p = [0.01, 0.04, 0.03, 0.005, 0.2, 0.03, 1.0, 0.0]
 for raw, adjusted in zip(p, multipletests(p, method="holm")[1]):
     row(raw, float(adjusted))
-
-print("Wilson: correct, total, low, high")
-for correct, total in [(778, 872), (0, 10), (10, 10), (1, 3), (50, 100)]:
-    low, high = proportion_confint(correct, total, method="wilson")
-    close(stats.binomtest(correct, total).proportion_ci(method="wilson").low, low, 1e-9)
-    row(correct, total, float(low), float(high))
 
 print("calibration error, 15 bins, by its formula: confidences (7 i^2 + 3 i) mod 101 / 202 + 1/2, correct where (i * 37) mod 100 < 72")
 i = np.arange(60)

@@ -210,16 +210,17 @@ TEST_CASE("every method's settings read back the same") {
     for (const bool reverse : {false, true}) {
       DistilBertConfig c = parse(distilbert());
       SparsityOptions o = method.options;
-      if (!o.by_measure()) o.ramp = 0.1 + 0.2;
-      o.sparse_layers = reverse ? "0,2" : "all";
-      o.at_evaluation = reverse;
+      const bool by_sparsity = !o.by_measure() && o.sparsity != "dense";
+      if (by_sparsity) o.ramp = 0.1 + 0.2;
+      o.sparse_layers = reverse && !o.all_dense() ? "0,2" : "all";
+      o.at_evaluation = reverse || !(by_sparsity || o.by_measure());
       if (o.method == SparseMethod::learned_span) {
         o.span_ramp = 3.5;
         o.span_init = 1.25;
         o.span_learning_rate = 0.07;
       }
       if (o.method == SparseMethod::attention_drop) o.attention_drop = 0.3;
-      o.reverse = reverse && !o.by_measure();
+      o.reverse = reverse && by_sparsity;
       c.sparsity = make_sparsity(o, c.layers, uint64_t{1} << 63);
       // What the method does not use is not kept, and flags are not kept where all are set.
       const DistilBertConfig read = parse_config(config_json(c), "config.json");
@@ -261,6 +262,9 @@ TEST_CASE("a broken sparsity section is refused") {
   CHECK(mentions(section({{"sparse_eval", 1}}), "\"sparse_eval\" must be true or false"));
   CHECK(mentions(section({{"sparse_method", "middle-k"}}), "\"sparse_method\" is \"middle-k\""));
   CHECK(mentions(section({{"sparse_method", "threshold"}}), "the measure of \"sparse_method\" threshold is missing"));
+  CHECK(mentions(section({{"sparsity", "0.8"}}), "\"layer_sparsity\" is missing: 0.8 by top-k needs a number"));
+  CHECK(mentions(section({{"sparse_method", "neighbour"}}), "\"layer_sparsity\" is missing: dense by neighbour"));
+  CHECK(parse(section({{"sparsity", "dense"}})).sparsity.dense());
   CHECK(mentions(section({{"sparse_method", "bigbird"}, {"bigbird", {1, 2}}}), "must list 3 numbers"));
   CHECK(mentions(section({{"sparse_method", "bigbird"}, {"bigbird", {1, -2, 0}}}), "a whole number"));
   CHECK(mentions(section({{"sparse_method", "bigbird"}, {"bigbird", {0, 2, 0}}}), "neither nearest nor global"));

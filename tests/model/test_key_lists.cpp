@@ -280,7 +280,7 @@ TEST_CASE("the first query's list, as often as it is wanted") {
   }
 }
 
-TEST_CASE("the five methods by k have one effective sparsity, that of top-k") {
+TEST_CASE("the four methods by k have one effective sparsity, that of top-k") {
   for (const double sparsity : grid) {
     size_t expected = 0;
     for (const int n : lengths) expected += static_cast<size_t>(n > 0 ? n * top_k_count(sparsity, n) : 0);

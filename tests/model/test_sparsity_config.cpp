@@ -71,13 +71,11 @@ TEST_CASE("presets") {
 }
 
 TEST_CASE("what is no sparsity is refused") {
-  CHECK(mentions(complaint("1"), "outside [0, 1)"));
-  CHECK(mentions(complaint("-0.1"), "outside [0, 1)"));
-  CHECK(mentions(complaint("80"), "outside [0, 1)"));
-  CHECK(mentions(complaint("inf"), "outside [0, 1)"));
-  CHECK(mentions(complaint("nan"), "outside [0, 1)"));
-  for (const char* text : {"", "heavy", "0.8x", " 0.8", "0.8 ", "0,8x", "0.1,", ",0.1", "0x1p-1", "dense,dense"})
-    CHECK(mentions(complaint(text), "neither a number nor one of"));
+  for (const char* text : {"1", "-0.1", "80", "inf", "nan", "", "heavy", "0.8x", " 0.8", "0.8 ", "0,8x", "0.1,", ",0.1",
+                           "0x1p-1", "dense,dense"}) {
+    CHECK(mentions(complaint(text), "must be numbers from 0 to below 1"));
+    CHECK(mentions(complaint(text), "or dense, uniform, light, aggressive, not '" + std::string(text) + "'"));
+  }
   CHECK(mentions(complaint("0.1,0.2"), "2 numbers for a model of 6 layers"));
   CHECK(mentions(complaint("0.1,0.2,0.3", 2), "3 numbers for a model of 2 layers"));
 }
@@ -105,8 +103,9 @@ TEST_CASE("layers by name and by number") {
   CHECK(parse_layers("0,2", 3) == Flags{true, false, true});
   CHECK(parse_layers("2", 3) == Flags{false, false, true});
   CHECK(mentions(complaint_of([] { parse_layers("3", 3); }), "there is no layer 3; they are numbered from 0 to 2"));
-  for (const char* text : {"", "1,", "first", "0-2", "1.0"})
-    CHECK(mentions(complaint_of([&] { parse_layers(text, 3); }), "neither a layer's number nor one of"));
+  for (const char* text : {"", "1,", "first", "0-2", "1.0", "-1"})
+    CHECK(
+        mentions(complaint_of([&] { parse_layers(text, 3); }), "must be all, early, late, or layers' numbers from 0"));
 }
 
 TEST_CASE("a schedule can be turned round, and layers left out are dense") {
@@ -201,7 +200,57 @@ TEST_CASE("settings that contradict each other or would do nothing are refused")
   o.drop_columns = false;
   CHECK(make_sparsity(o, 2, 1).key_dropout == 0.1);
   CHECK_FALSE(make_sparsity(o, 2, 1).dense());
-  CHECK(make_sparsity(with_method(SparseMethod::percentile), 2, 1).dense());
+}
+
+TEST_CASE("options that need a sparsity are refused where it was forgotten") {
+  const auto needed = [](const SparsityOptions& o) {
+    const auto conflict = find_sparsity_conflict(o);
+    return conflict ? conflict->options : std::vector<std::string>();
+  };
+  using Names = std::vector<std::string>;
+  CHECK(needed(SparsityOptions{}).empty());
+  CHECK(mentions(complaint_of([] { make_sparsity(with_method(SparseMethod::percentile), 2, 1); }),
+                 "--sparse-method percentile needs --sparsity S"));
+  SparsityOptions o;
+  o.sparse_layers = "late";
+  CHECK(mentions(complaint_of([&] { make_sparsity(o, 4, 1); }), "--sparse-layers needs something sparse"));
+  CHECK(needed(o) == Names{"sparse-layers"});
+  o.drop_key = 0.1;  // in these layers
+  CHECK(needed(o).empty());
+  o.keep_first = true;
+  CHECK(needed(o).empty());
+  o = SparsityOptions{};
+  o.keep_first = true;
+  CHECK(needed(o) == Names{"keep"});
+  o = SparsityOptions{};
+  o.reverse = true;
+  CHECK(needed(o) == Names{"sparsity-reverse"});
+  o = SparsityOptions{};
+  o.ramp = 0.5;
+  CHECK(needed(o) == Names{"sparsity-ramp"});
+  o = SparsityOptions{};
+  o.in_training = false;
+  CHECK(needed(o) == Names{"sparse-train"});
+  o = SparsityOptions{};
+  o.at_evaluation = false;
+  CHECK(needed(o) == Names{"sparse-eval"});
+  // "dense" in so many words, and a sparsity of 0, are something to compare with.
+  o.dense = true;
+  CHECK(needed(o).empty());
+  o.dense = false;
+  o.sparsity = "0";
+  CHECK(needed(o).empty());
+}
+
+TEST_CASE("a sparsity that lies in other layers only is refused") {
+  SparsityOptions o = with_method(SparseMethod::random_k, "0,0.5,0,0");
+  o.sparse_layers = "0,2";
+  CHECK(mentions(complaint_of([&] { make_sparsity(o, 4, 1); }),
+                 "--sparsity 0,0.5,0,0 is 0 in all of --sparse-layers 0,2: nothing would be sparse"));
+  o.reverse = true;  // now layer 2 has it
+  CHECK(make_sparsity(o, 4, 1).sparsity(2) == 0.5);
+  o.sparse_layers = "0,1";
+  CHECK(mentions(complaint_of([&] { make_sparsity(o, 4, 1); }), "0,0.5,0,0, reversed, is 0 in all"));
 }
 
 TEST_CASE("numbers of one method are refused with another") {
@@ -240,7 +289,7 @@ TEST_CASE("switches that leave nothing, and names that mean another thing, are r
   // What a comparison gives to its dense run as to all others.
   o = SparsityOptions{};
   o.sparse_layers = "late";
-  o.reverse = o.keep_first = true;
+  o.dense = o.reverse = o.keep_first = true;
   o.at_evaluation = false;
   CHECK(make_sparsity(o, 4, 1).describe() == "dense");
 }
@@ -350,4 +399,20 @@ TEST_CASE("a configuration in a few words") {
   o.drop_key = 0.1;
   CHECK(make_sparsity(o, 2, 1).describe() == "0.8 by random-k, key dropout 0.1 by entries");
   CHECK(make_sparsity(with_method(SparseMethod::entmax15), 2, 1).describe() == "entmax15");
+  o = with_method(SparseMethod::neighbour);
+  o.window = 2;
+  o.sparse_layers = "1";
+  CHECK(make_sparsity(o, 2, 1).describe() == "neighbour: at most 2 away, in layer 1");
+  o = with_method(SparseMethod::threshold);
+  o.threshold = -0.5;
+  CHECK(make_sparsity(o, 2, 1).describe() == "threshold: scores from -0.5 on");
+  o = with_method(SparseMethod::bigbird);
+  o.bigbird = BigBird{3, 2, 1};
+  CHECK(make_sparsity(o, 2, 1).describe() == "bigbird: 3 nearest, 2 random, 1 global");
+  o = with_method(SparseMethod::lexical);
+  o.lexical_threshold = 0.25;
+  CHECK(make_sparsity(o, 2, 1).describe() == "lexical: cosines from 0.25 on");
+  o = with_method(SparseMethod::syntax);
+  o.tree_distance = 1;
+  CHECK(make_sparsity(o, 2, 1).describe() == "syntax: at most 1 edges away");
 }

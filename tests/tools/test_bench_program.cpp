@@ -9,6 +9,9 @@ namespace {
 
 const Words quick{"--threads", "1", "--samples", "3", "--seconds", "0.01"};
 
+// With whole steps of a small model.
+const Words tiny = quick + Words{"--init", "config.json"};
+
 Outcome bench(const Workshop& at, const Words& words, ProcessOptions options = {}) {
   return at.start(Words{CRISP_BENCH} + words, std::move(options));
 }
@@ -69,19 +72,24 @@ TEST_CASE("crisp-bench gemm, ops, attention and adamw report medians beside ceil
   CHECK(gemm.at("ceilings").at("f32").at("per_second").get<double>() > 0);
   check_report(bench_json(at, Words{"ops", "--rows", "2"} + quick), "ops", {"operation", "pass"});
   const json attention =
-      bench_json(at, Words{"attention", "--lengths", "5,9", "--densities", "0.5,1", "--tokens", "20"} + quick);
+      bench_json(at, Words{"attention", "--lengths", "5,90", "--densities", "0.5,1", "--tokens", "180"} + tiny);
   check_report(attention, "attention", {"length", "density"});
   CHECK(attention.at("results").size() == 4);
   for (const json& row : attention.at("results"))
-    for (const char* key : {"forward ms", "dense forward ms", "forward gain", "backward ms", "dense backward ms",
-                            "backward gain", "gain", "step gain", "step limit", "share", "share limit"})
+    for (const char* key :
+         {"forward ms", "dense forward ms", "forward gain", "backward ms", "dense backward ms", "backward gain", "gain",
+          "block gain", "block limit", "block share", "step gain", "step share", "step ceiling"})
       CHECK(row.at(key).get<double>() > 0);
-  // 9 tokens add 9 / 4608 to the linear layers; half of the scores save 5/12 of it.
-  CHECK(attention.at("results")[2].at("step limit").get<double>() ==
-        Approx((1 + 9 / 4608.0) / (1 + 9 / 4608.0 * (1 + 2.5) / 6)).epsilon(1e-9));
-  CHECK(attention.at("results")[2].at("share limit").get<double>() ==
-        Approx(1 / (1 - attention.at("results")[2].at("share").get<double>())));
-  CHECK(bench(at, Words{"attention", "--listed", "--lengths", "9", "--densities", "0.2", "--tokens", "20"} + quick)
+  // 90 tokens (more than the model has positions) add 90 / 4608 to the linear layers; half of the scores save 5/12 of
+  // it.
+  const json& half = attention.at("results")[2];
+  CHECK(half.at("block limit").get<double>() ==
+        Approx((1 + 90 / 4608.0) / (1 + 90 / 4608.0 * (1 + 2.5) / 6)).epsilon(1e-9));
+  const double share = half.at("step share");
+  CHECK(share < 1);
+  CHECK(half.at("step ceiling").get<double>() == Approx(1 / (1 - share)));
+  CHECK(half.at("step gain").get<double>() == Approx(1 / (1 - share + share / half.at("gain").get<double>())));
+  CHECK(bench(at, Words{"attention", "--listed", "--lengths", "9", "--densities", "0.2", "--tokens", "20"} + tiny)
             .exit_code == 0);
   const Outcome uneven = bench(at, Words{"attention", "--heads", "7"} + quick);
   CHECK(uneven.exit_code == 2);
@@ -158,6 +166,11 @@ TEST_CASE("crisp-bench step --against takes each step with both sparsities") {
   CHECK(few.at("tokens_per_step") == bench_json(at, step()).at("tokens_per_step"));
   CHECK(few.at("sides").at(0).at("sparsity") == "0.8");
   CHECK(few.at("sides").at(1).at("sparsity") == "dense");
+  // Both sides begin with the same weights and the same batch, and differ by their sparsity.
+  CHECK(few.at("sides").at(0).at("first_loss") != few.at("sides").at(1).at("first_loss"));
+  for (const json& side : bench_json(at, step({"--sparsity", "0.8", "--against", "0.8"})).at("sides"))
+    CHECK(side.at("first_loss") == few.at("sides").at(0).at("first_loss"));
+  CHECK(few.at("sides").at(1).at("first_loss") == bench_json(at, step({"--losses"})).at("losses").at(0));
   for (const json& side : few.at("sides"))
     for (const char* what : {"step", "attention"}) {
       const json& times = side.at(what);

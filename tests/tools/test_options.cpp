@@ -271,11 +271,11 @@ TEST_CASE("a value that makes no sense is refused in one line that says what doe
 
 TEST_CASE("a sparsity is a number, a list, or a preset") {
   for (const char* good : {"0", "0.8", "0.999", "0.1,0.2,0.3", "dense", "uniform", "light", "aggressive"}) {
-    CHECK(check_sparsity(good).empty());
+    CHECK(sparsity_complaint(good).empty());
   }
   for (const char* bad : {"", "1", "-0.1", "0.8,", "heavy", "dense,0.5", "0.8 ", "inf"}) {
     INFO(bad);
-    CHECK_FALSE(check_sparsity(bad).empty());
+    CHECK_FALSE(sparsity_complaint(bad).empty());
   }
 }
 

@@ -176,7 +176,7 @@ TEST_CASE("syntax says where parses are missing or belong to other sentences") {
   CHECK(outcome.exit_code == 2);
   CHECK(contains(outcome.err, "both: this model's attention follows dependency parses; give --parses FILE"));
   // Where no layer looks at parses, none are asked for, and those that are given are said to be of no use.
-  const Words none{"--sparse-method", "syntax", "--sparsity", "0,0.5", "--sparse-layers", "0", "--max-steps", "1"};
+  const Words none{"--sparse-method", "syntax", "--sparsity", "0", "--max-steps", "1"};
   REQUIRE(at.train("none", none).exit_code == 0);
   outcome = at.train("dense", {"--max-steps", "1", "--parses", "some.conllu"});
   CHECK(outcome.exit_code == 0);

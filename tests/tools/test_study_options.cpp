@@ -4,11 +4,6 @@
 namespace crisp::test {
 namespace {
 
-// Resolves and records a study of the bundled sample; none of the runs is this shard's.
-Outcome resolve(const Studio& at, const std::string& study, const Words& more) {
-  return at.start(Words{CRISP_STUDY, study, "--seeds", "1", "--shard", "99/99", "--threads", "1"} + more);
-}
-
 json options_of(const json& study, const std::string& arm) {
   for (const json& a : study["arms"])
     if (a["name"] == arm) return a["options"];
@@ -92,6 +87,53 @@ TEST_CASE("an option for all is left out for the arms that it does not fit") {
   CHECK(options_of(study, "half") == json{{"keep", "cls"}, {"sparsity", "0.5"}});
 }
 
+TEST_CASE("what needs a sparsity is left out for the arms without one") {
+  const Studio at;
+  const Words own{"--data", ".", "--output"};
+  const auto left_out = [&](const Words& words, const std::string& name, const std::string& value) {
+    const Outcome outcome = resolve(at, "study.json", own + Words{name} + words);
+    CAPTURE(words, outcome.err);
+    REQUIRE(outcome.exit_code == 0);
+    CHECK(contains(outcome.err, fmt::format("note: --{0} {1} is left out for dense: --{0} ", name, value)));
+    const json study = at.read_json(name + "/study.json");
+    CHECK(options_of(study, "dense").empty());
+    CHECK(options_of(study, "sparse") == json{{name, value}, {"sparsity", "0.8"}});
+  };
+  left_out({"--sparse-layers", "late"}, "sparse-layers", "late");
+  left_out({"--sparse-method", "percentile"}, "sparse-method", "percentile");
+  left_out({"--sparse-eval", "off"}, "sparse-eval", "off");
+}
+
+TEST_CASE("an option is the same however its value is spelt") {
+  const Studio at;
+  at.write("file.json", R"({"name": "s", "arms": [
+    {"name": "a", "options": {"sparse-train": false, "sparsity": "0.5,0.6", "sparsity-reverse": true}},
+    {"name": "b", "options": {"sparse-train": "off", "sparsity": [0.50, 0.6], "sparsity-reverse": "yes"}}]})");
+  const Words own{"--init", "config.json", "--vocab", "vocab.txt", "--data", ".", "--output", "out"};
+  REQUIRE(resolve(at, "file.json", own).exit_code == 0);
+  const auto before = identity(at / "out/study.json");
+  // Of runs that have begun another value would be refused.
+  for (const char* arm : {"a", "b"}) {
+    std::filesystem::create_directories(at / fmt::format("out/runs/{}/seed-0", arm));
+    at.write(fmt::format("out/runs/{}/seed-0/study_status.json", arm), R"({"status": "interrupted"})");
+  }
+  const Words other{"--sparse-train", "off", "--sparsity", "0.50,0.600", "--sparsity-reverse"};
+  const Outcome given = resolve(at, "file.json", own + other);
+  CAPTURE(given.err);
+  CHECK(given.exit_code == 0);
+  CHECK_FALSE(contains(given.err, "keeps its own"));
+  CHECK(identity(at / "out/study.json") == before);
+  at.write("file.json",
+           R"({"name": "s", "options": {"sparse-train": "off", "sparsity": [0.5, 0.6], "sparsity-reverse": 1},
+    "arms": [{"name": "a"}, {"name": "b"}]})");
+  const Outcome common = resolve(at, "file.json", own);
+  CAPTURE(common.err);
+  CHECK(common.exit_code == 0);
+  const Outcome refused = resolve(at, "file.json", own + Words{"--sparse-train", "on"});
+  CHECK(refused.exit_code == 2);
+  CHECK(contains(refused.err, "out: holds this study with other options:\n"));
+}
+
 TEST_CASE("an arm that an option for all does not fit is trained without it") {
   const Studio at;
   const Words words{"--sparse-method", "random-k", "--seeds", "1", "--epochs", "1"};
@@ -141,44 +183,6 @@ TEST_CASE("an option that fits no arm, or an arm's own that does not fit, is an 
   file("{}", R"({"sparse-method": "random-k"})", "bad.json: arm 'a': --sparse-method random-k needs --sparsity S\n");
   file(R"({"keep": "cls"})", R"({"sparse-train": "off", "sparsity-ramp": 0.5, "sparsity": 0.5})",
        "bad.json: arm 'a': --sparsity-ramp has no meaning with --sparse-train off\n");
-}
-
-TEST_CASE("parses that are missing and layers that there are not are found before anything is written") {
-  const Studio at;
-  const std::string weights = CRISP_SOURCE_DIR "/weights/sample";
-  const Words own{"--init", "config.json", "--vocab", "vocab.txt", "--data", "."};
-  const auto refused = [&](const Words& words, const std::string& options, const std::string& message) {
-    at.write("arms.json", R"({"arms": [{"name": "plain"}, {"name": "a", "options": )" + options + "}]}");
-    const Outcome outcome = resolve(at, "arms.json", words);
-    CAPTURE(words, options, outcome.err);
-    CHECK(outcome.exit_code == 2);
-    CHECK(contains(outcome.err, "crisp-study: arm 'a': " + message));
-    CHECK_FALSE(at.has("study"));
-  };
-  const std::string syntax = R"({"sparse-method": "syntax", "sparsity": 0.5})";
-  const std::string train_parses = "--sparse-method syntax needs the training sentences' dependency parses: give ",
-                    dev_parses = "--sparse-method syntax needs the evaluation sentences' dependency parses: give ";
-  refused(own, syntax, train_parses + "--parses FILE\n");
-  refused({}, syntax, train_parses);  // the sample
-  refused(own, R"({"sparsity": [0.1, 0.2, 0.3]})", "--sparsity 0.1,0.2,0.3: 3 numbers for a model of 2 layers");
-  refused(own, R"({"sparsity": 0.5, "sparse-layers": "0,9"})", "--sparse-layers 0,9: there is no layer 9");
-  const Words sample{"--weights", weights, "--data", "."};
-  refused(sample, R"({"sparsity": 0.5, "sparse-layers": "0,9"})", "--sparse-layers 0,9: there is no layer 9");
-  refused({}, R"({"sparsity": 0.5, "sparse-layers": "0,9"})", "--sparse-layers 0,9: there is no layer 9");
-  // Weights alone: their shapes tell.
-  std::filesystem::copy_file(weights + "/model.safetensors", at / "alone.safetensors");
-  std::filesystem::rename(at / "config.json", at / "other.json");
-  refused({"--weights", "alone.safetensors", "--data", "."}, R"({"sparsity": 0.5, "sparse-layers": "9"})",
-          "--sparse-layers 9: there is no layer 9");
-  std::filesystem::rename(at / "other.json", at / "config.json");
-
-  at.write("train.conllu", "");  // read by the runs
-  refused(own, syntax, dev_parses + "--dev-parses FILE\n");
-  at.write("dev.conllu", "");
-  CHECK(resolve(at, "arms.json", own).exit_code == 0);
-  // Those beside the data are not of another file's sentences.
-  std::filesystem::remove_all(at / "study");
-  refused(own + Words{"--train", "dev.tsv"}, syntax, train_parses);
 }
 
 TEST_CASE("where sentences are set aside, the best evaluation on them is chosen") {
@@ -281,8 +285,10 @@ TEST_CASE("what crisp-study refuses, before anything runs") {
   refused({"crisp", "--crisp-train", "vocab.txt"}, 2, "vocab.txt: is no program");
   refused({"crisp", "--data", "."}, 2, "no weights for the arm dense: give --weights FILE|DIR, or --init");
   refused({"crisp", "--init", "config.json"}, 2, "arm 'dense': no data: give --data DIR");
-  refused({"crisp", "--data", "nowhere", "--init", "config.json"}, 3, "");
-  refused({"crisp", "--data", ".", "--weights", "nowhere"}, 3, "");
+  refused({"crisp", "--data", "nowhere", "--init", "config.json"}, 3,
+          "arm 'dense': --data " + at / "nowhere" + ": no such folder\n");
+  refused({"crisp", "--data", ".", "--weights", "nowhere"}, 3,
+          "arm 'dense': --weights " + at / "nowhere" + ": no such file or directory\n");
   for (const char* shard : {"0/2", "3/2", "x", "1", "1/2x", "/2", "1/"})
     refused({"crisp", "--shard", shard}, 2, fmt::format("--shard: must be I/N with I from 1 to N, not '{}'", shard));
   const auto file = [&](const std::string& options, const std::string& message) {

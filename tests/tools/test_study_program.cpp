@@ -323,13 +323,14 @@ TEST_CASE("a run that diverges is recorded and left alone, one that fails is tri
   at.write("study.json", R"({
     "seeds": 1, "options": {"init": "config.json", "vocab": "vocab.txt", "max-length": 64, "epochs": 1},
     "arms": [{"name": "dense"}, {"name": "wild", "options": {"lr": 1e30, "warmup-ratio": 0}},
-             {"name": "broken", "options": {"train": "nowhere.tsv"}}]
+             {"name": "broken", "options": {"train": "broken.tsv"}}]
   })");
+  at.write("broken.tsv", "sentence\tlabel\na film\tgood\n");
   const Outcome outcome = at.study("out");
   CAPTURE(outcome.err);
   CHECK(outcome.exit_code == 1);
   CHECK(contains(outcome.err, "wild, seed 0: DIVERGED (exit code 4): the loss is nan at step 2; the first tensor"));
-  CHECK(contains(outcome.err, "nowhere.tsv: cannot be opened"));
+  CHECK(contains(outcome.err, "broken.tsv:2: the label 'good' is no integer"));
   CHECK(contains(outcome.out, "diverged  mean -"));
   const json wild = at.read_json("out/runs/wild/seed-0/study_status.json");
   CHECK(wild["status"] == "diverged");
@@ -341,7 +342,7 @@ TEST_CASE("a run that diverges is recorded and left alone, one that fails is tri
   CHECK(again.exit_code == 1);
   CHECK_FALSE(contains(again.err, "wild"));
   CHECK(contains(again.err, "run 3 of 3: broken, seed 0: FAILED"));
-  at.write("nowhere.tsv", at.read("train.tsv"));
+  at.write("broken.tsv", at.read("train.tsv"));
   CHECK(at.study("out").exit_code == 0);
   CHECK(at.status("out/runs/broken/seed-0") == "complete");
 }

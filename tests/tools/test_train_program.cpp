@@ -97,6 +97,12 @@ TEST_CASE("a sparse run leaves a whole directory") {
       CHECK(effective.get<double>() > 0.75);
       CHECK(effective.get<double>() < 0.95);
     }
+    for (size_t l = 0; l < 2; ++l) {
+      // As many queries and keys in each head: the layer's is the mean.
+      const auto heads = line["eval_head_sparsity"][l].get<std::vector<double>>();
+      REQUIRE(heads.size() == 2);
+      CHECK((heads[0] + heads[1]) / 2 == Approx(line["eval_layer_sparsity"][l].get<double>()));
+    }
     CHECK(line["eval_layer_sparsity_requested"] == json{0.8, 0.8});
     REQUIRE(line["eval_attention_entropy"].size() == 2);
     for (const json& layer : line["eval_attention_entropy"]) {

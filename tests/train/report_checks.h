@@ -65,6 +65,12 @@ inline std::string report_of(const std::string& dir) {
   return read_file(dir + "/report.html");
 }
 
+/// A section of a report; "" without.
+inline std::string section(const std::string& html, const std::string& id) {
+  const size_t start = html.find("<section id=\"" + id + "\">");
+  return start == std::string::npos ? "" : html.substr(start, html.find("</section>", start) - start);
+}
+
 inline void check_self_contained(const std::string& html) {
   CHECK(fault(html) == "");
   for (const char* part : {"http://", "https://", "<script", "src=", "@import", "url(", "nan", "inf%"})

@@ -25,10 +25,10 @@ TEST_CASE("reports of one, four and twenty arms are well-formed and need nothing
     test::write_study(dir.path(), study);
     const std::string html = report_of(dir.path());
     check_self_contained(html);
-    for (const char* part :
-         {"4\u00A0arms with 4\u00A0seeds each: 16\u00A0runs, all complete",
-          "<strong>aggressive</strong> minus dense: ", "of 872", "Holm", "McNemar", "20\u00A0% per layer",
-          "Choices that are ours", "crisp-train --data sst2 --epochs 1 --sparsity dense --weights minilm"})
+    for (const char* part : {"4\u00A0arms with 4\u00A0seeds each: 16\u00A0runs, all complete",
+                             "<strong>aggressive</strong> minus dense: ", "class=\"thin two\"", "of 872", "Holm",
+                             "McNemar", "20\u00A0% per layer", "Choices that are ours",
+                             "crisp-train --data sst2 --epochs 1 --sparsity dense --weights minilm"})
       CHECK(contains(html, part));
     CHECK(html == study_report_html(read_study(dir.path())));  // the same each time
   }
@@ -48,6 +48,11 @@ TEST_CASE("reports of one, four and twenty arms are well-formed and need nothing
     check_self_contained(html);
     CHECK(contains(html, "with one seed: how much of it is chance can’t be told"));
     CHECK_FALSE(contains(html, "no difference shown"));
+    CHECK(contains(html, "A dot is a seed. One pair of runs has no interval over seeds.</figcaption>"));
+    CHECK_FALSE(contains(html, "class=\"thin two\""));
+    const auto json = nlohmann::ordered_json::parse(test::read_file(dir / "results.json"))["comparisons"][0];
+    CHECK(json["two_level_bootstrap_95"][0].is_null());
+    CHECK(json.contains("mcnemar_pooled"));
   }
   SECTION("twenty arms, a run that diverged, one that is missing") {
     study = test::large_study();
@@ -114,6 +119,12 @@ TEST_CASE("numbers are written for people") {
   CHECK(with_sign(-0.0001, 2) == "0.00");
   CHECK(percent(0.9162) == "91.62\u00A0%");
   CHECK(points(0.003) == "+0.30");
+  CHECK(fixed(1.5e16, 4) == "1.5e16");
+  CHECK(fixed(99999999, 0) == "99999999");
+  CHECK(fixed(123456789, 0) == "1.23e8");
+  CHECK(with_sign(-2e9, 1) == "−2e9");
+  CHECK(difference_interval({-1.96, 0.5}) == "−100.00\u00A0to\u00A0+50.00");
+  CHECK(difference_interval({unknown, unknown}) == fixed(unknown, 0));
   CHECK(grouped(67349) == "67,349");
   CHECK(grouped(999) == "999");
   CHECK(p_value(0.0004) == "&lt;\u00A00.001");
@@ -142,6 +153,33 @@ TEST_CASE("axes have round ticks within what they show") {
     CHECK(a.ticks.size() >= 2);
     CHECK(a.ticks.size() < 12);
   }
+  const Axis large = make_axis({0, 1.5e16}, "", plain_unit);
+  REQUIRE(large.ticks.size() == 4);
+  CHECK(large.label(0) == "0");
+  CHECK(large.label(large.ticks[1]) == "5e15");
+  CHECK(large.label(large.ticks[3]) == "1.5e16");
+  CHECK(make_axis({-4e6, 5e6}, "", plain_unit).label(-2.5e6) == "−2.5e6");
+}
+
+TEST_CASE("a robust axis leaves out what is far too large, and its charts mark that") {
+  using namespace report;
+  CHECK(robust({0.3, -4, 1e16, std::nan("")}, 3) == std::vector<double>{0.3});
+  CHECK(robust({5, 6}, 1) == std::vector<double>{5, 6});
+  RowChart chart;
+  chart.rows = {{"a", "", true, {{0.3, "first"}, {0.31, "second"}}, 0.305, {0.29, 0.32}},
+                {"b", "", false, {{1e16, "third"}}, 1e16, {9e15, 2e16}}};
+  chart.reference = 1e16;
+  chart.axis = row_axis(chart.rows, {}, "", plain_unit, 3);
+  CHECK(chart.axis.high < 0.5);
+  CHECK(chart.outside() == std::vector<std::string>{"third"});
+  std::string html = chart.html();
+  CHECK(contains(html, "<path class=\"dot\""));
+  CHECK_FALSE(contains(html, "class=\"reference\""));
+  chart.axis = row_axis(chart.rows, {}, "", plain_unit);
+  CHECK(chart.outside().empty());
+  html = chart.html();
+  CHECK_FALSE(contains(html, "<path"));
+  CHECK(contains(html, "class=\"reference\""));
 }
 
 // A comparison as it would come from `n` seeds.

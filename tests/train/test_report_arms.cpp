@@ -14,12 +14,7 @@ using nlohmann::ordered_json;
 using test::check_self_contained;
 using test::contains;
 using test::report_of;
-
-// "" without.
-std::string section(const std::string& html, const std::string& id) {
-  const size_t start = html.find("<section id=\"" + id + "\">");
-  return start == std::string::npos ? "" : html.substr(start, html.find("</section>", start) - start);
-}
+using test::section;
 
 // The last row of an arm in a section's tables.
 std::string row(const std::string& html, const std::string& id, const std::string& arm) {
@@ -157,14 +152,19 @@ TEST_CASE("the list of choices has those of the methods that a study uses") {
     test::write_study_json(dir.path(), study);
     return report_of(dir.path());
   };
-  const char* of_methods[] = {"neither in the norm nor scaled", "goes on from them", "never removes them",
-                              "percentile and pairs of runs", "the preset “breaking-bert” as it comes"};
+  const char* of_methods[] = {"neither in the norm nor scaled",
+                              "goes on from them",
+                              "never removes them",
+                              "percentile and pairs of runs",
+                              "the preset “breaking-bert” as it comes",
+                              "removed (score −∞, weight 0) instead of its score set to 0"};
   const std::string plain = html();
   for (const char* words : of_methods) CHECK_FALSE(contains(plain, words));
   CHECK(contains(plain, "the preset “crisp” as it comes"));
   study.name = "breaking-bert";
   study.arms[1].options = {{"sparse-method", "learned-span"}};
   study.arms[2].options = {{"sparse-method", "percentile"}, {"sparsity", "0.8"}, {"keep", "cls"}};
+  study.arms[3].options = {{"sparse-method", "attention-drop"}, {"sparsity", "0.8"}};
   const std::string more = html();
   check_self_contained(more);
   for (const char* words : of_methods) CHECK(contains(more, words));

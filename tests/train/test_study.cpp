@@ -27,6 +27,12 @@ const std::string small = R"({
   ]
 })";
 
+// A run that is complete, as far as the study's directory is concerned.
+void complete_run(const RunFiles& files) {
+  write_state(files, {.status = RunState::Status::complete, .message = ""});
+  test::write_file(files.directory + "/all_results.json", R"({"eval_correct": 1, "eval_total": 2, "settings": {}})");
+}
+
 TEST_CASE("a study file has arms, options and seeds") {
   const Study study = parse_study(small, "f");
   CHECK(study.name == "small");
@@ -137,7 +143,7 @@ TEST_CASE("a study's directory takes more arms and seeds, and no other options o
   other.options.erase("batch-size");
   other.arms[0].options["dropout"] = std::string("0");
   const std::string before = test::read_file(path);
-  write_state(run_files(output, "b", 9), {.status = RunState::Status::complete, .message = ""});
+  complete_run(run_files(output, "b", 9));
   write_state(run_files(output, "a", 7), {.status = RunState::Status::interrupted, .message = ""});
   CHECK(message_of<UsageError>([&] { check_record(other, output); }) ==
         message_of<UsageError>([&] { record_study(other, output); }));
@@ -165,6 +171,19 @@ TEST_CASE("a study's directory takes more arms and seeds, and no other options o
   CHECK(parse_study(test::read_file(path), path).options == OptionMap{{"epochs", "5"}});
 }
 
+TEST_CASE("a study's directory is no file, nor in one") {
+  const test::TempDir dir;
+  test::write_file(dir / "file", "");
+  const Study study = parse_study(small, "f");
+  for (const std::string& output : {dir / "file", dir / "file/", dir / "file/below"}) {
+    const std::string complaint = output + ": cannot be created: Not a directory";
+    CHECK(message_of<Error>([&] { check_record(study, output); }) == complaint);
+    CHECK(message_of<Error>([&] { record_study(study, output); }) == complaint);
+  }
+  check_record(study, dir / "new/below");
+  CHECK(test::names_in(dir.path()) == std::vector<std::string>{"file"});
+}
+
 TEST_CASE("arms keep an option that was all arms' and has become some arms' own, and the reverse") {
   const test::TempDir dir;
   const std::string output = dir / "out", path = output + "/study.json";
@@ -174,8 +193,7 @@ TEST_CASE("arms keep an option that was all arms' and has become some arms' own,
     "arms": [{"name": "a"}, {"name": "b"}]})",
                             "f");
   record_study(study, output);
-  for (const char* arm : {"a", "b"})
-    write_state(run_files(output, arm, 0), {.status = RunState::Status::complete, .message = ""});
+  for (const char* arm : {"a", "b"}) complete_run(run_files(output, arm, 0));
 
   // An arm that it does not fit comes, and b is not named.
   Study more = study;
@@ -191,13 +209,30 @@ TEST_CASE("arms keep an option that was all arms' and has become some arms' own,
   CHECK(recorded().arms[2].options == OptionMap{{"sparse-method", "learned-span"}});
 
   // All that are named take it again.
-  write_state(run_files(output, "c", 0), {.status = RunState::Status::complete, .message = ""});
+  complete_run(run_files(output, "c", 0));
   const std::string before = test::read_file(path);
   record_study(study, output);
   CHECK(test::read_file(path) == before);
   // Another value is another study.
   study.options["sparse-train"] = std::string("on");
   CHECK(contains(message_of<UsageError>([&] { record_study(study, output); }), "  --sparse-train: off there, on now"));
+}
+
+TEST_CASE("options are compared by what their values mean") {
+  for (const auto& [a, b] :
+       {std::pair("0.003", "3e-3"), std::pair("0.5,0.6", "0.50,0.6"), std::pair("1", "1.0"), std::pair("off", "false"),
+        std::pair("true", "on"), std::pair("yes", "1"), std::pair("cls,sep", "cls,sep"), std::pair("", "")}) {
+    CAPTURE(a, b);
+    CHECK(same_value(a, b));
+    CHECK(same_value(b, a));
+  }
+  for (const auto& [a, b] :
+       {std::pair("0.5,0.6", "0.5,0.7"), std::pair("0.5", "0.5,0.5"), std::pair("off", "on"), std::pair("false", "1"),
+        std::pair("dense", "0"), std::pair("on", "onx"), std::pair("0.5", "0.5x"), std::pair("", "0")}) {
+    CAPTURE(a, b);
+    CHECK_FALSE(same_value(a, b));
+    CHECK_FALSE(same_value(b, a));
+  }
 }
 
 TEST_CASE("arms of breaking-bert that are compared remove the same") {

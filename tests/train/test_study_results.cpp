@@ -108,6 +108,7 @@ TEST_CASE("a study's runs are read and compared with known numbers") {
   CHECK(c.adjusted_p == c.accuracy.p_value);           // of one arm
   CHECK(c.accuracy.t_interval.low == Approx(0.2 / 3 - 4.30265272991 / 30));
   CHECK(c.detectable > 0.1);
+  CHECK(c.detectable_corrected == c.detectable);  // nothing to correct for
   CHECK(c.by_example);
   REQUIRE(c.mcnemar.size() == 3);
   CHECK(c.mcnemar[0].only_first == 1);
@@ -122,6 +123,9 @@ TEST_CASE("a study's runs are read and compared with known numbers") {
 TEST_CASE("results.json, runs.csv and predictions.csv hold the same numbers") {
   const test::TempDir dir;
   write_two_arms(dir.path());
+  test::change_results(
+      dir.path(), "dense", 3,
+      {{"eval_flops", {{"total", 99.5}, {"attention", 7.5}, {"attention_dense", 9.5}, {"attention_scored", 8.5}}}});
   const StudyResults study = read_study(dir.path());
   write_study_files(dir.path(), study);
   const ordered_json json = ordered_json::parse(test::read_file(dir / "results.json"));
@@ -132,13 +136,17 @@ TEST_CASE("results.json, runs.csv and predictions.csv hold the same numbers") {
   CHECK(json["arms"][0]["count"]["complete"] == 3);
   CHECK(json["arms"][0]["runs"][0]["layer_sparsity_requested"][0].is_null());
   CHECK(json["comparisons"][0]["accuracy"]["mean"].get<double>() == study.comparisons[0].accuracy.mean);
+  CHECK(json["comparisons"][0]["detectable_with_80_percent_corrected"].get<double>() ==
+        study.comparisons[0].detectable_corrected);
   CHECK(json["comparisons"][0]["mcnemar_pooled"]["only_arm_right"] == 3);
   CHECK(json["comparisons"][0]["mcnemar"][1]["seed"] == 5);
 
   const auto runs = lines_of(dir / "runs.csv");
   REQUIRE(runs.size() == 7);
   CHECK(runs[0].starts_with("arm,seed,status,correct,total,accuracy,loss,ece,"));
+  CHECK(test::contains(runs[0], ",flops,flops_attention,flops_attention_dense,flops_attention_scored,steps,"));
   CHECK(runs[1].starts_with("dense,3,complete,7,10,0.7,0.4,"));
+  CHECK(test::contains(runs[1], ",99.5,7.5,9.5,8.5,10,"));
   CHECK(runs[4].starts_with("\"sparse,half\",3,complete,8,10,0.8,0.4,"));
 
   const auto predictions = lines_of(dir / "predictions.csv");
@@ -212,6 +220,8 @@ TEST_CASE("the p-values of several arms are corrected together, an undetermined 
   CHECK(std::isnan(c[2].adjusted_p));
   CHECK(std::isnan(c[2].detectable));  // no spread
   CHECK(c[0].detectable > 0);
+  CHECK(c[0].detectable_corrected == detectable_difference(3, c[0].accuracy.sd, 0.8, 0.05 / 3));
+  CHECK(std::isnan(c[2].detectable_corrected));
 }
 
 TEST_CASE("runs on different data are told apart by the hashes in their settings") {
@@ -295,7 +305,7 @@ TEST_CASE("runs that have diverged, failed or not ended keep their place and lea
     CHECK_FALSE(study.comparisons[0].by_example);
     write_study_files(dir.path(), study);
     const auto runs = lines_of(dir / "runs.csv");
-    CHECK(runs[2] == "dense,5,failed,,,,,,,,,,,,,,,,,,,,,no space left on device");
+    CHECK(runs[2] == "dense,5,failed,,,,,,,,,,,,,,,,,,,,,,no space left on device");
     CHECK(lines_of(dir / "predictions.csv").size() == 31);
     CHECK(ordered_json::parse(test::read_file(dir / "results.json"))["comparisons"][0]["accuracy"]["mean"].is_null());
   }
@@ -312,6 +322,8 @@ TEST_CASE("runs that have diverged, failed or not ended keep their place and lea
     CHECK(study.comparisons[0].seeds == std::vector<uint64_t>{7});
     CHECK(study.comparisons[0].accuracy.mean == Approx(0.1));
     CHECK(std::isnan(study.comparisons[0].accuracy.p_value));
+    CHECK(study.comparisons[0].by_example);
+    CHECK(std::isnan(study.comparisons[0].two_level.low));  // over sentences alone it would be no such interval
   }
 }
 

@@ -11,6 +11,7 @@
 #include "engine/error.h"
 #include "tests/support/catch.h"
 #include "tests/train/support.h"
+#include "train/run.h"
 #include "train/study/estimate.h"
 #include "train/study/run_state.h"
 
@@ -18,6 +19,15 @@ namespace crisp {
 namespace {
 
 using test::message_of;
+
+// Results with what makes them count.
+std::string results_with(const std::string& members) {
+  return fmt::format(R"({{"eval_correct": 40, "eval_total": 50, {}}})", members);
+}
+
+void write_results(const RunFiles& files, const std::string& text) {
+  test::write_file(files.directory + "/all_results.json", text);
+}
 
 TEST_CASE("the time of a whole run is that of its start, its training and all its evaluations") {
   // 10 steps of 2 seconds after 3 seconds of starting, an evaluation of 50 sentences in 4; 100 steps an epoch.
@@ -61,8 +71,9 @@ TEST_CASE("runs on other data are told apart by the hashes in their results") {
                         const std::string& weights) {
     std::filesystem::create_directories(files.directory);
     test::write_file(files.directory + "/all_results.json",
-                     R"({"settings": {"train": "T", "dev": "D", "weights": "W", "training_data_sha256": ")" + train +
-                         R"(", "dev_data_sha256": ")" + dev + R"(", "initial_weights_sha256": )" + weights + "}}");
+                     fmt::format(R"({{"settings": {{"train": "T", "dev": "D", "weights": "W",
+                                  "training_data_sha256": "{}", "dev_data_sha256": "{}", "initial_weights_sha256": {}}}}})",
+                                 train, dev, weights));
   };
   write(a, "1", "2", "\"3\"");
   CHECK(differing_input(b, a).empty());  // no results
@@ -84,6 +95,8 @@ TEST_CASE("what became of a run is kept beside its results") {
   const RunFiles files = run_files(dir.path(), "arm", 7);
   CHECK(files.directory == dir / "runs/arm/seed-7");
   CHECK(read_state(files).status == RunState::Status::none);
+  std::filesystem::create_directories(files.directory);
+  write_results(files, results_with(R"("settings": {})"));
   for (const auto status : {RunState::Status::begun, RunState::Status::interrupted, RunState::Status::failed,
                             RunState::Status::diverged, RunState::Status::complete}) {
     write_state(files, {status, 3, "why", 1.5, 2, true});
@@ -103,6 +116,40 @@ TEST_CASE("what became of a run is kept beside its results") {
   CHECK(last_error(files) == "new\nTry this");
   test::write_file(files.log, "== one\ncrisp-train: old\n== two\nnoise\n");
   CHECK(last_error(files).empty());
+}
+
+TEST_CASE("a run is complete only with results that can be") {
+  const test::TempDir dir;
+  const RunFiles files = run_files(dir.path(), "arm", 7);
+  const std::string absent = "all_results.json is absent or damaged";
+  const auto failed = [&](const std::string& complaint) {
+    const RunState state = read_state(files);
+    CHECK(state.status == RunState::Status::failed);
+    CHECK(state.message == complaint);
+    CHECK(state.seconds == 3);
+    CHECK(results_complaint(files) == complaint);
+    CHECK(read_accuracy(files).total == 0);
+  };
+  write_state(files, {.status = RunState::Status::complete, .message = "", .seconds = 3});
+  failed(absent);
+  for (const char* text : {"", "{", "[]", R"({"eval_correct": 1, "eval_total": 2})"}) {
+    write_results(files, text);
+    failed(absent);
+  }
+  for (const auto& [correct, total] : {std::pair("51", "50"), std::pair("-1", "50"), std::pair("1.5", "50"),
+                                       std::pair("40", "50.5"), std::pair("0", "0"), std::pair("null", "50"),
+                                       std::pair("\"1\"", "50"), std::pair("18446744073709551615", "50")}) {
+    CAPTURE(correct, total);
+    write_results(files, fmt::format(R"({{"eval_correct": {}, "eval_total": {}, "settings": {{}}}})", correct, total));
+    failed(fmt::format("all_results.json says {} of {} right (eval_correct, eval_total), which is no count", correct,
+                       total));
+  }
+  for (const char* correct : {"0", "50"}) {
+    write_results(files, fmt::format(R"({{"eval_correct": {}, "eval_total": 50, "settings": {{}}}})", correct));
+    CHECK(read_state(files).status == RunState::Status::complete);
+    CHECK(results_complaint(files).empty());
+    CHECK(read_accuracy(files).total == 50);
+  }
 }
 
 // Arms a0, a1, ... and seeds 0, 1, ...
@@ -175,6 +222,24 @@ TEST_CASE("a run's length follows from its options and crisp-train's defaults") 
   CHECK(all.eval_train == 1000);
 }
 
+TEST_CASE("a run is one of the bundled sample unless it names weights or training data") {
+  for (const char* name : {"weights", "init", "data", "train"})
+    CHECK(run_length({{name, "x"}}).epochs == default_epochs);
+  const std::string name = "x";
+  for (std::string TrainOptions::*named :
+       {&TrainOptions::weights, &TrainOptions::init, &TrainOptions::data, &TrainOptions::train}) {
+    TrainOptions options;
+    options.*named = name;
+    CHECK_FALSE(take_sample(options, "root"));
+  }
+  // A dev set of one's own is no choice of a model.
+  CHECK(run_length({{"dev", "x"}}).epochs == sample_epochs);
+  TrainOptions options;
+  options.dev = name;
+  CHECK(take_sample(options, "root"));
+  CHECK(options.epochs_or_default() == sample_epochs);
+}
+
 TEST_CASE("arms without a finished run are estimated by their own length") {
   const test::TempDir dir;
   Study study = study_of(4, 2);
@@ -186,10 +251,11 @@ TEST_CASE("arms without a finished run are estimated by their own length") {
   // 100 steps of 2 seconds after 3 seconds of starting, and an evaluation in 4.
   const RunFiles files = run_files(output, "a0", 0);
   write_state(files, {.status = RunState::Status::complete, .message = "", .seconds = 207});
-  CHECK(estimate_from_finished(study, output).seconds("a1") == 207);  // without results the mean
-  test::write_file(files.directory + "/all_results.json",
-                   R"({"step": 100, "train_runtime": 200, "train_tokens_per_second": 40, "startup_seconds": 5,
-                       "eval_total": 50, "settings": {"training_examples": 800, "training_tokens": 8000}})");
+  write_results(files, results_with(R"("settings": {})"));
+  CHECK(estimate_from_finished(study, output).seconds("a1") == 207);  // which does not tell: the mean
+  write_results(files, results_with(
+                           R"("step": 100, "train_runtime": 200, "train_tokens_per_second": 40, "startup_seconds": 5,
+                              "settings": {"training_examples": 800, "training_tokens": 8000})"));
   const Estimate estimate = estimate_from_finished(study, output);
   CHECK(estimate.basis == "from 1 finished run");
   CHECK(estimate.mean == 207);
@@ -198,7 +264,9 @@ TEST_CASE("arms without a finished run are estimated by their own length") {
   CHECK(estimate.seconds("a2") == Approx(3 + 10 + 4));
   CHECK(estimate.seconds("a3") == Approx(207));
   // An arm's own run counts more than what others foresee.
-  write_state(run_files(output, "a1", 1), {.status = RunState::Status::complete, .message = "", .seconds = 900});
+  const RunFiles own = run_files(output, "a1", 1);
+  write_state(own, {.status = RunState::Status::complete, .message = "", .seconds = 900});
+  write_results(own, results_with(R"("settings": {})"));
   CHECK(estimate_from_finished(study, output).seconds("a1") == 900);
   CHECK(estimate_from_finished(study, output).seconds("a2") == Approx(3 + 10 + 4));
 }

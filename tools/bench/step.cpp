@@ -288,7 +288,7 @@ Command add_step(CLI::App& program) {
   add_flag(*app, "infer", o->infer, "The forward pass only, without dropout");
   const auto sparsity = [](std::string& value) {
     return [&value](const std::string& text) {
-      std::string complaint = check_sparsity(text);
+      std::string complaint = sparsity_complaint(text);
       if (complaint.empty()) value = text;
       return complaint;
     };

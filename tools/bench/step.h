@@ -10,6 +10,7 @@
 #include "tools/bench/commands.h"
 #include "tools/bench/sentences.h"
 #include "train/options.h"
+#include "train/trainer.h"
 
 namespace crisp::bench {
 
@@ -23,6 +24,7 @@ struct StepOptions {
   bool infer = false, losses = false, print_batches = false, kernels = false;
   double learning_rate = 2e-5, max_grad_norm = 1, weight_decay = 0.01;
   int64_t seed = 0;
+  int64_t least_positions = 0;  // of a random model: its configuration's, or more
 };
 
 /// A model and sentences that fit it.
@@ -35,6 +37,12 @@ StepSetup set_up_step(StepOptions options);
 
 /// A constant rate, and a run that does not end within the measured steps.
 TrainOptions train_options(const StepOptions& options);
+
+/// One training step and the part of it that was spent in the kernels of attention.
+struct StepTime {
+  double seconds = 0, attention_seconds = 0;
+};
+StepTime timed_step(Trainer& trainer, StepReport& report);
 
 /// Training steps with `sparsity` and `against` in turn, on the same batches, and the ratio of their times; prints it.
 /// Returns the exit code.

@@ -2,13 +2,12 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <memory>
 
 #include "engine/backend.h"
 #include "engine/parallel.h"
-#include "engine/profile.h"
 #include "tools/bench/report.h"
 #include "tools/bench/step.h"
-#include "train/trainer.h"
 
 namespace crisp::bench {
 namespace {
@@ -17,15 +16,9 @@ using nlohmann::ordered_json;
 
 struct Side {
   std::string sparsity;
-  std::vector<double> seconds, attention_seconds;  // of each measured step
+  double first_loss = 0;
+  std::vector<double> seconds = {}, attention_seconds = {};  // of each measured step
 };
-
-double attention_seconds() {
-  double seconds = 0;
-  for (const KernelProfile& k : profile())
-    if (k.kind == KernelKind::attention) seconds += k.seconds;
-  return seconds;
-}
 
 ordered_json in_ms(const Spread& s) {
   return {{"median_ms", 1e3 * s.median}, {"q1_ms", 1e3 * s.q1}, {"q3_ms", 1e3 * s.q3}};
@@ -40,7 +33,7 @@ int compare_steps(const StepOptions& o) {
   const std::array models{&first.model, &second.model};
   std::array trainers{std::make_unique<Trainer>(first.model, *first.sentences.data, train_options(o)),
                       std::make_unique<Trainer>(second.model, *second.sentences.data, train_options(o))};
-  std::array sides{Side{o.sparsity, {}, {}}, Side{o.against, {}, {}}};
+  std::array sides{Side{.sparsity = o.sparsity}, Side{.sparsity = o.against}};
   std::vector<double> ratios;
   int64_t tokens = 0;
   for (int64_t s = 0; s < o.warm + o.steps; ++s) {
@@ -49,14 +42,11 @@ int compare_steps(const StepOptions& o) {
       DistilBertConfig& config = models[t]->mutable_config();
       config.sparsity = parse_sparsity(side.sparsity, config.layers);
       StepReport report;
-      start_profile();
-      const double begin = now();
-      trainers[t]->micro_step(report);
-      const double seconds = now() - begin;
-      stop_profile();
+      const StepTime time = timed_step(*trainers[t], report);
+      if (s == 0) side.first_loss = report.loss;
       if (s < o.warm) continue;
-      side.seconds.push_back(seconds);
-      side.attention_seconds.push_back(attention_seconds());
+      side.seconds.push_back(time.seconds);
+      side.attention_seconds.push_back(time.attention_seconds);
     }
     if (s < o.warm) continue;
     tokens += trainers[0]->last_tokens();
@@ -76,6 +66,7 @@ int compare_steps(const StepOptions& o) {
   j["tokens_per_step"] = static_cast<double>(tokens) / static_cast<double>(o.steps);
   for (const Side& side : sides)
     j["sides"].push_back({{"sparsity", side.sparsity},
+                          {"first_loss", side.first_loss},
                           {"step", in_ms(spread_of(side.seconds))},
                           {"attention", in_ms(spread_of(side.attention_seconds))}});
   j["ratio"] = {{"median", ratio.median}, {"q1", ratio.q1}, {"q3", ratio.q3}, {"interval_95", nullptr}};

@@ -2,6 +2,7 @@
 
 #include "data/text_file.h"
 #include "engine/error.h"
+#include "engine/profile.h"
 #include "tools/bench/step.h"
 #include "train/model_files.h"
 
@@ -12,6 +13,7 @@ DistilBert random_model(const StepOptions& o, int64_t vocab_size, int64_t labels
   DistilBertConfig config;
   if (o.init != "distilbert-base") config = parse_config(read_text_file(o.init), o.init);
   config.vocab_size = vocab_size;
+  config.max_positions = std::max(config.max_positions, o.least_positions);
   config.num_labels = labels;
   if (o.dropout) config.dropout = config.attention_dropout = config.classifier_dropout = *o.dropout;
   DistilBert model(config, dtype_for(o.precision));
@@ -61,6 +63,17 @@ TrainOptions train_options(const StepOptions& o) {
   options.max_grad_norm = o.max_grad_norm;
   options.seed = static_cast<uint64_t>(o.seed);
   return options;
+}
+
+StepTime timed_step(Trainer& trainer, StepReport& report) {
+  start_profile();
+  const double begin = now();
+  trainer.micro_step(report);
+  StepTime time{.seconds = now() - begin};
+  stop_profile();
+  for (const KernelProfile& k : profile())
+    if (k.kind == KernelKind::attention) time.attention_seconds += k.seconds;
+  return time;
 }
 
 }  // namespace crisp::bench

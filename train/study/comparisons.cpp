@@ -67,7 +67,7 @@ void compare_by_example(const std::vector<RunPair>& pairs, ArmComparison& c) {
   if (!c.by_example) return;
   for (size_t s = 0; s < a.size(); ++s) c.mcnemar.push_back(exact_mcnemar(a[s], b[s]));
   c.pooled = pooled_mcnemar(a, b);
-  c.two_level = two_level_bootstrap(a, b, resampling_seed);
+  if (a.size() > 1) c.two_level = two_level_bootstrap(a, b, resampling_seed);
 }
 
 }  // namespace
@@ -81,6 +81,7 @@ Summary summarise(const std::vector<double>& values) {
 void compare_arms(StudyResults& study) {
   study.comparisons.clear();
   std::vector<double> p_values;
+  const size_t comparisons = study.arms.size() - 1;
   for (size_t i = 0; i < study.arms.size(); ++i) {
     if (i == study.baseline) continue;
     const std::vector<RunPair> pairs = pairs_of(study.base(), study.arms[i]);
@@ -92,6 +93,8 @@ void compare_arms(StudyResults& study) {
     c.calibration = compare(pairs, [](const StudyRun& run) { return run.calibration; });
     c.gap = compare(pairs, [](const StudyRun& run) { return run.gap(); });
     c.detectable = detectable_difference(c.accuracy.n, c.accuracy.sd);
+    c.detectable_corrected =
+        detectable_difference(c.accuracy.n, c.accuracy.sd, 0.8, significance / static_cast<double>(comparisons));
     c.matched_losses = match_losses(pairs);
     compare_by_example(pairs, c);
     p_values.push_back(c.accuracy.p_value);

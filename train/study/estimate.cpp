@@ -16,6 +16,7 @@
 #include "train/interrupt.h"
 #include "train/metrics.h"
 #include "train/options.h"
+#include "train/run.h"
 #include "train/study/child.h"
 
 namespace crisp {
@@ -120,8 +121,8 @@ double Estimate::seconds(const std::string& arm) const {
 }
 
 RunLength run_length(const OptionMap& options) {
-  const auto given = [&](const char* name) { return options.contains(name); };
-  const bool sample = !given("weights") && !given("init") && !given("data") && !given("train");
+  const auto text = [&](const char* name) { return options.contains(name) ? options.at(name) : std::string(); };
+  const bool sample = trains_sample(text("weights"), text("init"), text("data"), text("train"));
   const TrainOptions defaults;
   const auto whole = [&](const char* name, int64_t otherwise) {
     return static_cast<int64_t>(number(options, name, static_cast<double>(otherwise)));

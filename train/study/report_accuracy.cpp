@@ -29,7 +29,7 @@ RowChart accuracy_chart(const StudyResults& study) {
   for (size_t i = 0; i < study.arms.size(); ++i) {
     const StudyArm& arm = study.arms[i];
     const Summary s = arm.summary([](const StudyRun& r) { return r.accuracy(); });
-    DotRow row{arm.name, "", i == study.baseline, {}, s.n > 1 ? s.mean : unknown, s.interval};
+    DotRow row{arm.name, "", i == study.baseline, {}, s.n > 1 ? s.mean : unknown, within(s.interval, 0, 1)};
     for (const StudyRun& run : arm.runs) {
       if (run.complete()) {
         row.dots.push_back({run.accuracy(), fmt::format("{}, seed {}: {} of {} = {}", arm.name, run.seed, run.correct,
@@ -74,7 +74,8 @@ Table accuracy_table(const StudyResults& study) {
   for (size_t i = 0; i < study.arms.size(); ++i) {
     const StudyArm& arm = study.arms[i];
     const Summary s = arm.summary([](const StudyRun& r) { return r.accuracy(); });
-    const std::string range = s.n > 1 ? percent(s.interval.low) + " to " + percent(s.interval.high) : fixed(unknown, 0);
+    const Interval95 possible = within(s.interval, 0, 1);
+    const std::string range = s.n > 1 ? percent(possible.low) + " to " + percent(possible.high) : fixed(unknown, 0);
     table.row({escape(arm.name), fmt::format("{} of {}", s.n, arm.runs.size()), percent(s.mean), fixed(100 * s.sd, 2),
                range, right_counts(arm)},
               i == study.baseline);
@@ -86,17 +87,56 @@ std::string mcnemar_cell(const McNemar& m) {
   return fmt::format("{}\u00A0:\u00A0{}, p\u00A0{}", m.only_second, m.only_first, p_value(m.p_value));
 }
 
+bool several_arms(const StudyResults& study) { return study.comparisons.size() > 1; }
+
+std::string detectable_cell(double difference) { return difference > 1 ? "&gt;\u00A0100" : fixed(100 * difference, 2); }
+
 Table difference_table(const StudyResults& study) {
   Table table("Accuracy of the arm minus the baseline’s, in points");
-  table.header({"arm", "pairs", "mean", "SD", "95 % by t", "95 % by bootstrap", "95 % over seeds and sentences", "p",
-                "p by Holm", "seen with 80 %"});
+  std::vector<std::string> header{
+      "arm", "pairs",     "mean",          "SD", "95 % by t", "95 % by bootstrap", "95 % over seeds and sentences",
+      "p",   "p by Holm", "seen with 80 %"};
+  if (several_arms(study)) header.emplace_back("seen with 80 %, corrected");
+  table.header(header);
   for (const ArmComparison& c : study.comparisons) {
     const PairedComparison& a = c.accuracy;
-    table.row({escape(study.arms[c.arm].name), grouped(a.n), points(a.mean), fixed(100 * a.sd, 2),
-               interval(a.t_interval, 100, 2), interval(a.bootstrap, 100, 2), interval(c.two_level, 100, 2),
-               p_value(a.p_value), p_value(c.adjusted_p), fixed(100 * c.detectable, 2)});
+    std::vector<std::string> cells{escape(study.arms[c.arm].name),
+                                   grouped(a.n),
+                                   points(a.mean),
+                                   fixed(100 * a.sd, 2),
+                                   difference_interval(a.t_interval),
+                                   interval(a.bootstrap, 100, 2),
+                                   interval(c.two_level, 100, 2),
+                                   p_value(a.p_value),
+                                   p_value(c.adjusted_p),
+                                   detectable_cell(c.detectable)};
+    if (several_arms(study)) cells.push_back(detectable_cell(c.detectable_corrected));
+    table.row(cells);
   }
   return table;
+}
+
+// What the difference table's columns are.
+std::string column_words(const StudyResults& study) {
+  std::string text =
+      "<em>p</em>: paired t test. <em>p by Holm</em>: corrected for all arms of this table, those without a p "
+      "included. <em>Seen with 80 %</em>: the true difference that so many seeds with this spread show at 5 % in four "
+      "of five studies; ";
+  if (several_arms(study))
+    text +=
+        fmt::format("<em>corrected</em>: at {}, which Holm’s correction for {} comparisons asks of the smallest p; ",
+                    percent(significance / static_cast<double>(study.comparisons.size())), study.comparisons.size());
+  text +=
+      "a dash where one pair, or differences that are all equal, show no spread, and above 100 where no possible "
+      "difference would do. The first two intervals are about new seeds on the same sentences, the third about new "
+      "seeds and new sentences; one pair has none of them. With few seeds a bootstrap over seeds is too narrow; the t "
+      "interval is the one to cite.";
+  const auto cut = [](const ArmComparison& c) {
+    return c.accuracy.t_interval.low < -1 || c.accuracy.t_interval.high > 1;
+  };
+  if (std::any_of(study.comparisons.begin(), study.comparisons.end(), cut))
+    text += " It is cut at 100 points either way, beyond which no difference is possible.";
+  return text;
 }
 
 Table mcnemar_table(const StudyResults& study) {
@@ -153,7 +193,7 @@ RowChart difference_chart(const StudyResults& study) {
                false,
                {},
                c.accuracy.n > 1 ? c.accuracy.mean : unknown,
-               c.accuracy.t_interval,
+               within(c.accuracy.t_interval, -1, 1),
                {c.accuracy.bootstrap, c.two_level}};
     for (size_t s = 0; s < study.seeds.size(); ++s) {
       const double difference = arm.runs[s].accuracy() - study.base().runs[s].accuracy();
@@ -168,7 +208,7 @@ RowChart difference_chart(const StudyResults& study) {
   chart.reference = 0;
   chart.axis = row_axis(chart.rows, {0}, "difference of accuracies, points", points_unit);
   chart.description =
-      "Difference of each arm from the baseline with every seed as a dot, the mean, and three 95 % "
+      "Difference of each arm from the baseline with every seed as a dot, and of several seeds the mean and 95 % "
       "intervals. The table below has the numbers.";
   return chart;
 }
@@ -187,7 +227,15 @@ std::string accuracies(const StudyResults& study) {
   if (study.count(RunStatus::diverged) + study.count(RunStatus::failed) > 0)
     html += " A cross at the left end is a run that diverged or failed.";
   html += "</figcaption></figure>\n";
-  return html + accuracy_table(study).html();
+  html += accuracy_table(study).html();
+  for (const StudyArm& arm : study.arms) {
+    const Interval95 range = arm.summary([](const StudyRun& r) { return r.accuracy(); }).interval;
+    if (range.low < 0 || range.high > 1)
+      return html + paragraph(
+                        "<span class=\"small\">Student’s interval of few runs that differ much reaches beyond what an "
+                        "accuracy can be. It is cut at 0 and 100 %.</span>");
+  }
+  return html;
 }
 
 std::string differences(const StudyResults& study) {
@@ -196,18 +244,18 @@ std::string differences(const StudyResults& study) {
     return paragraph("No seed is complete in the baseline and in another arm, so there is nothing to compare yet.");
   std::string html = paragraph(pairing_words(study));
   html += "<figure>" + difference_chart(study).html();
-  html +=
-      "<figcaption>A dot is a seed. Upper, coloured line: Student’s 95 % interval of the mean; grey: bootstrap over "
-      "seeds; grey, dashed: bootstrap over seeds and sentences. An interval that leaves the chart has no cap "
-      "there.</figcaption></figure>\n";
-  html += difference_table(study).html();
-  html += paragraph(
-      "<span class=\"small\"><em>p</em>: paired t test. <em>p by Holm</em>: corrected for all arms of this table, "
-      "those without a p included. "
-      "<em>Seen with 80 %</em>: the true difference that so many seeds with this spread show at 5 % in four of five "
-      "studies; a dash where one pair, or differences that are all equal, show no spread. The first two intervals are "
-      "about new seeds on the same sentences, the third about new seeds and new "
-      "sentences. With few seeds a bootstrap over seeds is too narrow; the t interval is the one to cite.</span>");
+  const auto any = [&](auto has) { return std::any_of(study.comparisons.begin(), study.comparisons.end(), has); };
+  html += "<figcaption>A dot is a seed. ";
+  if (any([](const ArmComparison& c) { return c.accuracy.n > 1; })) {
+    html += "Upper, coloured line: Student’s 95 % interval of the mean; grey: bootstrap over seeds";
+    if (any([](const ArmComparison& c) { return std::isfinite(c.two_level.low); }))
+      html += "; grey, dashed: bootstrap over seeds and sentences";
+    html += ". An interval that leaves the chart has no cap there.";
+  } else {
+    html += "One pair of runs has no interval over seeds.";
+  }
+  html += "</figcaption></figure>\n" + difference_table(study).html();
+  html += paragraph("<span class=\"small\">" + column_words(study) + "</span>");
   if (const Table table = mcnemar_table(study); !table.empty())
     html += details("McNemar’s exact test, by seed",
                     table.html() + paragraph("<span class=\"small\">It compares two models, not two methods. The last "

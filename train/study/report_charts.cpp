@@ -42,18 +42,29 @@ std::string interval_line(const Axis& axis, const Interval95& i, double y, const
   return svg;
 }
 
+// A triangle that points out of the picture by (dx, dy), one of them 0 and the other 1 or -1.
+std::string outside_mark(double x, double y, int dx, int dy, const std::string& kind, const std::string& tooltip) {
+  const int side_x = 5 * dy, side_y = 5 * dx;  // across the direction
+  return fmt::format(
+      "<svg x=\"{:.2f}%\" y=\"{:.1f}\" width=\"1\" height=\"1\"><path class=\"{}\" "
+      "d=\"M{} {}L{} {}L{} {}Z\">{}</path></svg>",
+      x, y, kind, -5 * dx + side_x, -5 * dy + side_y, 5 * dx, 5 * dy, -5 * dx - side_x, -5 * dy - side_y,
+      title(tooltip));
+}
+
 std::string row_svg(const RowChart& chart, const DotRow& row) {
   const double height = 26 + 9.0 * static_cast<double>(row.others.size()), y = 13;
   std::string svg = fmt::format("<svg width=\"100%\" height=\"{}\" aria-hidden=\"true\">", height);
   for (const double tick : chart.axis.ticks) svg += vertical(chart.axis.position(tick), height, "grid");
-  if (chart.reference) svg += vertical(chart.axis.position(*chart.reference), height, "reference");
+  if (chart.reference && chart.axis.holds(*chart.reference))
+    svg += vertical(chart.axis.position(*chart.reference), height, "reference");
   if (chart.bars && std::isfinite(row.mean))
     svg += horizontal(chart.axis.position(0), chart.axis.position(row.mean), y, "bar");
   svg += interval_line(chart.axis, row.interval, y, "interval");
   for (size_t i = 0; i < row.others.size(); ++i)
     svg +=
         interval_line(chart.axis, row.others[i], y + 12 + 9.0 * static_cast<double>(i), i == 0 ? "thin" : "thin two");
-  if (!chart.bars && std::isfinite(row.mean))
+  if (!chart.bars && chart.axis.holds(row.mean))
     svg += fmt::format("<line class=\"mean\" x1=\"{0:.2f}%\" x2=\"{0:.2f}%\" y1=\"{1}\" y2=\"{2}\"/>",
                        chart.axis.position(row.mean), y - 9, y + 9);
   // Equal values lie above each other.
@@ -64,8 +75,11 @@ std::string row_svg(const RowChart& chart, const DotRow& row) {
         std::count_if(drawn.begin(), drawn.end(), [&](double other) { return std::abs(other - x) < 0.8; });
     drawn.push_back(x);
     const double shift = same == 0 ? 0 : (same % 2 == 1 ? -1 : 1) * 5.0 * static_cast<double>((same + 1) / 2);
-    svg += fmt::format("<circle class=\"dot\" cx=\"{:.2f}%\" cy=\"{}\" r=\"4\">{}</circle>", x,
-                       std::clamp(y + shift, 4.0, 22.0), title(dot.tooltip));
+    const double at = std::clamp(y + shift, 4.0, 22.0);
+    svg += chart.axis.holds(dot.value)
+               ? fmt::format("<circle class=\"dot\" cx=\"{:.2f}%\" cy=\"{}\" r=\"4\">{}</circle>", x, at,
+                             title(dot.tooltip))
+               : outside_mark(x, at, x > 50 ? 1 : -1, 0, "dot", dot.tooltip);
   }
   for (int64_t i = 0; i < std::min<int64_t>(row.lost, 8); ++i) {
     const auto x = static_cast<double>(12 * i);
@@ -81,8 +95,19 @@ double Axis::position(double value) const {
   return high > low ? std::clamp(100 * (value - low) / (high - low), 0.0, 100.0) : 50;
 }
 
+bool Axis::holds(double value) const {
+  const double rounding = 1e-6 * (high - low);
+  return value >= low - rounding && value <= high + rounding;
+}
+
 std::string Axis::label(double value) const {
-  const double shown = unit.factor * value;
+  const double shown = unit.factor * value, largest = unit.factor * std::max(std::abs(low), std::abs(high));
+  if (largest >= 1e5 && ticks.size() > 1) {
+    const double step = unit.factor * (ticks[1] - ticks[0]);
+    const double digits = std::floor(std::log10(largest)) - std::floor(std::log10(step)) + 1;  // 2.5 has one more
+    const char* sign = shown < 0 ? "−" : unit.sign && shown > 0 ? "+" : "";
+    return sign + with_exponent(std::abs(shown), static_cast<int>(std::min(digits, 15.0))) + unit.suffix;
+  }
   return (unit.sign ? with_sign(shown, decimals) : fixed(shown, decimals)) + unit.suffix;
 }
 
@@ -113,18 +138,26 @@ Axis make_axis(const std::vector<double>& values, std::string title, Unit unit, 
   return axis;
 }
 
-Axis row_axis(const std::vector<DotRow>& rows, std::vector<double> also, std::string title, Unit unit) {
+std::vector<double> robust(const std::vector<double>& values, double most) {
+  std::vector<double> kept;
+  for (const double v : values)
+    if (std::abs(v) <= most) kept.push_back(v);
+  return kept.empty() ? values : kept;
+}
+
+Axis row_axis(const std::vector<DotRow>& rows, std::vector<double> also, std::string title, Unit unit, double most) {
   std::vector<double> values = std::move(also);
   for (const DotRow& row : rows) {
     for (const Dot& dot : row.dots) values.push_back(dot.value);
     values.push_back(row.mean);
   }
+  values = robust(values, most);
   double low = std::numeric_limits<double>::infinity(), high = -low;
   for (const double v : values)
     if (std::isfinite(v)) low = std::min(low, v), high = std::max(high, v);
   const double room = high > low ? high - low : 0;
   const auto add = [&](const Interval95& i) {
-    if (!finite(i)) return;
+    if (!finite(i) || i.low > high + room || i.high < low - room) return;
     values.push_back(std::max(i.low, low - room));
     values.push_back(std::min(i.high, high + room));
   };
@@ -133,6 +166,14 @@ Axis row_axis(const std::vector<DotRow>& rows, std::vector<double> also, std::st
     for (const Interval95& i : row.others) add(i);
   }
   return make_axis(values, std::move(title), unit);
+}
+
+std::vector<std::string> RowChart::outside() const {
+  std::vector<std::string> list;
+  for (const DotRow& row : rows)
+    for (const Dot& dot : row.dots)
+      if (!axis.holds(dot.value)) list.push_back(dot.tooltip);
+  return list;
 }
 
 std::string RowChart::html() const {
@@ -205,13 +246,24 @@ std::string CurveChart::html() const {
   for (const Curve& curve : curves) {
     inside += fmt::format("<polyline class=\"curve c{}\" points=\"{}\">{}</polyline>", curve.colour,
                           coordinates(x, y, curve.x, curve.y), title(curve.label));
-    if (curve.x.size() > 12 || curve.colour == Curve::lost) continue;
-    for (size_t i = 0; i < curve.x.size(); ++i)
-      dots += fmt::format("<circle class=\"mark c{}\" cx=\"{:.2f}%\" cy=\"{:.1f}\" r=\"3\">{}</circle>", curve.colour,
-                          x.position(curve.x[i]), height * (1 - y.position(curve.y[i]) / 100),
-                          title(fmt::format("{}: {} at {}", curve.label, fixed(curve.y[i], 4), x.label(curve.x[i]))));
+    if (curve.colour == Curve::lost) continue;
+    for (size_t i = 0; i < curve.x.size(); ++i) {
+      const bool held = y.holds(curve.y[i]), each = curve.x.size() <= 12;
+      const double left = x.position(curve.x[i]), top = height * (1 - y.position(curve.y[i]) / 100);
+      const std::string tooltip = fmt::format("{}: {} at {}", curve.label, fixed(curve.y[i], 4), x.label(curve.x[i]));
+      if (held && each)
+        dots += fmt::format("<circle class=\"mark c{}\" cx=\"{:.2f}%\" cy=\"{:.1f}\" r=\"3\">{}</circle>", curve.colour,
+                            left, top, title(tooltip));
+      else if (!held && (each || i == 0 || y.holds(curve.y[i - 1])))
+        dots +=
+            outside_mark(left, top, 0, curve.y[i] > y.high ? -1 : 1, fmt::format("mark c{}", curve.colour), tooltip);
+    }
   }
   return frame(x, y, height, description, inside + "</svg>" + dots);
+}
+
+std::string outside_note(const std::vector<std::string>& names) {
+  return names.empty() ? "" : "<p class=\"small\">Outside the scale, at its edge: " + listed(names) + ".</p>\n";
 }
 
 std::string legend(const std::vector<Curve>& curves) {

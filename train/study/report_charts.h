@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,7 +20,8 @@ struct Unit {
 };
 inline constexpr Unit plain_unit{}, percent_unit{100, "\u00A0%"}, points_unit{100, "", true};
 
-/// A linear scale with round ticks, written with the digits that keep them apart.
+/// A linear scale with round ticks, written with the digits that keep them apart: with an exponent where they are
+/// large.
 struct Axis {
   double low = 0, high = 1;
   std::vector<double> ticks;
@@ -31,7 +33,8 @@ struct Axis {
 
   /// Where `value` lies: 0 at the low end, 100 at the high end; clamped.
   double position(double value) const;
-  bool holds(double value) const { return value >= low && value <= high; }
+  /// Up to the rounding of the ends, which are multiples of a step.
+  bool holds(double value) const;
 };
 
 /// Covers the finite ones of `values`, with about `count` ticks; the ends are ticks where that wastes little.
@@ -43,6 +46,7 @@ struct Dot {
 };
 
 /// A line of a chart with one row for each arm.
+/// Dots outside the axis are triangles at its edge, and means and references there are not drawn.
 struct DotRow {
   std::string label;  // plain text
   std::string text;   // HTML: the numbers at the right end
@@ -63,11 +67,16 @@ struct RowChart {
   std::vector<DotRow> rows;
 
   std::string html() const;
+  /// The tooltips of the dots outside the axis.
+  std::vector<std::string> outside() const;
 };
 
 /// The axis that shows every dot and, as far as dots stay apart, the intervals: a t interval of two values may be a
-/// hundred times as long as their distance.
-Axis row_axis(const std::vector<DotRow>& rows, std::vector<double> also, std::string title, Unit unit);
+/// hundred times as long as their distance. Of magnitudes above `most` none counts, unless all are.
+Axis row_axis(const std::vector<DotRow>& rows, std::vector<double> also, std::string title, Unit unit,
+              double most = std::numeric_limits<double>::infinity());
+/// Without the magnitudes above `most`, unless all finite ones are.
+std::vector<double> robust(const std::vector<double>& values, double most);
 
 struct Curve {
   static constexpr int lost = 9;  // the colour of runs without a result
@@ -79,6 +88,7 @@ struct Curve {
   std::vector<double> low{}, high{};  // a band around y; may be empty
 };
 
+/// Where a curve leaves the y axis it has a triangle at the edge, along which it goes on.
 struct CurveChart {
   Axis x, y;
   std::string description;
@@ -87,6 +97,9 @@ struct CurveChart {
 
   std::string html() const;
 };
+
+/// A line below a chart that names what lies outside of it, in HTML; "" for nothing.
+std::string outside_note(const std::vector<std::string>& names);
 
 /// What the curves' colours mean.
 std::string legend(const std::vector<Curve>& curves);

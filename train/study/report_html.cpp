@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace crisp::report {
@@ -24,8 +25,10 @@ size_t sequence_length(std::string_view text, size_t i) {
   return length;
 }
 
+std::string digits(double magnitude, int decimals) {
+  return magnitude < 1e8 ? fmt::format("{:.{}f}", magnitude, decimals) : with_exponent(magnitude, 2);
+}
 // "−0.00" is no number for people.
-std::string digits(double magnitude, int decimals) { return fmt::format("{:.{}f}", magnitude, decimals); }
 bool is_zero(const std::string& text) { return text.find_first_not_of("0.") == std::string::npos; }
 
 }  // namespace
@@ -57,6 +60,16 @@ std::string escape(std::string_view text) {
     i += length == 0 ? 1 : length;
   }
   return out;
+}
+
+std::string with_exponent(double magnitude, int decimals) {
+  if (magnitude == 0) return "0";
+  std::string text = fmt::format("{:.{}e}", magnitude, decimals);
+  const size_t e = text.find('e');
+  std::string mantissa = text.substr(0, e);
+  if (decimals > 0) mantissa.erase(mantissa.find_last_not_of('0') + 1);
+  if (mantissa.back() == '.') mantissa.pop_back();
+  return fmt::format("{}e{}", mantissa, std::stoi(text.substr(e + 1)));
 }
 
 std::string fixed(double value, int decimals) {
@@ -108,6 +121,12 @@ std::string interval(const Interval95& interval, double scale, int decimals) {
   return with_sign(scale * interval.low, decimals) + std::string(thin) + "to" + std::string(thin) +
          with_sign(scale * interval.high, decimals);
 }
+
+Interval95 within(const Interval95& i, double low, double high) {
+  return {std::clamp(i.low, low, high), std::clamp(i.high, low, high)};
+}
+
+std::string difference_interval(const Interval95& i) { return interval(within(i, -1, 1), 100, 2); }
 
 std::string counted(int64_t n, std::string_view singular, std::string_view plural) {
   return grouped(n) + std::string(thin) + std::string(n == 1 ? singular : plural);

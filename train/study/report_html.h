@@ -14,18 +14,25 @@ namespace crisp::report {
 /// For text and for attribute values. Bytes that are no UTF-8 and control characters become U+FFFD.
 std::string escape(std::string_view text);
 
-// Numbers. What is not finite is an en dash; minus signs are U+2212, and a space within a number does not break.
+// Numbers. What is not finite is an en dash; minus signs are U+2212, and a space within a number does not break. From
+// 100 million on, a number has an exponent: 1.5e16.
 std::string fixed(double value, int decimals);           // 0.123
 std::string with_sign(double value, int decimals);       // +0.12
 std::string percent(double fraction, int decimals = 2);  // 91.59 %
 std::string points(double fraction);                     // +0.30: a difference of fractions in percentage points
 std::string grouped(int64_t count);                      // 67,349
-std::string p_value(double p);                           // 0.031, < 0.001
-std::string p_equals(double p);                          // p = 0.031, p < 0.001
+/// "1.5e16", with at most so many decimals; of a magnitude >= 0.
+std::string with_exponent(double magnitude, int decimals);
+std::string p_value(double p);   // 0.031, < 0.001
+std::string p_equals(double p);  // p = 0.031, p < 0.001
 /// With no line broken between a number and its "%".
 std::string keep_percent_signs(std::string html);
 /// "-0.40 to +1.02", each end times `scale`.
 std::string interval(const Interval95& interval, double scale, int decimals);
+/// An interval's part within what is possible; NaN stays.
+Interval95 within(const Interval95& interval, double low, double high);
+/// Of a difference of accuracies, in points, within the possible 100 either way.
+std::string difference_interval(const Interval95& interval);
 /// "1 seed", "3 seeds".
 std::string counted(int64_t n, std::string_view singular, std::string_view plural);
 /// "a", "a and b", "a, b and c".

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "train/study/results.h"
 
@@ -31,8 +32,17 @@ std::string all_runs(const StudyResults& study);
 std::string disagreements(const StudyResults& study);
 
 // report_training.cpp
-std::string loss_curves(const StudyResults& study);
 std::string generalisation(const StudyResults& study);
+
+// report_curves.cpp
+std::string loss_curves(const StudyResults& study);
+/// A loss of more than so many times loss_of_chance is that of weights that blew up: charts leave it out of their
+/// scale.
+constexpr double blown_up = 5;
+/// The cross-entropy of even probabilities, log(classes); of two classes where no run has logits.
+double loss_of_chance(const StudyResults& study);
+/// "light (5 to 10 steps)" of each arm whose complete runs ended at different steps.
+std::vector<std::string> unequal_lengths(const StudyResults& study);
 
 // report_sparsity.cpp
 std::string sparsity(const StudyResults& study);

@@ -157,7 +157,11 @@ const std::vector<Choice>& choice_list() {
        "columns of a head; training only, whatever --sparse-train says; a query that would lose all keys keeps its "
        "largest score",
        {"drop-key", "drop-attention"}},
-      {"AttentionDrop", "training only", {"attention-drop"}},
+      {"AttentionDrop",
+       "a reading of ours: the paper is taken to set top scores to 0 at random; here a key that is drawn is removed "
+       "(score −∞, weight 0) instead of its score set to 0, and the n − k largest scores of a row are drawn from, both "
+       "by our choice; training only",
+       {"attention-drop"}},
       {"learned degrees",
        "a stand-in for Breaking BERT’s algorithm, whose formula could not be found: weights in proportion to m "
        "exp(score), m = clamp((R + z − |i − j|) / R, 0, 1), with a z for each head (after Adaptive Span, arXiv "

@@ -78,7 +78,7 @@ std::string none_shown_list(const StudyResults& study, const std::vector<const A
   for (const ArmComparison* c : cs)
     html += fmt::format(
         "<li>{}: {} ({}{})</li>", escape(study.arms[c->arm].name), points(c->accuracy.mean),
-        verdict(*c) == Verdict::equal ? "the same with each seed" : interval(c->accuracy.t_interval, 100, 2),
+        verdict(*c) == Verdict::equal ? "the same with each seed" : difference_interval(c->accuracy.t_interval),
         same_n ? "" : ", " + seeds(c));
   return html + "</ul>";
 }
@@ -129,29 +129,41 @@ std::vector<std::string> comparison_lines(const StudyResults& study) {
   return lines;
 }
 
+// "1.09 to 3.20 points", of the arms' detectable differences.
+std::string detectable_words(double least, double most) {
+  if (least > 1) return "more than any possible difference";
+  const std::string low = fixed(100 * least, 2), high = fixed(100 * most, 2);
+  if (most > 1) return low + " points to more than any possible difference, depending on the arm,";
+  return (low == high ? high : low + " to " + high) + " points";
+}
+
 std::string power_words(const StudyResults& study) {
-  double least = 0, most = 0;
-  int64_t fewest = 0, largest = 0;
-  bool any = false;
+  std::vector<double> single, corrected;
+  std::vector<int64_t> pairs;
   for (const ArmComparison& c : study.comparisons) {
     if (!(c.detectable > 0)) continue;
-    least = any ? std::min(least, c.detectable) : c.detectable;
-    most = std::max(most, c.detectable);
-    fewest = any ? std::min(fewest, c.accuracy.n) : c.accuracy.n;
-    largest = std::max(largest, c.accuracy.n);
-    any = true;
+    single.push_back(c.detectable);
+    corrected.push_back(c.detectable_corrected);
+    pairs.push_back(c.accuracy.n);
   }
-  if (!any) return "";
-  const std::string size = fixed(100 * least, 2) == fixed(100 * most, 2)
-                               ? fixed(100 * most, 2)
-                               : fixed(100 * least, 2) + " to " + fixed(100 * most, 2);
-  const std::string seeds = fewest == largest ? counted(fewest, "seed", "seeds")
-                                              : fmt::format("{} to {}", fewest, counted(largest, "seed", "seeds"));
-  return fmt::format(
-      "With {} and the spread between them, a true difference of {} points would be seen in 80 % of such studies "
-      "(one comparison at 5 %, before the correction for several arms). A smaller one may well exist and not show: "
-      "“no difference shown” does not say that the arms are equal.",
-      seeds, size);
+  if (single.empty()) return "";
+  const auto range = [](const std::vector<double>& list) {
+    const auto [least, most] = std::minmax_element(list.begin(), list.end());
+    return detectable_words(*least, *most);
+  };
+  const auto [fewest, largest] = std::minmax_element(pairs.begin(), pairs.end());
+  const std::string seeds = *fewest == *largest ? counted(*fewest, "seed", "seeds")
+                                                : fmt::format("{} to {}", *fewest, counted(*largest, "seed", "seeds"));
+  std::string text = fmt::format(
+      "With {} and the spread between them, the true difference that would be seen in 80 % of such studies is {} in "
+      "one comparison at 5 %",
+      seeds, range(single));
+  const size_t comparisons = study.comparisons.size();
+  if (comparisons > 1)
+    text += fmt::format(", and {} at {}, which Holm’s correction for {} comparisons asks of the smallest p",
+                        range(corrected), percent(significance / static_cast<double>(comparisons)), comparisons);
+  return text +
+         ". A smaller one may well exist and not show: “no difference shown” does not say that the arms are equal.";
 }
 
 // "All runs choose", "The runs of a and b choose".
@@ -161,6 +173,48 @@ std::string subject(const StudyResults& study, const std::vector<std::string>& n
 }
 
 bool chooses(const StudyRun& run) { return run.select_best && run.dev_losses.size() > 1; }
+
+// Whether the dev sentences may have decided when it ended.
+bool stops_on_dev(const StudyRun& run) {
+  return run.patience > 0 && run.selection_part == 0 && run.dev_losses.size() > 1;
+}
+
+// Arms whose runs end by their accuracy on the dev sentences, and arms whose runs ended at different steps.
+std::vector<std::string> length_words(const StudyResults& study) {
+  std::vector<std::string> on_dev;
+  size_t arms = 0;
+  for (const StudyArm& arm : study.arms) {
+    const auto runs = arm.complete_runs();
+    arms += !runs.empty();
+    if (std::any_of(runs.begin(), runs.end(), [](const StudyRun* run) { return stops_on_dev(*run); }))
+      on_dev.push_back(escape(arm.name));
+  }
+  std::vector<std::string> lines;
+  if (!on_dev.empty())
+    lines.push_back(subject(study, on_dev, "end") +
+                    " when their accuracy on the same dev sentences has not risen for some evaluations "
+                    "(<code>--early-stopping-patience</code>): these sentences decide how long they train, which makes "
+                    "these accuracies optimistic" +
+                    (on_dev.size() == arms ? "." : ", and favours them over the other arms."));
+  if (const auto unequal = unequal_lengths(study); !unequal.empty())
+    lines.push_back("Runs of one arm ended at different steps: " + listed(unequal) + ".");
+  return lines;
+}
+
+// Runs that ended, but with a loss beyond anything that a model which learns has.
+std::string blown_up_words(const StudyResults& study) {
+  const double chance = loss_of_chance(study);
+  std::vector<std::string> runs;
+  for (const StudyArm& arm : study.arms)
+    for (const StudyRun* run : arm.complete_runs())
+      if (const double loss = std::fmax(run->loss, run->last_eval_loss); loss > blown_up * chance)
+        runs.push_back(fmt::format("{}, seed {} ({})", escape(arm.name), run->seed, fixed(loss, 2)));
+  if (runs.empty()) return "";
+  return fmt::format(
+      "<strong>Blown up</strong>, though every loss stayed finite: a final dev loss of more than {:g} times {}, that "
+      "of even probabilities, in {}: {}. Their accuracies count in the means all the same.",
+      blown_up, fixed(chance, 2), counted(static_cast<int64_t>(runs.size()), "run", "runs"), fmt::join(runs, "; "));
+}
 
 std::vector<std::string> selection_words(const StudyResults& study) {
   std::vector<std::string> on_dev, on_part, none;
@@ -228,8 +282,10 @@ std::vector<std::string> cautions(const StudyResults& study) {
     lines.push_back(
         "All of this holds for these weights, this data set and these settings; seeds and sentences are "
         "the only sources of chance that the intervals count.");
-  if (const std::string line = confounded(study); !line.empty()) lines.push_back(line);
-  for (const std::string& line : selection_words(study)) lines.push_back(line);
+  for (const std::string& line : {blown_up_words(study), confounded(study)})
+    if (!line.empty()) lines.push_back(line);
+  for (const auto& list : {selection_words(study), length_words(study)})
+    lines.insert(lines.end(), list.begin(), list.end());
   for (const std::string& note : study.notes) lines.push_back(escape(note));
   return lines;
 }
@@ -242,8 +298,8 @@ Verdict verdict(const ArmComparison& c) {
   if (a.n == 1) return Verdict::one_seed;
   if (std::isnan(a.p_value)) return Verdict::no_spread;
   if (a.sd == 0) return Verdict::equal;
-  if (a.p_value >= 0.05) return Verdict::none_shown;
-  return c.adjusted_p < 0.05 ? Verdict::shown : Verdict::uncorrected_only;
+  if (a.p_value >= significance) return Verdict::none_shown;
+  return c.adjusted_p < significance ? Verdict::shown : Verdict::uncorrected_only;
 }
 
 std::string sentence(const ArmComparison& c, const StudyResults& study) {
@@ -255,7 +311,7 @@ std::string sentence(const ArmComparison& c, const StudyResults& study) {
   const std::string both = interval(c.two_level, 100, 2);
   const std::string over_both = c.by_example ? "; the 95 % interval over seeds and sentences is " + both : "";
   const std::string estimate = fmt::format("{}{}, 95 % interval {} over {}: ", names, size,
-                                           interval(a.t_interval, 100, 2), counted(a.n, "seed", "seeds"));
+                                           difference_interval(a.t_interval), counted(a.n, "seed", "seeds"));
   switch (verdict(c)) {
     case Verdict::not_comparable:
       return names + "no seed is complete in both, so they can’t be compared.";

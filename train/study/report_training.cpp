@@ -1,4 +1,4 @@
-// Losses over training, and what the models do on the dev set beside their accuracy.
+// What the models do on the dev set beside their accuracy: loss, train-dev gap, calibration.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,153 +13,7 @@
 namespace crisp::report {
 namespace {
 
-constexpr size_t arms_in_one_chart = 5;  // what colours and dashes keep apart
-constexpr size_t most_points = 120;      // of a curve
-constexpr size_t most_evaluations = 6;   // columns of the table of dev losses
-
-using Points = std::vector<CurvePoint>;
-using Member = Points StudyRun::*;
-
-// The centred moving mean over about a twentieth of the points, fewer at the ends, so that it stays symmetric.
-Points smoothed(const Points& points) {
-  const size_t half = points.size() / 40;
-  Points result = points;
-  for (size_t i = 0; i < points.size(); ++i) {
-    const size_t reach = std::min({half, i, points.size() - 1 - i});
-    double sum = 0;
-    for (size_t k = i - reach; k <= i + reach; ++k) sum += points[k].value;
-    result[i].value = sum / static_cast<double>(2 * reach + 1);
-  }
-  return result;
-}
-
-Points thinned(const Points& points) {
-  if (points.size() <= most_points) return points;
-  Points result;
-  for (size_t i = 0; i < most_points; ++i) result.push_back(points[i * (points.size() - 1) / (most_points - 1)]);
-  return result;
-}
-
-Points curve_of(const StudyRun& run, Member member) {
-  const Points& points = run.*member;
-  return member == &StudyRun::training_losses ? thinned(smoothed(points)) : points;
-}
-
-// The mean over an arm's complete runs, and the band from the smallest to the largest, at the steps that all have.
-Curve mean_curve(const StudyArm& arm, Member member, int colour) {
-  std::map<int64_t, std::vector<CurvePoint>> at_step;
-  const auto runs = arm.complete_runs();
-  for (const StudyRun* run : runs)
-    for (const CurvePoint& p : curve_of(*run, member))
-      if (std::isfinite(p.value)) at_step[p.step].push_back(p);
-  Curve curve{.label = arm.name, .colour = colour};
-  for (const auto& [step, points] : at_step) {
-    if (points.size() != runs.size()) continue;
-    double sum = 0, low = points[0].value, high = low;
-    for (const CurvePoint& p : points) {
-      sum += p.value;
-      low = std::min(low, p.value), high = std::max(high, p.value);
-    }
-    curve.x.push_back(points[0].epoch);
-    curve.y.push_back(sum / static_cast<double>(points.size()));
-    if (runs.size() > 1) curve.low.push_back(low), curve.high.push_back(high);
-  }
-  return curve;
-}
-
-// Runs without a result, as far as they came.
-std::vector<Curve> lost_curves(const StudyArm& arm, Member member) {
-  std::vector<Curve> curves;
-  for (const StudyRun& run : arm.runs) {
-    if (run.status != RunStatus::diverged && run.status != RunStatus::failed) continue;
-    Curve curve{.label = fmt::format("{}, seed {}: {}", arm.name, run.seed, status_name(run.status)),
-                .colour = Curve::lost};
-    for (const CurvePoint& p : curve_of(run, member))
-      if (std::isfinite(p.value)) curve.x.push_back(p.epoch), curve.y.push_back(p.value);
-    if (!curve.x.empty()) curves.push_back(std::move(curve));
-  }
-  return curves;
-}
-
-// The scale is that of complete runs; one that diverged leaves the picture, and is cut there.
-Axis value_axis(const std::vector<Curve>& curves, const char* title) {
-  std::vector<double> values;
-  for (const Curve& curve : curves) {
-    values.insert(values.end(), curve.y.begin(), curve.y.end());
-    values.insert(values.end(), curve.low.begin(), curve.low.end());
-    values.insert(values.end(), curve.high.begin(), curve.high.end());
-  }
-  return make_axis(values, title, plain_unit);
-}
-
-void cut_at(Curve& curve, double high) {
-  const auto out = std::find_if(curve.y.begin(), curve.y.end(), [&](double v) { return v > high; });
-  if (out == curve.y.end()) return;
-  const auto kept = static_cast<size_t>(out - curve.y.begin()) + 1;
-  curve.x.resize(kept);
-  curve.y.resize(kept);
-}
-
-Axis epoch_axis(const std::vector<Curve>& curves) {
-  std::vector<double> values{0};
-  for (const Curve& curve : curves) values.insert(values.end(), curve.x.begin(), curve.x.end());
-  const double end = *std::max_element(values.begin(), values.end());
-  return make_axis({0, end}, "epochs", plain_unit);
-}
-
-// One chart while the arms are few, else a panel for each arm beside the baseline.
-std::string curves_html(const StudyResults& study, Member member, const char* what) {
-  std::vector<Curve> means(study.arms.size());
-  int colour = 0;
-  for (size_t i = 0; i < study.arms.size(); ++i)
-    means[i] = mean_curve(study.arms[i], member, i == study.baseline ? 0 : 1 + colour++ % 4);
-  std::vector<Curve> drawn;
-  for (const Curve& curve : means)
-    if (!curve.x.empty()) drawn.push_back(curve);
-  std::vector<Curve> lost;
-  for (size_t i = 0; i < study.arms.size(); ++i)
-    for (Curve& curve : lost_curves(study.arms[i], member)) {
-      curve.arm = i;
-      lost.push_back(std::move(curve));
-    }
-  if (drawn.empty() && lost.empty()) return "";
-  const Axis y = value_axis(drawn.empty() ? lost : drawn, what);
-  for (Curve& curve : lost) cut_at(curve, y.high);
-  std::vector<Curve> all = drawn;
-  all.insert(all.end(), lost.begin(), lost.end());
-  const Axis x = epoch_axis(all);
-  const std::string description = fmt::format("{} over training, mean of each arm’s runs.", what);
-  if (study.arms.size() <= arms_in_one_chart) return legend(all) + CurveChart{x, y, description, all}.html();
-
-  std::string html = "<div class=\"panels\">\n";
-  const Curve& base = means[study.baseline];
-  for (size_t i = 0; i < study.arms.size(); ++i) {
-    if (i == study.baseline) continue;
-    CurveChart chart{x, y, fmt::format("{} of {} beside {}", what, study.arms[i].name, study.base().name), {}, 130};
-    chart.x.title.clear();
-    if (!base.x.empty()) {
-      Curve line = base;
-      line.low.clear(), line.high.clear();
-      chart.curves.push_back(line);
-    }
-    if (!means[i].x.empty()) {
-      chart.curves.push_back(means[i]);
-      chart.curves.back().colour = 1;
-    }
-    for (const Curve& curve : lost)
-      if (curve.arm == i) chart.curves.push_back(curve);
-    html += "<div><h4>" + escape(study.arms[i].name) + "</h4>" + chart.html() + "</div>\n";
-  }
-  return html + "</div>\n" +
-         fmt::format("<p class=\"small\">Up: {}; across: epochs. Dashed: {}.</p>\n", what, escape(study.base().name));
-}
-
-bool several_evaluations(const StudyResults& study) {
-  for (const StudyArm& arm : study.arms)
-    for (const StudyRun& run : arm.runs)
-      if (run.dev_losses.size() > 1) return true;
-  return false;
-}
+constexpr size_t most_evaluations = 6;  // columns of the table of dev losses
 
 bool same_point(double epoch, const CurvePoint& p) { return matching_key({0, epoch, 0}) == matching_key(p); }
 
@@ -260,14 +114,16 @@ Table gap_table(const StudyResults& study) {
         {escape(arm.name), fixed(arm.summary([](const StudyRun& r) { return r.train_eval_loss; }).mean, 4),
          fixed(arm.summary([](const StudyRun& r) { return r.gap(); }).mean, 4), with_sign(c.gap.mean, 4),
          interval(c.gap.t_interval, 1, 4), percent(arm.summary([](const StudyRun& r) { return r.calibration; }).mean),
-         points(c.calibration.mean), interval(c.calibration.t_interval, 100, 2)},
+         points(c.calibration.mean), difference_interval(c.calibration.t_interval)},
         i == study.baseline);
   }
   return table;
 }
 
+// Numbers of a magnitude above `most` have no part in the scale.
 template <class Number>
-std::string metric_chart(const StudyResults& study, const std::string& title, Unit unit, Number number) {
+std::string metric_chart(const StudyResults& study, const std::string& title, Unit unit, Number number,
+                         double most = std::numeric_limits<double>::infinity()) {
   RowChart chart;
   const auto format = [&](double v) { return fixed(unit.factor * v, unit.factor > 1 ? 1 : 4) + unit.suffix; };
   for (size_t i = 0; i < study.arms.size(); ++i) {
@@ -282,39 +138,29 @@ std::string metric_chart(const StudyResults& study, const std::string& title, Un
   }
   const Summary base = study.base().summary(number);
   if (base.n > 0) chart.reference = base.mean;
-  chart.axis = row_axis(chart.rows, {}, title, unit);
+  chart.axis = row_axis(chart.rows, {}, title, unit, most);
   chart.description = title + " of each arm with every run as a dot. The table has the numbers.";
-  return "<figure>" + chart.html() + "</figure>\n";
+  std::vector<std::string> outside;
+  for (const std::string& words : chart.outside()) outside.push_back(escape(words));
+  return "<figure>" + chart.html() + outside_note(outside) + "</figure>\n";
 }
 
 }  // namespace
 
-std::string loss_curves(const StudyResults& study) {
-  std::string html;
-  if (const std::string chart = curves_html(study, &StudyRun::training_losses, "training loss"); !chart.empty())
-    html +=
-        "<h3>Training loss</h3>\n<figure>" + chart +
-        "<figcaption>With dropout, as logged; each run is smoothed by a centred moving mean over a twentieth of its "
-        "points. A line is the mean of an arm’s complete runs, the band reaches from the lowest to the highest. " +
-        (study.count(RunStatus::diverged) + study.count(RunStatus::failed) > 0
-             ? "A run that diverged or failed is drawn by itself, until it ends or leaves the scale."
-             : "") +
-        "</figcaption></figure>\n";
-  if (!several_evaluations(study)) return html;
-  if (const std::string chart = curves_html(study, &StudyRun::dev_losses, "dev loss"); !chart.empty())
-    html += "<h3>Dev loss</h3>\n<figure>" + chart + "</figure>\n";
-  return html;
-}
-
 std::string generalisation(const StudyResults& study) {
   if (study.count(RunStatus::complete) == 0) return "";
-  std::string html = metric_chart(study, "reported dev loss", plain_unit, [](const StudyRun& r) { return r.loss; });
+  std::string html = metric_chart(
+      study, "reported dev loss", plain_unit, [](const StudyRun& r) { return r.loss; },
+      blown_up * loss_of_chance(study));
   html += dev_loss_table(study).html();
   if (const Table table = loss_difference_table(study); !table.empty()) html += table.html();
   std::string more;
   bool any_gap = false;
   for (const StudyArm& arm : study.arms) any_gap |= arm.summary([](const StudyRun& r) { return r.gap(); }).n > 0;
-  if (any_gap) more += metric_chart(study, "train-dev gap", plain_unit, [](const StudyRun& r) { return r.gap(); });
+  if (any_gap)
+    more += metric_chart(
+        study, "train-dev gap", plain_unit, [](const StudyRun& r) { return r.gap(); },
+        blown_up * loss_of_chance(study));
   more +=
       metric_chart(study, "expected calibration error", percent_unit, [](const StudyRun& r) { return r.calibration; });
   html += study.arms.size() > 6 ? details("Charts of the train-dev gap and the calibration error", more) : more;

@@ -12,6 +12,7 @@
 #include "engine/error.h"
 #include "model/sparsity_json.h"
 #include "train/metrics.h"
+#include "train/study/json_fields.h"
 #include "train/study/run_state.h"
 
 namespace crisp {
@@ -19,46 +20,24 @@ namespace {
 
 using nlohmann::ordered_json;
 namespace fs = std::filesystem;
+using json_fields::member, json_fields::number, json_fields::numbers, json_fields::text, json_fields::whole;
 
-double number(const ordered_json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_number() ? found->get<double>() : unknown;
-}
+// Lines of a file of JSON lines that are no objects. The last one may be cut short by an interruption.
+struct DamagedLines {
+  int64_t all = 0, before_last = 0;
+};
 
-int64_t whole(const ordered_json& object, const char* key, int64_t otherwise = 0) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_number_integer() ? found->get<int64_t>() : otherwise;
-}
-
-std::string text(const ordered_json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
-}
-
-std::vector<double> numbers(const ordered_json& array) {
-  std::vector<double> values;
-  if (array.is_array())
-    for (const auto& value : array) values.push_back(value.is_number() ? value.get<double>() : unknown);
-  return values;
-}
-
-const ordered_json& member(const ordered_json& object, const char* key) {
-  static const ordered_json nothing;
-  const auto found = object.find(key);
-  return found != object.end() ? *found : nothing;
-}
-
-// The objects of a file of JSON lines. Returns how many lines were none.
 template <class Use>
-int64_t for_each_line(const std::string& path, Use use) {
+DamagedLines for_each_line(const std::string& path, Use use) {
   std::ifstream file(path);
-  int64_t damaged = 0;
+  DamagedLines damaged;
   for (std::string line; std::getline(file, line);) {
+    damaged.before_last = damaged.all;
     const ordered_json object = ordered_json::parse(line, nullptr, false);
     if (object.is_object())
       use(object);
     else
-      ++damaged;
+      ++damaged.all;
   }
   return damaged;
 }
@@ -112,6 +91,7 @@ void read_results(const ordered_json& json, StudyRun& run) {
   run.settings = settings.dump();
   run.select_best = text(settings, "select") == "best";
   if (const double part = number(settings, "selection_part"); part > 0) run.selection_part = part;
+  run.patience = whole(settings, "early_stopping_patience");
 }
 
 // For a model of the shape that the evaluation shows. Throws BadInput.
@@ -122,9 +102,12 @@ SparsityConfig sparse_attention_of(const StudyRun& run) {
                              static_cast<int64_t>(heads), "settings of all_results.json");
 }
 
-void read_metrics(const std::string& path, StudyRun& run) {
-  for_each_line(path, [&](const ordered_json& line) {
+// Returns where the file ends, and how many lines before its last are damaged.
+std::pair<int64_t, int64_t> read_metrics(const std::string& path, StudyRun& run) {
+  int64_t last_step = 0;
+  const DamagedLines damaged = for_each_line(path, [&](const ordered_json& line) {
     CurvePoint point{whole(line, "step"), number(line, "epoch"), unknown};
+    last_step = std::max(last_step, point.step);
     if (line.contains("loss")) {
       point.value = number(line, "loss");
       run.training_losses.push_back(point);
@@ -135,12 +118,13 @@ void read_metrics(const std::string& path, StudyRun& run) {
       run.dev_accuracies.push_back(point);
     }
   });
+  return {last_step, damaged.before_last};
 }
 
 // Returns the sentences.
 std::vector<std::string> read_predictions(const std::string& path, StudyRun& run) {
   std::vector<std::string> sentences;
-  const int64_t damaged = for_each_line(path, [&](const ordered_json& line) {
+  const DamagedLines damaged = for_each_line(path, [&](const ordered_json& line) {
     const std::vector<double> probabilities = numbers(member(line, "probabilities"));
     sentences.push_back(text(line, "text"));
     run.labels.push_back(static_cast<int32_t>(whole(line, "label", -1)));
@@ -151,7 +135,7 @@ std::vector<std::string> read_predictions(const std::string& path, StudyRun& run
     run.confidences.push_back(predicted < probabilities.size() ? std::clamp(probabilities[predicted], 0.0, 1.0)
                                                                : unknown);
   });
-  if (damaged > 0) {  // a part of the examples is no basis for anything
+  if (damaged.all > 0) {  // a part of the examples is no basis for anything
     run.labels.clear(), run.predictions.clear(), run.right.clear(), run.logits.clear(), run.confidences.clear();
     return {};
   }
@@ -164,9 +148,10 @@ RunStatus status_of(const RunFiles& files, const ordered_json& results, std::str
   if (state.status == RunState::Status::diverged) return RunStatus::diverged;
   if (state.status == RunState::Status::failed) return RunStatus::failed;
   // Whatever the process that wrote them could still say.
-  if (results.contains("settings") && number(results, "eval_total") > 0) return RunStatus::complete;
-  if (state.status == RunState::Status::complete) {
-    message = "said to be complete, but all_results.json is absent or damaged";
+  const std::string complaint = results_complaint(files);
+  if (complaint.empty()) return RunStatus::complete;
+  if (results.contains("settings")) {  // what is written last
+    message = complaint;
     return RunStatus::failed;
   }
   if (message.empty()) message = fs::exists(files.directory) ? "begun, not ended" : "not begun";
@@ -179,11 +164,22 @@ StudyRun read_run(const RunFiles& files, uint64_t seed, const std::string& what,
   run.seed = seed;
   const ordered_json results = read_json_object(directory + "/all_results.json");
   run.status = status_of(files, results, run.message);
-  read_metrics(directory + "/metrics.jsonl", run);
-  if (!run.complete()) return run;
+  const auto [last_step, damaged] = read_metrics(directory + "/metrics.jsonl", run);
+  const auto note = [&](const std::string& sentence) { study.notes.push_back(what + ": " + sentence); };
+  if (!run.complete()) {
+    if (const std::string complaint = results_complaint(files);
+        results.contains("settings") && !complaint.empty() && run.message == complaint)
+      note(complaint + ", so the run counts as failed.");
+    return run;
+  }
   run.message.clear();
   read_results(results, run);
-  const auto note = [&](const std::string& sentence) { study.notes.push_back(what + ": " + sentence); };
+  run.whole_curves = damaged == 0 && last_step >= run.steps;
+  if (!run.whole_curves)
+    note(fmt::format("metrics.jsonl {}, so the arm's loss curves are those of its other runs, if it has any.",
+                     damaged > 0     ? fmt::format("has {} damaged {}", damaged, damaged > 1 ? "lines" : "line")
+                     : last_step > 0 ? fmt::format("ends at step {} of {}", last_step, run.steps)
+                                     : "is absent or has no step"));
   try {
     run.sparse_attention = sparse_attention_of(run);
   } catch (const BadInput& e) {

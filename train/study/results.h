@@ -71,6 +71,7 @@ struct StudyRun {
   int64_t best_step = -1;
   bool select_best = false;            // of several evaluations the best is reported, not the last
   double selection_part = 0;           // of the training set: the best evaluation is chosen on it; 0: on the dev set
+  int64_t patience = 0;                // evaluations without gain, on the same sentences, that end the run; 0: none do
   double seconds = unknown;            // of training
   double tokens_per_second = unknown;  // the same
   double peak_bytes = unknown;         // resident
@@ -80,6 +81,7 @@ struct StudyRun {
   SparsityConfig sparse_attention;  // of the settings; dense where they have nothing of it
 
   std::vector<CurvePoint> training_losses, dev_losses, dev_accuracies;
+  bool whole_curves = true;  // those of a complete run, without damaged lines and up to its end
 
   // Every dev example, in the file's order; empty without dev_predictions.jsonl.
   std::vector<int32_t> labels, predictions;
@@ -145,7 +147,9 @@ struct ArmComparison {
   std::vector<uint64_t> seeds;
   PairedComparison accuracy;
   double adjusted_p = unknown;  // accuracy.p_value by Holm over all arms, those without a p-value included
-  double detectable = unknown;  // the true difference of accuracies that so many seeds show with 80 %
+  // The true difference of accuracies that so many seeds show with 80 %: in one comparison at 5 %, and at the strictest
+  // level that Holm asks of this study's comparisons. Above 1 no possible difference is.
+  double detectable = unknown, detectable_corrected = unknown;
   PairedComparison loss;  // of the evaluations that the runs report: of different epochs where they select the best
   PairedComparison calibration, gap;
   std::vector<MatchedLoss> matched_losses;  // in the order of training
@@ -154,7 +158,7 @@ struct ArmComparison {
   bool by_example = false;
   std::vector<McNemar> mcnemar;  // of each seed
   McNemar pooled{0, 0, unknown};
-  Interval95 two_level{unknown, unknown};
+  Interval95 two_level{unknown, unknown};  // of two pairs or more: of one only the examples would vary
 };
 
 struct StudyResults {
@@ -175,8 +179,9 @@ struct StudyResults {
 };
 
 /// Reads OUTPUT/study.json and OUTPUT/runs/ARM/seed-S/{study_status.json, all_results.json, metrics.jsonl,
-/// dev_predictions.jsonl}, and compares the arms. A run's files that are absent or damaged make that run missing or
-/// failed, which its message tells; only a study.json that cannot be used is an error: BadInput.
+/// dev_predictions.jsonl}, and compares the arms. A run's files that are absent or damaged, or whose counts cannot be,
+/// make that run missing or failed, which its message tells; only a study.json that cannot be used is an error:
+/// BadInput.
 StudyResults read_study(const std::string& output_dir);
 
 /// Fills `comparisons` from the arms.

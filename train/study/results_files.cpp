@@ -109,6 +109,7 @@ ordered_json json_of(const ArmComparison& c, const StudyResults& study) {
                       {"accuracy", json_of(c.accuracy)},
                       {"holm_p_value", c.adjusted_p},
                       {"detectable_with_80_percent", c.detectable},
+                      {"detectable_with_80_percent_corrected", c.detectable_corrected},
                       {"two_level_bootstrap_95", json_of(c.two_level)},
                       {"loss", json_of(c.loss)},
                       {"matched_losses", ordered_json::array()},
@@ -151,8 +152,8 @@ std::string runs_csv(const StudyResults& study) {
   std::string csv =
       "arm,seed,status,correct,total,accuracy,loss,ece,train_loss,last_eval_loss,train_eval_loss,train_dev_gap,"
       "effective_sparsity,"
-      "flops,flops_attention,flops_attention_dense,steps,epochs,seconds,tokens_per_second,peak_resident_bytes,threads,"
-      "instruction_set,message\n";
+      "flops,flops_attention,flops_attention_dense,flops_attention_scored,steps,epochs,seconds,tokens_per_second,"
+      "peak_resident_bytes,threads,instruction_set,message\n";
   for (const StudyArm& arm : study.arms) {
     for (const StudyRun& r : arm.runs) {
       csv += fmt::format("{},{},{},", field(arm.name), r.seed, status_name(r.status));
@@ -170,6 +171,7 @@ std::string runs_csv(const StudyResults& study) {
                                    field(r.flops.total),
                                    field(r.flops.attention),
                                    field(r.flops.attention_dense),
+                                   field(r.flops.attention_scored),
                                    count(r.steps),
                                    field(r.epochs),
                                    field(r.seconds),

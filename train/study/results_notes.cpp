@@ -5,11 +5,13 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "train/study/json_fields.h"
 #include "train/study/results.h"
 
 namespace crisp {
 namespace {
 
+using json_fields::text;
 using nlohmann::ordered_json;
 
 // A setting of a run that is a hash of what it reads.
@@ -38,11 +40,6 @@ std::vector<Run> runs_of(const StudyArm& arm) {
     if (settings.is_object()) runs.push_back({run, std::move(settings)});
   }
   return runs;
-}
-
-std::string text(const ordered_json& settings, const char* key) {
-  const auto found = settings.find(key);
-  return found != settings.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
 // Whether both have the hash and were meant to have the same.

@@ -11,6 +11,7 @@
 #include "train/checkpoint_store.h"
 #include "train/metrics.h"
 #include "train/output_directory.h"
+#include "train/study/json_fields.h"
 #include "weights/atomic_file.h"
 
 namespace crisp {
@@ -18,6 +19,7 @@ namespace {
 
 using nlohmann::ordered_json;
 namespace fs = std::filesystem;
+using json_fields::member, json_fields::number, json_fields::text, json_fields::whole;
 using Status = RunState::Status;
 
 constexpr std::array<std::pair<Status, const char*>, 6> words{{{Status::none, "missing"},
@@ -27,13 +29,19 @@ constexpr std::array<std::pair<Status, const char*>, 6> words{{{Status::none, "m
                                                                {Status::diverged, "diverged"},
                                                                {Status::complete, "complete"}}};
 
-template <class T>
-T value_or(const ordered_json& object, const char* key, T otherwise) {
-  try {
-    return object.value(key, otherwise);
-  } catch (const ordered_json::exception&) {  // of another type
-    return otherwise;
-  }
+struct Results {
+  RunAccuracy accuracy;
+  std::string complaint;
+};
+
+Results read_results(const RunFiles& files) {
+  const ordered_json results = read_json_object(files.directory + "/all_results.json");
+  if (!results.contains("settings")) return {{}, "all_results.json is absent or damaged"};  // what is written last
+  const RunAccuracy accuracy{whole(results, "eval_correct", -1), whole(results, "eval_total", -1)};
+  if (accuracy.total > 0 && accuracy.correct >= 0 && accuracy.correct <= accuracy.total) return {accuracy, ""};
+  return {{},
+          fmt::format("all_results.json says {} of {} right (eval_correct, eval_total), which is no count",
+                      member(results, "eval_correct").dump(), member(results, "eval_total").dump())};
 }
 
 }  // namespace
@@ -52,14 +60,19 @@ const char* status_word(Status status) {
 RunState read_state(const RunFiles& files) {
   const ordered_json object = read_json_object(files.status);
   RunState state;
-  const std::string word = value_or(object, "status", std::string());
+  const std::string word = text(object, "status");
   for (const auto& [value, name] : words)
     if (word == name) state.status = value;
-  state.exit_code = value_or(object, "exit_code", 0);
-  state.message = value_or(object, "message", std::string());
-  state.seconds = value_or(object, "seconds", 0.0);
-  state.starts = value_or(object, "starts", int64_t{0});
-  state.own = value_or(object, "own", false);
+  state.exit_code = static_cast<int>(whole(object, "exit_code"));
+  state.message = text(object, "message");
+  state.seconds = std::max(0.0, number(object, "seconds"));  // 0 for NaN
+  state.starts = whole(object, "starts");
+  state.own = member(object, "own") == ordered_json(true);
+  if (state.status != Status::complete) return state;
+  if (const std::string complaint = results_complaint(files); !complaint.empty()) {
+    state.status = Status::failed;
+    state.message = complaint;
+  }
   return state;
 }
 
@@ -77,11 +90,9 @@ void write_state(const RunFiles& files, const RunState& state) {
   write_file_atomically(files.status, object.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
 }
 
-RunAccuracy read_accuracy(const RunFiles& files) {
-  const ordered_json results = read_json_object(files.directory + "/all_results.json");
-  if (!results.contains("settings")) return {};  // what is written last
-  return {value_or(results, "eval_correct", int64_t{0}), value_or(results, "eval_total", int64_t{0})};
-}
+RunAccuracy read_accuracy(const RunFiles& files) { return read_results(files).accuracy; }
+
+std::string results_complaint(const RunFiles& files) { return read_results(files).complaint; }
 
 std::string last_error(const RunFiles& files) {
   std::ifstream file(files.log);
@@ -104,19 +115,17 @@ bool holds_files(const RunFiles& files) {
 }
 
 std::string differing_input(const RunFiles& run, const RunFiles& other) {
-  const auto settings = [](const RunFiles& files) {
-    return value_or(read_json_object(files.directory + "/all_results.json"), "settings", ordered_json::object());
-  };
-  const ordered_json here = settings(run), there = settings(other);
+  const ordered_json of_run = read_json_object(run.directory + "/all_results.json"),
+                     of_other = read_json_object(other.directory + "/all_results.json");
+  const ordered_json &here = member(of_run, "settings"), &there = member(of_other, "settings");
   struct Input {
     const char *hash, *path, *what;
   };
   for (const Input& input :
        {Input{"training_data_sha256", "train", "training data"}, Input{"dev_data_sha256", "dev", "dev data"},
         Input{"initial_weights_sha256", "weights", "weights"}}) {
-    const std::string a = value_or(here, input.hash, std::string()), b = value_or(there, input.hash, std::string());
-    if (!a.empty() && !b.empty() && a != b)
-      return fmt::format("{} {}", input.what, value_or(here, input.path, std::string()));
+    const std::string a = text(here, input.hash), b = text(there, input.hash);
+    if (!a.empty() && !b.empty() && a != b) return fmt::format("{} {}", input.what, text(here, input.path));
   }
   return "";
 }

@@ -36,16 +36,18 @@ struct RunState {
 /// "missing", "begun", ..
 const char* status_word(RunState::Status status);
 
-/// `none` where there is no file or a damaged one.
+/// `none` where there is no file or a damaged one; `failed` where it says `complete` but the results do not count.
 RunState read_state(const RunFiles& files);
 /// Makes the run's directory if need be. Throws Error.
 void write_state(const RunFiles& files, const RunState& state);
 
-/// Of all_results.json; total = 0 where the run has not written its results.
+/// Of all_results.json; total = 0 where the run has not written its results, or they do not count.
 struct RunAccuracy {
   int64_t correct = 0, total = 0;
 };
 RunAccuracy read_accuracy(const RunFiles& files);
+/// Why the results of a run that has ended do not count; "" where they do.
+std::string results_complaint(const RunFiles& files);
 
 /// The error that the run's last start left in its log; "" where it left none.
 std::string last_error(const RunFiles& files);

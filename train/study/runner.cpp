@@ -235,10 +235,13 @@ class Runner {
     state.exit_code = exit_code;
     state.message = last_error(run.files);
     state.seconds += std::chrono::duration<double>(Clock::now() - work.begin).count();
-    const bool has_results = exit_code == 0 && read_accuracy(run.files).total > 0;
+    const std::string damage = results_complaint(run.files);
+    const bool has_results = exit_code == 0 && damage.empty();
     const std::string complaint = has_results ? other_data(run) : "";
     if (!complaint.empty()) {
       state.message = other_data_ = complaint;
+    } else if (exit_code == 0 && !has_results) {
+      state.message = fmt::format("it ended well, but {}; delete {} to train it anew", damage, run.files.directory);
     } else if (has_results) {
       state.status = Status::complete;
       state.message.clear();

@@ -14,7 +14,6 @@ namespace crisp {
 namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-constexpr double significance = 0.05;
 
 using Answers = std::vector<std::vector<uint8_t>>;  // [seed][example], nonzero for correct
 
@@ -207,16 +206,17 @@ std::vector<double> holm(std::span<const double> p_values) {
   return adjusted;
 }
 
-double paired_t_power(int64_t seeds, double difference, double sd) {
-  if (seeds < 2 || !(sd > 0)) return nan;
+double paired_t_power(int64_t seeds, double difference, double sd, double level) {
+  if (seeds < 2 || !(sd > 0) || !(level > 0 && level < 1)) return nan;
   const auto df = static_cast<double>(seeds - 1);
-  return noncentral_t_two_tails(student_t_quantile(1 - significance / 2, df), df,
+  return noncentral_t_two_tails(student_t_quantile(1 - level / 2, df), df,
                                 std::sqrt(static_cast<double>(seeds)) * difference / sd);
 }
 
-double detectable_difference(int64_t seeds, double sd_of_difference, double power) {
-  if (seeds < 2 || !(sd_of_difference > 0) || !(power > significance && power <= 0.9999)) return nan;
-  const auto enough = [&](double effect) { return paired_t_power(seeds, effect, 1) >= power; };
+double detectable_difference(int64_t seeds, double sd_of_difference, double power, double level) {
+  if (seeds < 2 || !(sd_of_difference > 0) || !(level > 0 && level < 1) || !(power > level && power <= 0.9999))
+    return nan;
+  const auto enough = [&](double effect) { return paired_t_power(seeds, effect, 1, level) >= power; };
   double low = 0, high = 1;  // in standard deviations of the differences
   while (!enough(high)) {
     low = high;
@@ -227,17 +227,6 @@ double detectable_difference(int64_t seeds, double sd_of_difference, double powe
     (enough(middle) ? high : low) = middle;
   }
   return high * sd_of_difference;
-}
-
-Interval95 wilson_interval(int64_t correct, int64_t total) {
-  if (correct < 0 || correct > total) fail("wilson_interval: {} correct of {}", correct, total);
-  if (total == 0) return {nan, nan};
-  constexpr double z = 1.959963984540054;  // the normal distribution's 97.5 % quantile
-  const auto n = static_cast<double>(total);
-  const double p = static_cast<double>(correct) / n, scale = 1 + z * z / n;
-  const double centre = (p + z * z / (2 * n)) / scale;
-  const double half_width = z / scale * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-  return {correct == 0 ? 0 : centre - half_width, correct == total ? 1 : centre + half_width};
 }
 
 double expected_calibration_error(std::span<const double> confidence, std::span<const uint8_t> correct, int bins) {

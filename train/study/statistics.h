@@ -95,19 +95,19 @@ Interval95 two_level_bootstrap(const std::vector<std::vector<uint8_t>>& a, const
 /// Error for a p-value outside [0, 1].
 std::vector<double> holm(std::span<const double> p_values);
 
-/// Power of the two-sided paired t test at 5 %: the probability that it rejects where the true difference is
+/// Below this p-value, after Holm's correction where there are several comparisons, a difference is called shown.
+constexpr double significance = 0.05;
+
+/// Power of the two-sided paired t test at `level`: the probability that it rejects where the true difference is
 /// `difference` and the differences have standard deviation `sd`, by the noncentral t distribution with
-/// noncentrality sqrt(seeds) difference / sd. NaN for seeds < 2 or sd <= 0.
-double paired_t_power(int64_t seeds, double difference, double sd);
+/// noncentrality sqrt(seeds) difference / sd. NaN for seeds < 2, sd <= 0 or a level not within (0, 1).
+double paired_t_power(int64_t seeds, double difference, double sd, double level = significance);
 
-/// The smallest true difference that the two-sided paired t test at 5 % finds with probability `power`: the inverse of
-/// paired_t_power. NaN for seeds < 2, sd <= 0 (differences that happen to be equal show no spread, not that the test
-/// would see any), or a power not within (0.05, 0.9999].
-double detectable_difference(int64_t seeds, double sd_of_difference, double power = 0.8);
-
-/// Wilson's score interval (Wilson 1927) of the accuracy behind `correct` of `total` independent examples: how far one
-/// model's accuracy is known for new examples. NaN for total 0; Error unless 0 <= correct <= total.
-Interval95 wilson_interval(int64_t correct, int64_t total);
+/// The smallest true difference that the two-sided paired t test at `level` finds with probability `power`: the inverse
+/// of paired_t_power. Of m comparisons Holm asks the smallest p-value to be below significance / m: the strictest
+/// level, at which one difference alone is found. NaN for seeds < 2, sd <= 0 (differences that happen to be equal show
+/// no spread, not that the test would see any), a level not within (0, 1), or a power not within (level, 0.9999].
+double detectable_difference(int64_t seeds, double sd_of_difference, double power = 0.8, double level = significance);
 
 /// Expected calibration error (Guo et al. 2017, arXiv 1706.04599, equation 3): with the examples sorted into `bins`
 /// bins of equal width by their confidence, bin m being ((m - 1) / bins, m / bins] and a confidence of 0 in the first,

@@ -7,9 +7,11 @@
 #include <optional>
 #include <set>
 #include <string_view>
+#include <system_error>
 
 #include "data/text_file.h"
 #include "engine/error.h"
+#include "engine/parse_text.h"
 #include "train/lock_file.h"
 #include "train/study/run_state.h"
 #include "weights/atomic_file.h"
@@ -125,15 +127,14 @@ std::vector<uint64_t> seeds_from(const ordered_json& object, const std::string& 
   return seeds;
 }
 
-// 0.003 and 3e-3 are the same.
-bool same_value(const std::string& a, const std::string& b) {
-  const auto number = [](const std::string& text) -> std::optional<double> {
-    double value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-    return value;
+// What the parser takes for on (true) and off. No option takes both such a word and something else of the same name.
+std::optional<bool> switch_position(const std::string& word) {
+  const auto among = [&](std::initializer_list<std::string_view> words) {
+    return std::find(words.begin(), words.end(), word) != words.end();
   };
-  return a == b || (number(a) && number(a) == number(b));
+  if (among({"on", "true", "yes", "enable", "t", "y", "1", "+"})) return true;
+  if (among({"off", "false", "no", "disable", "f", "n", "0", "-"})) return false;
+  return std::nullopt;
 }
 
 // What differs between the options of two studies: a line each.
@@ -229,7 +230,27 @@ Study joined(Study there, Study now, const std::string& directory) {
   return there;
 }
 
+// What is there of the path must be directories.
+void check_place(const std::string& directory) {
+  std::error_code ignored;
+  fs::path there = fs::absolute(directory);
+  while (!fs::exists(there, ignored) && there.has_relative_path()) there = there.parent_path();
+  if (!fs::is_directory(there, ignored))
+    fail("{}: cannot be created: {}", directory, std::make_error_code(std::errc::not_a_directory).message());
+}
+
 }  // namespace
+
+bool same_value(const std::string& a, const std::string& b) {
+  if (a == b) return true;
+  const auto same_part = [](const std::string& x, const std::string& y) {
+    const std::optional<double> number = parse_number<double>(x);
+    const std::optional<bool> position = switch_position(x);
+    return x == y || (number && number == parse_number<double>(y)) || (position && position == switch_position(y));
+  };
+  const std::vector<std::string> in_a = split(a, ','), in_b = split(b, ',');
+  return std::equal(in_a.begin(), in_a.end(), in_b.begin(), in_b.end(), same_part);
+}
 
 OptionMap joined_options(const OptionMap& common, const OptionMap& own) {
   OptionMap all = own;
@@ -301,6 +322,7 @@ std::vector<uint64_t> parse_seeds(const std::string& text) {
 }
 
 void record_study(const Study& study, const std::string& directory) {
+  check_place(directory);
   std::error_code error;
   fs::create_directories(directory, error);
   if (error) fail("{}: cannot be created: {}", directory, error.message());
@@ -315,6 +337,7 @@ void record_study(const Study& study, const std::string& directory) {
 
 void check_record(const Study& study, const std::string& directory) {
   const std::string path = directory + "/study.json";
+  check_place(directory);
   if (entry_exists(path)) joined(parse_study(read_text_file(path), path), study, directory);
 }
 

@@ -15,6 +15,10 @@ using OptionMap = std::map<std::string, std::string>;
 /// `own` wins.
 OptionMap joined_options(const OptionMap& common, const OptionMap& own);
 
+/// Whether crisp-train takes two values of an option for the same: numbers by value, in lists too (0.50,0.6 and
+/// 0.5,0.60), and the words for on and off.
+bool same_value(const std::string& a, const std::string& b);
+
 /// Options that choose what a run reads, or how.
 inline constexpr const char* data_options[] = {"weights", "init", "data", "train", "dev", "vocab", "max-length"};
 
@@ -57,9 +61,10 @@ std::vector<uint64_t> parse_seeds(const std::string& text);
 /// Makes the directory of a study, or adds to the one that is there: study.json then holds what it held and what
 /// `study` has in addition, arms and seeds. Options may change for arms of which no run has begun, or which have only
 /// failed; an option of all arms may become some arms' own, and the reverse. Throws UsageError, saying what differs,
-/// where it holds a study of another name, or other options of an arm with runs.
+/// where it holds a study of another name, or other options of an arm with runs; Error where the directory cannot be
+/// made or written.
 void record_study(const Study& study, const std::string& directory);
-/// Throws as record_study would; writes nothing.
+/// Throws as record_study would, for a directory that cannot be made, too; writes nothing.
 void check_record(const Study& study, const std::string& directory);
 
 }  // namespace crisp
