@@ -265,6 +265,27 @@ TEST_CASE("a study of many arms has one entry for all arms of a kind") {
                    "brackets its 95\u00A0% interval over 3\u00A0seeds:"));
     CHECK(contains(html, "<li>top-k-all: +0.30 (−0.70\u00A0to\u00A0+1.30)</li>"));
     CHECK(contains(html, "<li>top-k-early: 0.00 (the same with each seed)</li>"));
+    results.comparisons[2].accuracy = comparison(3, -0.02, 0.002, 0.004, 0.05).accuracy;
+    results.comparisons[2].adjusted_p = 0.07;
+    results.comparisons[3] = results.comparisons[2];
+    results.comparisons[3].arm = 4;
+    for (const size_t i : {4, 5}) {
+      results.comparisons[i] = comparison(3, -0.03, 0.001, 1e-4, 0.002);
+      results.comparisons[i].arm = i + 1;
+    }
+    html = study_report_html(results);
+    CHECK(fault(html) == "");
+    CHECK(
+        contains(html,
+                 "<strong>A lower accuracy is shown</strong> for 2\u00A0arms, for new seeds on these dev sentences (p "
+                 "after Holm’s correction for 19 comparisons); mean difference from dense in points, in brackets its "
+                 "95\u00A0% interval over 3\u00A0seeds, then that over seeds and sentences, which is not corrected"));
+    CHECK(contains(html, "), p\u00A0=\u00A00.002</li>"));
+    CHECK(contains(html,
+                   "<strong>No difference shown</strong> for 2\u00A0arms, though their p is below 0.05 by itself (in "
+                   "brackets: after Holm’s correction for 19 comparisons); mean difference"));
+    CHECK(contains(html, "), p\u00A0=\u00A00.004 (0.070)</li>"));
+    CHECK(contains(html, "<strong>No difference shown</strong> for 15\u00A0arms; mean"));
     results.comparisons[0].accuracy.n = 2;
     html = study_report_html(results);
     CHECK(contains(html, "interval over seeds:"));

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 #include "train/study/report_html.h"
 #include "train/study/report_sections.h"
@@ -11,7 +10,7 @@
 namespace crisp::report {
 namespace {
 
-// Above this many arms, those without a shown difference share a list.
+// Above this many comparisons, those that came out alike share a list.
 constexpr size_t arms_in_words = 6;
 
 std::string run_counts(const StudyResults& study) {
@@ -65,21 +64,43 @@ std::string example_words(const StudyResults& study) {
       fixed(100 * std::sqrt(accuracy * (1 - accuracy) / static_cast<double>(least)), 2));
 }
 
-// "+0.30 (-0.70 to +1.30)" of each arm of `cs`, for people to look up.
-std::string none_shown_list(const StudyResults& study, const std::vector<const ArmComparison*>& cs) {
+// "+0.30 (-0.70 to +1.30)" of each arm of `cs`, which share a verdict, for people to look up.
+std::string list_of_arms(const StudyResults& study, Verdict shared, const std::vector<const ArmComparison*>& cs) {
   const bool same_n =
       std::all_of(cs.begin(), cs.end(), [&](const ArmComparison* c) { return c->accuracy.n == cs[0]->accuracy.n; });
   const auto seeds = [](const ArmComparison* c) { return counted(c->accuracy.n, "seed", "seeds"); };
-  std::string html = fmt::format(
-      "<strong>No difference shown</strong> for {}; mean difference from {} in points, in brackets its 95 % interval "
-      "over {}:<ul class=\"numbers\">",
-      counted(static_cast<int64_t>(cs.size()), "arm", "arms"), escape(study.base().name),
-      same_n ? seeds(cs[0]) : "seeds");
-  for (const ArmComparison* c : cs)
-    html += fmt::format(
-        "<li>{}: {} ({}{})</li>", escape(study.arms[c->arm].name), points(c->accuracy.mean),
-        verdict(*c) == Verdict::equal ? "the same with each seed" : difference_interval(c->accuracy.t_interval),
-        same_n ? "" : ", " + seeds(c));
+  const std::string arms = counted(static_cast<int64_t>(cs.size()), "arm", "arms"),
+                    corrected = fmt::format("after Holm’s correction for {} comparisons", study.comparisons.size()),
+                    over = same_n ? seeds(cs[0]) : "seeds";
+  std::string html;
+  if (shared == Verdict::shown)
+    html = fmt::format("<strong>A {} accuracy is shown</strong> for {}, for new seeds on these dev sentences (p {})",
+                       cs[0]->accuracy.mean > 0 ? "higher" : "lower", arms, corrected);
+  else if (shared == Verdict::uncorrected_only)
+    html = fmt::format(
+        "<strong>No difference shown</strong> for {}, though their p is below {:g} by itself (in "
+        "brackets: {})",
+        arms, significance, corrected);
+  else
+    html = "<strong>No difference shown</strong> for " + arms;
+  html += fmt::format("; mean difference from {} in points, in brackets its 95 % interval over {}",
+                      escape(study.base().name), over);
+  if (shared == Verdict::shown)
+    html +=
+        ", then that over seeds and sentences, which is not corrected: where it leaves out 0 as well, a difference for "
+        "other sentences of the kind is a hint";
+  html += ":<ul class=\"numbers\">";
+  for (const ArmComparison* c : cs) {
+    std::string range =
+        verdict(*c) == Verdict::equal ? "the same with each seed" : difference_interval(c->accuracy.t_interval);
+    if (shared == Verdict::shown && c->by_example) range += "; " + interval(c->two_level, 100, 2);
+    if (!same_n) range += ", " + seeds(c);
+    html += fmt::format("<li>{}: {} ({})", escape(study.arms[c->arm].name), points(c->accuracy.mean), range);
+    if (shared == Verdict::shown) html += ", " + p_equals(c->adjusted_p);
+    if (shared == Verdict::uncorrected_only)
+      html += fmt::format(", {} ({})", p_equals(c->accuracy.p_value), p_value(c->adjusted_p));
+    html += "</li>";
+  }
   return html + "</ul>";
 }
 
@@ -110,22 +131,31 @@ std::string together(const StudyResults& study, Verdict shared, const std::vecto
           "interval does not exist, the intervals over seeds and sentences are in the table below.",
           arms, range);
     default:
-      return none_shown_list(study, cs);
+      return list_of_arms(study, shared, cs);
   }
 }
 
 std::vector<std::string> comparison_lines(const StudyResults& study) {
   std::vector<std::string> lines;
-  std::map<Verdict, std::vector<const ArmComparison*>> alike;
-  for (const ArmComparison& c : study.comparisons) {
-    Verdict v = verdict(c);
-    if (v == Verdict::equal) v = Verdict::none_shown;
-    if (study.comparisons.size() > arms_in_words && v != Verdict::shown && v != Verdict::uncorrected_only)
-      alike[v].push_back(&c);
-    else
-      lines.push_back(sentence(c, study));
+  if (study.comparisons.size() <= arms_in_words) {
+    for (const ArmComparison& c : study.comparisons) lines.push_back(sentence(c, study));
+    return lines;
   }
-  for (const auto& [v, cs] : alike) lines.push_back(cs.size() > 1 ? together(study, v, cs) : sentence(*cs[0], study));
+  const auto add = [&](Verdict shared, const auto& belongs) {
+    std::vector<const ArmComparison*> cs;
+    for (const ArmComparison& c : study.comparisons)
+      if (belongs(c, verdict(c))) cs.push_back(&c);
+    if (!cs.empty()) lines.push_back(cs.size() > 1 ? together(study, shared, cs) : sentence(*cs[0], study));
+  };
+  add(Verdict::shown, [](const ArmComparison& c, Verdict v) { return v == Verdict::shown && c.accuracy.mean > 0; });
+  add(Verdict::shown, [](const ArmComparison& c, Verdict v) { return v == Verdict::shown && c.accuracy.mean <= 0; });
+  const auto alone = [&](Verdict shared) { add(shared, [=](const ArmComparison&, Verdict v) { return v == shared; }); };
+  alone(Verdict::uncorrected_only);
+  add(Verdict::none_shown,
+      [](const ArmComparison&, Verdict v) { return v == Verdict::none_shown || v == Verdict::equal; });
+  alone(Verdict::no_spread);
+  alone(Verdict::one_seed);
+  alone(Verdict::not_comparable);
   return lines;
 }
 
