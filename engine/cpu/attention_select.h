@@ -315,7 +315,8 @@ CRISP_INLINE RowThresholds keep_largest_of_rows(const int32_t* keys, int64_t n, 
       hint = {least / 2 + most / 2, most - least};
       return {low, count};
     }
-    V middle = high - reinterpret_cast<V>(reinterpret_cast<Vec<uint32_t>>(high - low) >> 1);
+    const auto distance = reinterpret_cast<Vec<uint32_t>>(high) - reinterpret_cast<Vec<uint32_t>>(low);
+    V middle = high - reinterpret_cast<V>(distance >> 1);
     if (step < 24) {
       const F part = step % 4 == 3
                          ? broadcast(0.5f)
