@@ -6,13 +6,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <string_view>
 
 #include "engine/error.h"
+#include "engine/parse_text.h"
 #include "train/checkpoint_manifest.h"
 #include "weights/atomic_file.h"
 
@@ -30,11 +30,8 @@ std::string name_of_step(int64_t step) { return fmt::format("{}{}", checkpoint_p
 // The step of "checkpoint-500"; -1 for any other name ("checkpoint-best", "checkpoint-0500").
 int64_t step_of_name(std::string_view name) {
   if (!name.starts_with(checkpoint_prefix)) return -1;
-  const std::string_view digits = name.substr(checkpoint_prefix.size());
-  int64_t step = -1;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
-  if (error != std::errc() || end != digits.data() + digits.size() || step < 0) return -1;
-  return name == name_of_step(step) ? step : -1;
+  const std::optional<int64_t> step = parse_number<int64_t>(name.substr(checkpoint_prefix.size()));
+  return step && *step >= 0 && name == name_of_step(*step) ? *step : -1;
 }
 
 void rename_or_fail(const std::string& from, const std::string& to) {

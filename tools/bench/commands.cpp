@@ -2,8 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <cmath>
+
+#include "engine/parse_text.h"
 
 namespace crisp::bench {
 void add_common_options(CLI::App& app, CommonOptions& options, bool with_effort) {
@@ -18,17 +19,14 @@ void add_numbers(CLI::App& app, const std::string& names, std::vector<double>& n
                  bool whole, const std::string& description) {
   const auto parse = [&numbers, interval, whole](const std::string& text) -> std::string {
     std::vector<double> parsed;
-    for (const char *at = text.data(), *end = at + text.size(); at <= end; ++at) {  // one turn a number, past its comma
-      double value = 0;
-      const auto [rest, error] = std::from_chars(at, end, value);
-      const bool above = interval.open_low ? value > interval.low : value >= interval.low;
-      if (error != std::errc() || (rest != end && *rest != ',') || !above || !(value <= interval.high) ||
-          (whole && value != std::floor(value)))
+    for (const std::string& part : split(text, ',')) {
+      const std::optional<double> value = parse_number<double>(part);
+      const bool above = value && (interval.open_low ? *value > interval.low : *value >= interval.low);
+      if (!above || !(*value <= interval.high) || (whole && *value != std::floor(*value)))
         return fmt::format("must be {}numbers {} {:g} and up to {:g}, with commas between them, not '{}'",
                            whole ? "whole " : "", interval.open_low ? "above" : "from", interval.low, interval.high,
                            text);
-      parsed.push_back(value);
-      at = rest;
+      parsed.push_back(*value);
     }
     numbers = parsed;
     return "";
