@@ -7,6 +7,7 @@
 #include <exception>
 #include <numeric>
 
+#include "data/input/file.h"
 #include "data/parse_alignment.h"
 #include "data/text_file.h"
 #include "engine/error.h"
@@ -128,7 +129,7 @@ TokenizedDataset::TokenizedDataset(const Dataset& dataset, const WordPiece& toke
 
 void TokenizedDataset::add_parses(const Dataset& dataset, const WordPiece& tokenizer, int max_length,
                                   const std::string& path) {
-  const std::string content = read_text_file(path);
+  const std::string content = read_input(path, input_limit::dataset);
   ParsedSentence parse;
   // A wrong number of sentences explains why texts differ, so it comes first.
   int32_t count = 0;

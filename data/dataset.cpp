@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 
+#include "data/input/file.h"
+#include "data/input/json.h"
+#include "data/input/text.h"
 #include "data/text_file.h"
 #include "engine/error.h"
 
@@ -134,7 +136,7 @@ class Parser {
       const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
       if (error == std::errc::result_out_of_range && end == field.data() + field.size()) label_out_of_range(field);
       if (error != std::errc() || end != field.data() + field.size()) {
-        fail<BadInput>("{}: the label '{}' is no integer", lines_.where(), field);
+        fail<BadInput>("{}: the label {} is no integer", lines_.where(), quote(field));
       }
       label = check_label(value);
     }
@@ -142,12 +144,7 @@ class Parser {
   }
 
   void read_json() {
-    nlohmann::json object;
-    try {
-      object = nlohmann::json::parse(lines_.line());
-    } catch (const nlohmann::json::exception& error) {
-      fail<BadInput>("{}: bad JSON: {}", lines_.where(), error.what());
-    }
+    const nlohmann::json object = parse_json_line(lines_.line(), name_, lines_.number());
     if (!object.is_object()) fail<BadInput>("{}: expected a JSON object with \"text\" and \"label\"", lines_.where());
     const bool has_text = object.contains("text"), has_sentence = object.contains("sentence");
     if (has_text == has_sentence) {
@@ -159,8 +156,9 @@ class Parser {
     int32_t label = -1;
     if (object.contains("label")) {
       const auto& field = object["label"];
-      if (!field.is_number_integer()) fail<BadInput>("{}: the label {} is no integer", lines_.where(), field.dump());
-      if (field.is_number_unsigned() && field.get<uint64_t>() > INT64_MAX) label_out_of_range(field.dump());
+      if (!field.is_number_integer())
+        fail<BadInput>("{}: the label {} is no integer", lines_.where(), show_json(field));
+      if (field.is_number_unsigned() && field.get<uint64_t>() > INT64_MAX) label_out_of_range(show_json(field));
       label = check_label(field.get<int64_t>());
     }
     add(text.get<std::string>(), label);
@@ -204,7 +202,7 @@ Dataset parse_dataset(std::string_view content, const std::string& name, const R
 }
 
 Dataset read_dataset(const std::string& path, const ReadOptions& options) {
-  return parse_dataset(read_text_file(path), path, options);
+  return parse_dataset(read_input(path, input_limit::dataset), path, options);
 }
 
 DatasetFiles find_dataset(const std::string& directory) {
@@ -216,7 +214,7 @@ DatasetFiles find_dataset(const std::string& directory) {
     for (const char* name : names) {
       for (const char* extension : extensions) {
         const fs::path path = fs::path(directory) / (std::string(name) + extension);
-        if (!fs::exists(path)) continue;
+        if (!input_exists(path)) continue;
         if (!found.empty()) fail<BadInput>("{} and {}: which of the two is meant? Remove one", found, path.string());
         found = path.string();
       }

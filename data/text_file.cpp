@@ -1,31 +1,9 @@
 #include "data/text_file.h"
 
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
-#include <memory>
-
-#include "data/unicode.h"
+#include "data/input/text.h"
 #include "engine/error.h"
 
 namespace crisp {
-
-std::string read_text_file(const std::string& path) {
-  if (std::filesystem::is_directory(path)) fail<BadInput>("{}: is a directory, expected a file", path);
-  const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "rb"), &std::fclose);
-  if (!file) fail<BadInput>("{}: cannot be opened: {}", path, std::strerror(errno));
-  std::string content;
-  for (size_t chunk = 1 << 16;;) {
-    const size_t before = content.size();
-    content.resize(before + chunk);
-    const size_t got = std::fread(content.data() + before, 1, chunk, file.get());
-    content.resize(before + got);
-    if (got < chunk) break;
-    chunk = content.size();
-  }
-  if (std::ferror(file.get())) fail<BadInput>("{}: cannot be read: {}", path, std::strerror(errno));
-  return content;
-}
 
 bool LineReader::next() {
   if (rest_.empty()) return false;

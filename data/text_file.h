@@ -8,9 +8,6 @@
 
 namespace crisp {
 
-/// The whole file. Throws BadInput when it cannot be opened or read.
-std::string read_text_file(const std::string& path);
-
 /// Walks over the lines of `content`; a final newline opens no further line. `name` is the file in messages.
 class LineReader {
  public:

@@ -80,21 +80,6 @@ void order_marks(std::vector<NormalizedChar>& chars, size_t first) {
 
 }  // namespace
 
-size_t find_invalid_utf8(std::string_view text) {
-  const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
-  for (size_t i = 0; i < text.size();) {
-    if (bytes[i] < 0x80) {
-      ++i;
-      continue;
-    }
-    utf8proc_int32_t code;
-    const auto length = utf8proc_iterate(bytes + i, static_cast<utf8proc_ssize_t>(text.size() - i), &code);
-    if (length <= 0) return i;
-    i += static_cast<size_t>(length);
-  }
-  return std::string_view::npos;
-}
-
 void bert_normalize(std::string_view text, size_t begin, size_t end, std::vector<NormalizedChar>& out) {
   const size_t first = out.size();
   const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());

@@ -10,9 +10,6 @@
 
 namespace crisp {
 
-/// The position of the first byte that is not well-formed UTF-8 (no surrogates, no overlong forms), or npos.
-size_t find_invalid_utf8(std::string_view text);
-
 /// A character after normalisation, and the bytes [begin, end) of the original text that it came from.
 struct NormalizedChar {
   char32_t code;

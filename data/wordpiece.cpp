@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "data/input/file.h"
 #include "data/text_file.h"
 #include "engine/error.h"
 
@@ -34,7 +35,7 @@ bool is_ascii(std::string_view text) {
 
 }  // namespace
 
-WordPiece WordPiece::load(const std::string& path) { return parse(read_text_file(path), path); }
+WordPiece WordPiece::load(const std::string& path) { return parse(read_input(path, input_limit::tokenizer), path); }
 
 WordPiece WordPiece::parse(std::string_view text, const std::string& name) {
   std::vector<std::string> tokens;

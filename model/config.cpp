@@ -1,7 +1,7 @@
 #include "model/config.h"
 
-#include <nlohmann/json.hpp>
-
+#include "data/input/json.h"
+#include "data/input/text.h"
 #include "engine/error.h"
 #include "model/sparsity_json.h"
 
@@ -10,93 +10,56 @@ namespace {
 
 using nlohmann::json;
 
-// Reads keys with types checked; remembers the file for messages.
-class Reader {
- public:
-  Reader(const json& object, const std::string& where) : object_(object), where_(where) {}
+using Fields = JsonFields<json>;
 
-  int64_t size(const char* key) const {
-    if (!object_.contains(key)) fail<BadInput>("{}: \"{}\" is missing", where_, key);
-    return positive(key);
-  }
-  int64_t size_or(const char* key, int64_t otherwise) const { return has(key) ? positive(key) : otherwise; }
+// A size that must be there.
+int64_t size(const Fields& f, const char* key) { return f.need(key, f.whole(key, 1, INT32_MAX)); }
 
-  double number_or(const char* key, double otherwise, double low, double high) const {
-    if (!has(key)) return otherwise;
-    const json& value = object_.at(key);
-    if (!value.is_number()) fail<BadInput>("{}: \"{}\" must be a number", where_, key);
-    const auto x = value.get<double>();
-    if (!(x >= low && x <= high)) fail<BadInput>("{}: \"{}\" = {} is outside {}..{}", where_, key, x, low, high);
-    return x;
-  }
+double rate_or(const Fields& f, const char* key, double otherwise) { return f.real(key, 0, 0.999).value_or(otherwise); }
 
-  bool flag_or(const char* key, bool otherwise) const {
-    if (!has(key)) return otherwise;
-    if (!object_.at(key).is_boolean()) fail<BadInput>("{}: \"{}\" must be true or false", where_, key);
-    return object_.at(key).get<bool>();
-  }
-
-  std::string text_or(const char* key, const char* otherwise) const {
-    if (!has(key)) return otherwise;
-    if (!object_.at(key).is_string()) fail<BadInput>("{}: \"{}\" must be a string", where_, key);
-    return object_.at(key).get<std::string>();
-  }
-
-  bool has(const char* key) const { return object_.contains(key) && !object_.at(key).is_null(); }
-
- private:
-  int64_t positive(const char* key) const {
-    const json& value = object_.at(key);
-    if (!value.is_number_unsigned() || value.get<uint64_t>() == 0 || value.get<uint64_t>() > uint64_t{1} << 31)
-      fail<BadInput>("{}: \"{}\" must be a positive integer below 2^31", where_, key);
-    return value.get<int64_t>();
-  }
-
-  const json& object_;
-  const std::string& where_;
-};
-
-void read_distilbert(const Reader& r, DistilBertConfig& c, const std::string& where) {
-  c.vocab_size = r.size("vocab_size");
-  c.max_positions = r.size_or("max_position_embeddings", c.max_positions);
-  c.dim = r.size("dim");
-  c.hidden_dim = r.size("hidden_dim");
-  c.layers = r.size("n_layers");
-  c.heads = r.size("n_heads");
-  c.dropout = r.number_or("dropout", c.dropout, 0, 0.999);
-  c.attention_dropout = r.number_or("attention_dropout", c.attention_dropout, 0, 0.999);
-  c.classifier_dropout = r.number_or("seq_classif_dropout", c.classifier_dropout, 0, 0.999);
-  // transformers' DistilBERT fixes epsilon at 1e-12; a BERT encoder saved in this form may need another.
-  c.layer_norm_epsilon = r.number_or("layer_norm_eps", c.layer_norm_epsilon, 1e-15, 1);
-  if (r.text_or("activation", "gelu") != "gelu")
-    fail<BadInput>("{}: activation \"{}\" is not supported; only \"gelu\" (the erf form) is", where,
-                   r.text_or("activation", "gelu"));
+// A setting of which this program knows one value.
+void check_only(const Fields& f, const char* key, const char* only, const char* remark = "") {
+  const std::string value = f.text(key).value_or(only);
+  if (value != only)
+    fail<BadInput>("{}: {} {} is not supported; only \"{}\"{} is", f.where(), key, quote(value), only, remark);
 }
 
-void read_bert(const Reader& r, DistilBertConfig& c, const std::string& where) {
-  c.vocab_size = r.size("vocab_size");
-  c.max_positions = r.size_or("max_position_embeddings", c.max_positions);
-  c.dim = r.size("hidden_size");
-  c.hidden_dim = r.size("intermediate_size");
-  c.layers = r.size("num_hidden_layers");
-  c.heads = r.size("num_attention_heads");
-  c.dropout = r.number_or("hidden_dropout_prob", c.dropout, 0, 0.999);
-  c.attention_dropout = r.number_or("attention_probs_dropout_prob", c.attention_dropout, 0, 0.999);
-  c.layer_norm_epsilon = r.number_or("layer_norm_eps", c.layer_norm_epsilon, 1e-15, 1);
-  if (r.text_or("hidden_act", "gelu") != "gelu")
-    fail<BadInput>("{}: hidden_act \"{}\" is not supported; only \"gelu\" (the erf form) is", where,
-                   r.text_or("hidden_act", "gelu"));
+void read_distilbert(const Fields& f, DistilBertConfig& c) {
+  c.vocab_size = size(f, "vocab_size");
+  c.max_positions = f.whole("max_position_embeddings", 1, INT32_MAX).value_or(c.max_positions);
+  c.dim = size(f, "dim");
+  c.hidden_dim = size(f, "hidden_dim");
+  c.layers = size(f, "n_layers");
+  c.heads = size(f, "n_heads");
+  c.dropout = rate_or(f, "dropout", c.dropout);
+  c.attention_dropout = rate_or(f, "attention_dropout", c.attention_dropout);
+  c.classifier_dropout = rate_or(f, "seq_classif_dropout", c.classifier_dropout);
+  // transformers' DistilBERT fixes epsilon at 1e-12; a BERT encoder saved in this form may need another.
+  c.layer_norm_epsilon = f.real("layer_norm_eps", 1e-15, 1).value_or(c.layer_norm_epsilon);
+  check_only(f, "activation", "gelu", " (the erf form)");
+}
+
+void read_bert(const Fields& f, DistilBertConfig& c, const std::string& where) {
+  c.vocab_size = size(f, "vocab_size");
+  c.max_positions = f.whole("max_position_embeddings", 1, INT32_MAX).value_or(c.max_positions);
+  c.dim = size(f, "hidden_size");
+  c.hidden_dim = size(f, "intermediate_size");
+  c.layers = size(f, "num_hidden_layers");
+  c.heads = size(f, "num_attention_heads");
+  c.dropout = rate_or(f, "hidden_dropout_prob", c.dropout);
+  c.attention_dropout = rate_or(f, "attention_probs_dropout_prob", c.attention_dropout);
+  c.layer_norm_epsilon = f.real("layer_norm_eps", 1e-15, 1).value_or(c.layer_norm_epsilon);
+  check_only(f, "hidden_act", "gelu", " (the erf form)");
   // A decoder's attention is causal: another function of the same weights.
-  if (r.flag_or("is_decoder", false)) fail<BadInput>("{}: a decoder (\"is_decoder\": true) is not supported", where);
-  if (r.text_or("position_embedding_type", "absolute") != "absolute")
-    fail<BadInput>("{}: position_embedding_type \"{}\" is not supported; only \"absolute\" is", where,
-                   r.text_or("position_embedding_type", "absolute"));
+  if (f.flag("is_decoder").value_or(false))
+    fail<BadInput>("{}: a decoder (\"is_decoder\": true) is not supported", where);
+  check_only(f, "position_embedding_type", "absolute");
 }
 
 void read_labels(const json& object, DistilBertConfig& c, const std::string& where) {
-  const Reader r(object, where);
-  if (!r.has("id2label")) {
-    c.num_labels = r.size_or("num_labels", c.num_labels);
+  const Fields f(object, where);
+  if (!f.has("id2label")) {
+    c.num_labels = f.whole("num_labels", 1, INT32_MAX).value_or(c.num_labels);
     return;
   }
   const json& names = object.at("id2label");
@@ -123,28 +86,24 @@ void check_config(const DistilBertConfig& c, const std::string& where) {
 }
 
 DistilBertConfig parse_config(const std::string& text, const std::string& where) {
-  const json object = json::parse(text, nullptr, false);
-  if (object.is_discarded() || !object.is_object()) fail<BadInput>("{}: this is not a JSON object", where);
-  const Reader r(object, where);
+  const json object = parse_json(text, where);
+  const Fields f(object, where);
   DistilBertConfig c;
-  const std::string type = r.text_or("model_type", object.contains("n_heads") ? "distilbert" : "bert");
+  const std::string type = f.text("model_type").value_or(object.contains("n_heads") ? "distilbert" : "bert");
   if (type == "distilbert") {
-    read_distilbert(r, c, where);
+    read_distilbert(f, c);
   } else if (type == "bert") {
-    read_bert(r, c, where);
+    read_bert(f, c, where);
   } else {
-    fail<BadInput>("{}: model_type \"{}\" is not supported; only \"distilbert\" and \"bert\" are", where, type);
+    fail<BadInput>("{}: model_type {} is not supported; only \"distilbert\" and \"bert\" are", where, quote(type));
   }
-  if (r.flag_or("sinusoidal_pos_embds", false))
+  if (f.flag("sinusoidal_pos_embds").value_or(false))
     // The file still holds the (fixed) table, and it is used as it is; training it would change the model.
     fail<BadInput>("{}: sinusoidal position embeddings are not supported", where);
-  c.initializer_range = r.number_or("initializer_range", c.initializer_range, 0, 1);
+  c.initializer_range = f.real("initializer_range", 0, 1).value_or(c.initializer_range);
   check_config(c, where);
   read_labels(object, c, where);
-  if (const auto found = object.find("crisp"); found != object.end()) {
-    if (!found->is_object()) fail<BadInput>("{}: \"crisp\" must be an object", where);
-    c.sparsity = parse_sparsity_json(*found, c.layers, c.heads, where);
-  }
+  if (const json* settings = f.object("crisp")) c.sparsity = parse_sparsity_json(*settings, c.layers, c.heads, where);
   return c;
 }
 

@@ -4,8 +4,9 @@
 #include <array>
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
 
+#include "data/input/json.h"
+#include "data/input/text.h"
 #include "engine/error.h"
 
 namespace crisp {
@@ -19,119 +20,74 @@ constexpr double largest = std::numeric_limits<double>::max();
 constexpr double above_0 = std::numeric_limits<double>::denorm_min();
 const double below_1 = std::nextafter(1.0, 0.0);
 
-// Reads keys of the object with types checked; null counts as missing.
-class Reader {
- public:
-  Reader(const json& object, const std::string& where) : object_(object), where_(where) {}
+using Fields = JsonFields<json>;
 
-  /// Null where there is none.
-  const json* find(const char* key) const {
-    const auto found = object_.find(key);
-    return found == object_.end() || found->is_null() ? nullptr : &*found;
-  }
+// A position, or a count of positions.
+int64_t position(const Fields& f, const char* key, const json& value) { return f.whole(key, value, 0, INT32_MAX); }
 
-  void flag(const char* key, bool& variable) const {
-    const json* value = find(key);
-    if (!value) return;
-    if (!value->is_boolean()) fail<BadInput>("{}: \"{}\" must be true or false", where_, key);
-    variable = value->get<bool>();
-  }
-  void text(const char* key, std::string& variable) const {
-    const json* value = find(key);
-    if (!value) return;
-    if (!value->is_string()) fail<BadInput>("{}: \"{}\" must be a string", where_, key);
-    variable = value->get<std::string>();
-  }
-  /// From `low` to `high`.
-  void real(const char* key, double& variable, double low, double high) const {
-    const json* value = find(key);
-    if (!value) return;
-    const double x = value->is_number() ? value->get<double>() : std::numeric_limits<double>::quiet_NaN();
-    if (!(x >= low && x <= high))
-      fail<BadInput>("{}: \"{}\" is {}; it must be a number from {} to {}", where_, key, value->dump(), low, high);
-    variable = x;
-  }
-  void real(const char* key, std::optional<double>& variable, double low, double high) const {
-    double x = 0;
-    real(key, x, low, high);
-    if (find(key)) variable = x;
-  }
-  int64_t whole(const char* key, const json& value) const {
-    if (!value.is_number_unsigned() || value.get<uint64_t>() >= uint64_t{1} << 31)
-      fail<BadInput>("{}: \"{}\" holds {}; it must be a whole number below 2^31", where_, key, value.dump());
-    return value.get<int64_t>();
-  }
-  void whole(const char* key, std::optional<int64_t>& variable) const {
-    if (const json* value = find(key)) variable = whole(key, *value);
-  }
-  /// Null where there is none.
-  const json* list(const char* key) const {
-    const json* value = find(key);
-    if (value && !value->is_array()) fail<BadInput>("{}: \"{}\" must be a list", where_, key);
-    return value;
-  }
+// Sets the variable where there is such a field.
+template <class V, class T>
+void set(V& variable, const std::optional<T>& field) {
+  if (field) variable = *field;
+}
 
- private:
-  const json& object_;
-  const std::string& where_;
-};
-
-void read_method(const Reader& r, SparsityConfig& c, const std::string& where) {
+void read_method(const Fields& f, SparsityConfig& c, const std::string& where) {
   std::string scope = "row";
-  r.text("sparsity_scope", scope);
+  set(scope, f.text("sparsity_scope"));
   if (scope != "row" && scope != "head")
-    fail<BadInput>("{}: \"sparsity_scope\" is \"{}\"; it must be row or head", where, scope);
+    fail<BadInput>("{}: \"sparsity_scope\" is {}; it must be row or head", where, quote(scope));
   std::string word = scope == "row" ? "top-k" : "percentile";
-  r.text("sparse_method", word);
+  set(word, f.text("sparse_method"));
   const std::optional<SparseMethod> method = parse_method(word);
-  if (!method) fail<BadInput>("{}: \"sparse_method\" is \"{}\", which this program does not know", where, word);
+  if (!method) fail<BadInput>("{}: \"sparse_method\" is {}, which this program does not know", where, quote(word));
   c.method = *method;
 }
 
-void read_layers(const Reader& r, SparsityConfig& c, int64_t layers, const std::string& where) {
+void read_layers(const Fields& f, SparsityConfig& c, int64_t layers, const std::string& where) {
   const auto n = static_cast<size_t>(layers);
-  if (const json* list = r.list("layer_sparsity")) {
+  if (const json* list = f.list("layer_sparsity")) {
     if (list->size() != n)
       fail<BadInput>("{}: \"layer_sparsity\" must list {} numbers, one for each layer", where, layers);
     for (const json& value : *list) {
       const double s = value.is_number() ? value.get<double>() : -1;
-      if (!(s >= 0 && s < 1)) fail<BadInput>("{}: \"layer_sparsity\" holds {}, outside [0, 1)", where, value.dump());
+      if (!(s >= 0 && s < 1))
+        fail<BadInput>("{}: \"layer_sparsity\" holds {}, outside [0, 1)", where, show_json(value));
       c.layers.push_back(s);
     }
   }
-  const json* active = r.list("sparse_layers");
+  const json* active = f.list("sparse_layers");
   if (!active) return;
   c.active.assign(n, false);
   for (const json& value : *active) {
-    const int64_t layer = r.whole("sparse_layers", value);
+    const int64_t layer = position(f, "sparse_layers", value);
     if (layer >= layers)
       fail<BadInput>("{}: \"sparse_layers\" holds {}, but there are {} layers", where, layer, layers);
     c.active[static_cast<size_t>(layer)] = true;
   }
 }
 
-void read_protected(const Reader& r, SparsityConfig& c, const std::string& where) {
-  const json* list = r.list("keep");
+void read_protected(const Fields& f, SparsityConfig& c, const std::string& where) {
+  const json* list = f.list("keep");
   if (!list) return;
   for (const json& value : *list) {
     if (value != "cls" && value != "sep" && value != "diagonal")
-      fail<BadInput>("{}: \"keep\" holds {}; cls, sep and diagonal are known", where, value.dump());
+      fail<BadInput>("{}: \"keep\" holds {}; cls, sep and diagonal are known", where, show_json(value));
     (value == "cls" ? c.keep_first : value == "sep" ? c.keep_last : c.keep_diagonal) = true;
   }
 }
 
-void read_bigbird(const Reader& r, SparsityConfig& c, const std::string& where) {
-  const json* list = r.list("bigbird");
+void read_bigbird(const Fields& f, SparsityConfig& c, const std::string& where) {
+  const json* list = f.list("bigbird");
   if (!list) return;
   if (list->size() != 3) fail<BadInput>("{}: \"bigbird\" must list 3 numbers: nearest, random, global", where);
-  c.bigbird =
-      BigBird{r.whole("bigbird", list->at(0)), r.whole("bigbird", list->at(1)), r.whole("bigbird", list->at(2))};
+  c.bigbird = BigBird{position(f, "bigbird", list->at(0)), position(f, "bigbird", list->at(1)),
+                      position(f, "bigbird", list->at(2))};
   if (c.bigbird->nearest + c.bigbird->global < 1)
     fail<BadInput>("{}: \"bigbird\" has neither nearest nor global keys", where);
 }
 
-void read_spans(const Reader& r, SparsityConfig& c, int64_t layers, int64_t heads, const std::string& where) {
-  const json* list = r.list("spans");
+void read_spans(const Fields& f, SparsityConfig& c, int64_t layers, int64_t heads, const std::string& where) {
+  const json* list = f.list("spans");
   if (!list) return;
   if (list->size() != static_cast<size_t>(layers))
     fail<BadInput>("{}: \"spans\" must have {} lists, one for each layer", where, layers);
@@ -143,7 +99,8 @@ void read_spans(const Reader& r, SparsityConfig& c, int64_t layers, int64_t head
     auto& spans = c.spans.emplace_back();
     for (const json& value : of_layer) {
       const double z = value.is_number() ? value.get<double>() : -1;
-      if (!(z >= 0 && z <= positions_limit)) fail<BadInput>("{}: \"spans\" holds {}, no length", where, value.dump());
+      if (!(z >= 0 && z <= positions_limit))
+        fail<BadInput>("{}: \"spans\" holds {}, no length", where, show_json(value));
       spans.push_back(z);
     }
   }
@@ -193,37 +150,37 @@ ordered_json sparsity_json(const SparsityConfig& c) {
 }
 
 SparsityConfig parse_sparsity_json(const json& object, int64_t layers, int64_t heads, const std::string& where) {
-  const Reader r(object, where);
+  const Fields f(object, where);
   SparsityConfig c;
-  r.text("sparsity", c.requested);
-  read_method(r, c, where);
-  read_layers(r, c, layers, where);
-  r.flag("sparsity_reverse", c.reversed);
-  r.flag("sparse_train", c.in_training);
-  r.flag("sparse_eval", c.at_evaluation);
-  r.real("sparsity_ramp", c.ramp, 0, 1);
-  read_protected(r, c, where);
-  r.real("attention_threshold", c.threshold, -largest, largest);
-  r.whole("window", c.window);
-  r.real("lexical_threshold", c.lexical_threshold, -1, 1);
-  r.whole("tree_distance", c.tree_distance);
-  read_bigbird(r, c, where);
-  if (const json* seed = r.find("mask_seed")) {
+  set(c.requested, f.text("sparsity"));
+  read_method(f, c, where);
+  read_layers(f, c, layers, where);
+  set(c.reversed, f.flag("sparsity_reverse"));
+  set(c.in_training, f.flag("sparse_train"));
+  set(c.at_evaluation, f.flag("sparse_eval"));
+  set(c.ramp, f.real("sparsity_ramp", 0, 1));
+  read_protected(f, c, where);
+  set(c.threshold, f.real("attention_threshold", -largest, largest));
+  set(c.window, f.whole("window", 0, INT32_MAX));
+  set(c.lexical_threshold, f.real("lexical_threshold", -1, 1));
+  set(c.tree_distance, f.whole("tree_distance", 0, INT32_MAX));
+  read_bigbird(f, c, where);
+  if (const json* seed = f.find("mask_seed")) {
     if (!seed->is_number_unsigned()) fail<BadInput>("{}: \"mask_seed\" must be a whole number", where);
     c.seed = seed->get<uint64_t>();
   }
-  r.real("attention_drop", c.attention_drop, 0, 1);
-  r.real("drop_attention", c.key_dropout, 0, below_1);
+  set(c.attention_drop, f.real("attention_drop", 0, 1));
+  set(c.key_dropout, f.real("drop_attention", 0, below_1));
   std::string unit = "entry";
-  r.text("drop_attention_unit", unit);
+  set(unit, f.text("drop_attention_unit"));
   if (unit != "entry" && unit != "column")
-    fail<BadInput>("{}: \"drop_attention_unit\" is \"{}\"; it must be entry or column", where, unit);
+    fail<BadInput>("{}: \"drop_attention_unit\" is {}; it must be entry or column", where, quote(unit));
   c.key_dropout_columns = unit == "column";
-  r.real("span_ramp", c.span_ramp, least_span_ramp, positions_limit);
-  r.real("span_init", c.span_init, 0, positions_limit);
-  r.real("span_penalty", c.span_penalty, 0, largest);
-  r.real("span_learning_rate", c.span_learning_rate, above_0, largest);
-  read_spans(r, c, layers, heads, where);
+  set(c.span_ramp, f.real("span_ramp", least_span_ramp, positions_limit));
+  set(c.span_init, f.real("span_init", 0, positions_limit));
+  set(c.span_penalty, f.real("span_penalty", 0, largest));
+  set(c.span_learning_rate, f.real("span_learning_rate", above_0, largest));
+  read_spans(f, c, layers, heads, where);
   const bool measured =
       c.method == SparseMethod::threshold ? c.threshold.has_value() : c.method != SparseMethod::bigbird || c.bigbird;
   if (!measured) fail<BadInput>("{}: the measure of \"sparse_method\" {} is missing", where, method_name(c.method));
@@ -231,8 +188,8 @@ SparsityConfig parse_sparsity_json(const json& object, int64_t layers, int64_t h
   const bool by_default =
       c.requested == "dense" && (c.method == SparseMethod::top_k || c.method == SparseMethod::percentile);
   if (c.layers.empty() && !by_default)
-    fail<BadInput>("{}: \"layer_sparsity\" is missing: {} by {} needs a number for each layer", where, c.requested,
-                   method_name(c.method));
+    fail<BadInput>("{}: \"layer_sparsity\" is missing: {} by {} needs a number for each layer", where,
+                   quote(c.requested), method_name(c.method));
   return c;
 }
 

@@ -2,17 +2,19 @@
 cmake_minimum_required(VERSION 3.25)
 
 # One line per folder: what its files may include, as path prefixes from the repository's root. The longest folder that
-# holds a file decides: a backend (engine/cpu, engine/cuda) knows the kernel contract and leaf headers, not the engine.
+# holds a file decides: a backend (engine/cpu, engine/cuda) knows the kernel contract and leaf headers, not the engine; the
+# gate for strangers' files (data/input) knows the errors only, and all who read files know it.
 set(contract       engine/kernels.h engine/allocator.h engine/dtype.h engine/error.h engine/parallel.h engine/random.h)
 set(engine         engine/)
 set(engine/cpu     engine/cpu/ ${contract})
 set(engine/cuda    engine/cuda/ ${contract})
-set(weights        weights/ engine/)
+set(data/input     data/input/ engine/error.h)
+set(weights        weights/ data/input/ engine/)
 set(data           data/ engine/)
-set(model          model/ engine/)
+set(model          model/ data/input/ engine/)
 set(train          train/ model/ data/ weights/ engine/)
 set(tools          tools/ train/ model/ data/ weights/ engine/)
-set(folders engine engine/cpu engine/cuda weights data model train tools)
+set(folders engine engine/cpu engine/cuda data/input weights data model train tools)
 
 # Eigen is private to the files whose path matches: in no header, so that nobody who links the engine needs it.
 set(may_include_eigen "^engine/cpu/.*\\.cpp$")

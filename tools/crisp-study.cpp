@@ -5,7 +5,7 @@
 #include <csignal>
 #include <filesystem>
 
-#include "data/text_file.h"
+#include "data/input/file.h"
 #include "engine/error.h"
 #include "engine/parallel.h"
 #include "tools/options.h"
@@ -92,10 +92,9 @@ std::string preset_text(const std::string& preset, const TrainOptions& train) {
 std::string study_text(const std::string& study, const TrainOptions& train) {
   const auto& presets = study_preset_names();
   if (std::find(presets.begin(), presets.end(), study) != presets.end()) return preset_text(study, train);
-  std::error_code none;
-  if (!fs::exists(study, none))
+  if (!input_exists(study))
     fail<BadInput>("{}: cannot be read; a study is a file or one of {}", study, fmt::join(presets, ", "));
-  return read_text_file(study);
+  return read_input(study, input_limit::study);
 }
 
 // The study with what the command line says for all its arms.
@@ -172,9 +171,9 @@ void print_table(const Study& study, const std::string& output) {
 // The study that was run, whatever else the command line says.
 int report_only(const std::string& output) {
   const std::string path = output + "/study.json";
-  if (!fs::exists(path)) fail<UsageError>("{}: is not there; --output names the directory of a study", path);
+  if (!input_exists(path)) fail<UsageError>("{}: is not there; --output names the directory of a study", path);
   write_report(output);  // says what is wrong with the study
-  print_table(parse_study(read_text_file(path), path), output);
+  print_table(parse_study(read_input(path, input_limit::study), path), output);
   name_report_files(output);
   return 0;
 }

@@ -1,9 +1,12 @@
 #include "train/checkpoint.h"
 
-#include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "data/input/file.h"
+#include "data/input/json.h"
+#include "data/input/text.h"
 #include "engine/backend.h"
 #include "engine/error.h"
 #include "engine/precision.h"
@@ -55,21 +58,26 @@ ordered_json state_json(const TrainState& s) {
           {"last_evaluation", s.last_evaluation}};
 }
 
-TrainState state_from(const json& j) {
+TrainState state_from(const JsonFields<json>& fields) {
+  const auto count = [&](const char* key, int64_t low = 0) {
+    return fields.need(key, fields.whole(key, low, INT64_MAX));
+  };
+  constexpr double largest = std::numeric_limits<double>::max();
+  const auto real = [&](const char* key, double low) { return fields.need(key, fields.real(key, low, largest)); };
   TrainState s;
-  j.at("step").get_to(s.step);
-  j.at("micro_step").get_to(s.micro_step);
-  j.at("accumulated").get_to(s.accumulated);
-  j.at("loss_sum").get_to(s.loss_sum);
-  j.at("pending_loss").get_to(s.pending_loss);
-  j.at("loss_count").get_to(s.loss_count);
-  j.at("total_loss_sum").get_to(s.total_loss_sum);
-  j.at("train_seconds").get_to(s.train_seconds);
-  j.at("train_tokens").get_to(s.train_tokens);
-  j.at("best_step").get_to(s.best_step);
-  j.at("best_accuracy").get_to(s.best_accuracy);
-  j.at("evaluations_without_gain").get_to(s.evaluations_without_gain);
-  j.at("last_evaluation").get_to(s.last_evaluation);
+  s.step = count("step");
+  s.micro_step = count("micro_step");
+  s.accumulated = count("accumulated");
+  s.loss_sum = real("loss_sum", -largest);
+  s.pending_loss = real("pending_loss", -largest);
+  s.loss_count = count("loss_count");
+  s.total_loss_sum = real("total_loss_sum", -largest);
+  s.train_seconds = real("train_seconds", 0);
+  s.train_tokens = count("train_tokens");
+  s.best_step = count("best_step", -1);
+  s.best_accuracy = real("best_accuracy", -1);
+  s.evaluations_without_gain = count("evaluations_without_gain");
+  s.last_evaluation = count("last_evaluation", -1);
   return s;
 }
 
@@ -139,7 +147,7 @@ void check_same_run(const std::string& saved_settings, const std::string& finger
     // No option of that name.
     const char* from =
         key == "total_steps" ? " (by --epochs or --max-steps, the size of a step and that of the data)" : "";
-    differences += fmt::format("\n  {}: {} then, {} now{}", key, before.dump(), value.dump(), from);
+    differences += fmt::format("\n  {}: {} then, {} now{}", key, show_json(before), show_json(value), from);
   }
   if (!differences.empty())
     fail<UsageError>(
@@ -162,28 +170,33 @@ void write_checkpoint(const std::string& directory, Trainer& trainer, const std:
 
 LogPositions read_checkpoint(const std::string& directory, Trainer& trainer, const std::string& fingerprint) {
   const std::string path = directory + state_file;
-  std::ifstream file(path);
-  const json document = json::parse(file, nullptr, false);
-  if (document.is_discarded() || !document.is_object()) fail<BadInput>("{}: this is not a JSON object", path);
-  try {
-    check_same_run(document.at("settings").dump(), fingerprint, directory);
-    trainer.state() = state_from(document);
-    std::vector<NamedTensor> model;  // nothing of it waits any more, so nothing overwrites what is loaded
-    for (const Parameter& p : trainer.model().parameters())
-      if (!p.is_span) model.push_back({p.name, p.tensor});
-    load_tensors(directory + "/model.safetensors", model);
-    const std::vector<NamedTensor> optimizer = optimizer_tensors(trainer, trainer.state().accumulated > 0);
-    load_tensors(directory + optimizer_file, optimizer);
-    for (const Parameter& p : trainer.model().parameters())
-      for (const NamedTensor& t : optimizer)
-        if (p.tensor.has_row_gradient() && t.name == "grad." + p.name) p.tensor.set_grad(t.tensor);
-    trainer.restore_position();
-    const json& logs = document.at("logs");
-    return {logs.at("metrics_bytes").get<uint64_t>(), logs.at("event_file").get<std::string>(),
-            logs.at("event_bytes").get<uint64_t>()};
-  } catch (const json::exception& e) {
-    fail<BadInput>("{}: {}", path, e.what());
-  }
+  const json document = parse_json(read_input(path, input_limit::state), path);
+  const JsonFields fields(document, path);
+  const json* settings = fields.object("settings");
+  if (!settings) fields.refuse_missing("settings");
+  check_same_run(settings->dump(), fingerprint, directory);
+  const json* logs_object = fields.object("logs");
+  if (!logs_object) fields.refuse_missing("logs");
+  const JsonFields logs(*logs_object, path);
+  const auto bytes = [&](const char* key) {
+    return static_cast<uint64_t>(logs.need(key, logs.whole(key, 0, INT64_MAX)));
+  };
+  const LogPositions positions{bytes("metrics_bytes"), logs.need("event_file", logs.text("event_file")),
+                               bytes("event_bytes")};
+  if (!positions.event_file.empty() && !is_bare_file_name(positions.event_file))
+    logs.refuse("event_file", *logs.find("event_file"), "a file's name");
+  trainer.state() = state_from(fields);
+  std::vector<NamedTensor> model;  // nothing of it waits any more, so nothing overwrites what is loaded
+  for (const Parameter& p : trainer.model().parameters())
+    if (!p.is_span) model.push_back({p.name, p.tensor});
+  load_tensors(directory + "/model.safetensors", model);
+  const std::vector<NamedTensor> optimizer = optimizer_tensors(trainer, trainer.state().accumulated > 0);
+  load_tensors(directory + optimizer_file, optimizer);
+  for (const Parameter& p : trainer.model().parameters())
+    for (const NamedTensor& t : optimizer)
+      if (p.tensor.has_row_gradient() && t.name == "grad." + p.name) p.tensor.set_grad(t.tensor);
+  trainer.restore_position();
+  return positions;
 }
 
 std::string kernels_in_use() {

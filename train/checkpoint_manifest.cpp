@@ -6,10 +6,11 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "data/input/file.h"
+#include "data/input/json.h"
+#include "data/input/text.h"
 #include "engine/error.h"
 #include "train/checkpoint_store.h"
 #include "train/sha256.h"
@@ -22,7 +23,6 @@ using nlohmann::json;
 
 constexpr const char* manifest_format = "crisp-checkpoint";
 constexpr int manifest_version = 1;
-constexpr uintmax_t max_manifest_bytes = 1 << 20;
 
 // A manifest is a file like any other: its names must not lead out of the checkpoint.
 bool is_safe_name(const std::string& name) {
@@ -43,23 +43,21 @@ std::vector<std::string> files_below(const std::string& directory) {
   return names;
 }
 
-std::optional<Manifest> parse(const std::string& text) {
-  const json document = json::parse(text, nullptr, false);
-  if (!document.is_object() || document.value("format", json()) != manifest_format) return std::nullopt;
-  if (document.value("version", json()) != manifest_version) return std::nullopt;
-  const json step = document.value("step", json());
-  const json files = document.value("files", json());
-  if (!step.is_number_unsigned() || step.get<uint64_t>() > INT64_MAX || !files.is_object() || files.empty()) {
-    return std::nullopt;
-  }
+// Throws BadInput for a document that is not one of ours.
+Manifest parse(const std::string& text, const std::string& where) {
+  const json document = parse_json(text, where);
+  const JsonFields fields(document, where);
+  const json* files = fields.object("files");
+  if (fields.text("format") != manifest_format || fields.whole("version", 0, INT32_MAX) != manifest_version || !files ||
+      files->empty())
+    fail<BadInput>("{}: not one of ours", where);
   Manifest manifest;
-  manifest.step = step.get<int64_t>();
-  for (const auto& [name, file] : files.items()) {
-    if (!is_safe_name(name) || !file.is_object()) return std::nullopt;
-    const json size = file.value("size", json());
-    const json hash = file.value("sha256", json());
-    if (!size.is_number_unsigned() || !hash.is_string()) return std::nullopt;
-    manifest.files[name] = {size.get<uint64_t>(), hash.get<std::string>()};
+  manifest.step = fields.need("step", fields.whole("step", 0, INT64_MAX));
+  for (const auto& [name, file] : files->items()) {
+    if (!is_safe_name(name)) fail<BadInput>("{}: {} is no name of a file below it", where, quote(name));
+    const JsonFields entry(file, where);
+    manifest.files[name] = {static_cast<uint64_t>(entry.need("size", entry.whole("size", 0, INT64_MAX))),
+                            entry.need("sha256", entry.text("sha256"))};
   }
   return manifest;
 }
@@ -90,17 +88,14 @@ std::optional<Manifest> read_manifest(const std::string& directory, std::string*
     if (why != nullptr) *why = std::move(reason);
     return std::nullopt;
   };
-  const fs::path path = fs::path(directory) / manifest_name;
+  const std::string path = directory + "/" + manifest_name;
   std::error_code error;
   if (!fs::is_regular_file(fs::symlink_status(path, error))) return reject("has no manifest.json");
-  const uintmax_t size = fs::file_size(path, error);
-  if (error || size > max_manifest_bytes) return reject("manifest.json is not one of ours");
-  std::ifstream in(path, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  if (!in) return reject("manifest.json cannot be read");
-  std::optional<Manifest> manifest = parse(text);
-  if (!manifest) return reject("manifest.json is damaged or not one of ours");
-  return manifest;
+  try {
+    return parse(read_input(path, input_limit::settings), path);
+  } catch (const BadInput&) {
+    return reject("manifest.json is damaged or not one of ours");
+  }
 }
 
 std::string manifest_damage(const std::string& directory, const Manifest& manifest) {

@@ -1,8 +1,9 @@
 #include "train/metrics.h"
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "data/input/file.h"
+#include "data/input/json.h"
 #include "weights/atomic_file.h"
 
 namespace crisp {
@@ -26,9 +27,7 @@ void MetricsLog::write(const nlohmann::ordered_json& object) {
 void MetricsLog::sync() { file_.sync(); }
 
 nlohmann::ordered_json read_json_object(const std::string& path) {
-  std::ifstream file(path);
-  nlohmann::ordered_json object = nlohmann::ordered_json::parse(file, nullptr, false);
-  return object.is_object() ? object : nlohmann::ordered_json::object();
+  return try_json_object(read_input_or_empty(path, input_limit::state)).value_or(nlohmann::ordered_json::object());
 }
 
 void write_json_file(const std::string& path, const nlohmann::ordered_json& document) {

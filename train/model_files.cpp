@@ -4,7 +4,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "data/text_file.h"
+#include "data/input/file.h"
+#include "data/input/json.h"
 #include "engine/error.h"
 #include "weights/atomic_file.h"
 #include "weights/locate.h"
@@ -53,13 +54,17 @@ std::string config_beside(const std::string& weights) {
   return (fs::path(weights).parent_path() / "config.json").string();
 }
 
+DistilBertConfig read_config(const std::string& path) {
+  return parse_config(read_input(path, input_limit::settings), path);
+}
+
 DistilBertConfig config_of(const SafetensorsFile& file, std::vector<std::string>& notes) {
   const std::string path = config_beside(file.path());
-  return fs::exists(path) ? parse_config(read_text_file(path), path) : config_from_shapes(file, notes);
+  return input_exists(path) ? read_config(path) : config_from_shapes(file, notes);
 }
 
 DistilBertConfig new_config(const std::string& what) {
-  return what == "distilbert-base" ? DistilBertConfig{} : parse_config(read_text_file(what), what);
+  return what == "distilbert-base" ? DistilBertConfig{} : read_config(what);
 }
 
 void set_labels(DistilBertConfig& config, int64_t labels) {
@@ -95,9 +100,9 @@ LoadPlan plan_with_new_head(const SafetensorsFile& file, const DistilBert& model
 // Fills in the vocabulary: the one asked for, else one that lies in `directory`.
 void add_vocabulary(LoadedModel& loaded, const std::string& asked_for, const fs::path& directory) {
   const std::string beside = (directory / "vocab.txt").string();
-  loaded.vocab_path = !asked_for.empty() ? asked_for : fs::exists(beside) ? beside : "";
+  loaded.vocab_path = !asked_for.empty() ? asked_for : input_exists(beside) ? beside : "";
   if (loaded.vocab_path.empty()) return;
-  loaded.vocab_text = read_text_file(loaded.vocab_path);
+  loaded.vocab_text = read_input(loaded.vocab_path, input_limit::tokenizer);
   loaded.files.push_back(loaded.vocab_path);
 }
 
@@ -110,7 +115,7 @@ LoadedModel load_model(const std::string& file_or_directory, const LoadModelOpti
   std::vector<std::string> notes, files{path};
 
   const std::string config_path = config_beside(path);
-  if (fs::exists(config_path)) files.push_back(config_path);
+  if (input_exists(config_path)) files.push_back(config_path);
   DistilBertConfig config = config_of(file, notes);
   if (config.layer_norm_epsilon != layer_norm_epsilon_of_transformers)
     notes.push_back(
@@ -163,11 +168,11 @@ LoadedModel new_model(const std::string& what, const LoadModelOptions& options) 
   if (what != "distilbert-base") {
     files.push_back(what);
     const std::string beside = (fs::path(what).parent_path() / "vocab.txt").string();
-    if (vocab.empty() && fs::exists(beside)) vocab = beside;
+    if (vocab.empty() && input_exists(beside)) vocab = beside;
   }
   if (vocab.empty()) fail<UsageError>("--init {} needs a vocabulary: add --vocab FILE", what);
   files.push_back(vocab);
-  const std::string vocab_text = read_text_file(vocab);
+  const std::string vocab_text = read_input(vocab, input_limit::tokenizer);
   config.vocab_size = WordPiece::parse(vocab_text, vocab).size();
   if (options.num_labels > 0) set_labels(config, options.num_labels);
   set_dropout(config, options);
@@ -202,15 +207,13 @@ WordPiece load_tokenizer(const LoadedModel& loaded, int64_t max_length) {
 }
 
 int saved_max_length(const std::string& file_or_directory, int64_t limit) {
-  const fs::path path = fs::path(locate_weights(file_or_directory)).parent_path() / "tokenizer_config.json";
-  if (!fs::exists(path)) return static_cast<int>(limit);
-  const nlohmann::json config = nlohmann::json::parse(read_text_file(path.string()), nullptr, false);
-  if (!config.is_object()) fail<BadInput>("{}: this is not a JSON object", path.string());
-  const auto length = config.find("model_max_length");
+  const std::string path =
+      (fs::path(locate_weights(file_or_directory)).parent_path() / "tokenizer_config.json").string();
+  if (!input_exists(path)) return static_cast<int>(limit);
+  const nlohmann::json config = parse_json(read_input(path, input_limit::settings), path);
   // Hugging Face writes 1e30 for "no limit".
-  if (length == config.end() || !length->is_number_unsigned() || length->get<uint64_t>() < 2)
-    return static_cast<int>(limit);
-  return static_cast<int>(std::min<uint64_t>(length->get<uint64_t>(), static_cast<uint64_t>(limit)));
+  const double length = JsonFields(config, path).real("model_max_length", 2, 1e300).value_or(1e30);
+  return static_cast<int>(std::min(length, static_cast<double>(limit)));
 }
 
 const std::vector<std::string>& model_file_names() {

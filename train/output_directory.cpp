@@ -7,11 +7,12 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "data/input/file.h"
+#include "data/input/json.h"
+#include "data/input/text.h"
 #include "engine/error.h"
 #include "train/checkpoint_store.h"
 #include "train/tensorboard.h"
@@ -27,21 +28,18 @@ constexpr const char* marker_format = "crisp-run";
 
 // The file names in a marker. They are deleted by --overwrite, so a marker must not name anything outside.
 std::vector<std::string> read_marker(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  const json document = json::parse(text, nullptr, false);
-  std::vector<std::string> names;
-  bool good = document.is_object() && document.value("format", json()) == marker_format &&
-              document.value("files", json()).is_array();
-  if (good) {
-    for (const json& name : document["files"]) {
-      good = good && name.is_string() && !name.get_ref<const std::string&>().empty() && name != "." && name != ".." &&
-             name.get_ref<const std::string&>().find_first_of(std::string_view("/\0", 2)) == std::string::npos;
-      if (good) names.push_back(name.get<std::string>());
-    }
+  const auto is_name = [](const json& name) {
+    return name.is_string() && is_bare_file_name(name.get_ref<const std::string&>());
+  };
+  try {
+    const json document = parse_json(read_input(path, input_limit::settings), path);
+    const JsonFields fields(document, path);
+    const json* files = fields.list("files");
+    if (fields.text("format") == marker_format && files && std::all_of(files->begin(), files->end(), is_name))
+      return files->get<std::vector<std::string>>();
+  } catch (const BadInput&) {  // one message for every damage
   }
-  if (!good) fail<BadInput>("{}: damaged, so what the run here wrote is unknown; choose another --output", path);
-  return names;
+  fail<BadInput>("{}: damaged, so what the run here wrote is unknown; choose another --output", path);
 }
 
 void write_marker(const std::string& path, const std::vector<std::string>& names) {

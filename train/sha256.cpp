@@ -1,8 +1,7 @@
 #include "train/sha256.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <fmt/format.h>
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>
@@ -10,11 +9,10 @@
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <vector>
 
-#include "engine/error.h"
+#include "data/input/file.h"
 
 namespace crisp {
 namespace {
@@ -169,24 +167,11 @@ std::string sha256(std::string_view text) {
 }
 
 std::string sha256_file(const std::string& path) {
-  struct Descriptor {
-    int fd;
-    ~Descriptor() {
-      if (fd >= 0) ::close(fd);
-    }
-  } const file{::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};  // not to wait at a FIFO
-  if (file.fd < 0) fail("{}: cannot be opened: {}", path, std::strerror(errno));
-  struct stat status {};
-  if (::fstat(file.fd, &status) == 0 && !S_ISREG(status.st_mode)) fail("{}: is not a regular file", path);
+  InputFile file(path);
   Sha256 hash;
   std::vector<std::byte> buffer(size_t{1} << 18);
-  for (;;) {
-    const ssize_t n = ::read(file.fd, buffer.data(), buffer.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail("{}: cannot be read: {}", path, std::strerror(errno));
-    if (n == 0) return hash.finish();
-    hash.update(std::span<const std::byte>(buffer).first(static_cast<size_t>(n)));
-  }
+  while (const size_t n = file.read(buffer)) hash.update(std::span<const std::byte>(buffer).first(n));
+  return hash.finish();
 }
 
 }  // namespace crisp

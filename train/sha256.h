@@ -32,7 +32,7 @@ class Sha256 {
 
 std::string sha256(std::string_view text);
 
-/// Digest of a file's content. Throws Error when it cannot be read or is no regular file.
+/// Digest of a file's content. Throws BadInput when it cannot be read or is no regular file.
 std::string sha256_file(const std::string& path);
 
 }  // namespace crisp

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "data/input/file.h"
 #include "engine/error.h"
 
 namespace crisp {
@@ -21,7 +22,7 @@ std::string locate_weights(const std::string& file_or_directory) {
   namespace fs = std::filesystem;
   const fs::path given = file_or_directory;
   std::error_code ignored;
-  if (!fs::exists(given, ignored)) fail<BadInput>("{}: no such file or directory", file_or_directory);
+  if (!input_exists(file_or_directory)) fail<BadInput>("{}: no such file or directory", file_or_directory);
   if (!fs::is_directory(given, ignored)) {
     if (given.filename().string().ends_with(".safetensors.index.json")) {
       fail<BadInput>("{}: {}", file_or_directory, sharded);
@@ -29,7 +30,7 @@ std::string locate_weights(const std::string& file_or_directory) {
     return file_or_directory;
   }
   const fs::path wanted = given / "model.safetensors";
-  if (fs::exists(wanted, ignored)) return wanted.string();
+  if (input_exists(wanted.string())) return wanted.string();
   if (fs::exists(given / "model.safetensors.index.json", ignored)) fail<BadInput>("{}: {}", file_or_directory, sharded);
   for (const char* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
     if (fs::exists(given / pickle, ignored)) {

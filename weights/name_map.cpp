@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "data/input/text.h"
 #include "engine/error.h"
 #include "weights/safetensors_header.h"
 
@@ -121,7 +122,7 @@ Architecture architecture_of(const SafetensorsFile& file) {
   }
   std::string some;
   for (const TensorEntry& t : file.tensors().first(std::min<size_t>(3, file.tensors().size()))) {
-    some += (some.empty() ? "" : ", ") + quote_name(t.name);
+    some += (some.empty() ? "" : ", ") + quote(t.name);
   }
   fail<BadInput>("{}: holds no DistilBERT or BERT encoder (no tensor like {}0. or {}0.); it begins with {}",
                  file.path(), distilbert_layers, bert_layers, some.empty() ? "nothing: it has no tensors" : some);
@@ -140,7 +141,7 @@ struct Inventory {
 Inventory take_inventory(const SafetensorsFile& file) {
   Inventory all{architecture_of(file), {}, nullptr, {}, {}, {}};
   const auto twice = [&](const TensorEntry& a, const TensorEntry& b) {
-    fail<BadInput>("{}: tensors {} and {} are the same parameter", file.path(), quote_name(a.name), quote_name(b.name));
+    fail<BadInput>("{}: tensors {} and {} are the same parameter", file.path(), quote(a.name), quote(b.name));
   };
   for (const TensorEntry& t : file.tensors()) {
     Meaning meaning = meaning_of(all.architecture, t.name);
@@ -193,12 +194,12 @@ class Problems {
   void missing(std::string_view name) { add("missing", std::string(name)); }
   void shape(const TensorEntry& found, const std::string& expected) {
     add("wrong shape",
-        fmt::format("{}: expected {}, found {}", quote_name(found.name), expected, shape_string(found.shape)));
+        fmt::format("{}: expected {}, found {}", quote(found.name), expected, shape_string(found.shape)));
   }
   void dtype(const TensorEntry& found) {
     if (is_readable_float(found.dtype)) return;
     add("wrong dtype",
-        fmt::format("{}: {}; only F64, F32, BF16 and F16 can be loaded", quote_name(found.name), name_of(found.dtype)));
+        fmt::format("{}: {}; only F64, F32, BF16 and F16 can be loaded", quote(found.name), name_of(found.dtype)));
   }
   void report(const std::string& path) const {
     if (lines_.empty()) return;
@@ -312,9 +313,9 @@ void read_source(const SafetensorsFile& file, const LoadPlan::Source& source, st
 }
 
 std::vector<std::string> load_notes(const LoadPlan& plan) {
-  const auto join = [](const std::vector<std::string>& names, bool quote) {
+  const auto join = [](const std::vector<std::string>& names, bool quoted) {
     std::string text;
-    for (const std::string& name : names) text += (text.empty() ? "" : ", ") + (quote ? quote_name(name) : name);
+    for (const std::string& name : names) text += (text.empty() ? "" : ", ") + (quoted ? quote(name) : name);
     return text;
   };
   std::map<std::string, std::vector<std::string>> by_reason;

@@ -1,9 +1,7 @@
 #include "weights/safetensors.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -13,6 +11,8 @@
 #include <memory>
 #include <utility>
 
+#include "data/input/file.h"
+#include "data/input/text.h"
 #include "engine/error.h"
 #include "weights/locate.h"
 #include "weights/safetensors_header.h"
@@ -36,27 +36,6 @@ constexpr std::array<DTypeFacts, 22> dtype_facts = {{
     {"C64", 64},    {"F64", 64},    {"I64", 64},    {"U64", 64},
 }};
 static_assert(dtype_facts.size() == static_cast<size_t>(SafeDType::U64) + 1);
-
-// Closes what open() has opened when a rule is broken on the way.
-struct Descriptor {
-  int fd;
-  ~Descriptor() {
-    if (fd >= 0) ::close(fd);
-  }
-};
-
-// Fills `out` from file position `offset`; false when the file ends before.
-bool pread_all(int fd, uint64_t offset, std::span<std::byte> out, const std::string& path) {
-  while (!out.empty()) {
-    const ssize_t n = ::pread(fd, out.data(), out.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail<BadInput>("{}: cannot be read: {}", path, std::strerror(errno));
-    if (n == 0) return false;
-    out = out.subspan(static_cast<size_t>(n));
-    offset += static_cast<uint64_t>(n);
-  }
-  return true;
-}
 
 template <class Stored, class T>
 T convert(const std::byte* at) {
@@ -113,19 +92,12 @@ std::string shape_string(std::span<const uint64_t> shape) {
 }
 
 SafetensorsFile SafetensorsFile::open(const std::string& path) {
-  // O_NONBLOCK: opening a FIFO without a writer would wait for ever. It means nothing for regular files.
-  Descriptor file{::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};
-  if (file.fd < 0) fail<BadInput>("{}: cannot be opened: {}", path, std::strerror(errno));
-  struct stat status {};
-  if (::fstat(file.fd, &status) != 0) fail<BadInput>("{}: cannot be read: {}", path, std::strerror(errno));
-  if (S_ISDIR(status.st_mode)) fail<BadInput>("{}: is a directory, not a safetensors file", path);
-  if (!S_ISREG(status.st_mode)) fail<BadInput>("{}: is a pipe or device, not a regular file", path);
-
-  const auto size = static_cast<uint64_t>(status.st_size);
+  InputFile file(path);
+  const uint64_t size = file.size();
   const auto refuse = [&](const std::string& why) {
     std::array<std::byte, 512> first{};
     const auto start = std::span(first).first(std::min<uint64_t>(size, first.size()));
-    if (!pread_all(file.fd, 0, start, path)) start[0] = std::byte{0};
+    if (!file.read_at(0, start)) start[0] = std::byte{0};
     const std::string foreign = explain_foreign_format(start);
     if (!foreign.empty()) fail<BadInput>("{}: {}", path, foreign);
     fail<BadInput>("{}: not a valid safetensors file: {}", path, why);
@@ -133,56 +105,51 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
   // Everything is compared with the true size before anything is allocated.
   if (size < 8) refuse(fmt::format("it has {} bytes, too short for the 8-byte header length", size));
   uint64_t n = 0;
-  if (!pread_all(file.fd, 0, std::as_writable_bytes(std::span(&n, 1)), path))
-    refuse("it became shorter while being read");
+  if (!file.read_at(0, std::as_writable_bytes(std::span(&n, 1)))) refuse("it became shorter while being read");
   if (n > safetensors_header_limit) {
     refuse(fmt::format("header length {} is over the limit of {}", n, safetensors_header_limit));
   }
   if (n > size - 8) refuse(fmt::format("the header of {} bytes reaches past the end of the file ({} bytes)", n, size));
 
   std::string text(n, '\0');
-  if (!pread_all(file.fd, 8, std::as_writable_bytes(std::span(text)), path))
-    refuse("it became shorter while being read");
+  if (!file.read_at(8, std::as_writable_bytes(std::span(text)))) refuse("it became shorter while being read");
   SafetensorsHeader header = parse_safetensors_header(text, size - 8 - n, path);
 
-  SafetensorsFile result;
-  result.path_ = path;
-  result.size_ = size;
+  SafetensorsFile result(std::move(file));
   result.data_begin_ = 8 + n;
   result.tensors_ = std::move(header.tensors);
   result.metadata_ = std::move(header.metadata);
   result.index_.reserve(result.tensors_.size());
   for (size_t i = 0; i < result.tensors_.size(); ++i) result.index_.emplace(result.tensors_[i].name, i);
-  void* const map = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
+  void* const map = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, result.file_.descriptor(), 0);
   if (map == MAP_FAILED) fail("{}: cannot be mapped into memory: {}", path, std::strerror(errno));
   result.map_ = static_cast<const std::byte*>(map);
-  result.fd_ = std::exchange(file.fd, -1);
   return result;
 }
 
-SafetensorsFile::SafetensorsFile(SafetensorsFile&& other) noexcept { *this = std::move(other); }
+SafetensorsFile::SafetensorsFile(SafetensorsFile&& other) noexcept : file_(std::move(other.file_)) { take(other); }
 
 SafetensorsFile& SafetensorsFile::operator=(SafetensorsFile&& other) noexcept {
   if (this == &other) return *this;
-  close();
-  path_ = std::move(other.path_);
-  fd_ = std::exchange(other.fd_, -1);
+  unmap();
+  file_ = std::move(other.file_);
+  take(other);
+  return *this;
+}
+
+void SafetensorsFile::take(SafetensorsFile& other) noexcept {
   map_ = std::exchange(other.map_, nullptr);
-  size_ = other.size_;
   data_begin_ = other.data_begin_;
   tensors_ = std::move(other.tensors_);  // moves the elements' storage, so the index's keys stay valid
   index_ = std::move(other.index_);
   metadata_ = std::move(other.metadata_);
-  return *this;
 }
 
-SafetensorsFile::~SafetensorsFile() { close(); }
+SafetensorsFile::~SafetensorsFile() { unmap(); }
 
-void SafetensorsFile::close() noexcept {
-  if (map_ != nullptr) ::munmap(const_cast<std::byte*>(map_), size_);
-  if (fd_ >= 0) ::close(fd_);
+void SafetensorsFile::unmap() noexcept {
+  if (map_ != nullptr) ::munmap(const_cast<std::byte*>(map_), file_.size());
   map_ = nullptr;
-  fd_ = -1;
 }
 
 const TensorEntry* SafetensorsFile::find(std::string_view name) const {
@@ -192,27 +159,27 @@ const TensorEntry* SafetensorsFile::find(std::string_view name) const {
 
 std::span<const std::byte> SafetensorsFile::bytes(const TensorEntry& entry) const {
   struct stat status {};
-  if (::fstat(fd_, &status) != 0 || static_cast<uint64_t>(status.st_size) < size_) {
-    fail<BadInput>("{}: the file has become shorter since it was opened", path_);
+  if (::fstat(file_.descriptor(), &status) != 0 || static_cast<uint64_t>(status.st_size) < file_.size()) {
+    fail<BadInput>("{}: the file has become shorter since it was opened", path());
   }
   return {map_ + data_begin_ + entry.begin, entry.end - entry.begin};
 }
 
 void SafetensorsFile::read_bytes(uint64_t offset, std::span<std::byte> out) const {
-  if (!pread_all(fd_, data_begin_ + offset, out, path_)) {
-    fail<BadInput>("{}: the file has become shorter since it was opened", path_);
+  if (!file_.read_at(data_begin_ + offset, out)) {
+    fail<BadInput>("{}: the file has become shorter since it was opened", path());
   }
 }
 
 template <class T>
 void SafetensorsFile::read_as(const TensorEntry& entry, uint64_t first, std::span<T> out) const {
   if (!is_readable_float(entry.dtype)) {
-    fail<BadInput>("{}: tensor {} has dtype {}; only F64, F32, BF16 and F16 can be loaded", path_,
-                   quote_name(entry.name), name_of(entry.dtype));
+    fail<BadInput>("{}: tensor {} has dtype {}; only F64, F32, BF16 and F16 can be loaded", path(), quote(entry.name),
+                   name_of(entry.dtype));
   }
   const uint64_t total = entry.numel();
   if (first > total || out.size() > total - first) {
-    fail("{}: tensor {} has {} elements; {} from element {} were asked for", path_, quote_name(entry.name), total,
+    fail("{}: tensor {} has {} elements; {} from element {} were asked for", path(), quote(entry.name), total,
          out.size(), first);
   }
   const uint64_t width = bits_of(entry.dtype) / 8;
@@ -265,7 +232,7 @@ void SafetensorsFile::read(const TensorEntry& entry, std::span<double> out) cons
 
 void SafetensorsFile::check_whole(const TensorEntry& entry, size_t n) const {
   if (n != entry.numel()) {
-    fail("{}: tensor {} has {} elements, the destination {}", path_, quote_name(entry.name), entry.numel(), n);
+    fail("{}: tensor {} has {} elements, the destination {}", path(), quote(entry.name), entry.numel(), n);
   }
 }
 

@@ -12,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include "data/input/file.h"
 #include "engine/dtype.h"
 
 namespace crisp {
@@ -79,7 +80,7 @@ class SafetensorsFile {
   SafetensorsFile& operator=(SafetensorsFile&& other) noexcept;
   ~SafetensorsFile();
 
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return file_.path(); }
   /// In the order of the data section.
   std::span<const TensorEntry> tensors() const { return tensors_; }
   /// nullptr when there is none of that name.
@@ -100,17 +101,16 @@ class SafetensorsFile {
   void read_part(const TensorEntry& entry, uint64_t first, std::span<double> out) const;
 
  private:
-  SafetensorsFile() = default;
-  void close() noexcept;
+  explicit SafetensorsFile(InputFile file) : file_(std::move(file)) {}
+  void take(SafetensorsFile& other) noexcept;
+  void unmap() noexcept;
   void check_whole(const TensorEntry& entry, size_t n) const;
   void read_bytes(uint64_t offset, std::span<std::byte> out) const;
   template <class T>
   void read_as(const TensorEntry& entry, uint64_t first, std::span<T> out) const;
 
-  std::string path_;
-  int fd_ = -1;
+  InputFile file_;
   const std::byte* map_ = nullptr;
-  uint64_t size_ = 0;        // of the file
   uint64_t data_begin_ = 0;  // 8 + N
   std::vector<TensorEntry> tensors_;
   std::unordered_map<std::string_view, size_t> index_;  // keys point into tensors_

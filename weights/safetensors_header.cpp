@@ -6,6 +6,7 @@
 #include <set>
 #include <unordered_set>
 
+#include "data/input/text.h"
 #include "engine/error.h"
 
 namespace crisp {
@@ -16,34 +17,6 @@ using Json = nlohmann::json;
 template <class... Args>
 [[noreturn]] void refuse(const std::string& path, fmt::format_string<Args...> text, Args&&... args) {
   fail<BadInput>("{}: not a valid safetensors file: {}", path, fmt::format(text, std::forward<Args>(args)...));
-}
-
-// The position of the first byte that is not part of well-formed UTF-8 (RFC 3629), or npos.
-size_t find_bad_utf8(std::string_view s) {
-  const auto at = [&](size_t i) { return i < s.size() ? static_cast<uint8_t>(s[i]) : uint8_t{0}; };
-  for (size_t i = 0; i < s.size();) {
-    const uint8_t lead = at(i);
-    if (lead < 0x80) {
-      ++i;
-      continue;
-    }
-    const size_t length = lead >= 0xc2 && lead <= 0xdf   ? 2
-                          : lead >= 0xe0 && lead <= 0xef ? 3
-                          : lead >= 0xf0 && lead <= 0xf4 ? 4
-                                                         : 0;
-    if (length == 0) return i;
-    for (size_t k = 1; k < length; ++k) {
-      if ((at(i + k) & 0xc0) != 0x80) return i;
-    }
-    // Overlong forms, surrogates, and beyond U+10FFFF show in the second byte.
-    const uint8_t second = at(i + 1);
-    if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) || (lead == 0xf0 && second < 0x90) ||
-        (lead == 0xf4 && second > 0x8f)) {
-      return i;
-    }
-    i += length;
-  }
-  return std::string_view::npos;
 }
 
 bool parse_dtype(std::string_view name, SafeDType& out) {
@@ -91,7 +64,7 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
       return true;
     }
     if (state_ == State::entry && key_ == "dtype") {
-      if (!parse_dtype(text, entry_.dtype)) refuse(path_, "tensor {}: unknown dtype {}", where(), quote_name(text));
+      if (!parse_dtype(text, entry_.dtype)) refuse(path_, "tensor {}: unknown dtype {}", where(), quote(text));
       return true;
     }
     return scalar("a string");
@@ -125,13 +98,12 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
 
   bool key(Json::string_t& text) override {
     if (state_ == State::unknown) return true;
-    if (state_ == State::root && !names_.insert(text).second)
-      refuse(path_, "two tensors are named {}", quote_name(text));
+    if (state_ == State::root && !names_.insert(text).second) refuse(path_, "two tensors are named {}", quote(text));
     if (state_ == State::metadata && out_.metadata.contains(text)) {
-      refuse(path_, "'__metadata__' has the key {} twice", quote_name(text));
+      refuse(path_, "'__metadata__' has the key {} twice", quote(text));
     }
     if (state_ == State::entry && !entry_keys_.insert(text).second) {
-      refuse(path_, "tensor {} has the key {} twice", where(), quote_name(text));
+      refuse(path_, "tensor {} has the key {} twice", where(), quote(text));
     }
     key_ = std::move(text);
     return true;
@@ -157,7 +129,7 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
   }
 
   bool parse_error(size_t position, const std::string& token, const nlohmann::detail::exception&) override {
-    refuse(path_, "the header is not valid JSON at byte {}, near {}", position, quote_name(token));
+    refuse(path_, "the header is not valid JSON at byte {}, near {}", position, quote(token));
   }
 
  private:
@@ -166,10 +138,10 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
   static constexpr int max_depth = 128;
 
   bool in_list() const { return state_ == State::shape || state_ == State::offsets; }
-  std::string where() const { return quote_name(entry_.name); }
+  std::string where() const { return quote(entry_.name); }
 
   [[noreturn]] void refuse_number(const std::string& text) {
-    refuse(path_, "tensor {}: {} holds {}, which is not a whole number from 0 to 2^64 - 1", where(), quote_name(key_),
+    refuse(path_, "tensor {}: {} holds {}, which is not a whole number from 0 to 2^64 - 1", where(), quote(key_),
            text.substr(0, 40));
   }
 
@@ -180,19 +152,19 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
         refuse(path_, "the header must be a JSON object, not {}", got);
       case State::root:
         if (key_ == metadata_key) refuse(path_, "'__metadata__' must be an object, not {}", got);
-        refuse(path_, "tensor {} must be an object, not {}", quote_name(key_), got);
+        refuse(path_, "tensor {} must be an object, not {}", quote(key_), got);
       case State::metadata:
         refuse(path_, "'__metadata__' maps strings to strings only (no tensor can have that name): {} is {}",
-               quote_name(key_), got);
+               quote(key_), got);
       case State::shape:
       case State::offsets:
-        refuse(path_, "tensor {}: {} holds {} instead of a number", where(), quote_name(key_), got);
+        refuse(path_, "tensor {}: {} holds {} instead of a number", where(), quote(key_), got);
       case State::entry:
       case State::unknown:
         break;
     }
-    refuse(path_, "tensor {}: {} must be {}, not {}", where(), quote_name(key_),
-           key_ == "dtype" ? "a string" : "an array", got);
+    refuse(path_, "tensor {}: {} must be {}, not {}", where(), quote(key_), key_ == "dtype" ? "a string" : "an array",
+           got);
   }
 
   bool key_is_known() const { return key_ == "dtype" || key_ == "shape" || key_ == "data_offsets"; }
@@ -208,7 +180,7 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
       if (state_ != State::entry || key_is_known()) refuse_type(got);
       state_ = State::unknown;
     }
-    if (++unknown_depth_ > max_depth) refuse(path_, "tensor {}: {} is nested too deeply", where(), quote_name(key_));
+    if (++unknown_depth_ > max_depth) refuse(path_, "tensor {}: {} is nested too deeply", where(), quote(key_));
   }
   bool close_unknown() {
     if (state_ != State::unknown) return false;
@@ -230,12 +202,12 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
 void check_size(const TensorEntry& t, const std::string& path) {
   constexpr uint64_t max = std::numeric_limits<uint64_t>::max();
   if (t.end < t.begin) {
-    refuse(path, "tensor {} ends at byte {}, before its beginning at {}", quote_name(t.name), t.end, t.begin);
+    refuse(path, "tensor {} ends at byte {}, before its beginning at {}", quote(t.name), t.end, t.begin);
   }
   uint64_t bits = 1;
   const auto multiply = [&](uint64_t n) {
     if (n != 0 && bits > max / n) {
-      refuse(path, "tensor {}: the size of {} {} overflows 64 bits", quote_name(t.name), name_of(t.dtype),
+      refuse(path, "tensor {}: the size of {} {} overflows 64 bits", quote(t.name), name_of(t.dtype),
              shape_string(t.shape).substr(0, 200));
     }
     bits *= n;
@@ -243,11 +215,10 @@ void check_size(const TensorEntry& t, const std::string& path) {
   for (const uint64_t n : t.shape) multiply(n);
   multiply(bits_of(t.dtype));
   if (bits % 8 != 0) {
-    refuse(path, "tensor {}: {} elements of {} do not fill whole bytes", quote_name(t.name), t.numel(),
-           name_of(t.dtype));
+    refuse(path, "tensor {}: {} elements of {} do not fill whole bytes", quote(t.name), t.numel(), name_of(t.dtype));
   }
   if (t.end - t.begin != bits / 8) {
-    refuse(path, "tensor {}: {} {} takes {} bytes, but its data_offsets span {}", quote_name(t.name), name_of(t.dtype),
+    refuse(path, "tensor {}: {} {} takes {} bytes, but its data_offsets span {}", quote(t.name), name_of(t.dtype),
            shape_string(t.shape).substr(0, 200), bits / 8, t.end - t.begin);
   }
 }
@@ -258,10 +229,10 @@ void check_layout(const std::vector<TensorEntry>& tensors, uint64_t data_bytes, 
   const TensorEntry* previous = nullptr;
   for (const TensorEntry& t : tensors) {
     if (t.begin > covered) {
-      refuse(path, "a gap of {} bytes before tensor {}", t.begin - covered, quote_name(t.name));
+      refuse(path, "a gap of {} bytes before tensor {}", t.begin - covered, quote(t.name));
     }
     if (t.begin < covered) {
-      refuse(path, "tensor {} overlaps tensor {}", quote_name(t.name), quote_name(previous->name));
+      refuse(path, "tensor {} overlaps tensor {}", quote(t.name), quote(previous->name));
     }
     covered = t.end;
     previous = &t;
@@ -274,22 +245,13 @@ void check_layout(const std::vector<TensorEntry>& tensors, uint64_t data_bytes, 
 
 }  // namespace
 
-std::string quote_name(std::string_view name) {
-  constexpr size_t limit = 100;
-  const Json text = std::string(name.substr(0, limit));
-  // ASCII only, so that a name can neither break the line nor send escape sequences to a terminal.
-  std::string shown = text.dump(-1, ' ', true, Json::error_handler_t::replace);
-  if (name.size() > limit) shown.insert(shown.size() - 1, "...");
-  return shown;
-}
-
 SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_bytes, const std::string& path) {
   if (text.empty()) refuse(path, "the header is empty");
   if (text.starts_with("\xef\xbb\xbf")) refuse(path, "the header begins with a byte order mark");
   if (const size_t at = text.find('\0'); at != std::string_view::npos) {
     refuse(path, "the header holds a NUL byte at {} (padding must be spaces)", at);
   }
-  if (const size_t at = find_bad_utf8(text); at != std::string_view::npos) {
+  if (const size_t at = find_invalid_utf8(text); at != std::string_view::npos) {
     refuse(path, "the header is not valid UTF-8 at byte {}", at);
   }
   SafetensorsHeader header;
@@ -307,7 +269,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_
 std::string format_safetensors_header(const std::vector<TensorEntry>& tensors,
                                       const std::map<std::string, std::string>& metadata) {
   const auto check_utf8 = [](const std::string& s) {
-    if (find_bad_utf8(s) != std::string_view::npos) fail("{} cannot be written: it is not valid UTF-8", quote_name(s));
+    if (find_invalid_utf8(s) != std::string_view::npos) fail("{} cannot be written: it is not valid UTF-8", quote(s));
   };
   for (const TensorEntry& t : tensors) check_utf8(t.name);
   for (const auto& [key, value] : metadata) check_utf8(key), check_utf8(value);

@@ -26,7 +26,4 @@ SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_
 std::string format_safetensors_header(const std::vector<TensorEntry>& tensors,
                                       const std::map<std::string, std::string>& metadata);
 
-/// A name from a file as it may be shown in a message: quoted, escaped, at most about 100 characters.
-std::string quote_name(std::string_view name);
-
 }  // namespace crisp

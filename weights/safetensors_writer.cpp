@@ -6,6 +6,7 @@
 #include <set>
 #include <type_traits>
 
+#include "data/input/text.h"
 #include "engine/error.h"
 #include "weights/atomic_file.h"
 #include "weights/safetensors.h"
@@ -71,7 +72,7 @@ void write_data(AtomicFile& file, const TensorToWrite& tensor) {
 
 void check(const std::string& path, const TensorToWrite& tensor) {
   if (!is_readable_float(tensor.dtype)) {
-    fail("{}: tensor {} cannot be written as {}; use F64, F32, BF16 or F16", path, quote_name(tensor.name),
+    fail("{}: tensor {} cannot be written as {}; use F64, F32, BF16 or F16", path, quote(tensor.name),
          name_of(tensor.dtype));
   }
   if (tensor.name == "__metadata__") fail("{}: a tensor cannot be named __metadata__", path);
@@ -80,8 +81,7 @@ void check(const std::string& path, const TensorToWrite& tensor) {
   bool overflow = false;
   for (const uint64_t d : tensor.shape) overflow |= __builtin_mul_overflow(expected, d, &expected);
   if (overflow || expected != n) {
-    fail("{}: tensor {} has shape {} and {} elements of data", path, quote_name(tensor.name),
-         shape_string(tensor.shape), n);
+    fail("{}: tensor {} has shape {} and {} elements of data", path, quote(tensor.name), shape_string(tensor.shape), n);
   }
 }
 
@@ -92,7 +92,7 @@ void write_safetensors(const std::string& path, std::span<const TensorToWrite> t
   std::set<std::string_view> names;
   for (const TensorToWrite& t : tensors) {
     check(path, t);
-    if (!names.insert(t.name).second) fail("{}: two tensors are named {}", path, quote_name(t.name));
+    if (!names.insert(t.name).second) fail("{}: two tensors are named {}", path, quote(t.name));
   }
   std::vector<const TensorToWrite*> order;
   for (const TensorToWrite& t : tensors) order.push_back(&t);

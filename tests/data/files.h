@@ -8,6 +8,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "data/input/file.h"
+
 class TempFolder {
  public:
   TempFolder() {
@@ -36,6 +38,8 @@ class TempFolder {
  private:
   std::filesystem::path path_;
 };
+
+inline std::string read_file(const std::string& path) { return crisp::read_input(path, crisp::input_limit::dataset); }
 
 /// The message of the exception of type E that `code` throws; "(nothing thrown)" without one.
 template <class E, class Code>

@@ -168,7 +168,7 @@ TEST_CASE("conllu: heads that are no tree") {
 TEST_CASE("conllu: every sentence of UD English EWT's dev.conllu") {
   const std::string path = datasets_dir() + "/ud-english-ewt/dev.conllu";
   if (!std::filesystem::exists(path)) CRISP_SKIP("no " + path);
-  const std::string content = read_text_file(path);
+  const std::string content = read_file(path);
   // The numbers were counted with Python, by the form of the IDs.
   size_t words = 0, ranges = 0;
   const auto sentences = read(content);

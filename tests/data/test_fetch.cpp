@@ -2,7 +2,6 @@
 // small scripts at the front of the PATH.
 #include <sys/wait.h>
 
-#include "data/text_file.h"
 #include "tests/data/files.h"
 #include "tests/support/catch.h"
 
@@ -42,8 +41,8 @@ class Fetch {
                              "' CRISP_FETCH_URL=https://example.invalid/SST-2.zip '" CRISP_SOURCE_DIR "/data/fetch' " +
                              arguments + " >out 2>err </dev/null";
     const int status = std::system(line.c_str());
-    out = crisp::read_text_file(temp.path("out"));
-    err = crisp::read_text_file(temp.path("err"));
+    out = read_file(temp.path("out"));
+    err = read_file(temp.path("err"));
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
 
@@ -100,7 +99,7 @@ TEST_CASE("fetch: without network, what was downloaded before is kept") {
   CHECK(fetch.run("sst2") == 1);
   CHECK(fetch.complains("cannot download https://example.invalid/SST-2.zip (curl's exit code 6); is there a network?"));
   CHECK(fetch.explains());
-  CHECK(crisp::read_text_file(fetch.temp.path("sst2/SST-2.zip.part")) == "half");
+  CHECK(read_file(fetch.temp.path("sst2/SST-2.zip.part")) == "half");
 }
 
 TEST_CASE("fetch: a download is resumed, or started again where the server cannot resume") {
@@ -114,17 +113,17 @@ TEST_CASE("fetch: a download is resumed, or started again where the server canno
                 "echo archive >>\"$2\"\n");
   fetch.temp.write("sst2/SST-2.zip.part", "half ");
   CHECK(fetch.run("--any-version sst2") == 0);
-  const auto log = crisp::read_text_file(fetch.temp.path("curl.log"));
+  const auto log = read_file(fetch.temp.path("curl.log"));
   CHECK(log.find("--continue-at -") != std::string::npos);
   CHECK(log.find('\n') + 1 == log.size());  // one call
-  CHECK(crisp::read_text_file(fetch.temp.path("sst2/train.tsv")) == "train");
+  CHECK(read_file(fetch.temp.path("sst2/train.tsv")) == "train");
   CHECK_FALSE(fs::exists(fetch.temp.path("sst2/SST-2.zip.part")));
 
   fetch.temp.write("no-resume", "");
   fetch.temp.write("again/SST-2.zip.part", "half ");
   CHECK(fetch.run("--any-version again") == 0);
   CHECK(fetch.complains("cannot resume again/SST-2.zip.part; starting again"));
-  CHECK(crisp::read_text_file(fetch.temp.path("again/dev.tsv")) == "dev");
+  CHECK(read_file(fetch.temp.path("again/dev.tsv")) == "dev");
 }
 
 TEST_CASE("fetch: a damaged archive and another version are refused, leaving nothing behind") {
@@ -152,7 +151,7 @@ TEST_CASE("fetch: a user's files are never overwritten") {
   const auto zip = fetch.temp.write("mine.zip", "archive");
   CHECK(fetch.run("--any-version --zip mine.zip sst2") == 1);
   CHECK(fetch.complains("sst2/train.tsv exists and is another file; move it away, or name another folder"));
-  CHECK(crisp::read_text_file(mine) == "mine");
+  CHECK(read_file(mine) == "mine");
   fetch.temp.write("file", "");
   CHECK(fetch.run("--zip mine.zip file/sst2") == 1);
   CHECK(fetch.complains("cannot create the folder file/sst2"));
@@ -162,7 +161,7 @@ TEST_CASE("fetch: the real files pass the hashes, and a second call leaves them 
   const std::string real = datasets_dir() + "/sst2";
   if (!fs::exists(real + "/train.tsv")) CRISP_SKIP("no " + real);
   Fetch fetch;
-  fetch.unzip_gives(crisp::read_text_file(real + "/train.tsv"), crisp::read_text_file(real + "/dev.tsv"));
+  fetch.unzip_gives(read_file(real + "/train.tsv"), read_file(real + "/dev.tsv"));
   fetch.temp.write("mine.zip", "archive");
   CHECK(fetch.run("--zip mine.zip sst2") == 0);
   CHECK(fetch.out == "data/fetch: sst2 now holds SST-2; use it with crisp-train --data sst2\n");

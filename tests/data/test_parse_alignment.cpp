@@ -335,7 +335,7 @@ TEST_CASE("parses: all of UD English EWT's dev.conllu fit the texts in its comme
   if (!std::filesystem::exists(path)) CRISP_SKIP("no " + path);
   if (!std::filesystem::exists(vocabulary)) CRISP_SKIP("no " + vocabulary);
   Dataset dataset{.path = "dev", .examples = {}, .num_labels = 1};
-  const std::string content = read_text_file(path);
+  const std::string content = read_file(path);
   LineReader lines(content, path);
   while (lines.next()) {
     if (lines.line().starts_with("# text = ")) dataset.examples.push_back({std::string(lines.line().substr(9)), 0});

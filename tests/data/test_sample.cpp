@@ -4,7 +4,6 @@
 #include <set>
 
 #include "data/batch.h"
-#include "data/text_file.h"
 #include "tests/data/files.h"
 #include "tests/support/catch.h"
 
@@ -88,6 +87,6 @@ TEST_CASE("sample: the generator writes the committed files") {
   const TempFolder folder;
   REQUIRE(std::system(("python3 '" + sample_folder + "/generate.py' '" + folder.path() + "'").c_str()) == 0);
   for (const std::string name : {"train.tsv", "dev.tsv", "vocab.txt", "topic/train.tsv", "topic/dev.tsv"}) {
-    CHECK(read_text_file(folder.path(name)) == read_text_file(sample_folder + "/" + name));
+    CHECK(read_file(folder.path(name)) == read_file(sample_folder + "/" + name));
   }
 }

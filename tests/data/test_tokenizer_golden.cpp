@@ -51,18 +51,3 @@ TEST_CASE("tokenizer golden: mixed texts with the vocabulary of bert-base-uncase
   std::ifstream file(CRISP_SOURCE_DIR "/tests/golden/tokenizer_bert.jsonl");
   CHECK(compare(WordPiece::load(path), file) > 1500);
 }
-
-TEST_CASE("utf-8: find_invalid_utf8 accepts well-formed text only") {
-  const auto bad = [](std::string_view text) { return crisp::find_invalid_utf8(text); };
-  CHECK(bad("") == std::string_view::npos);
-  CHECK(bad("a\u00e9\u6f22\U0001f600\U0010ffff\uffff") == std::string_view::npos);
-  CHECK(bad("ab\xff") == 2);
-  CHECK(bad("a\x80") == 1);  // a continuation byte alone
-  CHECK(bad("\xc3") == 0);   // cut short
-  CHECK(bad("\xc3(") == 0);
-  CHECK(bad("\xc0\xaf") == 0);  // overlong
-  CHECK(bad("\xe0\x80\xaf") == 0);
-  CHECK(bad("\xed\xa0\x80") == 0);      // surrogate
-  CHECK(bad("\xf4\x90\x80\x80") == 0);  // beyond U+10FFFF
-  CHECK(bad("\xf0\x9f\x98") == 0);
-}

@@ -3,7 +3,6 @@
 
 #include "data/batch.h"
 #include "data/conllu.h"
-#include "data/text_file.h"
 #include "engine/error.h"
 #include "tests/data/files.h"
 #include "tests/support/catch.h"
@@ -19,14 +18,13 @@ struct Treebank {
     const std::string line = "cd '" + temp.path() + "' && python3 '" CRISP_SOURCE_DIR "/data/treebank' " + arguments +
                              " >out 2>err </dev/null";
     const int status = std::system(line.c_str());
-    out = read_text_file(temp.path("out"));
-    err = read_text_file(temp.path("err"));
+    out = read_file(temp.path("out"));
+    err = read_file(temp.path("err"));
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
   // What both parts of `folder` hold, train first.
   std::string both(const std::string& folder, const std::string& extension) const {
-    return read_text_file(temp.path(folder + "/train." + extension)) +
-           read_text_file(temp.path(folder + "/dev." + extension));
+    return read_file(temp.path(folder + "/train." + extension)) + read_file(temp.path(folder + "/dev." + extension));
   }
 
   TempFolder temp;
@@ -65,7 +63,7 @@ std::string many_times(const std::string& content, int times) {
 TEST_CASE("treebank: question or not, without the punctuation that says so") {
   NEEDS_PYTHON;
   Treebank treebank;
-  treebank.temp.write("in.conllu", many_times(read_text_file(fixture), 40));
+  treebank.temp.write("in.conllu", many_times(read_file(fixture), 40));
   REQUIRE(treebank.run("in.conllu set") == 0);
   const std::string tsv = treebank.both("set", "tsv"), conllu = treebank.both("set", "conllu");
   CHECK(has(tsv, "\nIs x7 you\t1\n"));
@@ -112,7 +110,7 @@ TEST_CASE("treebank: question or not, without the punctuation that says so") {
 TEST_CASE("treebank: the same each time, a split that a larger treebank keeps, balanced where asked") {
   NEEDS_PYTHON;
   Treebank treebank;
-  const std::string content = read_text_file(fixture);
+  const std::string content = read_file(fixture);
   treebank.temp.write("small.conllu", many_times(content, 40));
   treebank.temp.write("large.conllu", many_times(content, 60));
   std::string crlf;
@@ -125,7 +123,7 @@ TEST_CASE("treebank: the same each time, a split that a larger treebank keeps, b
   REQUIRE(treebank.run("crlf.conllu again") == 0);
   REQUIRE(treebank.run("large.conllu large") == 0);
   REQUIRE(treebank.run("--balanced --dev-share 0.4 large.conllu balanced") == 0);
-  const auto read = [&](const std::string& file) { return read_text_file(treebank.temp.path(file)); };
+  const auto read = [&](const std::string& file) { return read_file(treebank.temp.path(file)); };
   for (const std::string file : {"/train.tsv", "/train.conllu", "/dev.tsv", "/dev.conllu"}) {
     CHECK(read("first" + file) == read("again" + file));
     CHECK(read("large" + file).starts_with(read("first" + file)));
@@ -171,7 +169,7 @@ TEST_CASE("treebank: wrong arguments and files, and nothing overwritten") {
   treebank.temp.write("mine/dev.conllu", "mine");
   CHECK(fails("'" + fixture + "' mine", 1) ==
         "data/treebank: mine/dev.conllu exists; move it away, or name another folder\n");
-  CHECK(read_text_file(treebank.temp.path("mine/dev.conllu")) == "mine");
+  CHECK(read_file(treebank.temp.path("mine/dev.conllu")) == "mine");
 }
 
 TEST_CASE("treebank: UD English EWT's dev.conllu becomes two parts that our reader takes") {

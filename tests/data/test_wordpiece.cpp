@@ -183,5 +183,5 @@ TEST_CASE("wordpiece: a file that is no vocabulary is refused with its name and 
   CHECK(message_of<BadInput>([&] { WordPiece::load(folder.path("none.txt")); }) ==
         folder.path("none.txt") + ": cannot be opened: No such file or directory");
   CHECK(message_of<BadInput>([&] { WordPiece::load(folder.path()); }) ==
-        folder.path() + ": is a directory, expected a file");
+        folder.path() + ": is a directory, not a regular file");
 }

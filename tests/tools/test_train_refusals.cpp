@@ -56,7 +56,7 @@ TEST_CASE("files with mistakes in them are named with the line") {
     CHECK_FALSE(at.has("out"));
   };
   refused("bad.tsv", "sentence\tlabel\nfine\t1\nno label\n", "bad.tsv:3: 1 tab-separated column where 2 are expected");
-  refused("bad.tsv", "sentence\tlabel\nfine\t1\nfine\tone\n", "bad.tsv:3: the label 'one' is no integer");
+  refused("bad.tsv", "sentence\tlabel\nfine\t1\nfine\tone\n", "bad.tsv:3: the label \"one\" is no integer");
   refused("bad.tsv", "sentence\tlabel\nfine\t-1\n", "bad.tsv:2: the label -1 is out of range");
   refused("bad.tsv", "sentence\tlabel\nb\xc3\t1\n", "bad.tsv:2: byte 2 of the line (0xC3) is not valid UTF-8");
   refused("bad.tsv", "", "bad.tsv: is empty");
@@ -88,7 +88,7 @@ TEST_CASE("weights that are damaged, or do not fit the vocabulary or the labels"
   at.write("model/config.json", config.dump());
   refused({"--weights", "model"}, "model.safetensors");
   at.write("model/config.json", "{");
-  refused({"--weights", "model"}, "model/config.json: this is not a JSON object");
+  refused({"--weights", "model"}, "model/config.json:1:2: the JSON ends before it is complete");
 }
 
 TEST_CASE("a directory that holds a run, or something else") {
@@ -101,7 +101,7 @@ TEST_CASE("a directory that holds a run, or something else") {
   check_refused(at.train("out", words + Words{"--resume", "--overwrite"}), 2, "--resume: excludes --overwrite");
   const Outcome other = at.train("out", {"--epochs", "2", "--resume", "--sparsity", "0.5", "--seed", "7"});
   check_refused(other, 2, "out/checkpoint-12 belongs to a run with other settings:\n");
-  CHECK(contains(other.err, "\n  layer_sparsity: [0.0,0.0] then, [0.5,0.5] now\n"));
+  CHECK(contains(other.err, "\n  layer_sparsity: [0.0, 0.0] then, [0.5, 0.5] now\n"));
   CHECK(contains(other.err, "\n  seed: 42 then, 7 now\n"));
   CHECK(contains(other.err, "\n  total_steps: 12 then, 24 now (by --epochs or --max-steps, "));
   CHECK(std::count(other.err.begin(), other.err.end(), '\n') == 2 + 5);

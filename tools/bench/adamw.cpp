@@ -1,7 +1,7 @@
 // crisp-bench adamw: the optimizer on DistilBERT's parameters.
 #include <fmt/format.h>
 
-#include "data/text_file.h"
+#include "data/input/file.h"
 #include "engine/ops.h"
 #include "engine/parallel.h"
 #include "tools/bench/commands.h"
@@ -19,7 +19,7 @@ struct AdamWBenchOptions {
 int adamw_command(const AdamWBenchOptions& o) {
   set_num_threads(static_cast<int>(o.common.threads));
   DistilBertConfig config;
-  if (o.init != "distilbert-base") config = parse_config(read_text_file(o.init), o.init);
+  if (o.init != "distilbert-base") config = parse_config(read_input(o.init, input_limit::settings), o.init);
   const DistilBert model(config, DType::f32);
   int64_t elements = 0;
   for (const Parameter& p : model.parameters()) {

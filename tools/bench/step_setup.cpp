@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "data/text_file.h"
+#include "data/input/file.h"
 #include "engine/error.h"
 #include "engine/profile.h"
 #include "tools/bench/step.h"
@@ -11,7 +11,7 @@ namespace {
 
 DistilBert random_model(const StepOptions& o, int64_t vocab_size, int64_t labels) {
   DistilBertConfig config;
-  if (o.init != "distilbert-base") config = parse_config(read_text_file(o.init), o.init);
+  if (o.init != "distilbert-base") config = parse_config(read_input(o.init, input_limit::settings), o.init);
   config.vocab_size = vocab_size;
   config.max_positions = std::max(config.max_positions, o.least_positions);
   config.num_labels = labels;

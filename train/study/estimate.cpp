@@ -6,23 +6,26 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 #include <thread>
 #include <vector>
 
+#include "data/input/file.h"
+#include "data/input/json.h"
 #include "engine/error.h"
 #include "train/interrupt.h"
 #include "train/metrics.h"
 #include "train/options.h"
 #include "train/run.h"
 #include "train/study/child.h"
+#include "train/study/json_fields.h"
 
 namespace crisp {
 namespace {
 
-using nlohmann::json;
+using nlohmann::ordered_json;
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
@@ -63,11 +66,11 @@ class Scratch {
 
 // Of the last training line of metrics.jsonl.
 double last_rate(const std::string& path) {
-  std::ifstream file(path);
+  std::istringstream file(read_input_or_empty(path, input_limit::log));
   double rate = 0;
   for (std::string line; std::getline(file, line);) {
-    const json object = json::parse(line, nullptr, false);
-    if (object.is_object()) rate = object.value("tokens_per_second", rate);
+    const double here = json_fields::number(try_json_object(line).value_or(ordered_json()), "tokens_per_second");
+    if (!std::isnan(here)) rate = here;
   }
   return rate;
 }
@@ -94,7 +97,7 @@ Amount amount_of(const RunLength& length, double examples, double sentences) {
 
 // A complete run, from which others are foreseen.
 struct Finished {
-  json results;
+  ordered_json results;
   double seconds;
   RunLength length;
 };
@@ -107,7 +110,7 @@ double foreseen_seconds(const std::vector<Finished>& runs, const RunLength& want
       const auto rate = run.results.at("train_tokens_per_second").get<double>();
       const double seconds = whole_run_seconds(run.results, run.seconds, rate, run.length, wanted);
       if (std::isfinite(seconds)) sum += seconds, ++count;
-    } catch (const json::exception&) {  // a damaged file
+    } catch (const ordered_json::exception&) {  // a damaged file
     }
   }
   return sum / count;
@@ -135,9 +138,9 @@ RunLength run_length(const OptionMap& options) {
           .eval_train = whole("eval-train", defaults.eval_train)};
 }
 
-double whole_run_seconds(const json& results, double elapsed, double tokens_per_second, const RunLength& measured,
-                         const RunLength& wanted) {
-  const json& settings = results.at("settings");
+double whole_run_seconds(const ordered_json& results, double elapsed, double tokens_per_second,
+                         const RunLength& measured, const RunLength& wanted) {
+  const ordered_json& settings = results.at("settings");
   const auto examples = settings.at("training_examples").get<double>(), steps = results.at("step").get<double>(),
              trained = results.at("train_runtime").get<double>();
   const double sentences = results.at("eval_total").get<double>() + results.value("selection_total", 0.0);
@@ -214,7 +217,7 @@ Estimate estimate_by_measuring(const Study& study, const RunnerOptions& options)
   const double elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
   const double rate = last_rate(scratch.path() + "/run/metrics.jsonl");
   if (!(rate > 0)) fail("the measurement of the training's speed failed");
-  const json results = read_json_object(scratch.path() + "/run/all_results.json");
+  const ordered_json results = read_json_object(scratch.path() + "/run/all_results.json");
   for (const Study::Arm& a : study.arms)
     estimate.of_arm[a.name] = whole_run_seconds(results, elapsed, rate, measured, run_length(study.options_of(a)));
   estimate.mean = estimate.of_arm[study.baseline];

@@ -36,7 +36,7 @@ RunLength run_length(const OptionMap& options);
 /// Seconds of a run of length `wanted`, from the all_results.json of one of length `measured` that took `elapsed`, and
 /// its training's speed: the start, the training, every evaluation, and that of training sentences at the end. All else
 /// (data, length of sentences, method) counts as the same.
-double whole_run_seconds(const nlohmann::json& results, double elapsed, double tokens_per_second,
+double whole_run_seconds(const nlohmann::ordered_json& results, double elapsed, double tokens_per_second,
                          const RunLength& measured, const RunLength& wanted);
 
 /// From a few steps of the baseline arm, trained by crisp-train in a temporary directory beside `options.output` (or

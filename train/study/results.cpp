@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
 
-#include "data/text_file.h"
+#include "data/input/file.h"
+#include "data/input/json.h"
 #include "engine/error.h"
 #include "model/sparsity_json.h"
 #include "train/metrics.h"
@@ -29,13 +31,12 @@ struct DamagedLines {
 
 template <class Use>
 DamagedLines for_each_line(const std::string& path, Use use) {
-  std::ifstream file(path);
+  std::istringstream file(read_input_or_empty(path, input_limit::log));
   DamagedLines damaged;
   for (std::string line; std::getline(file, line);) {
     damaged.before_last = damaged.all;
-    const ordered_json object = ordered_json::parse(line, nullptr, false);
-    if (object.is_object())
-      use(object);
+    if (const std::optional<ordered_json> object = try_json_object(line))
+      use(*object);
     else
       ++damaged.all;
   }
@@ -266,7 +267,7 @@ int64_t StudyResults::count(RunStatus status) const {
 
 StudyResults read_study(const std::string& output_dir) {
   const std::string path = output_dir + "/study.json";
-  StudyResults study = without_runs(parse_study(read_text_file(path), path));
+  StudyResults study = without_runs(parse_study(read_input(path, input_limit::study), path));
   if (study.seeds.empty()) fail<BadInput>("{}: no seeds", path);
   for (StudyArm& arm : study.arms) {
     for (const uint64_t seed : study.seeds) {

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <utility>
 
+#include "data/input/file.h"
+#include "data/input/json.h"
 #include "engine/error.h"
 #include "train/checkpoint_store.h"
 #include "train/metrics.h"
@@ -41,7 +43,7 @@ Results read_results(const RunFiles& files) {
   if (accuracy.total > 0 && accuracy.correct >= 0 && accuracy.correct <= accuracy.total) return {accuracy, ""};
   return {{},
           fmt::format("all_results.json says {} of {} right (eval_correct, eval_total), which is no count",
-                      member(results, "eval_correct").dump(), member(results, "eval_total").dump())};
+                      show_json(member(results, "eval_correct")), show_json(member(results, "eval_total")))};
 }
 
 }  // namespace
@@ -95,7 +97,7 @@ RunAccuracy read_accuracy(const RunFiles& files) { return read_results(files).ac
 std::string results_complaint(const RunFiles& files) { return read_results(files).complaint; }
 
 std::string last_error(const RunFiles& files) {
-  std::ifstream file(files.log);
+  std::istringstream file(read_input_or_empty(files.log, input_limit::log));
   std::string message;
   for (std::string line; std::getline(file, line);) {
     if (line.starts_with("== ")) {  // of the runner: a start

@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <string_view>
 #include <system_error>
 
-#include "data/text_file.h"
+#include "data/input/file.h"
+#include "data/input/json.h"
+#include "data/input/text.h"
 #include "engine/error.h"
 #include "engine/parse_text.h"
 #include "train/lock_file.h"
@@ -22,39 +23,9 @@ namespace {
 using nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
+using Fields = JsonFields<ordered_json>;
+
 constexpr int64_t most_seeds = 100'000;
-
-// Parses with comments; a key that is there twice is a mistake, of which the parser would keep the last.
-ordered_json parse_strictly(const std::string& text, const std::string& where) {
-  std::vector<std::set<std::string>> open;
-  const auto watch = [&](int /*depth*/, ordered_json::parse_event_t event, ordered_json& value) {
-    if (event == ordered_json::parse_event_t::object_start) open.emplace_back();
-    if (event == ordered_json::parse_event_t::object_end) open.pop_back();
-    if (event == ordered_json::parse_event_t::key && !open.back().insert(value.get<std::string>()).second)
-      fail<BadInput>("{}: '{}' is there twice in one object", where, value.get<std::string>());
-    return true;
-  };
-  try {
-    return ordered_json::parse(text, watch, true, true);
-  } catch (const ordered_json::parse_error& error) {
-    // "[json.exception.parse_error.101] parse error at line 3, column 5: ..."
-    const std::string message = error.what();
-    fail<BadInput>("{}: {}", where, message.substr(std::min(message.size(), message.find("] ") + 2)));
-  }
-}
-
-void refuse_unknown_keys(const ordered_json& object, std::initializer_list<std::string_view> known,
-                         const std::string& where) {
-  for (const auto& [key, value] : object.items())
-    if (std::find(known.begin(), known.end(), key) == known.end())
-      fail<BadInput>("{}: there is no key '{}'; known are {}", where, key, fmt::join(known, ", "));
-}
-
-std::string text_of(const ordered_json& object, const char* key, const std::string& where) {
-  if (!object.contains(key)) return "";
-  if (!object[key].is_string()) fail<BadInput>("{}: '{}' must be a string, not {}", where, key, object[key].dump());
-  return object[key].get<std::string>();
-}
 
 // A value as on a command line.
 std::string word_of(const ordered_json& value, const std::string& where) {
@@ -62,23 +33,23 @@ std::string word_of(const ordered_json& value, const std::string& where) {
   if (value.is_boolean() || value.is_number()) return value.dump();
   if (!value.is_array() || value.empty())
     fail<BadInput>("{}: a value must be a string, a number, true, false or a list of them, not {}", where,
-                   value.dump());
+                   show_json(value));
   std::vector<std::string> words;
   for (const ordered_json& element : value) {
-    if (element.is_array()) fail<BadInput>("{}: a list within a list: {}", where, value.dump());
+    if (element.is_array()) fail<BadInput>("{}: a list within a list: {}", where, show_json(value));
     words.push_back(word_of(element, where));
   }
   return fmt::format("{}", fmt::join(words, ","));
 }
 
-OptionMap options_from(const ordered_json& object, const std::string& where) {
+OptionMap options_from(const Fields& object, const std::string& where) {
   OptionMap options;
-  if (!object.contains("options")) return options;
-  if (!object["options"].is_object()) fail<BadInput>("{}: 'options' must be an object", where);
-  for (const auto& [name, value] : object["options"].items()) {
+  const ordered_json* given = object.object("options");
+  if (!given) return options;
+  for (const auto& [name, value] : given->items()) {
     const std::string bare = name.starts_with("--") ? name.substr(2) : name;
-    if (!options.emplace(bare, word_of(value, fmt::format("{}: option '{}'", where, bare))).second)
-      fail<BadInput>("{}: option '{}' is there twice", where, bare);
+    if (!options.emplace(bare, word_of(value, fmt::format("{}: option {}", where, quote(bare)))).second)
+      fail<BadInput>("{}: option {} is there twice", where, quote(bare));
   }
   return options;
 }
@@ -90,8 +61,8 @@ void check_arm_name(const std::string& name, const std::string& where) {
            std::string_view("-_.+,=").find(c) != std::string_view::npos;
   };
   if (name.empty() || name.size() > 100 || name.front() == '.' || !std::all_of(name.begin(), name.end(), allowed))
-    fail<BadInput>("{}: '{}' cannot be an arm's name; letters, digits and - _ . + , = can, 100 at most, no . first",
-                   where, name);
+    fail<BadInput>("{}: {} cannot be an arm's name; letters, digits and - _ . + , = can, 100 at most, no . first",
+                   where, quote(name));
 }
 
 template <class E>
@@ -106,13 +77,12 @@ std::vector<uint64_t> first_seeds(int64_t count) {
   return seeds;
 }
 
-std::vector<uint64_t> seeds_from(const ordered_json& object, const std::string& where) {
+std::vector<uint64_t> seeds_from(const Fields& object, const std::string& where) {
   std::vector<uint64_t> seeds;
-  if (!object.contains("seeds")) return seeds;
-  const ordered_json& given = object["seeds"];
+  if (!object.has("seeds")) return seeds;
+  const ordered_json& given = *object.find("seeds");
   const auto complain = [&] {
-    fail<BadInput>("{}: 'seeds' must be how many (1 to {}) or a list of whole numbers, not {}", where, most_seeds,
-                   given.dump());
+    object.refuse("seeds", given, fmt::format("how many (1 to {}) or a list of whole numbers", most_seeds));
   };
   if (given.is_number_unsigned()) {
     if (given.get<uint64_t>() < 1 || given.get<uint64_t>() > most_seeds) complain();
@@ -261,30 +231,31 @@ OptionMap joined_options(const OptionMap& common, const OptionMap& own) {
 OptionMap Study::options_of(const Arm& arm) const { return joined_options(options, arm.options); }
 
 Study parse_study(const std::string& text, const std::string& where) {
-  const ordered_json object = parse_strictly(text, where);
-  if (!object.is_object()) fail<BadInput>("{}: a study is a JSON object, with \"arms\"", where);
-  refuse_unknown_keys(object, {"name", "description", "baseline", "seeds", "options", "arms"}, where);
-  Study study{.name = text_of(object, "name", where),
-              .description = text_of(object, "description", where),
-              .baseline = text_of(object, "baseline", where),
+  const ordered_json document = parse_ordered_json(text, where, JsonComments::allowed);
+  const Fields object(document, where);
+  object.refuse_unknown({"name", "description", "baseline", "seeds", "options", "arms"});
+  Study study{.name = object.text("name").value_or(""),
+              .description = object.text("description").value_or(""),
+              .baseline = object.text("baseline").value_or(""),
               .options = options_from(object, where),
               .arms = {},
               .seeds = seeds_from(object, where)};
-  if (!object.contains("arms") || !object["arms"].is_array() || object["arms"].empty())
-    fail<BadInput>("{}: 'arms' must be a list of at least one arm", where);
-  for (const ordered_json& arm : object["arms"]) {
-    if (!arm.is_object()) fail<BadInput>("{}: an arm is an object with \"name\" and \"options\"", where);
-    const std::string name = text_of(arm, "name", where);
+  const ordered_json* arms = object.list("arms");
+  if (!arms || arms->empty()) fail<BadInput>("{}: \"arms\" must be a list of at least one arm", where);
+  for (const ordered_json& element : *arms) {
+    const std::string an_arm = where + ": an arm";
+    const std::string name = Fields(element, an_arm).text("name").value_or("");
     check_arm_name(name, where);
-    const std::string here = fmt::format("{}: arm '{}'", where, name);
-    refuse_unknown_keys(arm, {"name", "description", "options"}, here);
+    const std::string here = fmt::format("{}: arm {}", where, name);
+    const Fields arm(element, here);
+    arm.refuse_unknown({"name", "description", "options"});
     for (const Study::Arm& other : study.arms)
       if (other.name == name) fail<BadInput>("{}: there are two arms '{}'", where, name);
-    study.arms.push_back({name, text_of(arm, "description", here), options_from(arm, here)});
+    study.arms.push_back({name, arm.text("description").value_or(""), options_from(arm, here)});
   }
   if (study.baseline.empty()) study.baseline = study.arms.front().name;
   if (std::none_of(study.arms.begin(), study.arms.end(), [&](const auto& arm) { return arm.name == study.baseline; }))
-    fail<BadInput>("{}: the baseline '{}' is none of the arms", where, study.baseline);
+    fail<BadInput>("{}: the baseline {} is none of the arms", where, quote(study.baseline));
   return study;
 }
 
@@ -329,7 +300,7 @@ void record_study(const Study& study, const std::string& directory) {
   // Others that start at the same time add to the same file.
   const LockFile lock = LockFile::wait_for(directory + "/.study.lock");
   const std::string path = directory + "/study.json";
-  const std::string before = entry_exists(path) ? read_text_file(path) : "";
+  const std::string before = entry_exists(path) ? read_input(path, input_limit::study) : "";
   const Study all = entry_exists(path) ? joined(parse_study(before, path), study, directory) : study;
   const std::string text = study_json(all).dump(2) + "\n";
   if (text != before) write_file_atomically(path, text);
@@ -338,7 +309,7 @@ void record_study(const Study& study, const std::string& directory) {
 void check_record(const Study& study, const std::string& directory) {
   const std::string path = directory + "/study.json";
   check_place(directory);
-  if (entry_exists(path)) joined(parse_study(read_text_file(path), path), study, directory);
+  if (entry_exists(path)) joined(parse_study(read_input(path, input_limit::study), path), study, directory);
 }
 
 }  // namespace crisp

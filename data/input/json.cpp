@@ -1,0 +1,245 @@
+#include "data/input/json.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cctype>
+#include <unordered_set>
+#include <vector>
+
+#include "data/input/text.h"
+#include "engine/error.h"
+
+namespace crisp {
+namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
+
+// "file:3:14", lines and characters counted from 1.
+std::string place(std::string_view text, size_t at, const std::string& where, size_t first_line) {
+  const std::string_view before = text.substr(0, at);
+  const size_t line_start = before.rfind('\n') + 1;  // 0 for npos
+  const auto line = static_cast<std::ptrdiff_t>(first_line) + std::count(before.begin(), before.end(), '\n');
+  const auto column = 1 + std::count_if(before.begin() + static_cast<std::ptrdiff_t>(line_start), before.end(),
+                                        [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+  return fmt::format("{}:{}:{}", where, line, column);
+}
+
+bool is_word(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-' || c == '+' || c == '.';
+}
+
+// What a person finds at text[at], where the parser stopped.
+std::string complaint(std::string_view text, size_t at) {
+  if (at >= text.size()) return "the JSON ends before it is complete";
+  if (static_cast<unsigned char>(text[at]) < 0x20 && text[at] != '\n' && text[at] != '\r' && text[at] != '\t')
+    return fmt::format("the control character {} is not allowed in JSON", quote(text.substr(at, 1)));
+  if (text[at] == '\n' || text[at] == '\r' || text[at] == '\t')
+    return "a string is not closed on its line, or holds a line break or tab that is not written \\n or \\t";
+  size_t begin = at, end = at + 1;
+  if (is_word(text[at])) {
+    while (begin > 0 && is_word(text[begin - 1])) --begin;
+    while (end < text.size() && is_word(text[end])) ++end;
+  }
+  const std::string_view word = text.substr(begin, end - begin);
+  for (const std::string_view foreign : {"NaN", "-NaN", "Infinity", "-Infinity", "inf", "-inf", "nan"})
+    if (word == foreign) return fmt::format("{} is not a number in JSON; write a finite number, or null", word);
+  for (const auto& [foreign, right] : {std::pair{"None", "null"}, {"True", "true"}, {"False", "false"}})
+    if (word == foreign) return fmt::format("{} is Python, not JSON; write {}", word, right);
+  if (word == "'") return "strings stand in double quotes in JSON";
+  if (word == "/" || word == "#") return "comments are not allowed in JSON";
+  if (word == "}" || word == "]") {
+    const size_t before = text.substr(0, at).find_last_not_of(" \t\r\n");
+    if (before != std::string_view::npos && text[before] == ',')
+      return fmt::format("a comma before {} is not allowed in JSON", word);
+  }
+  const size_t last = text.find_first_not_of(" \t\r\n");
+  if (last == begin) return fmt::format("this is not JSON: {}", quote(text.substr(begin, 40), 32));
+  return fmt::format("unexpected {}, this is not valid JSON", quote(word, 32));
+}
+
+// Watches what the parser itself lets pass: depth, and keys that come twice.
+template <class Json>
+class Watch {
+ public:
+  explicit Watch(std::string where) : where_(std::move(where)) {}
+
+  bool operator()(int depth, typename Json::parse_event_t event, Json& value) {
+    using Event = typename Json::parse_event_t;
+    if ((event == Event::object_start || event == Event::array_start) && depth >= json_depth_limit)
+      fail<BadInput>("{}: JSON nested deeper than {} levels is refused", where_, json_depth_limit);
+    if (event == Event::object_start) keys_.emplace_back();
+    if (event == Event::object_end) keys_.pop_back();
+    if (event == Event::key) {
+      const auto& key = value.template get_ref<const std::string&>();
+      if (!keys_.back().insert(key).second) fail<BadInput>("{}: {} is there twice in one object", where_, quote(key));
+    }
+    return true;
+  }
+
+ private:
+  std::string where_;
+  std::vector<std::unordered_set<std::string>> keys_;
+};
+
+template <class Json>
+Json parse(std::string_view text, const std::string& where, JsonComments comments, size_t first_line = 1) {
+  const auto at_byte = [&](size_t at) { return place(text, std::min(at, text.size()), where, first_line); };
+  if (text.starts_with(byte_order_mark)) text.remove_prefix(byte_order_mark.size());
+  if (const size_t bad = find_invalid_utf8(text); bad != std::string_view::npos) {
+    fail<BadInput>("{}: the byte 0x{:02X} is not valid UTF-8; save the file as UTF-8", at_byte(bad),
+                   static_cast<unsigned char>(text[bad]));
+  }
+  // The parser would take a NUL for the end.
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos)
+    fail<BadInput>("{}: a NUL byte is not allowed in JSON", at_byte(nul));
+  try {
+    return Json::parse(text.begin(), text.end(),
+                       Watch<Json>(first_line == 1 ? where : fmt::format("{}:{}", where, first_line)), true,
+                       comments == JsonComments::allowed);
+  } catch (const typename Json::parse_error& error) {
+    const size_t at = error.byte > 0 ? error.byte - 1 : 0;
+    fail<BadInput>("{}: {}", at_byte(at), complaint(text, at));
+  } catch (const typename Json::out_of_range& error) {
+    // "[json.exception.out_of_range.406] number overflow parsing '1e999'"
+    const std::string_view what = error.what();
+    const size_t begin = what.find('\'');
+    const std::string_view number =
+        begin == std::string_view::npos ? what : what.substr(begin + 1, what.rfind('\'') - begin - 1);
+    fail<BadInput>("{}: the number {} is too large", at_byte(text.find(number)), quote(number, 32));
+  }
+}
+
+template <class Json>
+std::string show(const Json& value) {
+  constexpr size_t limit = 80;
+  if (value.is_object()) return value.empty() ? "{}" : "an object";
+  if (value.is_string()) return quote(value.template get_ref<const std::string&>(), limit);
+  if (!value.is_array()) return value.dump();
+  std::string list = "[";
+  for (const Json& element : value) {
+    if (list.size() > 1) list += ", ";
+    if (list.size() > limit) return list + "...]";
+    list += element.is_array() && !element.empty() ? "a list" : show(element);
+  }
+  return list + "]";
+}
+
+}  // namespace
+
+json parse_json(std::string_view text, const std::string& where, JsonComments comments) {
+  return parse<json>(text, where, comments);
+}
+
+json parse_json_line(std::string_view line, const std::string& where, size_t number) {
+  return parse<json>(line, where, JsonComments::refused, number);
+}
+
+ordered_json parse_ordered_json(std::string_view text, const std::string& where, JsonComments comments) {
+  return parse<ordered_json>(text, where, comments);
+}
+
+std::optional<ordered_json> try_json_object(std::string_view text) try {
+  ordered_json value = parse<ordered_json>(text, "", JsonComments::refused);
+  return value.is_object() ? std::optional(std::move(value)) : std::nullopt;
+} catch (const BadInput&) {
+  return std::nullopt;
+}
+
+std::string show_json(const json& value) { return show(value); }
+std::string show_json(const ordered_json& value) { return show(value); }
+
+template <class Json>
+JsonFields<Json>::JsonFields(const Json& object, const std::string& where) : object_(object), where_(where) {
+  if (!object.is_object()) fail<BadInput>("{}: expected a JSON object, not {}", where, show(object));
+}
+
+template <class Json>
+const Json* JsonFields<Json>::find(const char* key) const {
+  const auto found = object_.find(key);
+  return found == object_.end() || found->is_null() ? nullptr : &*found;
+}
+
+template <class Json>
+std::optional<std::string> JsonFields<Json>::text(const char* key) const {
+  const Json* value = find(key);
+  if (!value) return std::nullopt;
+  if (!value->is_string()) refuse(key, *value, "a string");
+  return value->template get<std::string>();
+}
+
+template <class Json>
+std::optional<bool> JsonFields<Json>::flag(const char* key) const {
+  const Json* value = find(key);
+  if (!value) return std::nullopt;
+  if (!value->is_boolean()) refuse(key, *value, "true or false");
+  return value->template get<bool>();
+}
+
+template <class Json>
+std::optional<double> JsonFields<Json>::real(const char* key, double low, double high) const {
+  const Json* value = find(key);
+  if (!value) return std::nullopt;
+  if (value->is_number()) {
+    const auto x = value->template get<double>();
+    if (x >= low && x <= high) return x;
+  }
+  refuse(key, *value, fmt::format("a number from {} to {}", low, high));
+}
+
+template <class Json>
+int64_t JsonFields<Json>::whole(const char* key, const Json& value, int64_t low, int64_t high) const {
+  const bool fits = value.is_number_integer() &&
+                    !(value.is_number_unsigned() && value.template get<uint64_t>() > uint64_t{INT64_MAX});
+  if (fits) {
+    const auto n = value.template get<int64_t>();
+    if (n >= low && n <= high) return n;
+  }
+  refuse(key, value, fmt::format("a whole number from {} to {}", low, high));
+}
+
+template <class Json>
+std::optional<int64_t> JsonFields<Json>::whole(const char* key, int64_t low, int64_t high) const {
+  const Json* value = find(key);
+  if (!value) return std::nullopt;
+  return whole(key, *value, low, high);
+}
+
+template <class Json>
+const Json* JsonFields<Json>::list(const char* key) const {
+  const Json* value = find(key);
+  if (value && !value->is_array()) refuse(key, *value, "a list");
+  return value;
+}
+
+template <class Json>
+const Json* JsonFields<Json>::object(const char* key) const {
+  const Json* value = find(key);
+  if (value && !value->is_object()) refuse(key, *value, "an object");
+  return value;
+}
+
+template <class Json>
+void JsonFields<Json>::refuse_unknown(std::initializer_list<std::string_view> known) const {
+  for (const auto& [key, value] : object_.items())
+    if (std::find(known.begin(), known.end(), key) == known.end())
+      fail<BadInput>("{}: there is no key {}; known are {}", where_, quote(key), fmt::join(known, ", "));
+}
+
+template <class Json>
+void JsonFields<Json>::refuse(const char* key, const Json& value, const std::string& must) const {
+  fail<BadInput>("{}: \"{}\" is {}; it must be {}", where_, key, show(value), must);
+}
+
+template <class Json>
+void JsonFields<Json>::refuse_missing(const char* key) const {
+  fail<BadInput>("{}: \"{}\" is missing", where_, key);
+}
+
+template class JsonFields<json>;
+template class JsonFields<ordered_json>;
+
+}  // namespace crisp

@@ -1,0 +1,25 @@
+// Text of strangers: whether it is UTF-8, and how it may be shown.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace crisp {
+
+/// The position of the first byte that is not well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms), or npos.
+size_t find_invalid_utf8(std::string_view text);
+
+/// `text` in double quotes as one line that a terminal shows and does not obey: control and format characters (those
+/// that turn the direction of text or have no width, too), line separators, unassigned code points and bytes that are
+/// no UTF-8 are escaped as in JSON. Cut, with "..." before the closing quote, after about `limit` bytes.
+std::string quote(std::string_view text, size_t limit = 100);
+
+/// The same for places that hold a name or a sentence by itself, a column of a table for instance: text without any
+/// such character stays as it is, unquoted and whole.
+std::string printable(std::string_view text);
+
+/// Whether a file's name that somebody wrote stays in its directory: not empty, not . or .., no slash and no NUL.
+bool is_bare_file_name(std::string_view name);
+
+}  // namespace crisp
