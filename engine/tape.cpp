@@ -56,6 +56,7 @@ void Tape::mark(const Op& op, TensorImpl& result, bool requires_grad) const {
 }
 
 Tensor Tape::output(const Op& op, const Shape& shape, DType dtype, std::span<const Tensor> inputs) {
+  if (before_each_) before_each_();
   Device device = Device::cpu;
   bool needs_grad = false;
   for (const Tensor& t : inputs) {
@@ -122,6 +123,7 @@ void Tape::backward(const Tensor& loss, double seed) {
     Node& node = nodes_[i];
     const Tensor gradient = node.output.grad();
     if (gradient) {
+      if (before_each_) before_each_();
       call_hooks(node.output);
       node.run(node.closure, gradient);
     }

@@ -70,6 +70,10 @@ class Tape {
   /// copy, from which the rows are taken again afterwards (slow for a large table).
   void on_grad(const Tensor& t, std::function<void(const Tensor&)> f);
 
+  /// Calls f before each operation, forward and backward, until another takes its place; {}: nothing. f may throw to
+  /// give the pass up, which leaves gradients half made; the tape is then good for clear() alone.
+  void before_each(std::function<void()> f) { before_each_ = std::move(f); }
+
   /// The recorded nodes in execution order; flops() is the sum over them.
   std::vector<NodeInfo> nodes() const;
   double flops() const;
@@ -134,6 +138,7 @@ class Tape {
   const ScopeName* scope_ = nullptr;
   std::vector<Node> nodes_;
   std::vector<std::pair<Tensor, std::function<void(const Tensor&)>>> hooks_;
+  std::function<void()> before_each_;
   std::vector<std::unique_ptr<std::byte[]>> blocks_;  // closures live here; kept across clear()
   size_t block_ = 0, used_ = 0;
 };

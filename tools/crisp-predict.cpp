@@ -14,6 +14,7 @@
 #include "engine/parallel.h"
 #include "engine/precision.h"
 #include "tools/options.h"
+#include "train/console.h"
 #include "train/evaluate.h"
 #include "train/model_files.h"
 
@@ -32,7 +33,7 @@ Dataset read_input(const std::string& path, TextFormat format, int64_t num_label
   const ReadOptions options{
       .num_labels = static_cast<int>(num_labels), .allow_plain_text = true, .allow_empty = true, .format = format};
   if (path != "-") return read_dataset(path, options);
-  if (::isatty(STDIN_FILENO) == 1) fmt::print(stderr, "type sentences, one a line; Ctrl-D ends\n");
+  if (::isatty(STDIN_FILENO) == 1) say("type sentences, one a line; Ctrl-D ends");
   const std::string text{std::istreambuf_iterator<char>(std::cin), {}};
   return parse_dataset(text, "standard input", options);
 }
@@ -56,8 +57,7 @@ int predict(const PredictOptions& options) {
     load.dtype = dtype_for(options.precision);  // else the file's own: f32 or f64
   const LoadedModel loaded = load_model(options.model, load);
   if (::isatty(STDERR_FILENO) == 1)  // in a pipeline nothing is said where nothing is wrong
-    fmt::print(stderr, "{}, {} thread{}\n", describe_products(loaded.model.dtype()), num_threads(),
-               num_threads() == 1 ? "" : "s");
+    say("{}, {} thread{}", describe_products(loaded.model.dtype()), num_threads(), num_threads() == 1 ? "" : "s");
   const WordPiece tokenizer = load_tokenizer(loaded, options.max_length);
   const DistilBertConfig& config = loaded.model.config();
   const int max_length = options.max_length > 0 ? static_cast<int>(options.max_length)
@@ -76,13 +76,11 @@ int predict(const PredictOptions& options) {
   const Dataset input = read_input(options.input, options.format, config.num_labels);
   const TokenizedDataset data(input, tokenizer, max_length, needs_parses ? options.parses : "");
   if (data.truncated() > 0)
-    fmt::print(stderr, "{} of {} sentences are longer than {} tokens and were cut\n", data.truncated(), data.size(),
-               max_length);
+    say("{} of {} sentences are longer than {} tokens and were cut", data.truncated(), data.size(), max_length);
   const Evaluation result = evaluate(loaded.model, data, static_cast<int>(options.batch_size), Statistics::none);
   for (const Prediction& p : result.predictions) print(p, config, options.json);
   if (data.labelled())
-    fmt::print(stderr, "accuracy {}/{} = {:.2f} %, loss {:.4f}\n", result.correct, result.total,
-               100 * result.accuracy(), result.loss);
+    say("accuracy {}/{} = {:.2f} %, loss {:.4f}", result.correct, result.total, 100 * result.accuracy(), result.loss);
   return 0;
 }
 

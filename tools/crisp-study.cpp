@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <csignal>
+#include <cstdio>
 #include <filesystem>
 
 #include "data/input/file.h"
@@ -11,6 +12,7 @@
 #include "tools/options.h"
 #include "tools/sample_root.h"
 #include "tools/study_options.h"
+#include "train/console.h"
 #include "train/lock_file.h"
 #include "train/run.h"
 #include "train/study/estimate.h"
@@ -81,10 +83,8 @@ std::string preset_text(const std::string& preset, const TrainOptions& train) {
     fail<UsageError>(
         "{}: its arms by syntax need the parses of both sets, --parses FILE and --dev-parses FILE: give {}", preset,
         files.train_parses.empty() ? "--parses, too" : "--dev-parses, too");
-  fmt::print(
-      stderr,
-      "note: the arms by syntax are left out: they need --parses FILE and --dev-parses FILE, or train.conllu and "
-      "dev.conllu in --data DIR\n");
+  say("note: the arms by syntax are left out: they need --parses FILE and --dev-parses FILE, or train.conllu and "
+      "dev.conllu in --data DIR");
   return without;
 }
 
@@ -102,13 +102,12 @@ Study resolve(const CLI::App& app, const StudyOptions& o, const TrainOptions& tr
   Study study = parse_study(study_text(o.study, train), o.study);
   if (study.name.empty()) study.name = fs::path(o.study).stem().string();
   for (const std::string& note : check_study_options(study, given_train_options(app, own_names), o.study))
-    fmt::print(stderr, "note: {}\n", note);
+    say("note: {}", note);
   choose_evaluations(study);
   study.options.emplace("eval-train", "1000");
   if (check_study_inputs(study, sample_root()))
-    fmt::print(stderr,
-               "note: no --weights and no --data: the study is of the bundled sample, a small model on made-up "
-               "film reviews\n");
+    say("note: no --weights and no --data: the study is of the bundled sample, a small model on made-up "
+        "film reviews");
   if (!o.seeds.empty()) study.seeds = parse_seeds(o.seeds);
   if (study.seeds.empty()) fail<UsageError>("{} names no seeds: give --seeds", o.study);
   return study;
@@ -118,7 +117,7 @@ void list_runs(const Study& study, const RunnerOptions& options) {
   const std::vector<PlannedRun> runs = planned_runs(study, options);
   Estimate estimate = estimate_from_finished(study, options.output);
   if (std::isnan(estimate.mean)) {
-    fmt::print(stderr, "no run is finished: measuring a few steps\n");
+    say("no run is finished: measuring a few steps");
     estimate = estimate_by_measuring(study, options);
   }
   double seconds = 0;
@@ -144,28 +143,30 @@ void write_report(const std::string& output) {
 
 void name_report_files(const std::string& output) { fmt::print("{0}/report.html, results.json, runs.csv\n", output); }
 
-// Every run, and each arm's mean.
+// Every run, and each arm's mean; on standard output, whose failure shows at the end (finish_output).
 void print_table(const Study& study, const std::string& output) {
+  std::string table;
   for (const Study::Arm& arm : study.arms) {
     double sum = 0;
     int64_t count = 0;
-    std::string cells;
+    table += fmt::format("{:<24}", arm.name);
     for (const uint64_t seed : study.seeds) {
       const RunFiles files = run_files(output, arm.name, seed);
       const RunState state = read_state(files);
       if (state.status != RunState::Status::complete) {
-        cells += fmt::format("  {:>8}", status_word(state.status));
+        table += fmt::format("  {:>8}", status_word(state.status));
         continue;
       }
       const RunAccuracy accuracy = read_accuracy(files);
       const double percent = 100 * static_cast<double>(accuracy.correct) / static_cast<double>(accuracy.total);
-      cells += fmt::format("  {:>8.2f}", percent);
+      table += fmt::format("  {:>8.2f}", percent);
       sum += percent;
       ++count;
     }
-    fmt::print("{:<24}{}  mean {}\n", arm.name, cells,
-               count > 0 ? fmt::format("{:.2f} % of {}", sum / static_cast<double>(count), count) : "-");
+    table += fmt::format("  mean {}\n",
+                         count > 0 ? fmt::format("{:.2f} % of {}", sum / static_cast<double>(count), count) : "-");
   }
+  std::fputs(table.c_str(), stdout);
 }
 
 // The study that was run, whatever else the command line says.
@@ -181,8 +182,8 @@ int report_only(const std::string& output) {
 void limit_jobs(RunnerOptions& o) {
   const int64_t threads = o.threads > 0 ? o.threads : num_threads();
   if (o.jobs <= threads) return;
-  fmt::print(stderr, "note: {} at a time, not {}: there {}\n", count_of(threads, "run"), o.jobs,
-             threads == 1 ? "is 1 thread" : fmt::format("are {} threads", threads));
+  say("note: {} at a time, not {}: there {}", count_of(threads, "run"), o.jobs,
+      threads == 1 ? "is 1 thread" : fmt::format("are {} threads", threads));
   o.jobs = threads;
 }
 
@@ -210,9 +211,10 @@ int run(const CLI::App& app, StudyOptions& o, const TrainOptions& train) {
   }
   record_study(study, o.runner.output);
   const int exit_code = run_study(study, o.runner);
+  const bool stopped = exit_code >= 128;  // who interrupts does not want to wait
+  if (!stopped) write_report(o.runner.output);
   print_table(study, o.runner.output);
-  if (exit_code >= 128) return exit_code;  // who interrupts does not want to wait
-  write_report(o.runner.output);
+  if (stopped) return exit_code;
   name_report_files(o.runner.output);
   return exit_code;
 }
@@ -221,7 +223,7 @@ int run(const CLI::App& app, StudyOptions& o, const TrainOptions& train) {
 }  // namespace crisp
 
 int main(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGUSR1, SIG_IGN);  // run_study passes it on; where there is nothing to save it means nothing
   CLI::App app(
       "Trains every arm of a study with every seed, and resumes where it stopped. Options of crisp-train hold for all "
       "arms.",

@@ -1,13 +1,9 @@
 // crisp-train: fine-tune DistilBERT, densely or with sparse attention.
-#include <csignal>
-
 #include "tools/options.h"
 #include "tools/sample_root.h"
 #include "train/run.h"
 
 int main(int argc, char** argv) {
-  // That nobody reads the progress any more (`2>&1 | head`) is no reason to end the training.
-  std::signal(SIGPIPE, SIG_IGN);
   CLI::App app("Fine-tunes DistilBERT (or a BERT encoder) on labelled sentences, densely or with sparse attention.",
                "crisp-train");
   crisp::TrainOptions options;

@@ -2,15 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <memory>
 #include <new>
 #include <optional>
 #include <string_view>
+#include <system_error>
 
 #include "engine/error.h"
 #include "engine/parse_text.h"
+#include "tools/streams.h"
+#include "train/console.h"
+#include "train/interrupt.h"
 
 namespace crisp {
 namespace {
@@ -116,7 +119,7 @@ const CLI::App& addressed(const CLI::App& app) {
 
 int complain(const std::string& name, std::string_view message, int exit_code) {
   std::fflush(stdout);
-  fmt::print(stderr, "{}: {}\n", name, message);
+  say("{}: {}", name, message);
   return exit_code;
 }
 
@@ -336,10 +339,10 @@ std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& erro
   return error.what();
 }
 
-int run_program(CLI::App& app, int argc, const char* const* argv, const std::function<int()>& body) {
+namespace {
+
+int run(CLI::App& app, int argc, const char* const* argv, const std::function<int()>& body) {
   const std::string name = app.get_name();
-  // A file that may not grow (ulimit -f) is then an error like a full disk, with a message, instead of a sudden death.
-  std::signal(SIGXFSZ, SIG_IGN);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -350,9 +353,9 @@ int run_program(CLI::App& app, int argc, const char* const* argv, const std::fun
                     2);
   }
   try {
-    const int exit_code = body();
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) fail("the output could not be written completely");
-    return exit_code;
+    return body();
+  } catch (const Interrupted& end) {
+    return exit_code_of(end.signal());
   } catch (const UsageError& error) {
     return complain(name, error.what(), 2);
   } catch (const BadInput& error) {
@@ -361,9 +364,19 @@ int run_program(CLI::App& app, int argc, const char* const* argv, const std::fun
     return complain(name, error.what(), 4);
   } catch (const std::bad_alloc&) {
     return complain(name, "out of memory; a smaller --batch-size or --max-length needs less", 1);
+  } catch (const std::system_error& error) {  // fmt::print's, when a result cannot be written
+    if (std::ferror(stdout) != 0) return fail_output(name, error.code().value());
+    return complain(name, error.what(), 1);
   } catch (const std::exception& error) {
     return complain(name, error.what(), 1);
   }
+}
+
+}  // namespace
+
+int run_program(CLI::App& app, int argc, const char* const* argv, const std::function<int()>& body) {
+  prepare_streams();
+  return finish_output(app.get_name(), run(app, argc, argv, body));
 }
 
 }  // namespace crisp

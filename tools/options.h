@@ -19,10 +19,11 @@ namespace crisp {
 /// a run is given; where others join them, whoever joins them asks find_sparsity_conflict.
 void add_train_options(CLI::App& app, TrainOptions& options, bool one_run = true);
 
-/// What every program does around its work: parses the command line, runs `body`, and returns the exit code: the
-/// body's, or for an exception 1 (Error, out of memory), 2 (UsageError, command line), 3 (BadInput), 4 (Diverged), with
-/// "NAME: message" on stderr, where NAME is the app's. Output that cannot be written (a full disk behind `> file`) is
-/// an Error. --help and --version print to stdout and return 0.
+/// What every program does around its work: makes the standard streams safe (streams.h), parses the command line, runs
+/// `body`, and returns the exit code: the body's, or for an exception 1 (Error, out of memory), 2 (UsageError, command
+/// line), 3 (BadInput), 4 (Diverged), with "NAME: message" on stderr, where NAME is the app's, and 128 + N for
+/// Interrupted, silently. Output that cannot be written (a full disk behind `> file`) is an Error; see finish_output().
+/// --help and --version print to stdout and return 0.
 int run_program(CLI::App& app, int argc, const char* const* argv, const std::function<int()>& body);
 
 /// CLI11's message about a command line; for an option that does not exist, with the one that may be meant.

@@ -64,13 +64,15 @@ LayerSparsity summarise(const Sums& sums, double requested) {
 
 }  // namespace
 
-Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int batch_size, Statistics statistics) {
+Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int batch_size, Statistics statistics,
+                    const EvaluationHooks& hooks) {
   Evaluation result;
   result.total = data.size();
   const bool labelled = data.labelled();
   const std::vector<int32_t> order = sequential_order(data.size());
   std::vector<Sums> sums(statistics == Statistics::attention ? static_cast<size_t>(model.config().layers) : 0);
   Tape tape(Tape::Mode::inference);
+  tape.before_each(hooks.before_each_operation);
   PackedBatch batch;
   std::vector<AttentionStats> stats;
   std::vector<int64_t> lengths;
@@ -93,6 +95,7 @@ Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int b
       }
       result.predictions.push_back(std::move(p));
     }
+    if (hooks.after_batch) hooks.after_batch(std::ssize(result.predictions));
   }
   result.loss = labelled ? loss / static_cast<double>(data.size()) : std::numeric_limits<double>::quiet_NaN();
   if (!sums.empty()) {

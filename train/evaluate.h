@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "data/batch.h"
@@ -41,8 +42,15 @@ struct Evaluation {
 
 enum class Statistics : uint8_t { none, attention };
 
+/// What is called while an evaluation runs; either may throw to give it up.
+struct EvaluationHooks {
+  std::function<void()> before_each_operation = {};
+  std::function<void(int64_t)> after_batch = {};  // with the number of examples that are done
+};
+
 /// Every example, in batches of `batch_size` in the dataset's order, without dropout. Asking for statistics changes no
 /// bit of the predictions.
-Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int batch_size, Statistics statistics);
+Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int batch_size, Statistics statistics,
+                    const EvaluationHooks& hooks = {});
 
 }  // namespace crisp

@@ -1,29 +1,59 @@
-// Ctrl-C and SIGTERM as a request to finish the current step and save.
+// Signals as requests: to finish what is being computed, save and leave, or to save and go on.
 #pragma once
 
 #include <signal.h>
 
+#include <exception>
+
 namespace crisp {
 
-/// While it lives, the first SIGINT or SIGTERM only sets interrupted(); a SIGINT after that leaves the process at once
-/// with exit code 130. The destructor restores the former handlers. A SIGINT that was ignored when the program started
-/// (a background job of a shell script) stays ignored. One at a time; another is an Error.
+/// What the signals do while it lives; the destructor restores the former handlers. One at a time; another is an Error.
+///
+/// SIGINT, SIGTERM, SIGHUP  the first is only remembered, in interrupted(). After it one more SIGINT is noted with a
+///                          word on standard error, so that a key pressed twice loses nothing; the next leaves the
+///                          process at once with exit code 130. Repeated SIGTERM and SIGHUP change nothing.
+/// SIGUSR1                  is remembered for take_save_request().
+///
+/// A SIGINT or SIGHUP that was ignored when the program started (a background job of a shell script, nohup) stays so.
 class InterruptHandler {
  public:
-  InterruptHandler();
+  /// `nothing_to_lose`: the first SIGINT, SIGTERM or SIGHUP leaves the process at once with its exit code, until
+  /// keep_from_now_on().
+  explicit InterruptHandler(bool nothing_to_lose = false);
   ~InterruptHandler();
   InterruptHandler(const InterruptHandler&) = delete;
   InterruptHandler& operator=(const InterruptHandler&) = delete;
 
+  /// There is something now that a sudden end would lose.
+  void keep_from_now_on();
+
  private:
   struct sigaction old_int_ {};
   struct sigaction old_term_ {};
+  struct sigaction old_hup_ {};
+  struct sigaction old_usr1_ {};
 };
 
-/// The first signal that came while the present (or last) handler was installed, SIGINT or SIGTERM; 0 for none.
+/// The first SIGINT, SIGTERM or SIGHUP that came while the present (or last) handler was installed; 0 for none.
 int interrupted();
 
-/// The exit code that tells a shell of it: 130 for SIGINT, 143 for SIGTERM.
+/// Whether a SIGUSR1 has come since the last call.
+bool take_save_request();
+
+/// Thrown where a computation is given up because of interrupted(). No Error: nothing is wrong.
+class Interrupted : public std::exception {
+ public:
+  explicit Interrupted(int signal) : signal_(signal) {}
+  int signal() const { return signal_; }
+  const char* what() const noexcept override { return "interrupted"; }
+
+ private:
+  int signal_;
+};
+/// Throws Interrupted once there is a signal.
+void leave_if_interrupted();
+
+/// The exit code that tells a shell of a signal: 129 for SIGHUP, 130 for SIGINT, 143 for SIGTERM.
 int exit_code_of(int signal);
 
 }  // namespace crisp

@@ -4,18 +4,17 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <cstdlib>
 #include <string_view>
 #include <vector>
 
 #include "engine/error.h"
+#include "train/console.h"
 
 namespace crisp {
 namespace {
 
-constexpr auto redraw_interval = std::chrono::milliseconds(100);
 constexpr const char* erase_line = "\r\x1b[K";
 
 bool is_terminal(int fd) {
@@ -41,23 +40,13 @@ std::string short_number(double value) {
   return fmt::format("{:.0f}", value);
 }
 
-}  // namespace
-
-std::string format_duration(double seconds) {
-  const auto total = static_cast<int64_t>(std::llround(std::clamp(seconds, 0.0, 1e9)));
-  const int64_t hours = total / 3600, minutes = total / 60 % 60, rest = total % 60;
-  if (hours > 0) return fmt::format("{}:{:02}:{:02}", hours, minutes, rest);
-  return fmt::format("{}:{:02}", minutes, rest);
+double part_of(int64_t done, int64_t total) {
+  return total > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0) : 0;
 }
 
-std::string format_progress_bar(const ProgressState& state, int width) {
+// `parts`: the most wanted first.
+std::string bar_of(std::vector<std::string> parts, double done, int width) {
   const size_t columns = width > 0 ? static_cast<size_t>(width) : 0;
-  std::vector<std::string> parts;  // the most wanted first
-  parts.push_back(fmt::format("step {}/{}", state.step, state.total_steps));
-  parts.push_back(epoch_text(state));
-  if (!std::isnan(state.loss)) parts.push_back(fmt::format("loss {:.4f}", state.loss));
-  if (state.eta_seconds >= 0) parts.push_back("ETA " + format_duration(state.eta_seconds));
-  if (state.tokens_per_second > 0) parts.push_back(short_number(state.tokens_per_second) + " tokens/s");
   std::string text = fmt::format("{}", fmt::join(parts, "  "));
   while (text.size() > columns && parts.size() > 1) {
     parts.pop_back();
@@ -68,19 +57,52 @@ std::string format_progress_bar(const ProgressState& state, int width) {
   const size_t room = columns - text.size();
   if (room < 10 + 4) return text;  // a bar of ten, its brackets, two spaces
   const size_t cells = std::min<size_t>(room - 4, 30);
-  const double done =
-      state.total_steps > 0 ? static_cast<double>(state.step) / static_cast<double>(state.total_steps) : 0;
-  const auto filled = static_cast<size_t>(std::clamp(done, 0.0, 1.0) * static_cast<double>(cells));
+  const auto filled = static_cast<size_t>(done * static_cast<double>(cells));
   std::string bar(filled, '=');
   if (filled < cells) bar += '>';
   bar.resize(cells, ' ');
   return fmt::format("[{}]  {}", bar, text);
 }
 
+double seconds_between(std::chrono::steady_clock::time_point begin, std::chrono::steady_clock::time_point end) {
+  return std::chrono::duration<double>(end - begin).count();
+}
+
+}  // namespace
+
+std::string format_duration(double seconds) {
+  const auto total = static_cast<int64_t>(std::llround(std::clamp(seconds, 0.0, 1e9)));
+  const int64_t hours = total / 3600, minutes = total / 60 % 60, rest = total % 60;
+  if (hours > 0) return fmt::format("{}:{:02}:{:02}", hours, minutes, rest);
+  return fmt::format("{}:{:02}", minutes, rest);
+}
+
+std::string format_progress_bar(const ProgressState& state, int width) {
+  std::vector<std::string> parts;
+  parts.push_back(fmt::format("step {}/{}", state.step, state.total_steps));
+  parts.push_back(epoch_text(state));
+  if (!std::isnan(state.loss)) parts.push_back(fmt::format("loss {:.4f}", state.loss));
+  if (state.eta_seconds >= 0) parts.push_back("ETA " + format_duration(state.eta_seconds));
+  if (state.tokens_per_second > 0) parts.push_back(short_number(state.tokens_per_second) + " tokens/s");
+  return bar_of(std::move(parts), part_of(state.step, state.total_steps), width);
+}
+
+std::string format_progress_bar(const EvaluationProgress& state, int width) {
+  std::vector<std::string> parts{fmt::format("evaluating {} {}/{}", state.what, state.done, state.total)};
+  if (state.eta_seconds >= 0) parts.push_back("ETA " + format_duration(state.eta_seconds));
+  return bar_of(std::move(parts), part_of(state.done, state.total), width);
+}
+
 std::string format_progress_line(const ProgressState& state) {
   std::string text = fmt::format("step {}/{}  {}", state.step, state.total_steps, epoch_text(state));
   if (!std::isnan(state.loss)) text += fmt::format("  loss {:.4f}", state.loss);
   if (state.tokens_per_second > 0) text += fmt::format("  {:.0f} tokens/s", state.tokens_per_second);
+  if (state.eta_seconds >= 0) text += "  ETA " + format_duration(state.eta_seconds);
+  return text;
+}
+
+std::string format_progress_line(const EvaluationProgress& state) {
+  std::string text = fmt::format("evaluating {} {}/{}", state.what, state.done, state.total);
   if (state.eta_seconds >= 0) text += "  ETA " + format_duration(state.eta_seconds);
   return text;
 }
@@ -97,50 +119,62 @@ void Progress::update(ProgressState state) {
     start_ = now;
     first_step_ = state.step;
   }
-  if (state.eta_seconds < 0 && state.step > first_step_) {
-    const double elapsed = std::chrono::duration<double>(now - start_).count();
-    state.eta_seconds = elapsed / static_cast<double>(state.step - first_step_) *
+  if (state.eta_seconds < 0 && state.step > first_step_)
+    state.eta_seconds = seconds_between(start_, now) / static_cast<double>(state.step - first_step_) *
                         static_cast<double>(std::max<int64_t>(0, state.total_steps - state.step));
-  }
   state_ = state;
   const bool last = state.step >= state.total_steps;
   if (terminal_) {
-    if (!drawn_ || last || now - last_draw_ >= redraw_interval) draw();
+    if (last || redraw_due()) draw();
   } else if (last || (logging_steps_ > 0 && state.step % logging_steps_ == 0)) {
-    put(format_progress_line(state_) + "\n");
+    write_message(fd_, format_progress_line(state_) + "\n");
+  }
+}
+
+void Progress::evaluating(EvaluationProgress state) {
+  const Clock::time_point now = Clock::now();
+  if (++batches_ == 1) {
+    evaluation_start_ = now;
+    first_batch_ = state.done;
+  }
+  if (state.eta_seconds < 0 && state.done > first_batch_)
+    state.eta_seconds = seconds_between(evaluation_start_, now) / static_cast<double>(state.done - first_batch_) *
+                        static_cast<double>(state.total - state.done);
+  evaluation_ = std::move(state);
+  if (evaluation_.done >= evaluation_.total) {
+    batches_ = 0;
+    if (drawn_) started_ ? draw() : erase();  // no bar of an evaluation that is over
+  } else if (terminal_) {
+    if (redraw_due()) draw();
+  } else if (logging_steps_ > 0 && batches_ % logging_steps_ == 0) {
+    write_message(fd_, format_progress_line(evaluation_) + "\n");
   }
 }
 
 void Progress::message(const std::string& line) {
   const bool redraw = drawn_;
   erase();
-  put(line + "\n");
+  write_message(fd_, line + "\n");
   if (redraw) draw();
 }
 
-void Progress::finish() { erase(); }
+void Progress::finish() {
+  erase();
+  batches_ = 0;
+}
 
 void Progress::draw() {
   // One column stays free: a full line would make some terminals wrap.
-  put(erase_line + format_progress_bar(state_, terminal_width(fd_) - 1));
+  const int width = terminal_width(fd_) - 1;
+  write_message(
+      fd_, erase_line + (batches_ > 0 ? format_progress_bar(evaluation_, width) : format_progress_bar(state_, width)));
   drawn_ = true;
   last_draw_ = Clock::now();
 }
 
 void Progress::erase() {
-  if (drawn_) put(erase_line);
+  if (drawn_) write_message(fd_, erase_line);
   drawn_ = false;
-}
-
-// That nobody can read the progress is no reason to end the training, so errors are ignored.
-void Progress::put(const std::string& text) {
-  std::string_view rest = text;
-  while (!rest.empty()) {
-    const ssize_t n = ::write(fd_, rest.data(), rest.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return;
-    rest.remove_prefix(static_cast<size_t>(n));
-  }
 }
 
 }  // namespace crisp

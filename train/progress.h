@@ -17,18 +17,27 @@ struct ProgressState {
   double eta_seconds = -1;       // below 0: not known yet
 };
 
+struct EvaluationProgress {
+  std::string what;   // "dev"
+  int64_t done = 0;   // sentences
+  int64_t total = 0;  // of them
+  double eta_seconds = -1;
+};
+
 /// One line of at most `width` columns (ASCII), without line end: "[===>   ]  step 250/600  epoch 1.25/3  loss 0.3071".
 /// In a narrow terminal the bar goes first, then the parts from the right.
 std::string format_progress_bar(const ProgressState& state, int width);
+std::string format_progress_bar(const EvaluationProgress& state, int width);
 /// The same facts as a line for a log file, without a bar.
 std::string format_progress_line(const ProgressState& state);
+std::string format_progress_line(const EvaluationProgress& state);
 /// "0:07", "12:34", "1:02:03".
 std::string format_duration(double seconds);
 
 class Progress {
  public:
   /// Writes to `fd` (stderr), as a bar if that is a terminal, else as a line every `logging_steps` steps (0: none) and
-  /// after the last.
+  /// after the last, and every so many batches of an evaluation.
   explicit Progress(int64_t logging_steps, int fd = 2);
   /// Erases the bar.
   ~Progress();
@@ -37,6 +46,8 @@ class Progress {
 
   /// Call after every step. Fills in eta_seconds from the steps since the first call.
   void update(ProgressState state);
+  /// Call after every batch of an evaluation, to the last. Fills in eta_seconds from the batches since the first.
+  void evaluating(EvaluationProgress state);
   /// A line of text for the user; a bar is taken away for it and redrawn below.
   void message(const std::string& line);
   /// Erases the bar, for instance before a summary.
@@ -44,9 +55,10 @@ class Progress {
 
  private:
   using Clock = std::chrono::steady_clock;
+  static constexpr auto redraw_interval = std::chrono::milliseconds(100);
   void draw();
   void erase();
-  void put(const std::string& text);
+  bool redraw_due() const { return !drawn_ || Clock::now() - last_draw_ >= redraw_interval; }
 
   int64_t logging_steps_;
   int fd_;
@@ -56,6 +68,10 @@ class Progress {
   int64_t first_step_ = 0;
   Clock::time_point start_, last_draw_;
   ProgressState state_;
+  int64_t batches_ = 0;  // of the evaluation that goes on; 0: none
+  int64_t first_batch_ = 0;
+  Clock::time_point evaluation_start_;
+  EvaluationProgress evaluation_;
 };
 
 }  // namespace crisp

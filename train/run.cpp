@@ -9,6 +9,7 @@
 #include "engine/error.h"
 #include "engine/parallel.h"
 #include "engine/precision.h"
+#include "train/interrupt.h"
 #include "train/model_files.h"
 #include "train/output_directory.h"
 #include "train/progress.h"
@@ -129,6 +130,7 @@ int run_training(TrainOptions options, const std::string& sample_root) {
     fail<UsageError>("{} threads; it must be from 0 (all cores) to {}", options.threads, most_threads);
   set_num_threads(static_cast<int>(options.threads));
   set_precision(options.precision);
+  InterruptHandler signals(/*nothing_to_lose=*/true);
   Progress progress(options.logging_steps);
   if (take_sample(options, sample_root)) {
     progress.message(fmt::format(
@@ -191,6 +193,7 @@ int run_training(TrainOptions options, const std::string& sample_root) {
                                  selection->size()));
   }
 
+  if (!options.resume) signals.keep_from_now_on();  // a directory that is half made would be in the way of the next try
   OutputDirectory output(options.output, run_file_names(), options.resume, options.overwrite, inputs_of(loaded, files));
   int64_t parameters = 0;
   for (const Parameter& p : loaded.model.parameters()) parameters += p.tensor.numel();
@@ -207,7 +210,7 @@ int run_training(TrainOptions options, const std::string& sample_root) {
                   describe_products(loaded.model.dtype()), num_threads(), num_threads() == 1 ? "" : "s"));
   return Session(options, loaded, std::move(weights_sha256), dev_set, train, dev, selection ? &*selection : nullptr,
                  output, progress)
-      .go();
+      .go(signals);
 }
 
 }  // namespace crisp

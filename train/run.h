@@ -27,9 +27,10 @@ bool trains_sample(const std::string& weights, const std::string& init, const st
 /// and returns true.
 bool take_sample(TrainOptions& options, const std::string& sample_root);
 
-/// The exit code: 0, or 130/143 when Ctrl-C or SIGTERM ended the run after a checkpoint was written. Errors are thrown
-/// (engine/error.h). `sample_root` is the folder that holds weights/sample and data/sample, used where the options name
-/// neither weights nor data.
+/// The exit code: 0, or 129/130/143 when SIGHUP, Ctrl-C or SIGTERM ended the run after a checkpoint was written. Until
+/// there is something to save they end the process at once (InterruptHandler). Errors are thrown (engine/error.h).
+/// `sample_root` is the folder that holds weights/sample and data/sample, used where the options name neither weights
+/// nor data.
 ///
 /// In options.output it leaves:
 ///   model.safetensors, config.json, vocab.txt, tokenizer files   the model of the best evaluation

@@ -1,15 +1,10 @@
 #include "train/session.h"
 
-#include <algorithm>
 #include <chrono>
 #include <cmath>
 
-#include "engine/allocator.h"
-#include "engine/backend.h"
 #include "engine/error.h"
-#include "engine/parallel.h"
 #include "train/checkpoint.h"
-#include "train/evaluate.h"
 #include "train/interrupt.h"
 #include "train/process_info.h"
 #include "train/results.h"
@@ -39,12 +34,15 @@ Session::Session(const TrainOptions& options, LoadedModel& loaded, std::future<s
       dev_set_(dev_set),
       train_(train),
       dev_(dev),
-      selection_(selection),
+      chooses_on_part_(selection != nullptr),
       output_(output),
       progress_(progress),
       trainer_(loaded.model, train, options),
+      evaluator_(dev, selection, options.eval_batch_size, progress, [this] { save_if_asked(); }),
       store_(output.path()),
-      weights_sha256_(std::move(weights_sha256)) {}
+      weights_sha256_(std::move(weights_sha256)) {
+  trainer_.check_between_operations(leave_if_interrupted);
+}
 
 // Hashing the weights' file and the data takes a while, so the first step does not wait for it.
 const std::string& Session::fingerprint() {
@@ -70,6 +68,7 @@ void Session::open_logs() {
     return;
   }
   const LogPositions logs = read_checkpoint(checkpoint->path, trainer_, fingerprint());
+  saved_ = position();
   metrics_.emplace(path, logs.metrics_bytes);
   events_.emplace(output_.path(), logs.event_file, logs.event_bytes);
   if (metrics_->lost_bytes() > 0)
@@ -161,24 +160,9 @@ bool Session::evaluation_due() const {
   return s.step > 0 && s.step % trainer_.steps_per_epoch() == 0;
 }
 
-Session::Evaluated Session::evaluated() {
-  const auto batch = static_cast<int>(options_.eval_batch_size);
-  Evaluated result{evaluate(trainer_.model(), dev_, batch, Statistics::attention), {}, 0};
-  result.line = evaluation_json(result.evaluation, trainer_);
-  result.accuracy = result.evaluation.accuracy();
-  if (selection_ == nullptr) return result;
-  const Evaluation e = evaluate(trainer_.model(), *selection_, batch, Statistics::none);
-  result.accuracy = e.accuracy();
-  result.line.update(ordered_json{{"selection_loss", e.loss},
-                                  {"selection_accuracy", e.accuracy()},
-                                  {"selection_correct", e.correct},
-                                  {"selection_total", e.total}});
-  return result;
-}
-
 void Session::evaluate_now() {
   TrainState& s = trainer_.state();
-  Evaluated now = evaluated();
+  RunEvaluation now = evaluator_.evaluate_run(trainer_);
   const Evaluation& e = now.evaluation;
   const ordered_json& line = now.line;
   // The last step's update is seen by no training loss any more.
@@ -192,7 +176,7 @@ void Session::evaluate_now() {
                   "sparsity {:.1f} % of valid keys",
                   s.step, trainer_.epoch(), e.correct, e.total, 100 * e.accuracy(), e.loss,
                   100 * line["eval_sparsity"].get<double>()));
-  if (selection_ != nullptr)
+  if (chooses_on_part_)
     progress_.message(fmt::format("  on the part of the training set for choosing: {:.2f} %", 100 * now.accuracy));
   ++s.evaluations_without_gain;
   const bool better = now.accuracy > s.best_accuracy;
@@ -225,14 +209,32 @@ void Session::save() {
   });
   const bool best_too = s.best_step >= 0 && !options_.select_last;
   store_.prune(1, best_too ? std::vector<int64_t>{s.best_step} : std::vector<int64_t>{});
+  saved_ = position();
 }
 
-// False when a signal stopped it.
-bool Session::train_until_done_or_stopped() {
+void Session::save_if_asked() {
+  if (!take_save_request()) return;
+  if (!saved()) save();
+  progress_.message(fmt::format("SIGUSR1: the checkpoint of step {} is saved", trainer_.state().step));
+}
+
+// What an optimizer step makes due. An evaluation that is cut leaves a state in which it is due still.
+void Session::finish_step() {
+  const int64_t step = trainer_.state().step;
+  const bool evaluated = evaluation_due();
+  if (evaluated) evaluate_now();
+  const bool save_due = options_.save_steps > 0 ? step % options_.save_steps == 0 : evaluated;
+  // A model that is taken as it is (--epochs 0) has no optimizer to save.
+  if (step > 0 && (save_due || selected_ || ended())) save();
+  publish();
+}
+
+void Session::train() {
   StepReport report;
   bool first = true;
   while (!ended()) {
-    if (interrupted()) return false;
+    leave_if_interrupted();
+    save_if_asked();
     const auto begin = Clock::now();
     const bool stepped = trainer_.micro_step(report);
     const double seconds = seconds_since(begin);
@@ -247,89 +249,8 @@ bool Session::train_until_done_or_stopped() {
       first = false;
     }
     log_step(report);
-    const int64_t step = trainer_.state().step;
-    const bool evaluated = evaluation_due();
-    if (evaluated) evaluate_now();
-    const bool save_due = options_.save_steps > 0 ? step % options_.save_steps == 0 : evaluated;
-    if (save_due || selected_ || ended()) save();
-    publish();
+    finish_step();
   }
-  return true;
-}
-
-void Session::report_outcome() {
-  const TrainState& s = trainer_.state();
-  if (options_.select_last)
-    progress_.message(fmt::format("model, metrics and predictions of the last evaluation are in {}", output_.path()));
-  else
-    progress_.message(
-        fmt::format("best {} {:.2f} % at step {}; model, metrics and predictions are in {}",
-                    selection_ == nullptr ? "dev accuracy" : "accuracy on the part of the training set for choosing",
-                    100 * s.best_accuracy, s.best_step, output_.path()));
-}
-
-void Session::write_results() {
-  const TrainState& s = trainer_.state();
-  if (last_evaluation_.empty()) last_evaluation_ = evaluated().line;  // resumed after the last evaluation
-  // all_results.json holds the selected evaluation already; here the rest of the run joins it.
-  ordered_json results = read_results();
-  results.erase("step");
-  results.erase("epoch");
-  ordered_json document{
-      {"epoch", trainer_.epoch()},
-      {"step", s.step},
-      {"best_epoch", trainer_.epoch_at(s.best_step)},
-      {"best_step", s.best_step},
-      {"best_accuracy", s.best_accuracy},
-      {"train_loss", s.step > 0 ? s.total_loss_sum / static_cast<double>(s.step) : 0.0},
-      {"train_runtime", s.train_seconds},
-      {"train_tokens_per_second", s.train_seconds > 0 ? static_cast<double>(s.train_tokens) / s.train_seconds : 0.0}};
-  for (const auto& [key, value] : results.items())
-    if (!document.contains(key)) document[key] = value;
-  for (const char* key : {"eval_loss", "eval_accuracy", "eval_correct", "eval_total"})
-    if (last_evaluation_.contains(key)) document[std::string("last_") + key] = last_evaluation_[key];
-  if (options_.eval_train > 0) {
-    const auto n = static_cast<int32_t>(std::min<int64_t>(options_.eval_train, train_.size()));
-    const Evaluation e = evaluate(trainer_.model(), train_.subset(sequential_order(n)),
-                                  static_cast<int>(options_.eval_batch_size), Statistics::none);
-    document["train_eval_loss"] = e.loss;
-    document["train_eval_accuracy"] = e.accuracy();
-    document["train_eval_total"] = e.total;
-  }
-  document["peak_tensor_bytes"] = allocator_stats().peak_bytes_in_use;
-  document["peak_resident_bytes"] = peak_resident_bytes();
-  if (startup_seconds_) document["startup_seconds"] = *startup_seconds_;
-  document["instruction_set"] = cpu_instruction_set();
-  document["threads"] = num_threads();
-  document["settings"] = settings();
-  write_json_file(output_.file("all_results.json"), document);
-}
-
-// The fingerprint, which a resumed run must share, and beside it every option as it was given or resolved. Not where
-// the run writes, on how many threads, or whether it was resumed: that may differ between two runs that are the same.
-ordered_json Session::settings() {
-  ordered_json all = ordered_json::parse(fingerprint());
-  const ordered_json others{{"weights", options_.weights},
-                            {"init", options_.init},
-                            {"data", options_.data},
-                            {"train", options_.train},
-                            {"dev", options_.dev},
-                            {"vocab", loaded_.vocab_path},
-                            {"epochs", options_.epochs_or_default()},
-                            {"max_steps", options_.max_steps},
-                            {"num_labels", options_.num_labels},
-                            {"sparsity", options_.sparse.sparsity},
-                            {"parses", options_.parses},
-                            {"dev_parses", options_.dev_parses},
-                            {"eval_steps", options_.eval_steps},
-                            {"eval_batch_size", options_.eval_batch_size},
-                            {"logging_steps", options_.logging_steps},
-                            {"save_steps", options_.save_steps},
-                            {"early_stopping_patience", options_.early_stopping_patience},
-                            {"selection_part", options_.selection_part},
-                            {"eval_train", options_.eval_train}};
-  all.update(others);
-  return all;
 }
 
 // What of the run is left, for who has to decide what to do now.
@@ -341,8 +262,17 @@ void Session::explain_divergence(const Diverged& divergence) const {
                  divergence.what());
 }
 
-int Session::go() try {
-  const InterruptHandler signals;
+// The checkpoint first, for whoever has to end soon.
+int Session::leave(int signal) {
+  progress_.finish();
+  progress_.message("interrupted: saving a checkpoint (a third Ctrl-C leaves without it)");
+  if (!saved()) save();
+  progress_.message(fmt::format("interrupted at step {} of {}; the checkpoint is in {}; add --resume to go on",
+                                trainer_.state().step, trainer_.total_steps(), output_.path()));
+  return exit_code_of(signal);
+}
+
+int Session::go(InterruptHandler& signals) try {
   open_logs();
   if (complete_) {
     if (!options_.keep_checkpoints) store_.prune(0);  // should the process before have died over it
@@ -350,22 +280,22 @@ int Session::go() try {
     report_outcome();
     return 0;
   }
-  // Nothing to train: the model as it is, without the moments of an optimizer that never ran.
-  if (trainer_.finished() && evaluation_due()) evaluate_now();
-  // Resumed at the step of the model to publish: the process before may have died between its checkpoint and that.
+  signals.keep_from_now_on();
   const TrainState& state = trainer_.state();
-  const bool to_publish = options_.select_last ? ended() : state.best_step >= 0 && state.best_step == state.step;
-  if (to_publish && !selected_) selected_ = evaluated();
-  publish();
-  if (!train_until_done_or_stopped()) {
-    progress_.finish();
-    progress_.message("interrupted: saving a checkpoint (Ctrl-C again leaves without it)");
-    save();
-    progress_.message(fmt::format("interrupted at step {} of {}; the checkpoint is in {}; add --resume to go on",
-                                  trainer_.state().step, trainer_.total_steps(), output_.path()));
-    return exit_code_of(interrupted());
+  try {
+    // Resumed at the step of the model to publish: the process before may have died between its checkpoint and that.
+    const bool to_publish = options_.select_last ? ended() : state.best_step >= 0 && state.best_step == state.step;
+    if (evaluation_due()) {  // of the model as it is (--epochs 0), or one that was interrupted
+      finish_step();
+    } else if (to_publish) {
+      selected_ = evaluator_.evaluate_run(trainer_);
+      publish();
+    }
+    train();
+    write_results();
+  } catch (const Interrupted& end) {
+    return leave(end.signal());
   }
-  write_results();
   if (!options_.keep_checkpoints) store_.prune(0);
   progress_.finish();
   if (stop_early() && !trainer_.finished())

@@ -7,12 +7,15 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/batch.h"
 #include "data/dataset.h"
 #include "engine/error.h"
 #include "train/checkpoint_store.h"
+#include "train/evaluator.h"
+#include "train/interrupt.h"
 #include "train/metrics.h"
 #include "train/model_files.h"
 #include "train/output_directory.h"
@@ -34,16 +37,11 @@ class Session {
           const Dataset& dev_set, const TokenizedDataset& train, const TokenizedDataset& dev,
           const TokenizedDataset* selection, OutputDirectory& output, Progress& progress);
 
-  /// Trains to the end, or until a signal. Returns the exit code: 0, or 130/143 after a checkpoint was written.
-  int go();
+  /// Trains to the end, or until a signal. Returns the exit code: 0, or that of the signal after a checkpoint was
+  /// written, from which the run goes on to the same bits, an evaluation that was cut included.
+  int go(InterruptHandler& signals);
 
  private:
-  struct Evaluated {
-    Evaluation evaluation;        // on dev
-    nlohmann::ordered_json line;  // of metrics.jsonl
-    double accuracy;              // that decides which is the best
-  };
-
   void open_logs();
   void start_without_checkpoint();
   nlohmann::ordered_json read_results() const;
@@ -52,12 +50,19 @@ class Session {
   const std::string& fingerprint();
   nlohmann::ordered_json settings();
   void report_outcome();
-  bool train_until_done_or_stopped();
+  void train();
   void log_step(const StepReport& report);
-  Evaluated evaluated();
   void evaluate_now();
+  void finish_step();
   void publish();
   void save();
+  void save_if_asked();
+  bool saved() const { return saved_ == position(); }
+  /// What tells apart the states that a checkpoint is of.
+  std::pair<int64_t, int64_t> position() const {
+    return {trainer_.state().micro_step, trainer_.state().last_evaluation};
+  }
+  int leave(int signal);
   void write_results();
   bool stop_early() const {
     return options_.early_stopping_patience > 0 &&
@@ -71,10 +76,11 @@ class Session {
   LoadedModel& loaded_;
   const Dataset& dev_set_;
   const TokenizedDataset &train_, &dev_;
-  const TokenizedDataset* selection_;
+  const bool chooses_on_part_;  // of the training set, and not on dev
   OutputDirectory& output_;
   Progress& progress_;
   Trainer trainer_;
+  Evaluator evaluator_;
   CheckpointStore store_;
   std::future<std::string> weights_sha256_;
   std::string fingerprint_;  // empty until it is needed
@@ -84,8 +90,9 @@ class Session {
   int64_t timed_tokens_ = 0;  // since the last log line
   double timed_seconds_ = 0;
   double last_loss_ = std::numeric_limits<double>::quiet_NaN();
-  std::optional<Evaluated> selected_;  // not yet written as the output directory's model
-  bool complete_ = false;              // the run had ended before this process began
+  std::optional<RunEvaluation> selected_;      // not yet written as the output directory's model
+  std::pair<int64_t, int64_t> saved_{-1, -1};  // the position() of the newest checkpoint
+  bool complete_ = false;                      // the run had ended before this process began
   nlohmann::ordered_json last_evaluation_ = nlohmann::ordered_json::object();
 };
 

@@ -83,8 +83,7 @@ void Trainer::restore_position() {
   optimizer_.set_steps(state_.step);
   order_epoch_ = -1;
   // Gradients of a step that is not part of the restored run.
-  if (state_.accumulated == 0)
-    for (const Parameter& p : model_.parameters()) p.tensor.clear_grad();
+  if (state_.accumulated == 0) clear_gradients();
 }
 
 // The last optimizer step of an epoch takes the batches that are left, and the last batch the sentences that are left.
@@ -105,6 +104,7 @@ Tensor Trainer::forward(int64_t micro_step) {
   }
   fill_batch(data_, batch_slice(order_, static_cast<int>(options_.batch_size), batch), batch_);
   tape_.clear();
+  tape_.before_each(check_);
   const BatchTensors inputs = to_tensors(batch_, model_.device());
   optimizer_.catch_up(model_.word_embeddings(), inputs.ids);
   const double progress = static_cast<double>(state_.step) / static_cast<double>(std::max<int64_t>(1, total_steps()));
@@ -118,8 +118,21 @@ Tensor Trainer::forward(int64_t micro_step) {
 void Trainer::backward(const Tensor& loss, double share) {
   const Tensor penalty = model_.span_penalty(tape_);
   span_penalty_ = penalty ? penalty.item() : 0;
-  tape_.backward(penalty ? add(tape_, loss, penalty) : loss, share);
+  const Tensor sum = penalty ? add(tape_, loss, penalty) : loss;
+  if (state_.accumulated > 0) tape_.before_each({});  // half of it would spoil the gradients that are there
+  try {
+    tape_.backward(sum, share);
+  } catch (...) {
+    if (state_.accumulated == 0) clear_gradients();
+    throw;
+  }
 }
+
+void Trainer::clear_gradients() {
+  for (const Parameter& p : model_.parameters()) p.tensor.clear_grad();
+}
+
+void Trainer::check_between_operations(std::function<void()> check) { check_ = std::move(check); }
 
 bool Trainer::micro_step(StepReport& report) {
   const Group group = group_of(state_.micro_step);
@@ -162,6 +175,7 @@ StepReport Trainer::optimizer_step() {
 
 // Parameters come first in time, then the forward pass in order, which runs once more and keeps its values this time.
 std::string Trainer::first_broken_value(int64_t micro_step) {
+  check_ = {};  // the step cannot be taken back any more
   optimizer_.catch_up();
   for (const Parameter& p : model_.parameters())
     if (!all_finite(p.tensor)) return "the parameter " + p.tensor.label();
@@ -184,7 +198,8 @@ std::string Trainer::first_broken_gradient() {
     }
     return "";
   };
-  for (const Parameter& p : parameters) p.tensor.clear_grad();
+  check_ = {};
+  clear_gradients();
   const Group group = group_of(state_.micro_step - 1);
   std::string found;
   for (int64_t m = group.first; m < group.first + group.count && found.empty(); ++m) {

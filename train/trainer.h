@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -61,6 +62,9 @@ class Trainer {
   /// first tensor in time that is not finite, before any weight is changed by it; for a gradient the step's
   /// micro-batches run once more, watched. The trainer cannot go on then.
   bool micro_step(StepReport& report);
+  /// Calls `check` before each operation of a micro-step for as long as the micro-step can be given up without a trace;
+  /// `check` does that by throwing. Not while gradients are added to those of earlier micro-steps.
+  void check_between_operations(std::function<void()> check);
   /// Tokens that the last micro-step processed.
   int64_t last_tokens() const { return batch_.total(); }
   /// FLOPs of the last micro-step's forward pass.
@@ -89,6 +93,7 @@ class Trainer {
   Group group_of(int64_t micro_step) const;
   Tensor forward(int64_t micro_step);
   void backward(const Tensor& loss, double share);
+  void clear_gradients();
   StepReport optimizer_step();
   std::string first_broken_value(int64_t micro_step);
   std::string first_broken_gradient();
@@ -101,6 +106,7 @@ class Trainer {
   Schedule schedule_;
   AdamW optimizer_;
   Tape tape_;
+  std::function<void()> check_;
   PackedBatch batch_;
   std::vector<int32_t> order_;
   int64_t order_epoch_ = -1;

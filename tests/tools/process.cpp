@@ -59,7 +59,7 @@ Streams open_streams(const ProcessOptions& options) {
 [[noreturn]] void become(const std::vector<std::string>& command, const ProcessOptions& options, const Streams& s) {
   ::dup2(s.in, 0), ::dup2(s.out_write, 1), ::dup2(s.err_write, 2);
   ::close(s.in), ::close(s.out_write), ::close(s.err_write);
-  for (const int number : {SIGINT, SIGTERM, SIGPIPE, SIGXFSZ}) std::signal(number, SIG_DFL);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE, SIGXFSZ}) std::signal(number, SIG_DFL);
   if (options.largest_file > 0) {
     const struct rlimit limit { options.largest_file, options.largest_file };
     ::setrlimit(RLIMIT_FSIZE, &limit);

@@ -40,6 +40,16 @@ class Studio : public Workshop {
   std::string status(const std::string& run) const { return read_json(run + "/study_status.json")["status"]; }
 };
 
+/// The results but for what a clock decides.
+inline void check_same_results(const Studio& at, const std::string& a, const std::string& b) {
+  for (const std::string& run : runs) {
+    CAPTURE(run);
+    const std::string in_a = a + "/" + run, in_b = b + "/" + run;
+    CHECK(at.read(in_a + "/dev_predictions.jsonl") == at.read(in_b + "/dev_predictions.jsonl"));
+    CHECK(at.timeless_metrics(in_a) == at.timeless_metrics(in_b));
+  }
+}
+
 // Resolves and records a study, of the bundled sample unless told otherwise; none of the runs is this shard's.
 inline Outcome resolve(const Studio& at, const std::string& study, const Words& more) {
   return at.start(Words{CRISP_STUDY, study, "--seeds", "1", "--shard", "99/99", "--threads", "1"} + more);

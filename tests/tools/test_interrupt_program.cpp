@@ -108,18 +108,63 @@ TEST_CASE("a run that died between its checkpoint and the best model writes that
   check_same_run(at, "whole", "cut");
 }
 
-TEST_CASE("a second Ctrl-C leaves at once") {
+TEST_CASE("a second Ctrl-C loses nothing of what the first promised") {
   const Workshop at;
-  Process process(at.train_command("out", long_run), at.here());
+  REQUIRE(at.train("whole", long_run).exit_code == 0);
+  Process process(at.train_command("cut", long_run), at.here());
   REQUIRE(process.wait_for_error(line_of_a_step, 3));
-  process.wait_until_stuck();  // it can neither finish its step nor save before we read
+  process.wait_until_stuck();  // so that both come before it has saved
   process.signal(SIGINT);
   process.signal(SIGINT);
   const Outcome outcome = process.wait();
+  CAPTURE(outcome.err);
   CHECK(outcome.exit_code == 130);
-  CHECK_FALSE(contains(outcome.err, "the checkpoint is in"));
-  // The directory is as good as after any other death.
-  CHECK(at.train("out", long_run + resume).exit_code == 0);
+  CHECK_FALSE(at.checkpoints("cut").empty());
+  CHECK(at.train("cut", long_run + resume).exit_code == 0);
+  check_same_run(at, "whole", "cut");
+}
+
+TEST_CASE("a run whose progress nobody reads saves and ends when it is told to") {
+  const Workshop at;
+  Process process(at.train_command("out", long_run + Words{"--eval-steps", "200"}), at.here());
+  process.wait_until_stuck();
+  REQUIRE(at.checkpoints("out").empty());
+  process.signal(SIGTERM);
+  while (at.checkpoints("out").empty()) ::usleep(10'000);  // and nothing is read meanwhile
+  CHECK(process.wait().exit_code == 143);
+}
+
+TEST_CASE("a hangup saves a checkpoint, unless it is ignored") {
+  const Workshop at;
+  REQUIRE(at.train("whole", long_run).exit_code == 0);
+  const Outcome hung_up = stop(at, "cut", long_run, 25, SIGHUP);
+  CAPTURE(hung_up.err);
+  CHECK(hung_up.exit_code == 129);
+  CHECK_FALSE(hung_up.killed);
+
+  Process process(Words{"sh", "-c", "trap '' HUP; exec \"$@\"", "sh"} + at.train_command("cut", long_run + resume),
+                  at.here());
+  REQUIRE(process.wait_for_error(line_of_a_step, 3));
+  process.signal(SIGHUP);
+  const Outcome outcome = process.wait();
+  CHECK(outcome.exit_code == 0);
+  check_same_run(at, "whole", "cut");
+}
+
+TEST_CASE("a signal before there is anything to save ends the run at once and leaves nothing") {
+  const Workshop at;
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+    // The pipe is full, so that it waits with its first message before it loads anything.
+    Process process({"sh", "-c", "head -c 4096 /dev/zero >&2; exec \"$@\"", "sh", CRISP_TRAIN, "--output", "out"},
+                    at.here());
+    process.wait_until_stuck();
+    process.signal(SIGUSR1);
+    process.signal(number);
+    const Outcome outcome = process.wait();
+    CHECK(outcome.exit_code == 128 + number);
+    CHECK_FALSE(contains(outcome.err, "checkpoint"));
+    CHECK_FALSE(at.has("out"));
+  }
 }
 
 TEST_CASE("resuming starts afresh where there is nothing to resume") {

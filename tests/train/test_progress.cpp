@@ -77,6 +77,28 @@ TEST_CASE("elsewhere than on a terminal there is a line every logging_steps step
         "step 10/10  epoch 0.00/1  loss 0.5000  ETA 0:03\n");
 }
 
+TEST_CASE("an evaluation is shown like training, every so many batches, and not when it is over") {
+  const EvaluationProgress some{.what = "dev", .done = 200, .total = 800, .eta_seconds = 62};
+  CHECK(format_progress_line(some) == "evaluating dev 200/800  ETA 1:02");
+  CHECK(format_progress_bar(some, 80) == "[=======>                      ]  evaluating dev 200/800  ETA 1:02");
+  CHECK(format_progress_bar(some, 30) == "evaluating dev 200/800");
+
+  const test::TempDir dir;
+  const int fd = ::open((dir / "log").c_str(), O_CREAT | O_WRONLY, 0600);
+  {
+    Progress progress(2, fd);
+    for (const char* what : {"dev", "others"})
+      for (int64_t done = 10; done <= 60; done += 10)
+        progress.evaluating({.what = what, .done = done, .total = 60, .eta_seconds = 3});
+  }
+  ::close(fd);
+  CHECK(test::read_file(dir / "log") ==
+        "evaluating dev 20/60  ETA 0:03\n"
+        "evaluating dev 40/60  ETA 0:03\n"
+        "evaluating others 20/60  ETA 0:03\n"
+        "evaluating others 40/60  ETA 0:03\n");
+}
+
 TEST_CASE("on a terminal one line is redrawn, and messages come out whole") {
   const int master = ::posix_openpt(O_RDWR | O_NOCTTY);
   if (master < 0 || ::grantpt(master) != 0 || ::unlockpt(master) != 0) CRISP_SKIP("no pseudo-terminals here");
@@ -92,6 +114,7 @@ TEST_CASE("on a terminal one line is redrawn, and messages come out whole") {
     Progress progress(1, terminal);
     progress.update({.epochs = 1, .step = 1, .total_steps = 2, .loss = 0.5, .eta_seconds = 3});
     progress.message("evaluated");
+    progress.evaluating({.what = "dev", .done = 1, .total = 1});  // too short to be seen: the bar as it was
     progress.update({.epochs = 1, .step = 2, .total_steps = 2, .loss = 0.5, .eta_seconds = 0});
   }
   if (term) {
@@ -101,7 +124,8 @@ TEST_CASE("on a terminal one line is redrawn, and messages come out whole") {
   }
   const std::string erase = "\r\x1b[K";
   const std::string expected = erase + "step 1/2  epoch 0.00/1" + erase + "evaluated\r\n" + erase +
-                               "step 1/2  epoch 0.00/1" + erase + "step 2/2  epoch 0.00/1" + erase;
+                               "step 1/2  epoch 0.00/1" + erase + "step 1/2  epoch 0.00/1" + erase +
+                               "step 2/2  epoch 0.00/1" + erase;
   // A pseudo-terminal hands over what was written in pieces, as the kernel gets to it.
   std::string shown;
   pollfd readable{master, POLLIN, 0};

@@ -146,3 +146,34 @@ TEST_CASE("other weights and another dev set are another run, wherever the files
   CHECK(contains(difference(other, directory / "a"), "\n  dev_data_sha256: "));
   CHECK_FALSE(contains(difference(other, directory / "a"), "training_data"));
 }
+
+TEST_CASE("a micro-step that is given up at any of its operations leaves no trace") {
+  const TokenizedDataset data = small_data(22, 1, 9);
+  Run whole(data, DType::f32);
+  whole.advance(micro_steps);
+  Run run(data, DType::f32);
+  int left = 0, given_up = 0;
+  run.trainer.check_between_operations([&] {
+    if (left-- == 0) fail("given up");
+  });
+  StepReport report;
+  for (int i = 0; i < micro_steps; ++i) {
+    const int64_t pending = run.trainer.state().accumulated;
+    int tries = 0;
+    for (bool done = false; !done; ++tries) {
+      left = 5 * tries;
+      try {
+        run.trainer.micro_step(report);
+        done = true;
+      } catch (const Error&) {
+        ++given_up;
+        CHECK(run.trainer.state().micro_step == i);
+        CHECK(run.trainer.state().accumulated == pending);
+      }
+    }
+    CHECK(tries > 2);
+  }
+  CHECK(given_up > 3 * micro_steps);
+  CHECK(first_difference(run.model, weights_now(whole.model)) == "");
+  same_state(run.trainer.state(), whole.trainer.state());
+}

@@ -20,6 +20,7 @@ namespace {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (::getppid() != parent) ::_exit(143);  // it died before
+  ::signal(SIGUSR1, SIG_IGN);               // until it has a handler: one that comes early must not kill it
   ::dup2(null, 0), ::dup2(log, 1), ::dup2(log, 2);
   if (kept_descriptor >= 0) ::fcntl(kept_descriptor, F_SETFD, 0);
   ::execv(arguments[0], arguments);

@@ -211,7 +211,7 @@ Estimate estimate_by_measuring(const Study& study, const RunnerOptions& options)
     if (interrupted() != 0) child.signal(SIGKILL);
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
-  if (interrupted() != 0) fail("interrupted");
+  leave_if_interrupted();
   if (*exit_code != 0) fail("the measurement failed: crisp-train: {}", last_error(files));
   Estimate estimate;
   const double elapsed = std::chrono::duration<double>(Clock::now() - begin).count();

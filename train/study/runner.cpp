@@ -18,6 +18,7 @@
 
 #include "engine/error.h"
 #include "engine/parallel.h"
+#include "train/console.h"
 #include "train/interrupt.h"
 #include "train/lock_file.h"
 #include "train/output_directory.h"
@@ -34,12 +35,6 @@ using Status = RunState::Status;
 
 constexpr auto look_at_children = std::chrono::milliseconds(50);
 constexpr auto look_at_others = std::chrono::seconds(1);
-
-template <class... Args>
-void say(fmt::format_string<Args...> text, Args&&... args) {
-  fmt::print(stderr, text, std::forward<Args>(args)...);
-  std::fputc('\n', stderr);
-}
 
 std::string time_of_day() {
   char text[32] = "";
@@ -118,6 +113,10 @@ class Runner {
     auto next_look = Clock::now();
     while (!waiting_.empty() || !working_.empty()) {
       if (interrupted() != 0) return stop(interrupted());
+      if (take_save_request()) {
+        for (Work& work : working_) work.child.signal(SIGUSR1);
+        say("SIGUSR1: {} told to save a checkpoint", count_of(std::ssize(working_), "run"));
+      }
       const bool some_ended = collect();
       if (!other_data_.empty()) fail<BadInput>("{}", other_data_);  // so would all the others
       if (some_ended || Clock::now() >= next_look) {
@@ -314,7 +313,8 @@ class Runner {
 
   void save_and_end(int signal, const char* why) {
     for (Work& work : working_) work.child.signal(signal);
-    say("{}: waiting for {} to save a checkpoint", why, count_of(std::ssize(working_), "run"));
+    say("{}: waiting for {} to save a checkpoint (a third Ctrl-C leaves them to it)", why,
+        count_of(std::ssize(working_), "run"));
     while (!working_.empty()) {
       for (auto it = working_.begin(); it != working_.end();) {
         const std::optional<int> exit_code = it->child.ended();

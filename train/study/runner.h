@@ -35,10 +35,11 @@ std::vector<std::string> train_command(const Study& study, const Study::Arm& arm
 
 /// Does every run of the study (which has seeds) that is not final, and tells about it on stderr. A run that diverges
 /// is recorded so and left alone; one that fails is recorded, left for the next call, and the others go on. Runs that
-/// other runners have claimed are waited for, in case these die. SIGINT and SIGTERM are passed to the children, which
-/// save checkpoints, and so they are when this throws: Error when the disk has too little room, BadInput when a run
-/// turns out to have had other data or weights than a finished one (it is recorded as failed). Returns 0 when every run
-/// is final, 1 when some have failed, 130 or 143 after a signal.
+/// other runners have claimed are waited for, in case these die. SIGINT, SIGTERM and SIGHUP are passed to the children,
+/// which save checkpoints and end, as they do when this throws; SIGUSR1 is passed on, too, and they save and go on.
+/// Throws Error when the disk has too little room, BadInput when a run turns out to have had other data or weights than
+/// a finished one (it is recorded as failed). Returns 0 when every run is final, 1 when some have failed, 129, 130 or
+/// 143 after a signal.
 int run_study(const Study& study, const RunnerOptions& options);
 
 /// "1 seed", "2 seeds".
