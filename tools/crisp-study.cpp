@@ -13,7 +13,6 @@
 #include "tools/sample_root.h"
 #include "tools/study_options.h"
 #include "train/console.h"
-#include "train/lock_file.h"
 #include "train/run.h"
 #include "train/study/estimate.h"
 #include "train/study/report.h"
@@ -137,7 +136,7 @@ void list_runs(const Study& study, const RunnerOptions& options) {
 }
 
 void write_report(const std::string& output) {
-  const LockFile lock = LockFile::wait_for(output + "/.study.lock");
+  const LockFile lock = lock_study(output, "report");
   write_study_report(output);
 }
 

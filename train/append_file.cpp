@@ -9,13 +9,15 @@
 #include <utility>
 
 #include "engine/error.h"
+#include "weights/file_calls.h"
+#include "weights/file_changes.h"
 
 namespace crisp {
 
 AppendFile::AppendFile(std::string path, Open how) : path_(std::move(path)) {
   const int flags = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | (how == Open::create_new ? O_EXCL : 0);
   do {
-    fd_ = ::open(path_.c_str(), flags, 0666);
+    fd_ = file_calls::open(path_.c_str(), flags, 0666);
   } while (fd_ < 0 && errno == EINTR);
   if (fd_ < 0) {
     if (how == Open::create_new && errno == EEXIST) return;
@@ -24,7 +26,7 @@ AppendFile::AppendFile(std::string path, Open how) : path_(std::move(path)) {
   struct stat status {};
   const int error = ::fstat(fd_, &status) == 0 ? 0 : errno;
   if (error != 0 || !S_ISREG(status.st_mode)) {
-    ::close(std::exchange(fd_, -1));
+    file_calls::close(std::exchange(fd_, -1));
     if (error != 0) fail_with(error, "cannot be examined");
     fail("{}: cannot be written: it is not a regular file", path_);
   }
@@ -42,7 +44,7 @@ AppendFile& AppendFile::operator=(AppendFile&& other) noexcept {
 }
 
 AppendFile::~AppendFile() {
-  if (fd_ >= 0) ::close(fd_);
+  if (fd_ >= 0) file_calls::close(fd_);
 }
 
 void AppendFile::fail_with(int error, const char* doing) const {
@@ -50,7 +52,7 @@ void AppendFile::fail_with(int error, const char* doing) const {
 }
 
 void AppendFile::truncate(uint64_t bytes) {
-  while (::ftruncate(fd_, static_cast<off_t>(bytes)) != 0) {
+  while (file_calls::ftruncate(fd_, bytes) != 0) {
     if (errno != EINTR) fail_with(errno, "cannot be cut back");
   }
   bytes_ = bytes;
@@ -75,12 +77,12 @@ uint64_t AppendFile::whole_lines(uint64_t limit) const {
 void AppendFile::append(std::string_view record) {
   size_t done = 0;
   while (done < record.size()) {
-    const ssize_t n = ::write(fd_, record.data() + done, record.size() - done);
+    const ssize_t n = file_calls::write(fd_, record.data() + done, record.size() - done);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
       const int error = errno;
       // Half a record would make the next one unreadable, too.
-      if (done > 0) (void)!::ftruncate(fd_, static_cast<off_t>(bytes_));
+      if (done > 0) (void)file_calls::ftruncate(fd_, bytes_);
       fail_with(error, "cannot be written");
     }
     done += static_cast<size_t>(n);
@@ -89,11 +91,7 @@ void AppendFile::append(std::string_view record) {
 }
 
 void AppendFile::sync() {
-  while (::fsync(fd_) != 0) {
-    if (errno == EINTR) continue;
-    if (errno == EINVAL || errno == ENOTSUP) return;
-    fail_with(errno, "cannot be flushed to the disk");
-  }
+  if (!flush_descriptor(fd_)) fail_with(errno, "cannot be flushed to the disk");
 }
 
 }  // namespace crisp

@@ -158,14 +158,15 @@ void check_same_run(const std::string& saved_settings, const std::string& finger
 
 void write_checkpoint(const std::string& directory, Trainer& trainer, const std::string& vocab_text, int max_length,
                       const LogPositions& logs, const std::string& fingerprint) {
-  save_model(directory, trainer.model(), vocab_text, max_length);
-  save_tensors(directory + optimizer_file, optimizer_tensors(trainer, trainer.state().accumulated > 0));
+  save_model(directory, trainer.model(), vocab_text, max_length, Flush::by_caller);
+  save_tensors(directory + optimizer_file, optimizer_tensors(trainer, trainer.state().accumulated > 0),
+               Flush::by_caller);
   ordered_json document = state_json(trainer.state());
   document["logs"] = {
       {"metrics_bytes", logs.metrics_bytes}, {"event_file", logs.event_file}, {"event_bytes", logs.event_bytes}};
   document["instruction_set"] = kernels_in_use();
   document["settings"] = ordered_json::parse(fingerprint);
-  write_json_file(directory + state_file, document);
+  write_json_file(directory + state_file, document, Flush::by_caller);
 }
 
 LogPositions read_checkpoint(const std::string& directory, Trainer& trainer, const std::string& fingerprint) {

@@ -29,7 +29,7 @@ std::string run_fingerprint(const TrainOptions& options, const TokenizedDataset&
 /// `where` holds (an object as JSON text, which may hold more).
 void check_same_run(const std::string& saved_settings, const std::string& fingerprint, const std::string& where);
 
-/// Writes the files above into `directory`.
+/// Writes the files above into `directory`, to be flushed by the caller.
 void write_checkpoint(const std::string& directory, Trainer& trainer, const std::string& vocab_text, int max_length,
                       const LogPositions& logs, const std::string& fingerprint);
 

@@ -1,13 +1,6 @@
 #include "train/checkpoint_store.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <string_view>
 
@@ -24,6 +17,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view checkpoint_prefix = "checkpoint-";
 constexpr std::string_view saving_prefix = ".saving-checkpoint-";
 constexpr std::string_view removing_prefix = ".removing-checkpoint-";
+constexpr std::string_view replaced_prefix = ".replaced-checkpoint-";
 
 std::string name_of_step(int64_t step) { return fmt::format("{}{}", checkpoint_prefix, step); }
 
@@ -34,63 +28,40 @@ int64_t step_of_name(std::string_view name) {
   return step && *step >= 0 && name == name_of_step(*step) ? *step : -1;
 }
 
-void rename_or_fail(const std::string& from, const std::string& to) {
-  if (std::rename(from.c_str(), to.c_str()) != 0) {
-    fail("{}: cannot be renamed to {}: {}", from, to, std::strerror(errno));
-  }
-}
-
-void remove_tree(const std::string& path) {
-  std::error_code error;
-  fs::remove_all(path, error);
-  if (error) fail("{}: cannot be removed: {}", path, error.message());
-}
-
-void flush_file(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-  if (fd < 0) fail("{}: cannot be opened to flush it: {}", path, std::strerror(errno));
-  int result;
-  do {
-    result = ::fsync(fd);
-  } while (result != 0 && errno == EINTR);
-  const int error = result == 0 ? 0 : errno;
-  ::close(fd);
-  if (error != 0) fail("{}: cannot be flushed to the disk: {}", path, std::strerror(error));
-}
-
-// Flushes every file and directory below `root`; the manifest then speaks about what is on the disk.
-void flush_tree(const std::string& root) {
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(root)) {
-    const fs::file_status status = entry.symlink_status();
-    if (fs::is_directory(status)) {
-      sync_directory(entry.path().string());
-    } else if (fs::is_regular_file(status)) {
-      flush_file(entry.path().string());
-    } else {
-      fail("{}: a checkpoint holds files and directories only", entry.path().string());
-    }
-  }
-}
-
-// Puts the finished directory in place of whatever is at `final_path`.
-void put_in_place(const std::string& temporary, const std::string& final_path, const std::string& removing) {
+// Puts the finished directory in place of whatever is at `final_path`. What was there of ours goes when the new one is
+// certain to stay.
+void put_in_place(const std::string& temporary, const std::string& final_path, const std::string& replaced) {
   if (entry_exists(final_path) && !is_our_checkpoint(final_path)) {
     int n = 1;
     while (entry_exists(fmt::format("{}.set-aside-{}", final_path, n))) ++n;
-    rename_or_fail(final_path, fmt::format("{}.set-aside-{}", final_path, n));
+    rename_entry(final_path, fmt::format("{}.set-aside-{}", final_path, n));
   }
+  const std::string directory = parent_directory(final_path);
   if (!entry_exists(final_path)) {
-    rename_or_fail(temporary, final_path);
+    rename_entry(temporary, final_path);
+    sync_directory(directory);
     return;
   }
-  // Swapping leaves no moment without a checkpoint of this step. Not every file system can.
-  if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, final_path.c_str(), RENAME_EXCHANGE) == 0) {
-    rename_or_fail(temporary, removing);
+  // Swapping leaves no moment without a checkpoint of this step. Where the file system cannot, the next start finishes
+  // what was cut off between the two names (finish_replacement).
+  if (exchange_entries(temporary, final_path)) {
+    rename_entry(temporary, replaced);
   } else {
-    rename_or_fail(final_path, removing);
-    rename_or_fail(temporary, final_path);
+    rename_entry(final_path, replaced);
+    rename_entry(temporary, final_path);
   }
-  remove_tree(removing);
+  sync_directory(directory);
+  remove_tree(replaced);
+}
+
+// A process ended while it put checkpoint-STEP in place of an earlier one of the same step, by two renames.
+void finish_replacement(const std::string& directory, int64_t step) {
+  const std::string final_path = directory + "/" + name_of_step(step);
+  const std::string saving = fmt::format("{}/{}{}", directory, saving_prefix, step);
+  const std::string replaced = fmt::format("{}/{}{}", directory, replaced_prefix, step);
+  if (entry_exists(final_path) || !entry_exists(replaced)) return;
+  rename_entry(checkpoint_damage({saving, step}).empty() ? saving : replaced, final_path);
+  sync_directory(directory);
 }
 
 }  // namespace
@@ -113,10 +84,16 @@ void remove_unfinished_checkpoints(const std::string& directory) {
   std::error_code error;
   for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
-    if (name.starts_with(saving_prefix) || name.starts_with(removing_prefix)) leftovers.push_back(it->path().string());
+    for (const std::string_view prefix : {saving_prefix, removing_prefix, replaced_prefix})
+      if (name.starts_with(prefix)) leftovers.push_back(name);
   }
   if (error) fail("{}: cannot be listed: {}", directory, error.message());
-  for (const std::string& path : leftovers) remove_tree(path);
+  for (const std::string& name : leftovers) {
+    if (!name.starts_with(replaced_prefix)) continue;
+    const auto step = parse_number<int64_t>(name.substr(replaced_prefix.size()));
+    if (step && *step >= 0) finish_replacement(directory, *step);
+  }
+  for (const std::string& name : leftovers) remove_tree(directory + "/" + name);
 }
 
 void remove_checkpoint(const std::string& path) {
@@ -128,18 +105,13 @@ void remove_checkpoint(const std::string& path) {
     const std::string parent = parent_directory(path);
     const std::string removing = fmt::format("{}/{}{}", parent, removing_prefix, fs::path(path).filename().string());
     if (entry_exists(removing)) remove_tree(removing);
-    rename_or_fail(path, removing);
-    remove_tree(removing);
+    rename_entry(path, removing);
     sync_directory(parent);
+    remove_tree(removing);
     return;
   }
-  for (const auto& [name, file] : manifest->files) {
-    if (::unlink((path + "/" + name).c_str()) != 0 && errno != ENOENT) {
-      fail("{}/{}: cannot be removed: {}", path, name, std::strerror(errno));
-    }
-  }
-  const std::string manifest_path = path + "/" + manifest_name;
-  if (::unlink(manifest_path.c_str()) != 0) fail("{}: cannot be removed: {}", manifest_path, std::strerror(errno));
+  for (const auto& [name, file] : manifest->files) remove_file(path + "/" + name);
+  remove_file(path + "/" + manifest_name);
 }
 
 CheckpointStore::CheckpointStore(std::string directory) : directory_(std::move(directory)) {
@@ -150,20 +122,22 @@ std::string CheckpointStore::save(int64_t step, const std::function<void(const s
   if (step < 0) fail("a checkpoint's step is at least 0, not {}", step);
   const std::string final_path = directory_ + "/" + name_of_step(step);
   const std::string temporary = fmt::format("{}/{}{}", directory_, saving_prefix, step);
-  const std::string removing = fmt::format("{}/{}{}", directory_, removing_prefix, step);
+  const std::string replaced = fmt::format("{}/{}{}", directory_, replaced_prefix, step);
   try {
     if (entry_exists(temporary)) remove_tree(temporary);
-    if (entry_exists(removing)) remove_tree(removing);
-    fs::create_directory(temporary);
+    if (entry_exists(replaced)) remove_tree(replaced);
+    make_directory(temporary);
     write(temporary);
-    flush_tree(temporary);
-    write_file_atomically(temporary + "/" + manifest_name, format_manifest(make_manifest(temporary, step)));
-    sync_directory(temporary);
-    put_in_place(temporary, final_path, removing);
-    sync_directory(directory_);
+    write_file_atomically(temporary + "/" + manifest_name, format_manifest(make_manifest(temporary, step)),
+                          Flush::by_caller);
+    sync_tree(temporary);
+    put_in_place(temporary, final_path, replaced);
   } catch (const std::exception& error) {
-    std::error_code ignored;
-    fs::remove_all(temporary, ignored);
+    try {
+      if (!entry_exists(final_path) && entry_exists(replaced)) rename_entry(replaced, final_path);
+      remove_tree(temporary);
+    } catch (const Error&) {  // the next start tries again
+    }
     const auto* io = dynamic_cast<const fs::filesystem_error*>(&error);
     if (io == nullptr && dynamic_cast<const Error*>(&error) == nullptr) throw;
     fail("the checkpoint of step {} could not be saved: {}\nEarlier checkpoints in {} are intact.", step,

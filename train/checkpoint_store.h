@@ -18,7 +18,7 @@ struct Checkpoint {
 
 class CheckpointStore {
  public:
-  /// `directory` exists. Removes what an interrupted save or removal left. Throws Error.
+  /// `directory` exists. Finishes or removes what an interrupted save or removal left. Throws Error.
   explicit CheckpointStore(std::string directory);
 
   /// Calls write(temporary_directory), which writes the checkpoint's files there, then makes them the checkpoint of
@@ -41,6 +41,8 @@ class CheckpointStore {
   std::vector<Checkpoint> list() const;
 
   const std::string& directory() const { return directory_; }
+  /// The checkpoints have been moved there.
+  void follow(const std::string& directory) { directory_ = directory; }
 
  private:
   std::string directory_;
@@ -56,7 +58,7 @@ bool is_our_checkpoint(const std::string& directory);
 /// Deletes a checkpoint: the files of its manifest, the manifest, and the directory if then empty. Throws Error.
 void remove_checkpoint(const std::string& path);
 
-/// Removes what an interrupted save or removal left in `directory`.
+/// Finishes or removes what an interrupted save or removal left in `directory`. Throws Error.
 void remove_unfinished_checkpoints(const std::string& directory);
 
 /// All "checkpoint-STEP" directories of `directory`, by ascending step, ours or not.

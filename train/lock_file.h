@@ -1,31 +1,47 @@
 // A lock between processes, on a machine or a shared directory.
 #pragma once
 
+#include <sys/types.h>
+
+#include <functional>
 #include <string>
 
 namespace crisp {
 
-/// A lock by flock on a file of its own, which is removed with the lock. It ends with the object, or with the death of
-/// the process and of those that have inherited it.
+/// A lock by a file of its own, which is removed with the lock. It ends with the object, or with the death of the
+/// process and of those that share it. It is made by what the file system can, in this order: flock; a lock of the open
+/// file by fcntl; else by the file's being there, with the processes that hold it written in it. The last outlives
+/// them, so whoever finds it looks whether they live; of processes on another host that cannot be seen, and refusing
+/// says so.
 class LockFile {
  public:
   LockFile() = default;
   /// Whoever holds it already keeps it: then the lock is not held(). Throws Error when the file cannot be written.
   explicit LockFile(std::string path);
-  /// Waits until the lock is free, half a minute at most, then throws Error.
-  static LockFile wait_for(const std::string& path);
+  /// Waits until the lock is free. After some seconds say(text) is called, once. Throws Error when a signal arrives
+  /// while an InterruptHandler lives (without one the signal ends the process).
+  static LockFile wait_for(const std::string& path, const std::function<void(const std::string&)>& say);
   ~LockFile() { release(); }
   LockFile(LockFile&& other) noexcept;
   LockFile& operator=(LockFile&& other) noexcept;
 
   bool held() const { return fd_ >= 0; }
   void release();
-  /// Close-on-exec; a child that is to keep the lock clears that.
+  /// Who holds it, where that is known and not us: "process 12 on host a; if it no longer runs, delete FILE"; else "".
+  const std::string& holder() const { return holder_; }
+
+  /// Close-on-exec; a child that is to keep the lock clears that, and its parent calls share_with().
   int descriptor() const { return fd_; }
+  void share_with(pid_t child);
 
  private:
-  std::string path_;
+  enum class Way : unsigned char { by_system, by_presence };
+  bool lock_by_system(bool& supported);
+  bool lock_by_presence();
+
+  std::string path_, holder_;
   int fd_ = -1;
+  Way way_ = Way::by_system;
 };
 
 }  // namespace crisp

@@ -4,7 +4,6 @@
 
 #include "data/input/file.h"
 #include "data/input/json.h"
-#include "weights/atomic_file.h"
 
 namespace crisp {
 namespace {
@@ -30,8 +29,8 @@ nlohmann::ordered_json read_json_object(const std::string& path) {
   return try_json_object(read_input_or_empty(path, input_limit::state)).value_or(nlohmann::ordered_json::object());
 }
 
-void write_json_file(const std::string& path, const nlohmann::ordered_json& document) {
-  write_file_atomically(path, document.dump(2, ' ', false, kReplaceInvalidUtf8) + '\n');
+void write_json_file(const std::string& path, const nlohmann::ordered_json& document, Flush flush) {
+  write_file_atomically(path, document.dump(2, ' ', false, kReplaceInvalidUtf8) + '\n', flush);
 }
 
 }  // namespace crisp

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "train/append_file.h"
+#include "weights/atomic_file.h"
 
 namespace crisp {
 
@@ -37,6 +38,6 @@ class MetricsLog {
 nlohmann::ordered_json read_json_object(const std::string& path);
 
 /// Writes an indented JSON document atomically, for instance all_results.json. Throws Error.
-void write_json_file(const std::string& path, const nlohmann::ordered_json& document);
+void write_json_file(const std::string& path, const nlohmann::ordered_json& document, Flush flush = Flush::now);
 
 }  // namespace crisp

@@ -7,9 +7,9 @@
 #include "data/input/file.h"
 #include "data/input/json.h"
 #include "engine/error.h"
-#include "weights/atomic_file.h"
 #include "weights/locate.h"
 #include "weights/name_map.h"
+#include "weights/published.h"
 #include "weights/safetensors.h"
 
 namespace crisp {
@@ -106,9 +106,7 @@ void add_vocabulary(LoadedModel& loaded, const std::string& asked_for, const fs:
   loaded.files.push_back(loaded.vocab_path);
 }
 
-}  // namespace
-
-LoadedModel load_model(const std::string& file_or_directory, const LoadModelOptions& options) {
+LoadedModel load_files(const std::string& file_or_directory, const LoadModelOptions& options) {
   const std::string path = locate_weights(file_or_directory);
   const SafetensorsFile file = SafetensorsFile::open(path);
   const fs::path directory = fs::path(path).parent_path();
@@ -159,6 +157,12 @@ LoadedModel load_model(const std::string& file_or_directory, const LoadModelOpti
   for (std::string& note : load_notes(plan)) loaded.notes.push_back(std::move(note));
   add_vocabulary(loaded, options.vocab, directory);
   return loaded;
+}
+
+}  // namespace
+
+LoadedModel load_model(const std::string& file_or_directory, const LoadModelOptions& options) {
+  return read_published(file_or_directory, [&] { return load_files(file_or_directory, options); });
 }
 
 LoadedModel new_model(const std::string& what, const LoadModelOptions& options) {
@@ -222,31 +226,32 @@ const std::vector<std::string>& model_file_names() {
   return names;
 }
 
-void save_model(const std::string& directory, const DistilBert& model, const std::string& vocab_text, int max_length) {
+void save_model(const std::string& directory, const DistilBert& model, const std::string& vocab_text, int max_length,
+                Flush flush) {
   std::vector<NamedTensor> tensors;
   for (const Parameter& p : model.parameters())
     if (!p.is_span) tensors.push_back({p.name, p.tensor});
   DistilBertConfig config = model.config();
   config.sparsity.spans = model.spans();
-  save_tensors(directory + "/model.safetensors", tensors);
-  write_file_atomically(directory + "/config.json", config_json(config, model.dtype()));
-  write_file_atomically(directory + "/vocab.txt", vocab_text);
+  save_tensors(directory + "/model.safetensors", tensors, flush);
+  write_file_atomically(directory + "/config.json", config_json(config, model.dtype()), flush);
+  write_file_atomically(directory + "/vocab.txt", vocab_text, flush);
   const nlohmann::ordered_json special{{"unk_token", "[UNK]"},
                                        {"sep_token", "[SEP]"},
                                        {"pad_token", "[PAD]"},
                                        {"cls_token", "[CLS]"},
                                        {"mask_token", "[MASK]"}};
-  write_file_atomically(directory + "/special_tokens_map.json", special.dump(2) + "\n");
+  write_file_atomically(directory + "/special_tokens_map.json", special.dump(2) + "\n", flush);
   nlohmann::ordered_json tokenizer = special;
   tokenizer["do_lower_case"] = true;
   tokenizer["strip_accents"] = nullptr;
   tokenizer["tokenize_chinese_chars"] = true;
   tokenizer["model_max_length"] = max_length;
   tokenizer["tokenizer_class"] = "DistilBertTokenizer";
-  write_file_atomically(directory + "/tokenizer_config.json", tokenizer.dump(2) + "\n");
+  write_file_atomically(directory + "/tokenizer_config.json", tokenizer.dump(2) + "\n", flush);
 }
 
-void save_tensors(const std::string& path, const std::vector<NamedTensor>& tensors) {
+void save_tensors(const std::string& path, const std::vector<NamedTensor>& tensors, Flush flush) {
   std::vector<Tensor> on_host;  // keeps the memory of the spans
   std::vector<TensorToWrite> to_write;
   for (const NamedTensor& t : tensors) {
@@ -256,7 +261,7 @@ void save_tensors(const std::string& path, const std::vector<NamedTensor>& tenso
           {t.name, safe_dtype(t.tensor.dtype()), file_shape(t.tensor.shape()), std::span<const T>(elements)});
     });
   }
-  write_safetensors(path, to_write);
+  write_safetensors(path, to_write, {{"format", "pt"}}, flush);
 }
 
 void load_tensors(const std::string& path, const std::vector<NamedTensor>& tensors) {

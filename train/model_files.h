@@ -8,6 +8,7 @@
 
 #include "data/wordpiece.h"
 #include "model/distilbert.h"
+#include "weights/atomic_file.h"
 
 namespace crisp {
 
@@ -33,7 +34,8 @@ struct LoadModelOptions {
 };
 
 /// Loads a safetensors file, or a directory with one. config.json is taken from beside the file; without one, the
-/// shapes tell the sizes and a head of attention is taken to be 64 wide. Throws BadInput, listing all that is wrong.
+/// shapes tell the sizes and a head of attention is taken to be 64 wide. What is read is of one publication, whatever a
+/// run in that directory does meanwhile. Throws BadInput, listing all that is wrong.
 LoadedModel load_model(const std::string& file_or_directory, const LoadModelOptions& options);
 
 /// A model with random weights: `what` is "distilbert-base" or the path of a config.json. options.vocab is required,
@@ -49,7 +51,8 @@ WordPiece load_tokenizer(const LoadedModel& loaded, int64_t max_length);
 
 /// Writes model.safetensors, config.json, vocab.txt, tokenizer_config.json and special_tokens_map.json, each
 /// atomically, so that transformers' from_pretrained(directory) works.
-void save_model(const std::string& directory, const DistilBert& model, const std::string& vocab_text, int max_length);
+void save_model(const std::string& directory, const DistilBert& model, const std::string& vocab_text, int max_length,
+                Flush flush = Flush::now);
 /// The length to which the model in this directory was trained to cut sentences (tokenizer_config.json), at most
 /// `limit`, which is returned where the directory does not say.
 int saved_max_length(const std::string& file_or_directory, int64_t limit);
@@ -62,7 +65,7 @@ struct NamedTensor {
   std::string name;
   Tensor tensor;
 };
-void save_tensors(const std::string& path, const std::vector<NamedTensor>& tensors);
+void save_tensors(const std::string& path, const std::vector<NamedTensor>& tensors, Flush flush = Flush::now);
 void load_tensors(const std::string& path, const std::vector<NamedTensor>& tensors);
 
 }  // namespace crisp

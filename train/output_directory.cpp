@@ -1,11 +1,7 @@
 #include "train/output_directory.h"
 
-#include <sys/statvfs.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -15,8 +11,10 @@
 #include "data/input/text.h"
 #include "engine/error.h"
 #include "train/checkpoint_store.h"
+#include "train/publication.h"
 #include "train/tensorboard.h"
 #include "weights/atomic_file.h"
+#include "weights/file_calls.h"
 
 namespace crisp {
 namespace {
@@ -25,6 +23,10 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr const char* marker_format = "crisp-run";
+// Of everything that a run keeps beside the user's files for a while.
+constexpr std::string_view own_prefix = ".crisp-";
+constexpr const char* staging_name = ".crisp-publishing";
+constexpr const char* moving_name = ".crisp-moving-in";
 
 // The file names in a marker. They are deleted by --overwrite, so a marker must not name anything outside.
 std::vector<std::string> read_marker(const std::string& path) {
@@ -47,30 +49,83 @@ void write_marker(const std::string& path, const std::vector<std::string>& names
   write_file_atomically(path, document.dump(2) + '\n');
 }
 
-// The temporary files that a killed AtomicFile left for one of our names: ".NAME.tmp-PID-N".
-bool is_leftover_of(std::string_view entry, const std::string& name) {
-  const std::string prefix = fmt::format(".{}.tmp-", name.substr(0, 100));
-  return entry.starts_with(prefix) &&
-         std::all_of(entry.begin() + static_cast<std::ptrdiff_t>(prefix.size()), entry.end(),
-                     [](char c) { return c == '-' || (c >= '0' && c <= '9'); });
+std::vector<std::string> names_in_marker(const std::string& directory) {
+  const std::string marker = directory + "/" + OutputDirectory::marker_name;
+  return entry_exists(marker) ? read_marker(marker) : std::vector<std::string>{};
 }
 
-void remove_file(const std::string& path) {
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail("{}: cannot be removed: {}", path, std::strerror(errno));
+std::vector<std::string> entries_of(const std::string& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error))
+    names.push_back(it->path().filename().string());
+  if (error) fail("{}: cannot be listed: {}", directory, error.message());
+  return names;
 }
 
 template <class Predicate>
 void remove_files_where(const std::string& directory, Predicate&& matches) {
-  std::vector<std::string> found;
-  std::error_code error;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+  for (const std::string& name : entries_of(directory)) {
+    const std::string path = directory + "/" + name;
     std::error_code ignored;
-    if (matches(it->path().filename().string()) && fs::is_regular_file(it->symlink_status(ignored))) {
-      found.push_back(it->path().string());
-    }
+    if (matches(name) && fs::is_regular_file(fs::symlink_status(path, ignored))) remove_file(path);
   }
-  if (error) fail("{}: cannot be listed: {}", directory, error.message());
-  for (const std::string& path : found) remove_file(path);
+}
+
+// Those that a killed AtomicFile left for one of the run's names.
+void remove_temporary_files(const std::string& directory) {
+  std::vector<std::string> names = names_in_marker(directory);
+  names.emplace_back(OutputDirectory::marker_name);
+  remove_files_where(directory, [&](const std::string& entry) {
+    return std::any_of(names.begin(), names.end(), [&](const auto& name) { return is_temporary_name(entry, name); });
+  });
+}
+
+bool holds_our_checkpoints(const std::string& directory) {
+  const std::vector<Checkpoint> checkpoints = list_checkpoints(directory);
+  return std::any_of(checkpoints.begin(), checkpoints.end(),
+                     [](const Checkpoint& checkpoint) { return is_our_checkpoint(checkpoint.path); });
+}
+
+// A run that ended before it wrote anything (its data was not found, say) must not stand in the way of the next try.
+bool holds_run_files(const std::string& directory) {
+  if (!entry_exists(directory + "/" + OutputDirectory::marker_name)) return false;
+  const std::vector<std::string> names = names_in_marker(directory);
+  return std::any_of(names.begin(), names.end(),
+                     [&](const std::string& name) { return entry_exists(directory + "/" + name); }) ||
+         holds_our_checkpoints(directory);
+}
+
+// Checkpoints, event files, and the files of these names.
+void remove_run_files(const std::string& directory, const std::vector<std::string>& names) {
+  remove_unfinished_checkpoints(directory);
+  for (const Checkpoint& checkpoint : list_checkpoints(directory)) {
+    if (is_our_checkpoint(checkpoint.path)) remove_checkpoint(checkpoint.path);
+  }
+  for (const std::string& name : names) {
+    if (name != OutputDirectory::marker_name) remove_file(directory + "/" + name);
+  }
+  remove_files_where(directory, [](const std::string& entry) { return is_event_file_name(entry); });
+}
+
+// `files`: what a run would write; `listed`: what the run that is there may have written.
+void refuse_foreign_files(const std::string& directory, const std::vector<std::string>& files,
+                          const std::vector<std::string>& listed, bool overwrite) {
+  const bool has_run = holds_run_files(directory);
+  std::vector<std::string> found;
+  for (const std::string& name : files) {
+    const bool ours = has_run && std::find(listed.begin(), listed.end(), name) != listed.end();
+    if (!ours && entry_exists(directory + "/" + name)) found.push_back(name);
+  }
+  for (const Checkpoint& checkpoint : list_checkpoints(directory)) {
+    if (!has_run || (overwrite && !is_our_checkpoint(checkpoint.path)))
+      found.push_back(fs::path(checkpoint.path).filename().string());
+  }
+  if (found.empty()) return;
+  fail<UsageError>(
+      "{}: holds files that the run would have to replace ({}) and that no run of this program wrote; "
+      "choose another --output",
+      directory, fmt::join(found, ", "));
 }
 
 std::string without_trailing_slashes(std::string path) {
@@ -82,71 +137,116 @@ std::string without_trailing_slashes(std::string path) {
 
 DirectoryLock::DirectoryLock(const std::string& directory) : lock_(directory + "/.crisp.lock") {
   if (!lock_.held())
-    fail<UsageError>("{}: another run is writing here; wait for it or choose another --output", directory);
+    fail<UsageError>("{}: another run is writing here{}; wait for it or choose another --output", directory,
+                     lock_.holder().empty() ? "" : " (" + lock_.holder() + ")");
 }
 
 OutputDirectory::OutputDirectory(std::string path, const std::vector<std::string>& files, bool resume, bool overwrite,
                                  const std::vector<std::string>& inputs)
-    : path_(without_trailing_slashes(std::move(path))) {
-  if (path_.empty()) fail<UsageError>("--output needs the name of a directory");
+    : root_(without_trailing_slashes(std::move(path))), path_(root_) {
+  if (root_.empty()) fail<UsageError>("--output needs the name of a directory");
   if (resume && overwrite) fail<UsageError>("--resume and --overwrite exclude each other");
   refuse_inputs(files, inputs);
-  std::error_code error;
-  fs::create_directories(path_, error);
   std::error_code ignored;
-  if (!fs::is_directory(path_, ignored)) {
-    if (entry_exists(path_)) fail<UsageError>("{}: is not a directory; choose another --output", path_);
-    fail("{}: cannot be created: {}", path_, error.message());
-  }
-  lock_.emplace(path_);
+  if (entry_exists(root_) && !fs::is_directory(root_, ignored))
+    fail<UsageError>("{}: is not a directory; choose another --output", root_);
+  make_directories(root_);
+  lock_.emplace(root_);
+  finish_announced();
 
-  const std::string marker = file(marker_name);
-  if (entry_exists(marker)) listed_ = read_marker(marker);
-  const bool has_run = entry_exists(marker) && has_run_files();
-  if (has_run) {
-    if (!resume && !overwrite) {
-      if (!has_model() && !has_our_checkpoints())
-        fail<UsageError>(
-            "{}: holds the records of a run that left neither a model nor a checkpoint; --overwrite deletes them, or "
-            "choose another --output",
-            path_);
-      fail<UsageError>("{}: holds a run; --resume continues it, --overwrite deletes it, or choose another --output",
-                       path_);
-    }
-    remove_files_where(path_, [&](const std::string& entry) {
-      return std::any_of(listed_.begin(), listed_.end(), [&](const auto& name) { return is_leftover_of(entry, name); });
-    });
-  }
-  if (has_run && overwrite) clear();
-  holds_run_ = has_run && resume;
-
-  std::vector<std::string> unknown;  // names that are not known to be a former run's
-  for (const std::string& name : files) {
-    const bool ours = holds_run_ && std::find(listed_.begin(), listed_.end(), name) != listed_.end();
-    if (!ours) unknown.push_back(name);
-  }
-  refuse_foreign_files(unknown, !holds_run_);
+  const std::vector<std::string> of_root = names_in_marker(root_);
+  refuse_foreign_files(root_, files, of_root, overwrite);
+  choose_place(resume, overwrite);
+  listed_ = names_in_marker(path_);
   if (!holds_run_) listed_.clear();
   for (const std::string& name : files) {
     if (std::find(listed_.begin(), listed_.end(), name) == listed_.end()) listed_.push_back(name);
   }
-  write_marker(marker, listed_);
+  write_marker(file(marker_name), listed_);
 }
 
-// A run that ended before it wrote anything (its data was not found, say) must not stand in the way of the next try.
-bool OutputDirectory::has_run_files() const {
-  if (std::any_of(listed_.begin(), listed_.end(), [&](const std::string& name) { return entry_exists(file(name)); })) {
-    return true;
+// Which of the runs here is meant, and whether that is allowed.
+void OutputDirectory::choose_place(bool resume, bool overwrite) {
+  const std::string new_run = root_ + "/" + new_run_name;
+  const bool has_run = holds_run_files(root_), has_new_run = holds_run_files(new_run);
+  if (!resume && !overwrite && (has_run || has_new_run)) {
+    if (has_new_run)
+      fail<UsageError>(
+          "{}: holds a run that --overwrite began and that has no model yet; --resume continues it, --overwrite starts "
+          "afresh, or choose another --output",
+          root_);
+    if (!entry_exists(root_ + "/" + model_name) && !holds_our_checkpoints(root_))
+      fail<UsageError>(
+          "{}: holds the records of a run that left neither a model nor a checkpoint; --overwrite deletes them, or "
+          "choose another --output",
+          root_);
+    fail<UsageError>("{}: holds a run; --resume continues it, --overwrite deletes it, or choose another --output",
+                     root_);
   }
-  return has_our_checkpoints();
+  remove_temporary_files(root_);
+  if (resume && entry_exists(new_run + "/" + marker_name)) {
+    path_ = new_run;
+    remove_temporary_files(path_);
+    holds_run_ = has_new_run;
+    return;
+  }
+  remove_tree(new_run);
+  if (has_run && overwrite) {
+    make_directory(new_run);
+    path_ = new_run;
+  }
+  holds_run_ = has_run && resume;
+}
+
+OutputDirectory::~OutputDirectory() {
+  if (!replaces_run() || is_announced(root_) || !entry_exists(path_)) return;
+  try {
+    bool empty = !holds_our_checkpoints(path_);
+    for (const std::string& name : listed_) {
+      std::error_code ignored;
+      const uintmax_t size = fs::file_size(file(name), ignored);
+      empty &= ignored || size == 0;
+    }
+    if (empty) remove_tree(path_);
+  } catch (const Error&) {  // the next start does
+  }
 }
 
 bool OutputDirectory::has_model() const { return entry_exists(file(model_name)); }
 
-bool OutputDirectory::has_our_checkpoints() const {
-  const std::vector<Checkpoint> checkpoints = list_checkpoints(path_);
-  return std::any_of(checkpoints.begin(), checkpoints.end(),
-                     [](const Checkpoint& checkpoint) { return is_our_checkpoint(checkpoint.path); });
+void OutputDirectory::publish(const std::function<void(const std::string& directory)>& write) {
+  {
+    Publication publication(file(staging_name));
+    write(publication.path());
+    publication.announce(root_);
+  }
+  finish_announced();
+  path_ = root_;
+}
+
+// What has been announced is visible to readers already; here it takes its place. Each step may have been begun by a
+// process that was killed: while the new run's files are in .crisp-new-run, the former run's are on their way out; from
+// .crisp-moving-in they are on their way up.
+void OutputDirectory::finish_announced() {
+  remove_tree(root_ + "/" + staging_name);
+  if (is_announced(root_)) {
+    const std::string new_run = root_ + "/" + new_run_name, moving = root_ + "/" + moving_name;
+    if (entry_exists(new_run)) {
+      const std::vector<std::string> former = names_in_marker(root_);
+      remove_run_files(root_, {});
+      place_publication(root_, former);
+      rename_entry(new_run, moving);
+      sync_directory(root_);
+    } else if (!entry_exists(moving)) {
+      place_publication(root_, {});
+    }
+    if (entry_exists(moving)) {
+      for (const std::string& name : entries_of(moving)) rename_entry(moving + "/" + name, root_ + "/" + name);
+      sync_directory(root_);
+      remove_tree(moving);
+    }
+  }
+  forget_publication(root_);
 }
 
 // A run that starts from its own output would delete, with --overwrite, the very weights that it has been asked to
@@ -157,12 +257,12 @@ void OutputDirectory::refuse_inputs(const std::vector<std::string>& files,
   const fs::path here = fs::canonical(path_, ignored);
   if (here.empty() || !fs::is_directory(here, ignored)) return;  // nothing of a run is there
   std::vector<std::string> ours = files;
-  if (entry_exists(file(marker_name)))
-    for (std::string& name : read_marker(file(marker_name))) ours.push_back(std::move(name));
+  for (std::string& name : names_in_marker(path_)) ours.push_back(std::move(name));
   const auto is_ours = [&](const fs::path& path) {
     const fs::path below = path.lexically_relative(here);
     if (below.empty() || *below.begin() == "..") return false;
     const std::string first = below.begin()->string();
+    if (first.starts_with(own_prefix)) return true;
     if (std::find(ours.begin(), ours.end(), below.string()) != ours.end()) return true;
     const std::vector<Checkpoint> checkpoints = list_checkpoints(path_);
     return std::any_of(checkpoints.begin(), checkpoints.end(), [&](const Checkpoint& checkpoint) {
@@ -181,32 +281,8 @@ void OutputDirectory::refuse_inputs(const std::vector<std::string>& files,
   }
 }
 
-void OutputDirectory::refuse_foreign_files(const std::vector<std::string>& files, bool checkpoints_too) const {
-  std::vector<std::string> found;
-  for (const std::string& name : files) {
-    if (entry_exists(file(name))) found.push_back(name);
-  }
-  if (checkpoints_too) {
-    for (const Checkpoint& checkpoint : list_checkpoints(path_)) {
-      found.push_back(fs::path(checkpoint.path).filename().string());
-    }
-  }
-  if (found.empty()) return;
-  fail<UsageError>(
-      "{}: holds files that the run would have to replace ({}) and that no run of this program wrote; "
-      "choose another --output",
-      path_, fmt::join(found, ", "));
-}
-
 void OutputDirectory::clear() {
-  remove_unfinished_checkpoints(path_);
-  for (const Checkpoint& checkpoint : list_checkpoints(path_)) {
-    if (is_our_checkpoint(checkpoint.path)) remove_checkpoint(checkpoint.path);
-  }
-  for (const std::string& name : listed_) {
-    if (name != marker_name) remove_file(file(name));
-  }
-  remove_files_where(path_, [](const std::string& entry) { return is_event_file_name(entry); });
+  remove_run_files(path_, listed_);
   sync_directory(path_);
 }
 
@@ -214,9 +290,10 @@ void require_free_space(const std::string& path, uint64_t bytes, const char* wha
   struct statvfs status {};
   int result;
   do {
-    result = ::statvfs(path.c_str(), &status);
+    result = file_calls::statvfs(path.c_str(), &status);
   } while (result != 0 && errno == EINTR);
-  if (result != 0) fail("{}: its free space cannot be found out: {}", path, std::strerror(errno));
+  // Some file systems do not say, or say that they have no blocks at all.
+  if (result != 0 || status.f_blocks == 0 || status.f_frsize == 0) return;
   const uint64_t free_bytes = static_cast<uint64_t>(status.f_bavail) * status.f_frsize;
   if (free_bytes < bytes) {
     fail("{}: {} are free on its disk, {} needs about {}; make room or choose another --output", path,

@@ -195,6 +195,10 @@ int run_training(TrainOptions options, const std::string& sample_root) {
 
   if (!options.resume) signals.keep_from_now_on();  // a directory that is half made would be in the way of the next try
   OutputDirectory output(options.output, run_file_names(), options.resume, options.overwrite, inputs_of(loaded, files));
+  if (output.replaces_run())
+    progress.message(fmt::format(
+        "{}: the run that is there stays as it is until this one has a model; what this one writes is in {} till then",
+        output.root(), output.path()));
   int64_t parameters = 0;
   for (const Parameter& p : loaded.model.parameters()) parameters += p.tensor.numel();
   // Two checkpoints (maybe there already) and a third being written, each with the model and two moments, and the

@@ -192,10 +192,22 @@ void Session::evaluate_now() {
 // step, so that whoever finds a model without a checkpoint knows that the run has ended.
 void Session::publish() {
   if (!selected_) return;
-  save_model(output_.path(), trainer_.model(), loaded_.vocab_text, static_cast<int>(options_.max_length));
-  write_file_atomically(output_.file("dev_predictions.jsonl"), prediction_lines(selected_->evaluation, dev_set_));
-  write_json_file(output_.file("all_results.json"), selected_->line);
+  const bool replaces = output_.replaces_run();
+  output_.publish([&](const std::string& directory) {
+    save_model(directory, trainer_.model(), loaded_.vocab_text, static_cast<int>(options_.max_length),
+               Flush::by_caller);
+    write_file_atomically(directory + "/dev_predictions.jsonl", prediction_lines(selected_->evaluation, dev_set_),
+                          Flush::by_caller);
+    write_json_file(directory + "/all_results.json", selected_->line, Flush::by_caller);
+  });
   selected_.reset();
+  if (!replaces) return;
+  // The former run is gone, and what this one has written has moved to its place.
+  progress_.message(fmt::format("{}: the model of this run has taken the place of the former run's", output_.path()));
+  store_.follow(output_.path());
+  metrics_.emplace(output_.file("metrics.jsonl"), metrics_->bytes());
+  const std::string event_file = events_->filename();
+  events_.emplace(output_.path(), event_file, events_->bytes());
 }
 
 void Session::save() {

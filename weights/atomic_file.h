@@ -3,11 +3,20 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "weights/file_changes.h"
+
 namespace crisp {
+
+/// Who makes a new file survive a power failure.
+enum class Flush : uint8_t {
+  now,        // the function that writes it, before the file takes its name
+  by_caller,  // a sync_tree() of the directory, which nobody reads before
+};
 
 /// Collects a file's new content in a temporary file of the same directory (".NAME.tmp-PID-N"). Every failure is an
 /// Error naming the path; until commit() has returned, the old file is what others see. The destructor removes the
@@ -23,7 +32,7 @@ class AtomicFile {
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
   /// fsync, rename, fsync of the directory. A symbolic link at `path` is replaced, what it points to is not touched.
-  void commit();
+  void commit(Flush flush = Flush::now);
 
  private:
   [[noreturn]] void fail_with(int error, const char* doing) const;
@@ -34,15 +43,11 @@ class AtomicFile {
 };
 
 /// The whole of it for content at hand.
-void write_file_atomically(const std::string& path, std::string_view content);
+void write_file_atomically(const std::string& path, std::string_view content, Flush flush = Flush::now);
 
-/// Makes the entries of a directory (new, renamed or removed files) survive a power failure. Throws Error.
-void sync_directory(const std::string& directory);
-
-/// Whether there is anything of this name; a link counts, wherever it leads.
-bool entry_exists(const std::string& path);
-
-/// "a/b" for "a/b/c", "." for "c", "/" for "/c".
-std::string parent_directory(const std::string& path);
+/// A free name ".NAME.tmp-PID-N" beside `path`.
+std::string temporary_name(const std::string& path);
+/// Whether `entry` is a name that temporary_name() makes for a file `name`: a killed process leaves such files.
+bool is_temporary_name(std::string_view entry, const std::string& name);
 
 }  // namespace crisp

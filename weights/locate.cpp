@@ -6,6 +6,8 @@
 
 #include "data/input/file.h"
 #include "engine/error.h"
+#include "weights/file_changes.h"
+#include "weights/published.h"
 
 namespace crisp {
 namespace {
@@ -22,6 +24,10 @@ std::string locate_weights(const std::string& file_or_directory) {
   namespace fs = std::filesystem;
   const fs::path given = file_or_directory;
   std::error_code ignored;
+  if (given.filename() == "model.safetensors" && !fs::is_directory(given, ignored)) {  // it may be about to come
+    const std::string directory = parent_directory(file_or_directory), published = published_directory(directory);
+    if (published != directory) return published + "/model.safetensors";
+  }
   if (!input_exists(file_or_directory)) fail<BadInput>("{}: no such file or directory", file_or_directory);
   if (!fs::is_directory(given, ignored)) {
     if (given.filename().string().ends_with(".safetensors.index.json")) {
@@ -29,7 +35,7 @@ std::string locate_weights(const std::string& file_or_directory) {
     }
     return file_or_directory;
   }
-  const fs::path wanted = given / "model.safetensors";
+  const fs::path wanted = fs::path(published_directory(file_or_directory)) / "model.safetensors";
   if (input_exists(wanted.string())) return wanted.string();
   if (fs::exists(given / "model.safetensors.index.json", ignored)) fail<BadInput>("{}: {}", file_or_directory, sharded);
   for (const char* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {

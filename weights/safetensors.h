@@ -14,6 +14,7 @@
 
 #include "data/input/file.h"
 #include "engine/dtype.h"
+#include "weights/atomic_file.h"
 
 namespace crisp {
 
@@ -130,6 +131,7 @@ struct TensorToWrite {
 /// of 8. Atomic (weights/atomic_file.h): on Error the file that was at `path` is untouched. Throws Error for duplicate
 /// or unusable names, a shape that does not match its data, and failures of the file system.
 void write_safetensors(const std::string& path, std::span<const TensorToWrite> tensors,
-                       const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+                       const std::map<std::string, std::string>& metadata = {{"format", "pt"}},
+                       Flush flush = Flush::now);
 
 }  // namespace crisp

@@ -88,7 +88,7 @@ void check(const std::string& path, const TensorToWrite& tensor) {
 }  // namespace
 
 void write_safetensors(const std::string& path, std::span<const TensorToWrite> tensors,
-                       const std::map<std::string, std::string>& metadata) {
+                       const std::map<std::string, std::string>& metadata, Flush flush) {
   std::set<std::string_view> names;
   for (const TensorToWrite& t : tensors) {
     check(path, t);
@@ -117,7 +117,7 @@ void write_safetensors(const std::string& path, std::span<const TensorToWrite> t
   file.write(std::as_bytes(std::span(&n, 1)));
   file.write(header);
   for (const TensorToWrite* t : order) write_data(file, *t);
-  file.commit();
+  file.commit(flush);
 }
 
 }  // namespace crisp

@@ -74,16 +74,76 @@ TEST_CASE("a run that ended before it wrote anything does not stand in the way")
   CHECK_FALSE(OutputDirectory(dir.path(), run_files, true, false).holds_run());
 }
 
-TEST_CASE("the option --overwrite deletes what the run wrote and nothing else") {
+// What a run does at its first evaluation.
+void publish(OutputDirectory& output, const std::string& weights) {
+  output.publish([&](const std::string& directory) {
+    test::write_file(directory + "/model.safetensors", weights);
+    test::write_file(directory + "/config.json", "of " + weights);
+  });
+}
+
+TEST_CASE("the option --overwrite deletes what the run wrote and nothing else, when there is a new model") {
   const test::TempDir dir;
   run_in(dir.path());
   test::write_file(dir / "notes.txt", "mine");
   test::write_file(dir / "events.out.tfevents.1.host", "another program's");
   test::write_file(dir / ".model.safetensors.tmp-123-0", "left by a crash");
-  const OutputDirectory output(dir.path(), run_files, false, true);
-  CHECK_FALSE(output.holds_run());
-  CHECK(test::names_in(dir.path()) ==
-        Names{".crisp.lock", "crisp_run.json", "events.out.tfevents.1.host", "notes.txt"});
+  {
+    OutputDirectory output(dir.path(), run_files, false, true);
+    CHECK_FALSE(output.holds_run());
+    CHECK(output.replaces_run());
+    CHECK(output.path() == dir / ".crisp-new-run");
+    test::write_file(output.file("metrics.jsonl"), "new\n");
+    CheckpointStore(output.path()).save(3, [](const std::string& tmp) { test::write_file(tmp + "/model", "w"); });
+    CHECK(test::read_file(dir / "model.safetensors") == "weights");
+    CHECK(test::read_file(dir / "metrics.jsonl") == "{}\n");
+    CHECK(CheckpointStore(dir.path()).newest_valid()->step == 5);
+
+    publish(output, "new weights");
+    CHECK(output.path() == dir.path());
+    CHECK_FALSE(output.replaces_run());
+    publish(output, "newer weights");
+  }
+  CHECK(test::names_in(dir.path()) == Names{"checkpoint-3", "config.json", "crisp_run.json",
+                                            "events.out.tfevents.1.host", "metrics.jsonl", "model.safetensors",
+                                            "notes.txt"});
+  CHECK(test::read_file(dir / "model.safetensors") == "newer weights");
+  CHECK(test::read_file(dir / "config.json") == "of newer weights");
+  CHECK(test::read_file(dir / "metrics.jsonl") == "new\n");
+  CHECK(OutputDirectory(dir.path(), run_files, true, false).holds_run());
+}
+
+TEST_CASE("a new run without a model is found again by --resume, and goes with --overwrite") {
+  const test::TempDir dir;
+  run_in(dir.path());
+  const Names former = test::names_in(dir.path());
+  { const OutputDirectory output(dir.path(), run_files, false, true); }
+  CHECK(test::names_in(dir.path()) == former);  // nothing had been written: as if it had never been
+  {
+    const OutputDirectory output(dir.path(), run_files, false, true);
+    test::write_file(output.file("metrics.jsonl"), "new\n");
+  }
+  CHECK(contains(message_of<UsageError>([&] { OutputDirectory(dir.path(), run_files, false, false); }),
+                 "holds a run that --overwrite began and that has no model yet; --resume continues it"));
+  {
+    const OutputDirectory output(dir.path(), run_files, true, false);
+    CHECK(output.holds_run());
+    CHECK(output.replaces_run());
+    CHECK_FALSE(output.has_model());
+    CHECK(test::read_file(output.file("metrics.jsonl")) == "new\n");
+  }
+  { const OutputDirectory output(dir.path(), run_files, false, true); }
+  CHECK(test::names_in(dir.path()) == former);
+  CHECK(CheckpointStore(dir.path()).newest_valid()->step == 5);
+}
+
+TEST_CASE("a checkpoint that no run of ours wrote stops --overwrite before anything is touched") {
+  const test::TempDir dir;
+  run_in(dir.path());
+  fs::create_directory(dir / "checkpoint-7");
+  const Names before = test::names_in(dir.path());
+  CHECK(contains(message_of<UsageError>([&] { OutputDirectory(dir.path(), run_files, false, true); }), "checkpoint-7"));
+  CHECK(test::names_in(dir.path()) == before);
 }
 
 TEST_CASE("the option --overwrite follows no link out of the directory") {
@@ -92,8 +152,10 @@ TEST_CASE("the option --overwrite follows no link out of the directory") {
   test::write_file(dir / "precious", "x");
   fs::remove(dir / "out/model.safetensors");
   fs::create_symlink("../precious", dir / "out/model.safetensors");
-  const OutputDirectory output(dir / "out", run_files, false, true);
-  CHECK_FALSE(fs::exists(fs::symlink_status(dir / "out/model.safetensors")));
+  OutputDirectory output(dir / "out", run_files, false, true);
+  publish(output, "new");
+  CHECK_FALSE(fs::is_symlink(dir / "out/model.safetensors"));
+  CHECK(test::read_file(dir / "out/model.safetensors") == "new");
   CHECK(test::read_file(dir / "precious") == "x");
 }
 

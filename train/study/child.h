@@ -23,6 +23,7 @@ class Child {
   /// How it ended: its exit code, or 128 + N when signal N killed it; nullopt while it runs.
   std::optional<int> ended();
   void signal(int number);
+  pid_t id() const { return pid_; }
 
  private:
   pid_t pid_ = -1;

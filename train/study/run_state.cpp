@@ -79,9 +79,7 @@ RunState read_state(const RunFiles& files) {
 }
 
 void write_state(const RunFiles& files, const RunState& state) {
-  std::error_code error;
-  fs::create_directories(files.directory, error);
-  if (error) fail("{}: cannot be created: {}", files.directory, error.message());
+  make_directories(files.directory);
   const ordered_json object{{"status", status_word(state.status)},
                             {"exit_code", state.exit_code},
                             {"message", state.message},
@@ -133,9 +131,7 @@ std::string differing_input(const RunFiles& run, const RunFiles& other) {
 }
 
 void delete_model(const RunFiles& files, bool checkpoints_too) {
-  std::error_code error;
-  fs::remove(files.directory + "/" + OutputDirectory::model_name, error);
-  if (error) fail("{}: its model cannot be removed: {}", files.directory, error.message());
+  remove_file(files.directory + "/" + OutputDirectory::model_name);
   if (!checkpoints_too) return;
   for (const Checkpoint& checkpoint : list_checkpoints(files.directory))
     if (is_our_checkpoint(checkpoint.path)) remove_checkpoint(checkpoint.path);

@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
 #include <list>
 #include <map>
 #include <optional>
@@ -18,12 +17,14 @@
 
 #include "engine/error.h"
 #include "engine/parallel.h"
+#include "train/append_file.h"
 #include "train/console.h"
 #include "train/interrupt.h"
 #include "train/lock_file.h"
 #include "train/output_directory.h"
 #include "train/study/child.h"
 #include "train/study/estimate.h"
+#include "weights/file_changes.h"
 #include "weights/locate.h"
 
 namespace crisp {
@@ -159,8 +160,7 @@ class Runner {
     LockFile lock;
     RunState state;
     try {
-      std::error_code ignored;
-      fs::create_directories(fs::path(run.files.directory).parent_path(), ignored);
+      make_directories(parent_directory(run.files.directory));
       lock = LockFile(run.files.lock);
       if (!lock.held()) return false;
       state = read_state(run.files);  // what another runner may have made of it meanwhile
@@ -201,12 +201,11 @@ class Runner {
     state.status = Status::begun;
     ++state.starts;
     write_state(run.files, state);
-    {
-      std::ofstream log(run.files.log, std::ios::app);
-      log << "== " << time_of_day() << ": " << fmt::format("{}", fmt::join(command, " ")) << "\n";
-    }
+    AppendFile(run.files.log, AppendFile::Open::any)
+        .append(fmt::format("== {}: {}\n", time_of_day(), fmt::join(command, " ")));
     say("{}, seed {}: started", run.arm->name, run.seed);
     Child child(command, run.files.log, lock.descriptor());
+    lock.share_with(child.id());
     working_.push_back({index, std::move(lock), std::move(child), Clock::now(), state});
   }
 

@@ -13,7 +13,6 @@
 #include "data/input/text.h"
 #include "engine/error.h"
 #include "engine/parse_text.h"
-#include "train/lock_file.h"
 #include "train/study/run_state.h"
 #include "weights/atomic_file.h"
 
@@ -292,13 +291,15 @@ std::vector<uint64_t> parse_seeds(const std::string& text) {
   return first_seeds(static_cast<int64_t>(seeds.front()));
 }
 
+LockFile lock_study(const std::string& directory, const char* what) {
+  return LockFile::wait_for(fmt::format("{}/.{}.lock", directory, what),
+                            [](const std::string& text) { fmt::print(stderr, "{}\n", text); });
+}
+
 void record_study(const Study& study, const std::string& directory) {
   check_place(directory);
-  std::error_code error;
-  fs::create_directories(directory, error);
-  if (error) fail("{}: cannot be created: {}", directory, error.message());
-  // Others that start at the same time add to the same file.
-  const LockFile lock = LockFile::wait_for(directory + "/.study.lock");
+  make_directories(directory);
+  const LockFile lock = lock_study(directory, "study");  // others that start at the same time add to the same file
   const std::string path = directory + "/study.json";
   const std::string before = entry_exists(path) ? read_input(path, input_limit::study) : "";
   const Study all = entry_exists(path) ? joined(parse_study(before, path), study, directory) : study;

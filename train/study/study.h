@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "train/lock_file.h"
+
 namespace crisp {
 
 /// Options of crisp-train: the name without "--", and the value as on a command line.
@@ -57,6 +59,10 @@ std::string study_preset(const std::string& name, bool with_parses);
 
 /// "1,5,7" or "4", which is 0,1,2,3. Throws UsageError.
 std::vector<uint64_t> parse_seeds(const std::string& text);
+
+/// Waits, and says so on stderr, until nobody else writes `what` of a study: "study" (study.json) or "report". Reports
+/// take a while, so whoever begins runs does not wait for them.
+LockFile lock_study(const std::string& directory, const char* what);
 
 /// Makes the directory of a study, or adds to the one that is there: study.json then holds what it held and what
 /// `study` has in addition, arms and seeds. Options may change for arms of which no run has begun, or which have only

@@ -1,0 +1,75 @@
+#include "train/publication.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "engine/error.h"
+#include "weights/file_changes.h"
+#include "weights/published.h"
+
+namespace crisp {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* weights_name = "model.safetensors";
+constexpr const char* forgotten_name = ".crisp-publication-done";
+
+std::string pending(const std::string& directory) { return directory + "/" + publication_name; }
+
+std::vector<std::string> names_in(const std::string& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error))
+    names.push_back(it->path().filename().string());
+  if (error) fail("{}: cannot be listed: {}", directory, error.message());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace
+
+Publication::Publication(std::string staging) : staging_(std::move(staging)) {
+  remove_tree(staging_);  // of a process that was killed
+  make_directory(staging_);
+}
+
+Publication::~Publication() {
+  try {
+    remove_tree(staging_);
+  } catch (const Error&) {  // the next one does
+  }
+}
+
+void Publication::announce(const std::string& directory) {
+  sync_tree(staging_);
+  rename_entry(staging_, pending(directory));
+  sync_directory(directory);
+}
+
+bool is_announced(const std::string& directory) { return published_directory(directory) != directory; }
+
+void place_publication(const std::string& directory, const std::vector<std::string>& names) {
+  const std::vector<std::string> published = names_in(pending(directory));
+  const std::string weights = directory + "/" + weights_name;
+  const std::string new_weights = pending(directory) + "/" + weights_name;
+  std::error_code ignored;
+  if (!fs::equivalent(weights, new_weights, ignored)) remove_file(weights);
+  for (const std::string& name : names)
+    if (!std::binary_search(published.begin(), published.end(), name)) remove_file(directory + "/" + name);
+  for (const std::string& name : published)
+    if (name != weights_name) link_over(pending(directory) + "/" + name, directory + "/" + name);
+  if (entry_exists(new_weights)) link_over(new_weights, weights);
+  sync_directory(directory);
+}
+
+void forget_publication(const std::string& directory) {
+  const std::string forgotten = directory + "/" + forgotten_name;
+  remove_tree(forgotten);
+  if (!is_announced(directory)) return;
+  rename_entry(pending(directory), forgotten);
+  sync_directory(directory);
+  remove_tree(forgotten);
+}
+
+}  // namespace crisp

@@ -1,0 +1,151 @@
+#include "weights/file_changes.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <vector>
+
+#include "engine/error.h"
+#include "weights/atomic_file.h"
+#include "weights/file_calls.h"
+
+namespace crisp {
+namespace {
+
+namespace fs = std::filesystem;
+
+void sync_path(const std::string& path, int more_flags) {
+  int fd;
+  do {
+    fd = file_calls::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | more_flags);
+  } while (fd < 0 && errno == EINTR);
+  if (fd < 0) fail("{}: cannot be opened to flush it: {}", path, std::strerror(errno));
+  const int error = flush_descriptor(fd) ? 0 : errno;
+  (void)file_calls::close(fd);
+  if (error != 0) fail("{}: cannot be flushed to the disk: {}", path, std::strerror(error));
+}
+
+std::vector<fs::directory_entry> entries_of(const std::string& directory) {
+  std::vector<fs::directory_entry> entries;
+  std::error_code error;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error))
+    entries.push_back(*it);
+  if (error) fail("{}: cannot be listed: {}", directory, error.message());
+  return entries;
+}
+
+bool is_real_directory(const std::string& path) {
+  struct stat status {};
+  return ::lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+void copy_over(const std::string& from, const std::string& to) {
+  const int fd = ::open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) fail("{}: cannot be opened: {}", from, std::strerror(errno));
+  struct Closer {
+    int fd;
+    ~Closer() { ::close(fd); }
+  } const closer{fd};
+  AtomicFile copy(to);
+  std::vector<std::byte> buffer(size_t{1} << 20);
+  for (;;) {
+    const ssize_t n = ::read(fd, buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail("{}: cannot be read: {}", from, std::strerror(errno));
+    if (n == 0) break;
+    copy.write(std::span(buffer).first(static_cast<size_t>(n)));
+  }
+  copy.commit();
+}
+
+}  // namespace
+
+bool flush_descriptor(int fd) {
+  while (file_calls::fsync(fd) != 0) {
+    if (errno == EINTR) continue;
+    return errno == EINVAL || errno == ENOTSUP || errno == ENOSYS;
+  }
+  return true;
+}
+
+void sync_directory(const std::string& directory) { sync_path(directory, O_DIRECTORY); }
+
+void sync_tree(const std::string& root) {
+  for (const fs::directory_entry& entry : entries_of(root)) {
+    const fs::file_status status = entry.symlink_status();
+    const std::string path = entry.path().string();
+    if (fs::is_directory(status))
+      sync_tree(path);
+    else if (fs::is_regular_file(status))
+      sync_path(path, O_NOFOLLOW);
+    else
+      fail("{}: is neither a file nor a directory", path);
+  }
+  sync_directory(root);
+}
+
+void rename_entry(const std::string& from, const std::string& to) {
+  if (file_calls::rename(from.c_str(), to.c_str()) != 0)
+    fail("{}: cannot be renamed to {}: {}", from, to, std::strerror(errno));
+}
+
+bool exchange_entries(const std::string& a, const std::string& b) {
+  return file_calls::exchange(a.c_str(), b.c_str()) == 0;
+}
+
+void link_over(const std::string& from, const std::string& to) {
+  std::error_code ignored;
+  if (fs::equivalent(from, to, ignored)) return;  // then rename would do nothing
+  const std::string temporary = temporary_name(to);
+  if (file_calls::link(from.c_str(), temporary.c_str()) != 0) return copy_over(from, to);
+  try {
+    rename_entry(temporary, to);
+  } catch (...) {
+    (void)file_calls::unlink(temporary.c_str());
+    throw;
+  }
+}
+
+void remove_file(const std::string& path) {
+  if (file_calls::unlink(path.c_str()) != 0 && errno != ENOENT)
+    fail("{}: cannot be removed: {}", path, std::strerror(errno));
+}
+
+void remove_tree(const std::string& path) {
+  if (!is_real_directory(path)) return remove_file(path);
+  for (const fs::directory_entry& entry : entries_of(path)) remove_tree(entry.path().string());
+  if (file_calls::rmdir(path.c_str()) != 0 && errno != ENOENT)
+    fail("{}: cannot be removed: {}", path, std::strerror(errno));
+}
+
+void make_directory(const std::string& path) {
+  if (file_calls::mkdir(path.c_str(), 0777) != 0) fail("{}: cannot be created: {}", path, std::strerror(errno));
+}
+
+void make_directories(const std::string& path) {
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) return;
+  const std::string parent = parent_directory(path);
+  if (!entry_exists(parent)) make_directories(parent);
+  if (file_calls::mkdir(path.c_str(), 0777) == 0) return sync_directory(parent);
+  const int error = errno;
+  // Another process may have been faster.
+  if (!fs::is_directory(path, ignored)) fail("{}: cannot be created: {}", path, std::strerror(error));
+}
+
+bool entry_exists(const std::string& path) {
+  struct stat status {};
+  return ::lstat(path.c_str(), &status) == 0;
+}
+
+std::string parent_directory(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+}  // namespace crisp
