@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>  // fmt::join, which fmt 11 took out of format.h
 
 #include <stdexcept>
 #include <string>

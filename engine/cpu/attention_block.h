@@ -275,12 +275,12 @@ namespace detail {
 template <class T, int Distance, int... I>
 CRISP_INLINE Vec<T> fold_two(Vec<T> a, Vec<T> b, Indices<I...>) {
   constexpr int n = lanes<T>;
-  return __builtin_shuffle(a, b, Vec<Int<T>>{((I & Distance) ? n + I : I)...}) +
-         __builtin_shuffle(a, b, Vec<Int<T>>{((I & Distance) ? n + (I ^ Distance) : (I ^ Distance))...});
+  return __builtin_shufflevector(a, b, ((I & Distance) ? n + I : I)...) +
+         __builtin_shufflevector(a, b, ((I & Distance) ? n + (I ^ Distance) : (I ^ Distance))...);
 }
 template <class T, int... I>
 CRISP_INLINE Vec<T> every_quarter(Vec<T> v, Indices<I...>) {
-  return __builtin_shuffle(v, Vec<Int<T>>{(I * (lanes<T> / 4) % lanes<T>)...});
+  return __builtin_shufflevector(v, v, (I * (lanes<T> / 4) % lanes<T>)...);
 }
 
 // The sums of the lanes of four vectors, with the bits of sum_of_lanes(), in the first four lanes.

@@ -322,7 +322,7 @@ CRISP_INLINE RowThresholds keep_largest_of_rows(const int32_t* keys, int64_t n, 
                          ? broadcast(0.5f)
                          : __builtin_convertvector(count - wanted, F) / __builtin_convertvector(count - beyond, F);
       const V guess = keys_of((1.0f - part) * scores_of(low) + part * scores_of(high));
-      middle = (guess > low) & (guess <= high) ? guess : middle;
+      middle = ((guess > low) & (guess <= high)) ? guess : middle;
     }
     V below[4] = {};
     int64_t j = 0;

@@ -14,9 +14,6 @@ namespace crisp::CRISP_ISA {
 using V16f = float __attribute__((vector_size(64)));
 using V16u = uint32_t __attribute__((vector_size(64)));
 
-// The constant permutation of two vectors that the indices name.
-#define CRISP_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, V16u{__VA_ARGS__})
-
 constexpr int64_t tile_rows = 16;
 constexpr int64_t tile_depth = 32;                 // numbers along k
 constexpr int64_t tile_dwords = tile_rows * 16;    // of a tile
@@ -81,8 +78,9 @@ CRISP_INLINE void transpose_tile(const uint32_t* in, uint32_t* out) {
   for (int turn = 0; turn < 4; ++turn) {
 #pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) {
-      next[2 * i] = CRISP_SHUFFLE(row[i], row[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-      next[2 * i + 1] = CRISP_SHUFFLE(row[i], row[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+      next[2 * i] = __builtin_shufflevector(row[i], row[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      next[2 * i + 1] =
+          __builtin_shufflevector(row[i], row[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) row[i] = next[i];
@@ -115,8 +113,8 @@ CRISP_INLINE void pack_tile(const float* x, int64_t stride, uint32_t* out) {
     if constexpr (along_k) {  // row r of the tile: vector r
       load(first, x + r * stride);
       load(second, x + r * stride + 16);
-      even = CRISP_SHUFFLE(first, second, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-      odd = CRISP_SHUFFLE(first, second, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+      even = __builtin_shufflevector(first, second, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+      odd = __builtin_shufflevector(first, second, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
     } else {  // row r of the tile: pair r
       load(even, x + 2 * r * stride);
       load(odd, x + (2 * r + 1) * stride);

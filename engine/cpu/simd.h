@@ -127,14 +127,14 @@ struct MakeIndices<0, I...> {
 };
 
 // a0 b0 a1 b1 .. of the lower or upper halves.
-template <class T, int... I>
-CRISP_INLINE Vec<T> interleave(Vec<T> a, Vec<T> b, int from, Indices<I...>) {
-  const int n = lanes<T>;
-  return __builtin_shuffle(a, b, Vec<Int<T>>{(from + I / 2 + I % 2 * n)...});
+template <class T, int From, int... I>
+CRISP_INLINE Vec<T> interleave(Vec<T> a, Vec<T> b, Indices<I...>) {
+  constexpr int n = lanes<T>;
+  return __builtin_shufflevector(a, b, (From + I / 2 + I % 2 * n)...);
 }
 template <class T, int Distance, int... I>
 CRISP_INLINE Vec<T> exchanged(Vec<T> v, Indices<I...>) {
-  return __builtin_shuffle(v, Vec<Int<T>>{(I ^ Distance)...});
+  return __builtin_shufflevector(v, v, (I ^ Distance)...);
 }
 
 template <class T, int Distance, class F>
@@ -152,8 +152,8 @@ CRISP_INLINE Vec<T> fold_lanes(Vec<T> v, F f) {
 template <class T>
 CRISP_INLINE void store_interleaved(T* p, Vec<T> a, Vec<T> b) {
   using All = typename detail::MakeIndices<lanes<T>>::Type;
-  store(p, detail::interleave<T>(a, b, 0, All{}));
-  store(p + lanes<T>, detail::interleave<T>(a, b, lanes<T> / 2, All{}));
+  store(p, detail::interleave<T, 0>(a, b, All{}));
+  store(p + lanes<T>, detail::interleave<T, lanes<T> / 2>(a, b, All{}));
 }
 
 /// The sum of all lanes, by halves, in every lane.
@@ -179,8 +179,8 @@ CRISP_INLINE void transpose_square(Vec<T> (&rows)[lanes<T>]) {
     Vec<T> next[lanes<T>];
 #pragma GCC unroll 8
     for (int i = 0; i < half; ++i) {
-      next[2 * i] = detail::interleave<T>(rows[i], rows[i + half], 0, All{});
-      next[2 * i + 1] = detail::interleave<T>(rows[i], rows[i + half], half, All{});
+      next[2 * i] = detail::interleave<T, 0>(rows[i], rows[i + half], All{});
+      next[2 * i + 1] = detail::interleave<T, half>(rows[i], rows[i + half], All{});
     }
 #pragma GCC unroll 16
     for (int i = 0; i < lanes<T>; ++i) rows[i] = next[i];

@@ -1,5 +1,5 @@
 // The summary in plain words. It says what was seen, with its uncertainty, and never more.
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>

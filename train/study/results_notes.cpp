@@ -1,5 +1,5 @@
 // Whether a study's runs were trained and evaluated on the same data, and with the same kernels.
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
