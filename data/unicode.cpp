@@ -11,12 +11,34 @@ namespace crisp {
 namespace {
 
 constexpr char32_t replacement_character = 0xFFFD;
+constexpr char32_t capital_i_with_dot = 0x130;
 
 template <class Range, size_t N>
 const Range* find_range(const Range (&ranges)[N], char32_t code) {
   const auto* at = std::lower_bound(std::begin(ranges), std::end(ranges), code,
                                     [](const Range& range, char32_t c) { return range.last < c; });
   return at != std::end(ranges) && at->first <= code ? at : nullptr;
+}
+
+struct Decoded {
+  char32_t code;
+  size_t length;  // in bytes
+};
+
+// The first character of a text that is not empty; a byte that is no UTF-8 is U+FFFD.
+Decoded decode(std::string_view text) {
+  utf8proc_int32_t code;
+  const auto length = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                       static_cast<utf8proc_ssize_t>(text.size()), &code);
+  if (length <= 0) return {replacement_character, 1};
+  return {static_cast<char32_t>(code), static_cast<size_t>(length)};
+}
+
+// Where the last character begins.
+size_t last_character(std::string_view text) {
+  size_t start = text.size() - 1;
+  while (start > 0 && (static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
+  return start;
 }
 
 int category(char32_t code) { return utf8proc_category(static_cast<utf8proc_int32_t>(code)); }
@@ -53,10 +75,46 @@ int combining_class(char32_t code) {
 }
 
 char32_t lower(char32_t code) {
+  if (code < 0x80) return code >= 'A' && code <= 'Z' ? code + ('a' - 'A') : code;
   if (const auto* range = find_range(lowered_ranges, code)) {
     return static_cast<char32_t>(static_cast<int32_t>(code) + range->delta);
   }
   return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code)));
+}
+
+// Canonical decomposition of one character.
+void decompose(char32_t code, uint32_t from, uint32_t to, std::vector<NormalizedChar>& out) {
+  if (find_range(undecomposed, code)) {
+    out.push_back({code, from, to});
+    return;
+  }
+  utf8proc_int32_t parts[32];  // the longest one in Unicode has 4 characters
+  int boundary = 0;
+  const auto count =
+      utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code), parts, std::size(parts),
+                              static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE), &boundary);
+  for (utf8proc_ssize_t j = 0; j < count; ++j) out.push_back({static_cast<char32_t>(parts[j]), from, to});
+}
+
+bool is_word_character(char32_t code) {
+  switch (category(code)) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC:
+      return true;
+    default:  // Join_Control, and the symbols that are Other_Alphabetic: letters in circles and squares
+      return code == 0x200C || code == 0x200D || (code >= 0x24B6 && code <= 0x24E9) ||
+             (code >= 0x1F130 && code <= 0x1F149) || (code >= 0x1F150 && code <= 0x1F169) ||
+             (code >= 0x1F170 && code <= 0x1F189);
+  }
 }
 
 // Canonical ordering: a stable sort by combining class of each run of characters whose class is not 0. It comes before
@@ -80,55 +138,42 @@ void order_marks(std::vector<NormalizedChar>& chars, size_t first) {
 
 }  // namespace
 
-void bert_normalize(std::string_view text, size_t begin, size_t end, std::vector<NormalizedChar>& out) {
+void bert_normalize(std::string_view text, size_t begin, size_t end, std::vector<NormalizedChar>& out,
+                    const NormalizeOptions& options) {
   const size_t first = out.size();
-  const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
   for (size_t i = begin; i < end;) {
-    utf8proc_int32_t decoded;
-    auto length = utf8proc_iterate(bytes + i, static_cast<utf8proc_ssize_t>(end - i), &decoded);
-    if (length <= 0) {
-      decoded = replacement_character;
-      length = 1;
-    }
-    const auto code = static_cast<char32_t>(decoded);
-    const auto from = static_cast<uint32_t>(i), to = static_cast<uint32_t>(i + static_cast<size_t>(length));
+    const auto [code, length] = decode(text.substr(i, end - i));
+    const auto from = static_cast<uint32_t>(i), to = static_cast<uint32_t>(i + length);
     i = to;
-    if (is_dropped(code)) continue;
+    if (options.clean_text && is_dropped(code)) continue;
     if (code < 0x80 || is_white_space(code)) {
-      out.push_back({is_white_space(code) ? U' ' : code, from, to});
-    } else if (is_cjk(code)) {
-      out.push_back({U' ', from, from});
-      // A compatibility ideograph decomposes to exactly one unified ideograph.
-      utf8proc_int32_t unified;
-      int boundary = 0;
-      utf8proc_decompose_char(decoded, &unified, 1,
-                              static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE), &boundary);
-      out.push_back({static_cast<char32_t>(unified), from, to});
-      out.push_back({U' ', to, to});
-    } else if (find_range(undecomposed, code)) {
-      out.push_back({code, from, to});
+      out.push_back({options.clean_text && is_white_space(code) ? U' ' : code, from, to});
+      continue;
+    }
+    const bool cjk = options.split_cjk && is_cjk(code);
+    if (cjk) out.push_back({U' ', from, from});
+    if (options.strip_accents) {
+      decompose(code, from, to, out);
     } else {
-      utf8proc_int32_t parts[32];  // the longest canonical decomposition in Unicode has 4 characters
-      int boundary = 0;
-      const auto count =
-          utf8proc_decompose_char(decoded, parts, std::size(parts),
-                                  static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE), &boundary);
-      for (utf8proc_ssize_t j = 0; j < count; ++j) out.push_back({static_cast<char32_t>(parts[j]), from, to});
+      out.push_back({code, from, to});
     }
+    if (cjk) out.push_back({U' ', to, to});
   }
-  order_marks(out, first);
-  size_t kept = first;
+  if (options.strip_accents) {
+    order_marks(out, first);
+    out.erase(std::remove_if(out.begin() + static_cast<std::ptrdiff_t>(first), out.end(),
+                             [](const NormalizedChar& c) { return c.code >= 0x80 && is_accent(c.code); }),
+              out.end());
+  }
+  if (!options.lower_case) return;
   for (size_t i = first; i < out.size(); ++i) {
-    NormalizedChar c = out[i];
-    if (c.code >= 0x80) {
-      if (is_accent(c.code)) continue;
-      c.code = lower(c.code);
-    } else if (c.code >= 'A' && c.code <= 'Z') {
-      c.code += 'a' - 'A';
+    if (out[i].code == capital_i_with_dot) {  // the one character whose lower case is two: i and U+0307
+      out[i].code = U'i';
+      out.insert(out.begin() + static_cast<std::ptrdiff_t>(i) + 1, {U'\u0307', out[i].begin, out[i].end});
+    } else {
+      out[i].code = lower(out[i].code);
     }
-    out[kept++] = c;
   }
-  out.resize(kept);
 }
 
 bool is_bert_punctuation(char32_t code) {
@@ -149,15 +194,26 @@ bool is_white_space(char32_t code) {
 
 std::string_view trim_end(std::string_view text) {
   while (!text.empty()) {
-    size_t start = text.size() - 1;
-    while (start > 0 && (static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
-    utf8proc_int32_t code;
-    utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()) + start,
-                     static_cast<utf8proc_ssize_t>(text.size() - start), &code);
-    if (!is_white_space(static_cast<char32_t>(code))) break;
+    const size_t start = last_character(text);
+    if (!is_white_space(decode(text.substr(start)).code)) break;
     text = text.substr(0, start);
   }
   return text;
+}
+
+std::string_view trim_start(std::string_view text) {
+  while (!text.empty()) {
+    const auto [code, length] = decode(text);
+    if (!is_white_space(code)) break;
+    text.remove_prefix(length);
+  }
+  return text;
+}
+
+bool starts_with_word(std::string_view text) { return !text.empty() && is_word_character(decode(text).code); }
+
+bool ends_with_word(std::string_view text) {
+  return !text.empty() && is_word_character(decode(text.substr(last_character(text))).code);
 }
 
 void append_utf8(char32_t code, std::string& out) {

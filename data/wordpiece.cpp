@@ -1,15 +1,19 @@
 #include "data/wordpiece.h"
 
 #include <algorithm>
+#include <array>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "data/input/file.h"
+#include "data/input/text.h"
 #include "data/text_file.h"
 #include "engine/error.h"
 
 namespace crisp {
 namespace {
 
-constexpr size_t max_word_characters = 100;  // HF's max_input_chars_per_word
+constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
 
 // What the normaliser and the pre-tokenizer do with an ASCII character.
 enum class Ascii : uint8_t { drop, space, punctuation, letter };
@@ -35,99 +39,124 @@ bool is_ascii(std::string_view text) {
 
 }  // namespace
 
+Vocabulary parse_vocabulary(std::string_view text, const std::string& name) {
+  if (text.starts_with(byte_order_mark)) text.remove_prefix(byte_order_mark.size());
+  Vocabulary vocabulary;
+  LineReader lines(text, name);
+  std::unordered_set<std::string_view> different;
+  while (lines.next()) {
+    const std::string_view token = trim_end(lines.line());
+    different.insert(token);
+    vocabulary.tokens.emplace_back(token);
+  }
+  if (vocabulary.tokens.empty()) fail<BadInput>("{}: the vocabulary is empty; expected one token per line", name);
+  vocabulary.count = different.size();
+  return vocabulary;
+}
+
 WordPiece WordPiece::load(const std::string& path) { return parse(read_input(path, input_limit::tokenizer), path); }
 
 WordPiece WordPiece::parse(std::string_view text, const std::string& name) {
-  std::vector<std::string> tokens;
-  LineReader lines(text, name);
-  while (lines.next()) {
-    tokens.emplace_back(trim_end(lines.line()));
-  }
-  if (tokens.empty()) fail<BadInput>("{}: the vocabulary is empty; expected one token per line", name);
-  return from_tokens(std::move(tokens), name);
+  return WordPiece(parse_vocabulary(text, name), {}, name);
 }
 
 WordPiece WordPiece::from_tokens(std::vector<std::string> tokens, const std::string& name) {
-  WordPiece result;
-  result.tokens_ = std::move(tokens);
-  result.node_ids_ = {-1};
-  result.edges_.resize(1024);
-  for (size_t i = 0; i < result.tokens_.size(); ++i) {
-    if (!result.tokens_[i].empty()) result.add_to_trie(result.tokens_[i], static_cast<int32_t>(i));
-  }
+  const size_t count = std::unordered_set<std::string_view>(tokens.begin(), tokens.end()).size();
+  return WordPiece({std::move(tokens), count}, {}, name);
+}
+
+WordPiece::WordPiece(Vocabulary vocabulary, const TokenizerSettings& settings, const std::string& name)
+    : tokens_(std::move(vocabulary.tokens)),
+      normalize_{.clean_text = settings.clean_text,
+                 .split_cjk = settings.tokenize_chinese_chars,
+                 .strip_accents = settings.strips_accents(),
+                 .lower_case = settings.lower_case},
+      max_word_characters_(static_cast<size_t>(settings.max_word_characters)),
+      truncate_left_(settings.truncate_left) {
+  for (size_t i = 0; i < tokens_.size(); ++i)
+    if (!tokens_[i].empty()) words_.add(tokens_[i], static_cast<int32_t>(i));
+  add_tokens(settings, vocabulary.count, name);
+  ascii_is_simple_ = settings.clean_text && normalized_.empty();
+
   std::string missing;
-  for (auto& [token, id] : result.specials_) {
-    id = result.id(token);
-    if (id < 0 && token != "[MASK]") missing += fmt::format("{}{}", missing.empty() ? "" : ", ", token);
-  }
-  if (!missing.empty()) {
-    fail<BadInput>("{}: no {} among its {} lines; expected the vocab.txt of an uncased BERT, one token per line", name,
-                   missing, result.size());
-  }
-  if (const uint32_t hash = result.child(0, '#')) result.continuation_root_ = result.child(hash, '#');
-  return result;
+  const auto find = [&](const std::string& token, int32_t& id, bool required) {
+    id = token.empty() ? -1 : this->id(token);
+    if (id < 0 && required) missing += fmt::format("{}{}", missing.empty() ? "" : ", ", printable(token));
+  };
+  find(settings.pad, pad_id_, !settings.pad.empty());
+  find(settings.unk, unk_id_, true);
+  find(settings.cls, cls_id_, true);
+  find(settings.sep, sep_id_, true);
+  find(settings.mask, mask_id_, false);
+  if (!missing.empty())
+    fail<BadInput>("{}: no {} among its {} tokens; expected the vocabulary of a BERT model, one token per line", name,
+                   missing, tokens_.size());
+  continuation_root_ = words_.node_of(settings.continuation);
+  has_continuations_ = continuation_root_ != 0 || settings.continuation.empty();
 }
 
-void WordPiece::add_to_trie(std::string_view token, int32_t id) {
-  uint32_t node = 0;
-  for (const char c : token) {
-    const auto byte = static_cast<unsigned char>(c);
-    uint32_t next = child(node, byte);
-    if (next == 0) {
-      if (node_ids_.size() >= (1u << 24)) fail<BadInput>("the vocabulary is too large: more than 2^24 prefixes");
-      if (2 * (edge_count_ + 1) > edges_.size()) grow_edges();
-      next = static_cast<uint32_t>(node_ids_.size());
-      node_ids_.push_back(-1);
-      const uint32_t key = node << 8 | byte;
-      size_t slot = hash(key);
-      while (edges_[slot].child != 0) slot = (slot + 1) & (edges_.size() - 1);
-      edges_[slot] = {key, next};
-      ++edge_count_;
+// The rule of HF's AddedVocabulary: a token of the vocabulary keeps its id, another one gets the next free id after the
+// vocabulary's number of (different) tokens, whatever a file says.
+void WordPiece::add_tokens(const TokenizerSettings& settings, size_t vocabulary_count, const std::string& name) {
+  std::unordered_map<std::string_view, size_t> places;  // of contents, in added_
+  auto next = static_cast<int32_t>(vocabulary_count);
+  added_.reserve(settings.added.size());  // the keys above point into it
+  for (const AddedToken& token : settings.added) {
+    if (token.content.empty()) continue;
+    const auto before = places.find(token.content);
+    int32_t id = before != places.end() ? added_[before->second].stated_id : words_.find(token.content);
+    if (id < 0) {
+      id = next++;
+      // One that no file adds: HF would invent an id that the model does not have.
+      if (token.stated_id < 0 && settings.names(token.content)) continue;
     }
-    node = next;
+    if (token.stated_id >= 0 && token.stated_id != id)
+      fail<BadInput>(
+          "{}: the added token {} is stated to have the id {}, but Hugging Face's tokenizers give it {}: the files of "
+          "this tokenizer do not belong together",
+          name, quote(token.content), token.stated_id, id);
+    if (static_cast<size_t>(id) >= tokens_.size()) tokens_.resize(static_cast<size_t>(id) + 1);
+    tokens_[static_cast<size_t>(id)] = token.content;
+    if (before != places.end()) {
+      added_[before->second] = token;
+      added_[before->second].stated_id = id;
+    } else {
+      added_.push_back(token);
+      added_.back().stated_id = id;
+      places.emplace(added_.back().content, added_.size() - 1);
+    }
   }
-  node_ids_[node] = id;
-}
-
-void WordPiece::grow_edges() {
-  std::vector<Edge> old(edges_.size() * 2);
-  old.swap(edges_);
-  for (const Edge& edge : old) {
-    if (edge.child == 0) continue;
-    size_t slot = hash(edge.key);
-    while (edges_[slot].child != 0) slot = (slot + 1) & (edges_.size() - 1);
-    edges_[slot] = edge;
-  }
-}
-
-// Fibonacci hashing; the table's size is a power of two.
-size_t WordPiece::hash(uint32_t key) const { return (key * 0x9E3779B1u >> 7) & (edges_.size() - 1); }
-
-uint32_t WordPiece::child(uint32_t node, unsigned char byte) const {
-  const uint32_t key = node << 8 | byte;
-  for (size_t slot = hash(key);; slot = (slot + 1) & (edges_.size() - 1)) {
-    const Edge& edge = edges_[slot];
-    if (edge.child == 0 || edge.key == key) return edge.child;
+  for (const AddedToken& token : added_) {
+    if (token.special && settings.split_special_tokens) continue;
+    if (!token.normalized) {
+      raw_.add(token.content, token, token.stated_id);
+      continue;
+    }
+    std::vector<NormalizedChar> chars;
+    bert_normalize(token.content, 0, token.content.size(), chars, normalize_);
+    std::string pattern;
+    for (const NormalizedChar& c : chars) append_utf8(c.code, pattern);
+    normalized_.add(pattern, token, token.stated_id);
   }
 }
 
 // emit(id, begin, end) gets bytes of `word` and returns false to stop; so do the functions below, with their own text.
 template <class Emit>
 bool WordPiece::encode_word(std::string_view word, size_t characters, Emit&& emit) const {
-  if (characters > max_word_characters) return emit(unk_id(), size_t{0}, word.size());
-  // A word has at most 100 characters, so at most 100 pieces. They are emitted only when the whole word is covered.
-  std::array<Piece, max_word_characters> pieces;
+  if (characters > max_word_characters_) return emit(unk_id(), size_t{0}, word.size());
+  // A piece has at least one character. They are emitted only when the whole word is covered.
+  std::array<Piece, TokenizerSettings::longest_word> pieces;
   size_t count = 0;
   for (size_t begin = 0; begin < word.size(); ++count) {
     uint32_t node = begin == 0 ? 0 : continuation_root_;
-    if (begin != 0 && node == 0) return emit(unk_id(), size_t{0}, word.size());
+    if (begin != 0 && !has_continuations_) return emit(unk_id(), size_t{0}, word.size());
     int32_t best = -1;
     size_t best_end = begin;
     for (size_t i = begin; i < word.size(); ++i) {
-      node = child(node, static_cast<unsigned char>(word[i]));
+      node = words_.child(node, static_cast<unsigned char>(word[i]));
       if (node == 0) break;
-      if (node_ids_[node] >= 0) {
-        best = node_ids_[node];
+      if (words_.value(node) >= 0) {
+        best = words_.value(node);
         best_end = i + 1;
       }
     }
@@ -143,18 +172,20 @@ bool WordPiece::encode_word(std::string_view word, size_t characters, Emit&& emi
 
 template <class Emit>
 bool WordPiece::encode_ascii(std::string_view text, Emit&& emit) const {
-  char word[max_word_characters];
-  size_t length = 0;  // counts on beyond the buffer, so that a longer word is seen to be too long
+  char word[TokenizerSettings::longest_word];
+  const size_t limit = max_word_characters_;
+  const char capital = normalize_.lower_case ? 'a' - 'A' : 0;
+  size_t length = 0;  // counts on beyond the limit, so that a longer word is seen to be too long
   const auto flush = [&] {
     if (length == 0) return true;
-    const bool more = encode_word({word, std::min(length, max_word_characters)}, length, emit);
+    const bool more = encode_word({word, std::min(length, limit)}, length, emit);
     length = 0;
     return more;
   };
   for (const char c : text) {
     switch (ascii_class[static_cast<unsigned char>(c)]) {
       case Ascii::letter:
-        if (length < max_word_characters) word[length] = c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+        if (length < limit) word[length] = c >= 'A' && c <= 'Z' ? static_cast<char>(c + capital) : c;
         ++length;
         break;
       case Ascii::space:
@@ -170,11 +201,9 @@ bool WordPiece::encode_ascii(std::string_view text, Emit&& emit) const {
   return flush();
 }
 
+// Words and punctuation of normalised text without added tokens.
 template <class Emit>
-bool WordPiece::encode_unicode(std::string_view text, size_t begin, size_t end, std::vector<NormalizedChar>& chars,
-                               Emit&& emit) const {
-  chars.clear();
-  bert_normalize(text, begin, end, chars);
+bool WordPiece::encode_chars(std::span<const NormalizedChar> chars, Emit&& emit) const {
   std::string word;
   std::vector<size_t> byte_char;  // for each byte of the word, the character that it belongs to
   size_t characters = 0;
@@ -190,7 +219,7 @@ bool WordPiece::encode_unicode(std::string_view text, size_t begin, size_t end, 
   };
   for (size_t i = 0; i < chars.size(); ++i) {
     const char32_t code = chars[i].code;
-    if (code == ' ') {
+    if (is_white_space(code)) {
       if (!flush()) return false;
       continue;
     }
@@ -204,48 +233,58 @@ bool WordPiece::encode_unicode(std::string_view text, size_t begin, size_t end, 
   return flush();
 }
 
-// The next special token at or after `from`, matched on the raw text: its position and its place in specials_.
-std::pair<size_t, int> WordPiece::find_special(std::string_view text, size_t from) const {
-  for (size_t at = text.find('[', from); at != std::string_view::npos; at = text.find('[', at + 1)) {
-    for (size_t i = 0; i < specials_.size(); ++i) {
-      if (specials_[i].second >= 0 && text.substr(at).starts_with(specials_[i].first)) return {at, static_cast<int>(i)};
-    }
+template <class Emit>
+bool WordPiece::encode_unicode(std::string_view text, size_t begin, size_t end, std::vector<NormalizedChar>& chars,
+                               Emit&& emit) const {
+  chars.clear();
+  bert_normalize(text, begin, end, chars, normalize_);
+  const std::span<const NormalizedChar> all = chars;
+  if (normalized_.empty()) return encode_chars(all, emit);
+  std::string normal;
+  std::vector<size_t> byte_char;  // as above, and one past the end
+  for (size_t i = 0; i < chars.size(); ++i) {
+    append_utf8(chars[i].code, normal);
+    byte_char.resize(normal.size(), i);
   }
-  return {text.size(), -1};
+  byte_char.push_back(chars.size());
+  for (size_t at = 0; at < normal.size();) {
+    const auto match = normalized_.next(normal, at);
+    const size_t from = byte_char[at], to = match ? byte_char[match->begin] : chars.size();
+    if (!encode_chars(all.subspan(from, to - from), emit)) return false;
+    if (!match) break;
+    at = match->end;
+    if (!emit(match->id, chars[to].begin, chars[byte_char[at] - 1].end)) return false;
+  }
+  return true;
 }
 
 template <class Emit>
 void WordPiece::encode_text(std::string_view text, bool with_offsets, Emit&& emit) const {
   std::vector<NormalizedChar> chars;
   for (size_t begin = 0; begin < text.size();) {
-    const auto [end, special] = find_special(text, begin);
+    const auto match = raw_.next(text, begin);
+    const size_t end = match ? match->begin : text.size();
     const std::string_view part = text.substr(begin, end - begin);
-    const bool more =
-        !with_offsets && is_ascii(part) ? encode_ascii(part, emit) : encode_unicode(text, begin, end, chars, emit);
-    if (!more) return;
-    begin = end;
-    if (special >= 0) {
-      const auto& [token, id] = specials_[static_cast<size_t>(special)];
-      if (!emit(id, begin, begin + token.size())) return;
-      begin += token.size();
-    }
+    const bool ascii = ascii_is_simple_ && !with_offsets && is_ascii(part);
+    if (!(ascii ? encode_ascii(part, emit) : encode_unicode(text, begin, end, chars, emit))) return;
+    if (!match || !emit(match->id, match->begin, match->end)) return;
+    begin = match->end;
   }
 }
 
 bool WordPiece::encode_to(std::string_view text, int max_length, std::vector<int32_t>& ids) const {
   if (max_length < 2) fail<UsageError>("max length {} leaves no room for [CLS] and [SEP]; use at least 2", max_length);
   ids.push_back(cls_id());
-  size_t room = static_cast<size_t>(max_length) - 2;
+  const size_t first = ids.size(), room = static_cast<size_t>(max_length) - 2;
   bool truncated = false;
   encode_text(text, false, [&](int32_t id, size_t, size_t) {
-    if (room == 0) {
-      truncated = true;
-      return false;
-    }
+    truncated |= ids.size() - first >= room;
+    if (truncated && !truncate_left_) return false;
     ids.push_back(id);
-    --room;
     return true;
   });
+  if (truncated && truncate_left_)
+    ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(first), ids.end() - static_cast<std::ptrdiff_t>(room));
   ids.push_back(sep_id());
   return truncated;
 }
@@ -260,10 +299,12 @@ std::vector<TokenSpan> WordPiece::encode_with_offsets(std::string_view text, int
   if (max_length < 2) fail<UsageError>("max length {} leaves no room for [CLS] and [SEP]; use at least 2", max_length);
   std::vector<TokenSpan> tokens = {{cls_id(), 0, 0}};
   encode_text(text, true, [&](int32_t id, size_t begin, size_t end) {
-    if (tokens.size() + 1 == static_cast<size_t>(max_length)) return false;
+    if (tokens.size() + 1 >= static_cast<size_t>(max_length) && !truncate_left_) return false;
     tokens.push_back({id, static_cast<uint32_t>(begin), static_cast<uint32_t>(end)});
     return true;
   });
+  if (tokens.size() + 1 > static_cast<size_t>(max_length))
+    tokens.erase(tokens.begin() + 1, tokens.end() - (max_length - 2));
   tokens.push_back({sep_id(), 0, 0});
   return tokens;
 }
@@ -273,13 +314,15 @@ const std::string& WordPiece::token(int32_t id) const {
   return tokens_[static_cast<size_t>(id)];
 }
 
+int32_t WordPiece::largest_id() const {
+  const auto last = std::find_if(tokens_.rbegin(), tokens_.rend(), [](const std::string& t) { return !t.empty(); });
+  return static_cast<int32_t>(tokens_.rend() - last) - 1;
+}
+
 int32_t WordPiece::id(std::string_view token) const {
-  uint32_t node = 0;
-  for (const char c : token) {
-    node = child(node, static_cast<unsigned char>(c));
-    if (node == 0) return -1;
-  }
-  return node_ids_[node];
+  for (const AddedToken& added : added_)
+    if (added.content == token) return added.stated_id;
+  return words_.find(token);
 }
 
 }  // namespace crisp

@@ -17,7 +17,6 @@
 #include "train/console.h"
 #include "train/evaluate.h"
 #include "train/model_files.h"
-#include "weights/published.h"
 
 namespace crisp {
 namespace {
@@ -56,20 +55,12 @@ int predict(const PredictOptions& options) {
   LoadModelOptions load{.vocab = options.vocab, .head_required = true};
   if (options.precision != Precision::f32)
     load.dtype = dtype_for(options.precision);  // else the file's own: f32 or f64
-  struct Read {
-    LoadedModel model;
-    int max_length;
-  };
-  const auto [loaded, saved_length] = read_published(options.model, [&] {
-    LoadedModel model = load_model(options.model, load);
-    const int length = saved_max_length(options.model, model.model.config().max_positions);
-    return Read{std::move(model), length};
-  });
+  const LoadedModel loaded = load_model(options.model, load);
   if (::isatty(STDERR_FILENO) == 1)  // in a pipeline nothing is said where nothing is wrong
     say("{}, {} thread{}", describe_products(loaded.model.dtype()), num_threads(), num_threads() == 1 ? "" : "s");
   const WordPiece tokenizer = load_tokenizer(loaded, options.max_length);
   const DistilBertConfig& config = loaded.model.config();
-  const int max_length = options.max_length > 0 ? static_cast<int>(options.max_length) : saved_length;
+  const int max_length = options.max_length > 0 ? static_cast<int>(options.max_length) : saved_max_length(loaded);
 
   bool needs_parses = false;
   for (int64_t l = 0; l < config.layers; ++l)

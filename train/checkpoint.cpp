@@ -156,9 +156,9 @@ void check_same_run(const std::string& saved_settings, const std::string& finger
         where, differences);
 }
 
-void write_checkpoint(const std::string& directory, Trainer& trainer, const std::string& vocab_text, int max_length,
+void write_checkpoint(const std::string& directory, Trainer& trainer, const TokenizerFiles& tokenizer, int max_length,
                       const LogPositions& logs, const std::string& fingerprint) {
-  save_model(directory, trainer.model(), vocab_text, max_length, Flush::by_caller);
+  save_model(directory, trainer.model(), tokenizer, max_length, Flush::by_caller);
   save_tensors(directory + optimizer_file, optimizer_tensors(trainer, trainer.state().accumulated > 0),
                Flush::by_caller);
   ordered_json document = state_json(trainer.state());

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 
+#include "data/tokenizer_files.h"
 #include "train/options.h"
 #include "train/trainer.h"
 
@@ -30,7 +31,7 @@ std::string run_fingerprint(const TrainOptions& options, const TokenizedDataset&
 void check_same_run(const std::string& saved_settings, const std::string& fingerprint, const std::string& where);
 
 /// Writes the files above into `directory`, to be flushed by the caller.
-void write_checkpoint(const std::string& directory, Trainer& trainer, const std::string& vocab_text, int max_length,
+void write_checkpoint(const std::string& directory, Trainer& trainer, const TokenizerFiles& tokenizer, int max_length,
                       const LogPositions& logs, const std::string& fingerprint);
 
 /// Restores model, moments, pending gradients and position. Throws UsageError when the options differ from those of the

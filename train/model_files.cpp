@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "data/input/file.h"
-#include "data/input/json.h"
+#include "data/input/text.h"
 #include "engine/error.h"
 #include "weights/locate.h"
 #include "weights/name_map.h"
@@ -97,13 +96,11 @@ LoadPlan plan_with_new_head(const SafetensorsFile& file, const DistilBert& model
   return plan;
 }
 
-// Fills in the vocabulary: the one asked for, else one that lies in `directory`.
-void add_vocabulary(LoadedModel& loaded, const std::string& asked_for, const fs::path& directory) {
-  const std::string beside = (directory / "vocab.txt").string();
-  loaded.vocab_path = !asked_for.empty() ? asked_for : input_exists(beside) ? beside : "";
-  if (loaded.vocab_path.empty()) return;
-  loaded.vocab_text = read_input(loaded.vocab_path, input_limit::tokenizer);
-  loaded.files.push_back(loaded.vocab_path);
+// Fills in the tokenizer: the one asked for, else the one that lies in `directory`.
+void add_tokenizer(LoadedModel& loaded, const std::string& asked_for, const fs::path& directory) {
+  loaded.tokenizer = read_tokenizer(directory.empty() ? "." : directory.string(), asked_for);
+  for (const std::string& file : loaded.tokenizer.files) loaded.files.push_back(file);
+  for (const std::string& note : loaded.tokenizer.notes) loaded.notes.push_back(note);
 }
 
 LoadedModel load_files(const std::string& file_or_directory, const LoadModelOptions& options) {
@@ -155,7 +152,7 @@ LoadedModel load_files(const std::string& file_or_directory, const LoadModelOpti
   loaded.new_head = !plan.initialised_head.empty();
   if (loaded.new_head) loaded.model.initialise_head(options.seed);
   for (std::string& note : load_notes(plan)) loaded.notes.push_back(std::move(note));
-  add_vocabulary(loaded, options.vocab, directory);
+  add_tokenizer(loaded, options.vocab, directory);
   return loaded;
 }
 
@@ -167,25 +164,20 @@ LoadedModel load_model(const std::string& file_or_directory, const LoadModelOpti
 
 LoadedModel new_model(const std::string& what, const LoadModelOptions& options) {
   DistilBertConfig config = new_config(what);
-  std::vector<std::string> files;
-  std::string vocab = options.vocab;
-  if (what != "distilbert-base") {
-    files.push_back(what);
-    const std::string beside = (fs::path(what).parent_path() / "vocab.txt").string();
-    if (vocab.empty() && input_exists(beside)) vocab = beside;
-  }
-  if (vocab.empty()) fail<UsageError>("--init {} needs a vocabulary: add --vocab FILE", what);
-  files.push_back(vocab);
-  const std::string vocab_text = read_input(vocab, input_limit::tokenizer);
-  config.vocab_size = WordPiece::parse(vocab_text, vocab).size();
+  const bool named = what == "distilbert-base";
+  TokenizerFiles tokenizer;
+  if (!named || !options.vocab.empty())
+    tokenizer =
+        read_tokenizer((named ? fs::path(options.vocab) : fs::path(what)).parent_path().string(), options.vocab);
+  if (tokenizer.path.empty()) fail<UsageError>("--init {} needs a vocabulary: add --vocab FILE", what);
+  config.vocab_size = tokenizer.tokenizer().size();
   if (options.num_labels > 0) set_labels(config, options.num_labels);
   set_dropout(config, options);
-  LoadedModel made{.model = DistilBert(config, options.dtype.value_or(DType::f32)),
-                   .source = what,
-                   .vocab_path = vocab,
-                   .vocab_text = vocab_text,
-                   .files = std::move(files),
-                   .new_head = true};
+  LoadedModel made{.model = DistilBert(config, options.dtype.value_or(DType::f32)), .source = what, .new_head = true};
+  if (!named) made.files.push_back(what);
+  made.files.insert(made.files.end(), tokenizer.files.begin(), tokenizer.files.end());
+  made.notes = tokenizer.notes;
+  made.tokenizer = std::move(tokenizer);
   made.model.initialise(options.seed);
   made.notes.push_back(fmt::format("every weight is new, drawn from N(0, {})", config.initializer_range));
   return made;
@@ -199,34 +191,39 @@ int64_t count_layers(const std::string& weights, const std::string& init) {
 
 WordPiece load_tokenizer(const LoadedModel& loaded, int64_t max_length) {
   const DistilBertConfig& config = loaded.model.config();
-  if (loaded.vocab_path.empty()) fail<UsageError>("there is no vocab.txt beside {}; give --vocab FILE", loaded.source);
+  const TokenizerFiles& files = loaded.tokenizer;
+  if (files.path.empty())
+    fail<UsageError>("there is no vocab.txt or tokenizer.json beside {}; give --vocab FILE", loaded.source);
   if (max_length > config.max_positions)
     fail<UsageError>("--max-length {} is more than the model's {} positions; give --max-length {} or less", max_length,
                      config.max_positions, config.max_positions);
-  WordPiece tokenizer = WordPiece::parse(loaded.vocab_text, loaded.vocab_path);
-  if (tokenizer.size() > config.vocab_size)
-    fail<BadInput>("{} has {} tokens, but the model has embeddings for {}: this is not its vocabulary",
-                   loaded.vocab_path, tokenizer.size(), config.vocab_size);
+  WordPiece tokenizer = files.tokenizer();
+  for (const AddedToken& token : tokenizer.added())
+    if (token.stated_id >= config.vocab_size && static_cast<size_t>(token.stated_id) >= files.vocabulary.count)
+      fail<BadInput>("{}: the added token {} has the id {}, but the model has embeddings for {}", files.path,
+                     quote(token.content), token.stated_id, config.vocab_size);
+  // Blank lines at the end of a vocab.txt have ids, but no text has them.
+  if (tokenizer.largest_id() >= config.vocab_size)
+    fail<BadInput>("{} has {} tokens, but the model has embeddings for {}: this is not its vocabulary", files.path,
+                   tokenizer.largest_id() + 1, config.vocab_size);
   return tokenizer;
 }
 
-int saved_max_length(const std::string& file_or_directory, int64_t limit) {
-  const std::string path =
-      (fs::path(locate_weights(file_or_directory)).parent_path() / "tokenizer_config.json").string();
-  if (!input_exists(path)) return static_cast<int>(limit);
-  const nlohmann::json config = parse_json(read_input(path, input_limit::settings), path);
-  // Hugging Face writes 1e30 for "no limit".
-  const double length = JsonFields(config, path).real("model_max_length", 2, 1e300).value_or(1e30);
-  return static_cast<int>(std::min(length, static_cast<double>(limit)));
+int saved_max_length(const LoadedModel& loaded) {
+  const auto positions = static_cast<double>(loaded.model.config().max_positions);
+  return static_cast<int>(std::min(loaded.tokenizer.model_max_length, positions));
 }
 
 const std::vector<std::string>& model_file_names() {
-  static const std::vector<std::string> names{"model.safetensors", "config.json", "vocab.txt", "tokenizer_config.json",
-                                              "special_tokens_map.json"};
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all{"model.safetensors", "config.json"};
+    all.insert(all.end(), tokenizer_file_names().begin(), tokenizer_file_names().end());
+    return all;
+  }();
   return names;
 }
 
-void save_model(const std::string& directory, const DistilBert& model, const std::string& vocab_text, int max_length,
+void save_model(const std::string& directory, const DistilBert& model, const TokenizerFiles& tokenizer, int max_length,
                 Flush flush) {
   std::vector<NamedTensor> tensors;
   for (const Parameter& p : model.parameters())
@@ -235,20 +232,8 @@ void save_model(const std::string& directory, const DistilBert& model, const std
   config.sparsity.spans = model.spans();
   save_tensors(directory + "/model.safetensors", tensors, flush);
   write_file_atomically(directory + "/config.json", config_json(config, model.dtype()), flush);
-  write_file_atomically(directory + "/vocab.txt", vocab_text, flush);
-  const nlohmann::ordered_json special{{"unk_token", "[UNK]"},
-                                       {"sep_token", "[SEP]"},
-                                       {"pad_token", "[PAD]"},
-                                       {"cls_token", "[CLS]"},
-                                       {"mask_token", "[MASK]"}};
-  write_file_atomically(directory + "/special_tokens_map.json", special.dump(2) + "\n", flush);
-  nlohmann::ordered_json tokenizer = special;
-  tokenizer["do_lower_case"] = true;
-  tokenizer["strip_accents"] = nullptr;
-  tokenizer["tokenize_chinese_chars"] = true;
-  tokenizer["model_max_length"] = max_length;
-  tokenizer["tokenizer_class"] = "DistilBertTokenizer";
-  write_file_atomically(directory + "/tokenizer_config.json", tokenizer.dump(2) + "\n", flush);
+  for (const auto& [name, content] : tokenizer_documents(tokenizer, max_length))
+    write_file_atomically(directory + "/" + name, content, flush);
 }
 
 void save_tensors(const std::string& path, const std::vector<NamedTensor>& tensors, Flush flush) {

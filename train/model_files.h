@@ -1,12 +1,11 @@
-// A model as a directory, in the form of Hugging Face: model.safetensors, config.json, vocab.txt and the tokenizer's
-// two small files.
+// A model as a directory, in the form of Hugging Face: model.safetensors, config.json and the tokenizer's files.
 #pragma once
 
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "data/wordpiece.h"
+#include "data/tokenizer_files.h"
 #include "model/distilbert.h"
 #include "weights/atomic_file.h"
 
@@ -16,15 +15,14 @@ struct LoadedModel {
   DistilBert model;
   std::string source = {};              // the file or directory that was asked for
   std::string weights_path = {};        // of the safetensors file; empty when the weights are random
-  std::string vocab_path = {};          // empty when none is known
-  std::string vocab_text = {};          // what that file held, so that nobody reads it again
+  TokenizerFiles tokenizer = {};        // its path is empty when there is no vocabulary
   std::vector<std::string> files = {};  // all that were read
   bool new_head = false;                // the file had no classification head: it was initialised
   std::vector<std::string> notes = {};  // for the user: what was left out, assumed or initialised
 };
 
 struct LoadModelOptions {
-  std::string vocab;                   // empty: vocab.txt beside the weights
+  std::string vocab;                   // a vocab.txt or tokenizer.json; empty: what lies beside the weights
   std::optional<DType> dtype = {};     // unset: f64 for a file of f64 tensors, else f32
   int64_t num_labels = 0;              // 0: from the file or its config.json
   std::optional<double> dropout = {};  // for all three rates; unset: config.json's
@@ -39,24 +37,24 @@ struct LoadModelOptions {
 LoadedModel load_model(const std::string& file_or_directory, const LoadModelOptions& options);
 
 /// A model with random weights: `what` is "distilbert-base" or the path of a config.json. options.vocab is required,
-/// unless vocab.txt lies beside the config.json; the vocabulary's size replaces the configuration's.
+/// unless a vocabulary lies beside the config.json; the vocabulary's size replaces the configuration's.
 LoadedModel new_model(const std::string& what, const LoadModelOptions& options);
 
 /// How many layers load_model(weights) would make, or, where `init` is not empty, new_model(init); reads no tensors.
 int64_t count_layers(const std::string& weights, const std::string& init);
 
 /// The model's tokenizer. Throws UsageError when there is no vocabulary or `max_length` is above the model's positions,
-/// BadInput when the vocabulary is none, or larger than the model's embeddings.
+/// BadInput when the vocabulary is none, or it or a token added to it lies outside the model's embeddings.
 WordPiece load_tokenizer(const LoadedModel& loaded, int64_t max_length);
 
-/// Writes model.safetensors, config.json, vocab.txt, tokenizer_config.json and special_tokens_map.json, each
-/// atomically, so that transformers' from_pretrained(directory) works.
-void save_model(const std::string& directory, const DistilBert& model, const std::string& vocab_text, int max_length,
+/// Writes model.safetensors, config.json and the tokenizer's files, each atomically, so that transformers'
+/// from_pretrained(directory) works.
+void save_model(const std::string& directory, const DistilBert& model, const TokenizerFiles& tokenizer, int max_length,
                 Flush flush = Flush::now);
-/// The length to which the model in this directory was trained to cut sentences (tokenizer_config.json), at most
-/// `limit`, which is returned where the directory does not say.
-int saved_max_length(const std::string& file_or_directory, int64_t limit);
-/// The names of the files that save_model writes.
+/// The length to which the model was trained to cut sentences (tokenizer_config.json), at most its positions, which
+/// are returned where nothing else is said.
+int saved_max_length(const LoadedModel& loaded);
+/// The names of the files that save_model may write.
 const std::vector<std::string>& model_file_names();
 
 /// Copies of tensors under their names, all of one dtype, as a safetensors file; and back into existing tensors.

@@ -194,7 +194,7 @@ void Session::publish() {
   if (!selected_) return;
   const bool replaces = output_.replaces_run();
   output_.publish([&](const std::string& directory) {
-    save_model(directory, trainer_.model(), loaded_.vocab_text, static_cast<int>(options_.max_length),
+    save_model(directory, trainer_.model(), loaded_.tokenizer, static_cast<int>(options_.max_length),
                Flush::by_caller);
     write_file_atomically(directory + "/dev_predictions.jsonl", prediction_lines(selected_->evaluation, dev_set_),
                           Flush::by_caller);
@@ -216,7 +216,7 @@ void Session::save() {
   const TrainState& s = trainer_.state();
   const LogPositions logs{metrics_->bytes(), events_->filename(), events_->bytes()};
   store_.save(s.step, [&](const std::string& directory) {
-    write_checkpoint(directory, trainer_, loaded_.vocab_text, static_cast<int>(options_.max_length), logs,
+    write_checkpoint(directory, trainer_, loaded_.tokenizer, static_cast<int>(options_.max_length), logs,
                      fingerprint());
   });
   const bool best_too = s.best_step >= 0 && !options_.select_last;

@@ -70,7 +70,7 @@ ordered_json Session::settings() {
                             {"data", options_.data},
                             {"train", options_.train},
                             {"dev", options_.dev},
-                            {"vocab", loaded_.vocab_path},
+                            {"vocab", loaded_.tokenizer.path},
                             {"epochs", options_.epochs_or_default()},
                             {"max_steps", options_.max_steps},
                             {"num_labels", options_.num_labels},

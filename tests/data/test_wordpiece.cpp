@@ -176,8 +176,8 @@ TEST_CASE("wordpiece: a file that is no vocabulary is refused with its name and 
   };
   CHECK(error("") == ": the vocabulary is empty; expected one token per line");
   CHECK(error("[PAD]\n[UNK]\n[CLS]\nthe\n") ==
-        ": no [SEP] among its 4 lines; expected the vocab.txt of an uncased BERT, one token per line");
-  CHECK(error("the\na\n").starts_with(": no [PAD], [UNK], [CLS], [SEP] among its 2 lines"));
+        ": no [SEP] among its 4 tokens; expected the vocabulary of a BERT model, one token per line");
+  CHECK(error("the\na\n").starts_with(": no [PAD], [UNK], [CLS], [SEP] among its 2 tokens"));
   CHECK(error(specials + "the\ncaf\xe9\n") ==
         ":7: byte 4 of the line (0xE9) is not valid UTF-8; save the file as UTF-8");
   CHECK(message_of<BadInput>([&] { WordPiece::load(folder.path("none.txt")); }) ==

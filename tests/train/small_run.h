@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/batch.h"
+#include "data/tokenizer_files.h"
 #include "data/wordpiece.h"
 #include "tests/support/small_model.h"
 #include "train/trainer.h"
@@ -20,11 +21,9 @@ inline std::vector<std::string> small_vocabulary() {
   return tokens;
 }
 
-/// The same as the text of a vocab.txt.
-inline std::string small_vocabulary_text() {
-  std::string text;
-  for (const std::string& token : small_vocabulary()) text += token + "\n";
-  return text;
+/// The tokenizer that they make, as it is saved.
+inline TokenizerFiles small_tokenizer() {
+  return {.path = "vocab.txt", .vocabulary = {small_vocabulary(), small_vocabulary().size()}};
 }
 
 /// Batches of 3; of 22 examples that is 8 an epoch, in optimizer steps of 3, 3 and 2 micro-batches, and `micro_steps`

@@ -58,7 +58,7 @@ TEST_CASE("a run with learned degrees resumes with the same bits") {
     for (int i = 0; i < cut; ++i) stopped.micro_step(report);
     const std::string checkpoint = directory / fmt::format("{}", cut);
     std::filesystem::create_directory(checkpoint);
-    write_checkpoint(checkpoint, stopped, small_vocabulary_text(), small_max_length, {}, fingerprint);
+    write_checkpoint(checkpoint, stopped, small_tokenizer(), small_max_length, {}, fingerprint);
     for (const Parameter& p : second.parameters())  // so that what is not restored shows
       if (p.is_span) p.tensor.copy_from(Tensor::full(p.tensor.shape(), DType::f32, 7));
     read_checkpoint(checkpoint, resumed, fingerprint);
@@ -131,7 +131,7 @@ TEST_CASE("a directory of learned degrees holds no tensor that transformers does
   DistilBert model = span_model();
   Trainer trainer(model, data, accumulating_options());
   finish(trainer);
-  save_model(directory.path(), model, small_vocabulary_text(), small_max_length);
+  save_model(directory.path(), model, small_tokenizer(), small_max_length);
   const SafetensorsFile file = SafetensorsFile::open(directory / "model.safetensors");
   for (const TensorEntry& tensor : file.tensors()) CHECK_FALSE(contains(tensor.name, "span"));
   CHECK(file.tensors().size() + 3 == model.parameters().size());

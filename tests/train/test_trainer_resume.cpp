@@ -50,7 +50,7 @@ struct Run {
 
 TEST_CASE("resuming at any micro-step gives the bits of the run that never stopped") {
   const TempDir directory;
-  const std::string vocabulary = small_vocabulary_text();
+  const TokenizerFiles vocabulary = small_tokenizer();
   const TokenizedDataset data = small_data(22, 1, 9);
   for (const DType dtype : {DType::f32, DType::f64}) {
     Run whole(data, dtype);
@@ -88,7 +88,7 @@ TEST_CASE("resuming at any micro-step gives the bits of the run that never stopp
 
 TEST_CASE("a trainer that has pending gradients of its own can go back to a checkpoint") {
   const TempDir directory;
-  const std::string vocabulary = small_vocabulary_text();
+  const TokenizerFiles vocabulary = small_tokenizer();
   const TokenizedDataset data = small_data(22, 1, 9);
   for (const int cut : {3, 4}) {  // without and with pending gradients
     Run run(data, DType::f32);
@@ -113,7 +113,7 @@ TEST_CASE("a checkpoint of other settings is refused, naming them") {
   const TokenizedDataset data = small_data(22, 1, 9);
   Run run(data, DType::f32);
   const std::string fingerprint = fingerprint_of(accumulating_options(), data, run.model);
-  write_checkpoint(directory.path(), run.trainer, small_vocabulary_text(), small_max_length, {}, fingerprint);
+  write_checkpoint(directory.path(), run.trainer, small_tokenizer(), small_max_length, {}, fingerprint);
   TrainOptions other = accumulating_options();
   other.learning_rate = 0.5;
   other.seed = 43;

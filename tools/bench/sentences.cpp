@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "data/dataset.h"
+#include "data/tokenizer_files.h"
 #include "data/wordpiece.h"
 #include "engine/error.h"
 #include "engine/random.h"
@@ -89,7 +90,7 @@ Sentences load_sentences(const SentenceOptions& o) {
   const Dataset dataset = read_dataset(files.train, {});
   if (!dataset.labelled()) fail<BadInput>("{}: a training set needs labels", files.train);
   if (files.vocab.empty()) fail<UsageError>("sentences need a vocabulary; give --vocab FILE");
-  const WordPiece tokenizer = WordPiece::load(files.vocab);
+  const WordPiece tokenizer = read_tokenizer("", files.vocab).tokenizer();
   auto data = std::make_unique<TokenizedDataset>(dataset, tokenizer, static_cast<int>(o.max_length));
   const std::string what = fmt::format("{} sentences of {}", data->size(), files.train);
   return {std::move(data), tokenizer.size(), what};

@@ -33,7 +33,7 @@ StepSetup set_up_step(StepOptions o) {
                                           .dtype = dtype_for(o.precision),
                                           .dropout = o.dropout,
                                           .seed = static_cast<uint64_t>(o.seed)}));
-    o.sentences.vocab = loaded->vocab_path;
+    o.sentences.vocab = loaded->tokenizer.path;
     o.sentences.vocab_size = loaded->model.config().vocab_size;
     o.sentences.labels = loaded->model.config().num_labels;
   }
