@@ -42,18 +42,12 @@ void append_tree_distances(std::span<const int32_t> heads, std::span<const int32
   }
 }
 
-// file:line of example i, for messages.
-std::string place_of(const Dataset& dataset, size_t i) {
-  const int32_t line = dataset.examples[i].line;
-  return line > 0 ? fmt::format("{}:{}", dataset.path, line) : fmt::format("{}, example {}", dataset.path, i + 1);
-}
-
 // Where `count` parses, which are not as many as the examples, part from these: the rest of a message.
 std::string parting(const Dataset& dataset, const std::string& content, const std::string& path, size_t count) {
   ParsedSentence parse;
   ConlluReader reader(content, path);
   for (size_t i = 0; i < dataset.examples.size() && reader.next(parse); ++i) {
-    const std::string difference = text_difference(dataset.examples[i].text, place_of(dataset, i), parse);
+    const std::string difference = text_difference(dataset.examples[i].text, dataset.place(i), parse);
     if (!difference.empty()) return "\nThe first that differ are " + difference;
   }
   return "\nThey agree as far as both go: the rest is missing at the end of " +
@@ -145,7 +139,7 @@ void TokenizedDataset::add_parses(const Dataset& dataset, const WordPiece& token
   for (size_t i = 0; i < dataset.examples.size(); ++i) {
     reader.next(parse);
     const std::string& text = dataset.examples[i].text;
-    const auto spans = align_words(text, place_of(dataset, i), parse);
+    const auto spans = align_words(text, dataset.place(i), parse);
     const TokenTree tree = token_tree(tokenizer.encode_with_offsets(text, max_length), spans, parse);
     tree_nodes_.insert(tree_nodes_.end(), tree.nodes.begin(), tree.nodes.end());
     tree_heads_.insert(tree_heads_.end(), tree.heads.begin(), tree.heads.end());

@@ -3,6 +3,7 @@
 #include <array>
 #include <optional>
 
+#include "data/input/text.h"
 #include "engine/error.h"
 #include "engine/parse_text.h"
 
@@ -113,25 +114,27 @@ void ConlluReader::read_line(ParsedSentence& sentence) {
   if (const size_t dot = id.find('.'); dot != std::string_view::npos) {
     const auto node = parse_pair(id, dot);
     if (!node || (*node)[0] != words || (*node)[1] != empty_nodes_ + 1) {
-      fail<BadInput>("{}: empty node {} where only {}.{} may stand", lines_.where(), id, words, empty_nodes_ + 1);
+      fail<BadInput>("{}: empty node {} where only {}.{} may stand", lines_.where(), printable(id), words,
+                     empty_nodes_ + 1);
     }
     ++empty_nodes_;
     return;
   }
-  if (form.empty()) fail<BadInput>("{}: the FORM of {} is empty", lines_.where(), id);
+  if (form.empty()) fail<BadInput>("{}: the FORM of {} is empty", lines_.where(), printable(id));
   if (id.find('-') != std::string_view::npos) {
     read_range(id, sentence);
     add_token(form, columns[column_misc], range_end_ - words, sentence);
     return;
   }
   const auto number = parse_index(id);
-  if (!number) fail<BadInput>("{}: the ID '{}' is none of 3, 3-4 or 3.1", lines_.where(), id);
+  if (!number) fail<BadInput>("{}: the ID '{}' is none of 3, 3-4 or 3.1", lines_.where(), printable(id));
   if (*number != words + 1) {
     fail<BadInput>("{}: word {} where word {} is due; words are numbered from 1, and a blank line ends a sentence",
                    lines_.where(), *number, words + 1);
   }
   const auto parent = parse_index(head);
-  if (!parent) fail<BadInput>("{}: the HEAD '{}' is no word's number (0 for the root)", lines_.where(), head);
+  if (!parent)
+    fail<BadInput>("{}: the HEAD '{}' is no word's number (0 for the root)", lines_.where(), printable(head));
   if (*number > range_end_) add_token(form, columns[column_misc], 1, sentence);
   sentence.words.push_back({.form = std::string(form), .head = *parent - 1});
   word_lines_.push_back(lines_.number());
@@ -140,7 +143,7 @@ void ConlluReader::read_line(ParsedSentence& sentence) {
 
 void ConlluReader::read_range(std::string_view id, ParsedSentence& sentence) {
   const auto range = parse_pair(id, id.find('-'));
-  if (!range) fail<BadInput>("{}: the ID '{}' is none of 3, 3-4 or 3.1", lines_.where(), id);
+  if (!range) fail<BadInput>("{}: the ID '{}' is none of 3, 3-4 or 3.1", lines_.where(), printable(id));
   const auto words = static_cast<int32_t>(sentence.words.size());
   if (words < range_end_) {
     fail<BadInput>("{}: the range {} begins inside the range that ends with word {}", lines_.where(), id, range_end_);

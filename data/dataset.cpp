@@ -1,204 +1,154 @@
 #include "data/dataset.h"
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <optional>
 
 #include "data/input/file.h"
 #include "data/input/json.h"
+#include "data/input/packed.h"
 #include "data/input/text.h"
+#include "data/labels.h"
+#include "data/records.h"
 #include "data/text_file.h"
 #include "engine/error.h"
 
 namespace crisp {
 namespace {
 
-// Where a file does not say how many classes there are, a larger label is taken for a mistake (an id in the wrong
-// column) rather than for a classifier of that width.
-constexpr int64_t largest_label = 9999;
-
-std::vector<std::string_view> split_tabs(std::string_view line) {
-  std::vector<std::string_view> columns;
-  for (size_t begin = 0;;) {
-    const size_t tab = line.find('\t', begin);
-    columns.push_back(line.substr(begin, tab - begin));
-    if (tab == std::string_view::npos) return columns;
-    begin = tab + 1;
-  }
-}
-
-// Which column holds what; -1 = absent.
-struct Columns {
-  int text = -1, label = -1;
-  size_t count = 0;
-};
-
-std::optional<Columns> parse_header(std::string_view line) {
-  Columns result;
-  for (const std::string_view name : split_tabs(line)) {
-    const int at = static_cast<int>(result.count++);
-    if ((name == "sentence" || name == "text") && result.text < 0) {
-      result.text = at;
-    } else if (name == "label" && result.label < 0) {
-      result.label = at;
-    } else if (name != "index" && name != "idx" && name != "id") {
-      return std::nullopt;
-    }
-  }
-  if (result.text < 0) return std::nullopt;
-  return result;
-}
-
-class Parser {
+// Readers of the formats add examples here; labels become classes when all are known.
+class Collector {
  public:
-  Parser(std::string_view content, const std::string& name, const ReadOptions& options)
-      : name_(name), options_(options), lines_(content, name) {
-    result_.path = name;
+  Collector(const std::string& name, const ReadOptions& options) : options_(options) { result_.path = name; }
+
+  void add(std::string text, std::string_view label, size_t line) {
+    result_.examples.push_back({std::move(text), -1, static_cast<int32_t>(line)});
+    labels_.add(label);
+  }
+  void note(std::string text) {
+    if (!text.empty()) result_.notes.push_back(std::move(text));
   }
 
-  Dataset run() {
-    if (!lines_.next()) {
-      if (options_.allow_empty) return std::move(result_);
-      fail<BadInput>("{}: is empty", name_);
-    }
-    switch (options_.format) {
-      case TextFormat::automatic:
-        if (lines_.line().starts_with('{')) {
-          each_line([&] { read_json(); });
-        } else if (!read_table(!options_.allow_plain_text)) {
-          if (!options_.allow_plain_text) unknown_format();
-          read_plain();
-        }
-        break;
-      case TextFormat::text:
-        read_plain();
-        break;
-      case TextFormat::tsv:
-        if (!read_table(true)) unknown_format();
-        break;
-      case TextFormat::jsonl:
-        each_line([&] { read_json(); });
-        break;
-    }
-    if (result_.examples.empty() && !options_.allow_empty) fail<BadInput>("{}: has a header but no examples", name_);
-    if (result_.labelled()) result_.num_labels = options_.num_labels > 0 ? options_.num_labels : max_label_ + 1;
+  /// `headerless`: a table whose first line may be a header that is not known.
+  Dataset finish(bool headerless = false) {
+    labels_.resolve(options_, headerless, result_);
     return std::move(result_);
   }
 
  private:
-  [[noreturn]] void unknown_format() const {
-    fail<BadInput>("{}: unknown format; expected a header `sentence<TAB>label`, or lines `text<TAB>label`{}",
-                   lines_.where(),
-                   options_.format == TextFormat::tsv ? "" : ", or JSON lines like {\"text\": \"...\", \"label\": 0}");
-  }
-
-  // False, with nothing read, when the first line is neither a header nor two columns. `one_word_header`: a header may
-  // consist of the sentence's name alone.
-  bool read_table(bool one_word_header) {
-    const std::string_view first = lines_.line();
-    const auto tabs = std::count(first.begin(), first.end(), '\t');
-    const auto header = tabs > 0 || one_word_header ? parse_header(first) : std::nullopt;
-    if (header) {
-      if (lines_.next()) each_line([&] { read_columns(*header); });
-    } else if (tabs == 1) {
-      each_line([&] { read_columns({.text = 0, .label = 1, .count = 2}); });
-    } else {
-      return false;
-    }
-    return true;
-  }
-
-  void read_plain() {
-    do add(std::string(lines_.line()), -1);
-    while (lines_.next());
-  }
-
-  // Calls read() for the current line and all that follow, leaving out blank lines at the end of the file.
-  template <class Read>
-  void each_line(Read read) {
-    do {
-      if (lines_.line().empty() && lines_.rest().find_first_not_of("\r\n") == std::string_view::npos) return;
-      read();
-    } while (lines_.next());
-  }
-
-  void read_columns(const Columns& columns) {
-    const auto fields = split_tabs(lines_.line());
-    if (fields.size() != columns.count) {
-      fail<BadInput>("{}: {} tab-separated column{} where {} {} expected", lines_.where(), fields.size(),
-                     fields.size() == 1 ? "" : "s", columns.count, columns.count == 1 ? "is" : "are");
-    }
-    int32_t label = -1;
-    if (columns.label >= 0) {
-      const std::string_view field = fields[static_cast<size_t>(columns.label)];
-      int64_t value = 0;
-      const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
-      if (error == std::errc::result_out_of_range && end == field.data() + field.size()) label_out_of_range(field);
-      if (error != std::errc() || end != field.data() + field.size()) {
-        fail<BadInput>("{}: the label {} is no integer", lines_.where(), quote(field));
-      }
-      label = check_label(value);
-    }
-    add(std::string(fields[static_cast<size_t>(columns.text)]), label);
-  }
-
-  void read_json() {
-    const nlohmann::json object = parse_json_line(lines_.line(), name_, lines_.number());
-    if (!object.is_object()) fail<BadInput>("{}: expected a JSON object with \"text\" and \"label\"", lines_.where());
-    const bool has_text = object.contains("text"), has_sentence = object.contains("sentence");
-    if (has_text == has_sentence) {
-      fail<BadInput>("{}: expected {} \"text\" {} \"sentence\" in the object", lines_.where(),
-                     has_text ? "only one of" : "a", has_text ? "and" : "or a");
-    }
-    const auto& text = object[has_text ? "text" : "sentence"];
-    if (!text.is_string()) fail<BadInput>("{}: the text is no JSON string", lines_.where());
-    int32_t label = -1;
-    if (object.contains("label")) {
-      const auto& field = object["label"];
-      if (!field.is_number_integer())
-        fail<BadInput>("{}: the label {} is no integer", lines_.where(), show_json(field));
-      if (field.is_number_unsigned() && field.get<uint64_t>() > INT64_MAX) label_out_of_range(show_json(field));
-      label = check_label(field.get<int64_t>());
-    }
-    add(text.get<std::string>(), label);
-  }
-
-  [[noreturn]] void label_out_of_range(std::string_view label) const {
-    if (options_.num_labels > 0) {
-      fail<BadInput>("{}: the label {} is out of range; {} classes are numbered 0..{}", lines_.where(), label,
-                     options_.num_labels, options_.num_labels - 1);
-    }
-    fail<BadInput>("{}: the label {} is out of range; labels are 0..{}", lines_.where(), label, largest_label);
-  }
-
-  int32_t check_label(int64_t value) const {
-    if (value < 0 || value > (options_.num_labels > 0 ? options_.num_labels - 1 : largest_label)) {
-      label_out_of_range(std::to_string(value));
-    }
-    return static_cast<int32_t>(value);
-  }
-
-  void add(std::string text, int32_t label) {
-    if (!result_.examples.empty() && (label < 0) == result_.labelled()) {
-      fail<BadInput>("{}: {} a label, unlike the lines before it", lines_.where(), label < 0 ? "lacks" : "has");
-    }
-    max_label_ = std::max(max_label_, label);
-    result_.examples.push_back({std::move(text), label, static_cast<int32_t>(lines_.number())});
-  }
-
-  const std::string& name_;
   const ReadOptions& options_;
-  LineReader lines_;
   Dataset result_;
-  int32_t max_label_ = -1;
+  LabelColumn labels_;
 };
+
+std::string_view name_of(char delimiter) {
+  return delimiter == '\t' ? "tab" : delimiter == ',' ? "comma" : "semicolon";
+}
+
+Dataset read_table(std::string_view content, const std::string& name, char delimiter, Collector& collector) {
+  QuotesFound found{.quotes = Quotes::quoting};
+  if (delimiter == '\t') found = find_quotes(content, name);
+  collector.note(std::move(found.note));
+  RecordReader records(content, name, delimiter, found.quotes);
+  records.next();
+  const std::optional<Columns> header = parse_header(records.fields(), records.where());
+  if (!header && records.fields().size() != 2)
+    fail<BadInput>("{}: unknown format; expected a header `sentence<TAB>label`, or lines `text<TAB>label`",
+                   records.where());
+  const Columns columns = header.value_or(Columns{.text = 0, .label = 1, .count = 2});
+  for (bool more = header ? records.next() : true; more; more = records.next()) {
+    std::vector<std::string>& fields = records.fields();
+    if (fields.size() != columns.count) {
+      fail<BadInput>("{}: {} {}-separated column{} where {} {} expected", records.where(), fields.size(),
+                     name_of(delimiter), fields.size() == 1 ? "" : "s", columns.count,
+                     columns.count == 1 ? "is" : "are");
+    }
+    collector.add(std::move(fields[static_cast<size_t>(columns.text)]),
+                  columns.label < 0 ? std::string_view() : fields[static_cast<size_t>(columns.label)], records.line());
+  }
+  return collector.finish(!header);
+}
+
+void add_object(const nlohmann::json& object, const std::string& where, size_t line, Collector& collector) {
+  if (!object.is_object()) fail<BadInput>("{}: expected a JSON object with \"text\" and \"label\"", where);
+  const bool has_text = object.contains("text"), has_sentence = object.contains("sentence");
+  if (has_text == has_sentence) {
+    fail<BadInput>("{}: expected {} \"text\" {} \"sentence\" in the object", where, has_text ? "only one of" : "a",
+                   has_text ? "and" : "or a");
+  }
+  const nlohmann::json& text = object[has_text ? "text" : "sentence"];
+  if (text.is_object() || text.is_array())
+    fail<BadInput>(
+        "{}: the text is a whole column; write an object for each example (pandas: to_json(orient=\"records\", "
+        "lines=True))",
+        where);
+  if (!text.is_string()) fail<BadInput>("{}: the text is no JSON string, but {}", where, show_json(text));
+  const auto label = object.find("label");
+  std::string written;
+  if (label != object.end() && label->is_string()) {
+    written = label->get<std::string>();
+  } else if (label != object.end() && (label->is_number() || label->is_boolean())) {
+    written = label->dump();
+  } else if (label != object.end() && !label->is_null()) {
+    fail<BadInput>("{}: the label is {}; it must be a number or a word", where, show_json(*label));
+  }
+  collector.add(text.get<std::string>(), written, line);
+}
+
+Dataset read_json(std::string_view content, const std::string& name, Collector& collector) {
+  if (content.substr(std::min(content.find_first_not_of(" \t\r\n"), content.size())).starts_with('[')) {
+    const nlohmann::json list = parse_json(content, name);
+    size_t number = 0;
+    for (const nlohmann::json& object : list)
+      add_object(object, fmt::format("{}, example {}", name, ++number), 0, collector);
+    return collector.finish();
+  }
+  for (LineReader lines(content, name); lines.next() && !lines.at_blank_end();)
+    add_object(parse_json_line(lines.line(), name, lines.number()), lines.where(), lines.number(), collector);
+  return collector.finish();
+}
+
+Dataset read_plain(std::string_view content, const std::string& name, Collector& collector) {
+  for (LineReader lines(content, name); lines.next();) collector.add(std::string(lines.line()), "", lines.number());
+  return collector.finish();
+}
+
+}  // namespace
+
+std::string Dataset::place(size_t i) const {
+  const int32_t line = examples[i].line;
+  return line > 0 ? fmt::format("{}:{}", path, line) : fmt::format("{}, example {}", path, i + 1);
+}
+
+namespace {
+Dataset parse(std::string_view content, const std::string& name, const ReadOptions& options) {
+  std::string unpacked;
+  if (is_gzip(content)) content = unpacked = gunzip(content, name, input_limit::dataset);
+  refuse_foreign_file(content, name);
+  check_text(content, name);
+  if (content.starts_with("\xEF\xBB\xBF")) content.remove_prefix(3);
+  Collector collector(name, options);
+  if (content.empty()) return collector.finish();
+  RecognisedFormat found{options.format};
+  if (found.format == TextFormat::automatic) found = recognise_format(content, name, options.allow_plain_text);
+  if (options.format == TextFormat::csv) found.delimiter = csv_delimiter(content, name);
+  switch (found.format) {
+    case TextFormat::jsonl:
+      return read_json(content, name, collector);
+    case TextFormat::tsv:
+    case TextFormat::csv:
+      return read_table(content, name, found.delimiter, collector);
+    default:
+      return read_plain(content, name, collector);
+  }
+}
 
 }  // namespace
 
 Dataset parse_dataset(std::string_view content, const std::string& name, const ReadOptions& options) {
-  if (content.starts_with("\xEF\xBB\xBF")) content.remove_prefix(3);
-  return Parser(content, name, options).run();
+  Dataset dataset = parse(content, name, options);
+  if (dataset.examples.empty() && !options.allow_empty) fail<BadInput>("{}: holds no examples", name);
+  return dataset;
 }
 
 Dataset read_dataset(const std::string& path, const ReadOptions& options) {
@@ -209,7 +159,8 @@ DatasetFiles find_dataset(const std::string& directory) {
   namespace fs = std::filesystem;
   if (!fs::is_directory(directory)) fail<BadInput>("{}: no such folder", directory);
   using Words = std::initializer_list<const char*>;
-  const auto find = [&](Words names, Words extensions = {".tsv", ".jsonl"}) {
+  const auto find = [&](Words names, Words extensions = {".tsv", ".csv", ".jsonl", ".json", ".tsv.gz", ".csv.gz",
+                                                         ".jsonl.gz", ".json.gz"}) {
     std::string found;
     for (const char* name : names) {
       for (const char* extension : extensions) {

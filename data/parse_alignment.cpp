@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "data/input/text.h"
 #include "data/unicode.h"
 #include "engine/error.h"
 
@@ -26,12 +27,14 @@ std::string excerpt(std::string_view text, size_t at) {
     return std::min(i, text.size());
   };
   const size_t begin = boundary(at > 60 ? at - 60 : 0), end = boundary(at + 60);
-  return fmt::format("{}{}{}", begin > 0 ? "..." : "", text.substr(begin, end - begin), end < text.size() ? "..." : "");
+  return fmt::format("{}{}{}", begin > 0 ? "..." : "", printable(text.substr(begin, end - begin)),
+                     end < text.size() ? "..." : "");
 }
 
 // "p.conllu:7 (sentence 2, s-7)".
 std::string place_of(const ParsedSentence& parse) {
-  return fmt::format("{} (sentence {}{}{})", parse.where, parse.number, parse.id.empty() ? "" : ", ", parse.id);
+  return fmt::format("{} (sentence {}{}{})", parse.where, parse.number, parse.id.empty() ? "" : ", ",
+                     printable(parse.id));
 }
 
 // Where they differ first, as two lines of a message; "" where they do not. `chars` and `parsed` are what is visible.

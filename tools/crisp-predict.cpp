@@ -10,6 +10,7 @@
 
 #include "data/batch.h"
 #include "data/dataset.h"
+#include "data/input/text.h"
 #include "engine/error.h"
 #include "engine/parallel.h"
 #include "engine/precision.h"
@@ -29,9 +30,13 @@ struct PredictOptions {
   Precision precision = Precision::f32;
 };
 
-Dataset read_input(const std::string& path, TextFormat format, int64_t num_labels) {
-  const ReadOptions options{
-      .num_labels = static_cast<int>(num_labels), .allow_plain_text = true, .allow_empty = true, .format = format};
+Dataset read_input(const std::string& path, TextFormat format, const DistilBertConfig& config) {
+  ReadOptions options{.num_labels = static_cast<int>(config.num_labels),
+                      .label_names_from = "the model",
+                      .allow_plain_text = true,
+                      .allow_empty = true,
+                      .format = format};
+  for (int64_t i = 0; i < config.num_labels; ++i) options.label_names.push_back(config.label_name(i));
   if (path != "-") return read_dataset(path, options);
   if (::isatty(STDIN_FILENO) == 1) say("type sentences, one a line; Ctrl-D ends");
   const std::string text{std::istreambuf_iterator<char>(std::cin), {}};
@@ -45,7 +50,7 @@ void print(const Prediction& p, const DistilBertConfig& config, bool json) {
         {"label", p.label}, {"label_name", name}, {"logits", p.logits}, {"probabilities", p.probabilities}};
     fmt::print("{}\n", object.dump());
   } else {
-    fmt::print("{}\t{:.4f}\n", name, p.probabilities[static_cast<size_t>(p.label)]);
+    fmt::print("{}\t{:.4f}\n", printable(name), p.probabilities[static_cast<size_t>(p.label)]);
   }
 }
 
@@ -72,7 +77,8 @@ int predict(const PredictOptions& options) {
     fail<UsageError>("{}: this model's attention does not look at dependency parses; leave --parses out",
                      options.model);
 
-  const Dataset input = read_input(options.input, options.format, config.num_labels);
+  const Dataset input = read_input(options.input, options.format, config);
+  for (const std::string& note : input.notes) fmt::print(stderr, "{}\n", note);
   const TokenizedDataset data(input, tokenizer, max_length, needs_parses ? options.parses : "");
   if (data.truncated() > 0)
     say("{} of {} sentences are longer than {} tokens and were cut", data.truncated(), data.size(), max_length);
@@ -89,7 +95,8 @@ int predict(const PredictOptions& options) {
 int main(int argc, char** argv) {
   using namespace crisp;
   CLI::App app(
-      "Prints a label and its probability for each sentence of FILE (plain lines, TSV or JSON lines; - reads standard "
+      "Prints a label and its probability for each sentence of FILE (plain lines, TSV, CSV or JSON, also .gz; - reads "
+      "standard "
       "input). With labelled sentences the accuracy goes to standard error.",
       "crisp-predict");
   PredictOptions options;
@@ -105,8 +112,9 @@ int main(int argc, char** argv) {
                          {{"auto", TextFormat::automatic},
                           {"text", TextFormat::text},
                           {"tsv", TextFormat::tsv},
+                          {"csv", TextFormat::csv},
                           {"jsonl", TextFormat::jsonl}},
-                         "auto|text|tsv|jsonl",
+                         "auto|text|tsv|csv|jsonl",
                          "of FILE; auto: its first line tells; text: a sentence a line, as it is");
   add_flag(app, "json", options.json, "print an object a line: label, label_name, logits, probabilities");
   add_integer(app, "batch-size", options.batch_size, 1, largest_batch, "sentences of a batch");

@@ -20,13 +20,15 @@ requirement() {
     nlohmann-json3-dev) echo header nlohmann/json.hpp ;;
     libcli11-dev) echo header CLI/CLI.hpp ;;
     libutf8proc-dev) echo header utf8proc.h ;;
+    zlib1g-dev) echo header zlib.h ;;
     catch2) echo header catch2/catch.hpp catch2/catch_all.hpp ;;
     clang-format-14) echo command clang-format-14 ;;
     *) die "tools/lib.sh: no rule to find the package $1" ;;
   esac
 }
 # shellcheck disable=SC2034  # used by the scripts that source this
-build_packages=(g++ cmake ninja-build libeigen3-dev libfmt-dev nlohmann-json3-dev libcli11-dev libutf8proc-dev)
+build_packages=(g++ cmake ninja-build libeigen3-dev libfmt-dev nlohmann-json3-dev libcli11-dev libutf8proc-dev
+  zlib1g-dev)
 
 is_there() {
   local kind names name directory directories

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "data/labels.h"
 #include "engine/error.h"
 #include "engine/parse_text.h"
 #include "tools/streams.h"
@@ -81,7 +82,7 @@ class CheckedConfig : public CLI::ConfigTOML {
       if (option == nullptr) throw CLI::ConfigError(fmt::format("--config: there is no option '{}'", item.name));
       if (item.inputs.size() < 2) continue;
       if (option->check_lname("sparsity") || option->check_lname("sparse-layers") || option->check_lname("bigbird") ||
-          option->check_lname("keep")) {  // lists
+          option->check_lname("keep") || option->check_lname("label-names")) {  // lists
         item.inputs = {fmt::format("{}", fmt::join(item.inputs, ","))};
       } else {
         throw CLI::ConfigError(
@@ -286,6 +287,9 @@ void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
   in_group(add_parsed(app, "dropout", "X", o.dropout ? fmt::format("{:g}", *o.dropout) : "", parse_dropout,
                       "Every dropout rate of the model (default: those of config.json)"));
   in_group(add_integer(app, "num-labels", o.num_labels, 0, most_labels, "Classes; 0: as many as the data has"));
+  in_group(add_parsed(
+      app, "label-names", "A,B,..", "", [&o](const std::string& t) { return parse_label_names(t, o.label_names); },
+      "The classes' names (default: those of the weights' head, else the words in the data, sorted)"));
 
   group = "Evaluation and checkpoints";
   in_group(

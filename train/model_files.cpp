@@ -72,6 +72,12 @@ void set_labels(DistilBertConfig& config, int64_t labels) {
   config.label_names.clear();
 }
 
+// Of a head that is kept, or of a new one, which is not that of the weights' classes.
+void set_label_names(DistilBertConfig& config, const LoadModelOptions& options) {
+  if (options.new_head) config.label_names.clear();
+  if (!options.label_names.empty()) config.label_names = options.label_names;
+}
+
 void set_dropout(DistilBertConfig& config, const LoadModelOptions& options) {
   if (options.dropout) config.dropout = config.attention_dropout = config.classifier_dropout = *options.dropout;
 }
@@ -131,6 +137,7 @@ LoadedModel load_files(const std::string& file_or_directory, const LoadModelOpti
   } else if (options.num_labels > 0) {
     set_labels(config, options.num_labels);
   }
+  set_label_names(config, options);
   set_dropout(config, options);
 
   const bool f64 = !file.tensors().empty() && file.tensors()[0].dtype == SafeDType::F64;
@@ -172,6 +179,7 @@ LoadedModel new_model(const std::string& what, const LoadModelOptions& options) 
   if (tokenizer.path.empty()) fail<UsageError>("--init {} needs a vocabulary: add --vocab FILE", what);
   config.vocab_size = tokenizer.tokenizer().size();
   if (options.num_labels > 0) set_labels(config, options.num_labels);
+  set_label_names(config, options);
   set_dropout(config, options);
   LoadedModel made{.model = DistilBert(config, options.dtype.value_or(DType::f32)), .source = what, .new_head = true};
   if (!named) made.files.push_back(what);

@@ -22,13 +22,14 @@ struct LoadedModel {
 };
 
 struct LoadModelOptions {
-  std::string vocab;                   // a vocab.txt or tokenizer.json; empty: what lies beside the weights
-  std::optional<DType> dtype = {};     // unset: f64 for a file of f64 tensors, else f32
-  int64_t num_labels = 0;              // 0: from the file or its config.json
-  std::optional<double> dropout = {};  // for all three rates; unset: config.json's
-  uint64_t seed = 0;                   // of a head that the file lacks
-  bool new_head = false;               // initialise the classification head even where the file has one
-  bool head_required = false;          // a file without a head is an error
+  std::string vocab;                          // a vocab.txt or tokenizer.json; empty: what lies beside the weights
+  std::optional<DType> dtype = {};            // unset: f64 for a file of f64 tensors, else f32
+  int64_t num_labels = 0;                     // 0: from the file or its config.json
+  std::vector<std::string> label_names = {};  // of the classes; empty: config.json's, or none with a new head
+  std::optional<double> dropout = {};         // for all three rates; unset: config.json's
+  uint64_t seed = 0;                          // of a head that the file lacks
+  bool new_head = false;                      // initialise the classification head even where the file has one
+  bool head_required = false;                 // a file without a head is an error
 };
 
 /// Loads a safetensors file, or a directory with one. config.json is taken from beside the file; without one, the

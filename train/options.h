@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/precision.h"
 #include "model/sparsity.h"
@@ -54,10 +55,11 @@ struct TrainOptions {
   double max_grad_norm = 1.0;  // 0: no clipping
 
   // --- Model.
-  int64_t max_length = 128;       // tokens of a sequence, [CLS] and [SEP] included
-  std::optional<double> dropout;  // every dropout rate of the model; unset: config.json's
-  int64_t num_labels = 0;         // 0: from the data
-  SparsityOptions sparse;         // what attention keeps
+  int64_t max_length = 128;              // tokens of a sequence, [CLS] and [SEP] included
+  std::optional<double> dropout;         // every dropout rate of the model; unset: config.json's
+  int64_t num_labels = 0;                // 0: from the data
+  std::vector<std::string> label_names;  // of the classes; empty: those of the weights' head or of the data
+  SparsityOptions sparse;                // what attention keeps
 
   // --- Evaluation, logging, checkpoints. Steps are optimizer steps.
   int64_t eval_steps = 0;  // 0: at the end of each epoch

@@ -9,6 +9,7 @@
 #include "engine/error.h"
 #include "engine/parallel.h"
 #include "engine/precision.h"
+#include "train/class_labels.h"
 #include "train/interrupt.h"
 #include "train/model_files.h"
 #include "train/output_directory.h"
@@ -151,20 +152,19 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   std::future<std::string> weights_sha256;  // while everything is read and tokenised
   if (options.init.empty())
     weights_sha256 = std::async(std::launch::async, sha256_file, locate_weights(options.weights));
-  Dataset train_set = read_dataset(files.train, {.num_labels = static_cast<int>(options.num_labels)});
-  if (!train_set.labelled()) fail<BadInput>("{}: a training set needs labels", files.train);
-  const int classes = std::max(train_set.num_labels, 2);
-  const Dataset dev_set = read_dataset(files.dev, {.num_labels = classes});
-  if (!dev_set.labelled()) fail<BadInput>("{}: an evaluation set needs labels", files.dev);
+  LabelledSets sets = read_labelled_sets(files.train, files.dev, options);
+  const Dataset& dev_set = sets.dev;
 
   const LoadModelOptions load{.vocab = options.vocab,
                               .dtype = dtype_for(options.precision),
-                              .num_labels = classes,
+                              .num_labels = sets.classes,
+                              .label_names = sets.label_names,
                               .dropout = options.dropout,
                               .seed = options.seed,
                               .new_head = options.new_head};
   LoadedModel loaded = options.init.empty() ? load_model(options.weights, load) : new_model(options.init, load);
-  for (const std::string& note : loaded.notes) progress.message(note);
+  for (const auto& notes : {sets.notes, loaded.notes})
+    for (const std::string& note : notes) progress.message(note);
   const DistilBertConfig& config = loaded.model.config();
   const SparsityConfig of_weights = config.sparsity;
   SparsityConfig sparsity = make_sparsity(options.sparse, config.layers, options.seed);
@@ -178,10 +178,10 @@ int run_training(TrainOptions options, const std::string& sample_root) {
 
   std::optional<WordPiece> tokenizer = load_tokenizer(loaded, options.max_length);
   const auto max_length = static_cast<int>(options.max_length);
-  TokenizedDataset train(train_set, *tokenizer, max_length, files.train_parses);
+  TokenizedDataset train(sets.train, *tokenizer, max_length, files.train_parses);
   const TokenizedDataset dev(dev_set, *tokenizer, max_length, files.dev_parses);
   tokenizer.reset();  // many megabytes that the training has no use for
-  train_set = {};
+  sets.train = {};
   report_truncation(progress, "training", train, options.max_length);
   report_truncation(progress, "dev", dev, options.max_length);
   std::optional<TokenizedDataset> selection;

@@ -74,6 +74,7 @@ ordered_json Session::settings() {
                             {"epochs", options_.epochs_or_default()},
                             {"max_steps", options_.max_steps},
                             {"num_labels", options_.num_labels},
+                            {"label_names", options_.label_names},
                             {"sparsity", options_.sparse.sparsity},
                             {"parses", options_.parses},
                             {"dev_parses", options_.dev_parses},

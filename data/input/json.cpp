@@ -32,6 +32,25 @@ bool is_word(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-' || c == '+' || c == '.';
 }
 
+// Of an escape that the parser stopped in, with what it is; empty where it did not.
+std::string bad_escape(std::string_view text, size_t at) {
+  const size_t begin = text.substr(0, at).rfind('\\');
+  if (begin == std::string_view::npos || at - begin > 11) return "";
+  // A backslash behind an odd number of others is escaped itself.
+  size_t backslashes = 1;
+  while (backslashes <= begin && text[begin - backslashes] == '\\') ++backslashes;
+  if (backslashes % 2 == 0) return "";
+  if (at == begin + 1)
+    return fmt::format("the escape {} is none of JSON's; write \\\\ for a backslash",
+                       printable(text.substr(begin, std::min<size_t>(2, text.size() - begin))));
+  if (text[begin + 1] != 'u') return "";
+  const std::string shown = printable(text.substr(begin, at + 1 - begin));
+  // Half of a character beyond U+FFFF: \ud800 to \udbff need one of \udc00 to \udfff behind them.
+  const bool surrogate = at >= begin + 5 && (text[begin + 2] == 'd' || text[begin + 2] == 'D');
+  if (at < begin + 6 && !surrogate) return fmt::format("the escape {} needs four hexadecimal digits", shown);
+  return surrogate ? fmt::format("the escape {} is half of a surrogate pair", printable(text.substr(begin, 6))) : "";
+}
+
 // What a person finds at text[at], where the parser stopped.
 std::string complaint(std::string_view text, size_t at) {
   if (at >= text.size()) return "the JSON ends before it is complete";
@@ -39,6 +58,7 @@ std::string complaint(std::string_view text, size_t at) {
     return fmt::format("the control character {} is not allowed in JSON", quote(text.substr(at, 1)));
   if (text[at] == '\n' || text[at] == '\r' || text[at] == '\t')
     return "a string is not closed on its line, or holds a line break or tab that is not written \\n or \\t";
+  if (const std::string escape = bad_escape(text, at); !escape.empty()) return escape;
   size_t begin = at, end = at + 1;
   if (is_word(text[at])) {
     while (begin > 0 && is_word(text[begin - 1])) --begin;

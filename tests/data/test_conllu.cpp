@@ -147,6 +147,12 @@ TEST_CASE("conllu: numbers of words") {
   CHECK(error(row("1-3", "ab", "_") + row("1-2", "ab", "_")) != "(nothing thrown)");
 }
 
+TEST_CASE("conllu: control characters of a file are shown and not obeyed") {
+  CHECK(error(row("1\x1b[31m", "a", "0")) == "p.conllu:1: the ID '\"1\\u001b[31m\"' is none of 3, 3-4 or 3.1");
+  CHECK(error(row("1", "a", "\x1b[31m")).find('\x1b') == std::string::npos);
+  CHECK(error(row("1.\x1b", "a", "0")).find('\x1b') == std::string::npos);
+}
+
 TEST_CASE("conllu: heads that are no tree") {
   for (const std::string head : {"_", "", "x", "-1", "1.1", "1 ", "99999999999"}) {
     CHECK(error(row("1", "a", head)) == "p.conllu:1: the HEAD '" + head + "' is no word's number (0 for the root)");

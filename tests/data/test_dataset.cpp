@@ -73,9 +73,10 @@ TEST_CASE("dataset: JSON lines") {
 
 TEST_CASE("dataset: plain text only where it is allowed") {
   CHECK(read("one line\n\nanother\n", {.allow_plain_text = true}) == "one line=-1|=-1|another=-1");
-  CHECK(error("one line\nanother\n") ==
-        "d.tsv:1: unknown format; expected a header `sentence<TAB>label`, or lines `text<TAB>label`, or JSON lines "
-        "like {\"text\": \"...\", \"label\": 0}");
+  CHECK(
+      error("one line\nanother\n") ==
+      "d.tsv:1: unknown format; expected a header `sentence<TAB>label` or `text,label`, or lines `text<TAB>label`, or "
+      "JSON lines like {\"text\": \"...\", \"label\": 0}");
 }
 
 TEST_CASE("dataset: where plain text is allowed, a sentence may be the name of a column") {
@@ -93,7 +94,7 @@ TEST_CASE("dataset: a format that is given is not guessed") {
   CHECK(error("one column\n", tsv) ==
         "d.tsv:1: unknown format; expected a header `sentence<TAB>label`, or lines `text<TAB>label`");
   CHECK(read("{\"text\": \"a\"}\n", jsonl) == "a=-1");
-  CHECK(error("a\t1\n", jsonl) == "d.tsv:1:1: this is not JSON: \"a\\t1\"");
+  CHECK(error("a\t1\n", jsonl).starts_with("d.tsv:1:1: this is not JSON"));
 }
 
 TEST_CASE("dataset: nothing at all only where it is allowed") {
@@ -108,12 +109,14 @@ TEST_CASE("dataset: mistakes are reported with file and line") {
   CHECK(error(head + "no label\n") == "d.tsv:3: 1 tab-separated column where 2 are expected");
   CHECK(error(head + "a\tb\t1\n") == "d.tsv:3: 3 tab-separated columns where 2 are expected");
   CHECK(error(head + "\nmore\t1\n") == "d.tsv:3: 1 tab-separated column where 2 are expected");
-  CHECK(error(head + "a\tpositive\n") == "d.tsv:3: the label \"positive\" is no integer");
-  CHECK(error(head + "a\t1.0\n") == "d.tsv:3: the label \"1.0\" is no integer");
-  CHECK(error(head + "a\t1 \n") == "d.tsv:3: the label \"1 \" is no integer");
-  CHECK(error(head + "a\t+1\n") == "d.tsv:3: the label \"+1\" is no integer");
-  CHECK(error(head + "a\t\n") == "d.tsv:3: the label \"\" is no integer");
-  CHECK(error(head + "a\t-1\n") == "d.tsv:3: the label -1 is out of range; labels are 0..9999");
+  CHECK(
+      error(head + "a\tpositive\n") ==
+      "d.tsv:3: the label is the word \"positive\", but d.tsv:2 has the number 1; labels are all numbers or all words");
+  CHECK(error(head + "a\t1.5\n") ==
+        "d.tsv:3: the label \"1.5\" is no whole number; classes are numbered from 0 (regression is not supported)");
+  CHECK(error(head + "a\t\n") == "d.tsv:3: lacks a label, unlike the lines before it");
+  CHECK(error(head + "a\t-1\n") == "d.tsv:3: lacks a label (-1 means none), unlike the lines before it");
+  CHECK(error(head + "a\t-2\n") == "d.tsv:3: the label -2 is out of range; labels are 0..9999");
   CHECK(error(head + "a\t10000\n") == "d.tsv:3: the label 10000 is out of range; labels are 0..9999");
   CHECK(error(head + "a\t99999999999999999999\n") ==
         "d.tsv:3: the label 99999999999999999999 is out of range; labels are 0..9999");
@@ -121,12 +124,11 @@ TEST_CASE("dataset: mistakes are reported with file and line") {
         "d.tsv:3: the label 2 is out of range; 2 classes are numbered 0..1");
   CHECK(error(head + "caf\xe9\t1\n") ==
         "d.tsv:3: byte 4 of the line (0xE9) is not valid UTF-8; save the file as UTF-8");
-  CHECK(error("\xff\xfes\0e\0") == "d.tsv:1: byte 1 of the line (0xFF) is not valid UTF-8; save the file as UTF-8");
-  CHECK(error("") == "d.tsv: is empty");
-  CHECK(error("\xEF\xBB\xBF") == "d.tsv: is empty");
-  CHECK(error("sentence\tlabel\n") == "d.tsv: has a header but no examples");
-  CHECK(error("sentence\tlabel\n\n") == "d.tsv: has a header but no examples");
-  CHECK(error("good\t1\nbad\tx\n") == "d.tsv:2: the label \"x\" is no integer");
+  CHECK(error("\xff\xfes\0e\0") == "d.tsv: is UTF-16, not text; save it as UTF-8");
+  for (const std::string empty : {"", "\xEF\xBB\xBF", "sentence\tlabel\n", "sentence\tlabel\n\n", "text,label"})
+    CHECK(error(empty) == "d.tsv: holds no examples");
+  CHECK(error("good\t1\nbad\tx\n") ==
+        "d.tsv:2: the label is the word \"x\", but d.tsv:1 has the number 1; labels are all numbers or all words");
 }
 
 TEST_CASE("dataset: mistakes in JSON lines") {
@@ -137,12 +139,13 @@ TEST_CASE("dataset: mistakes in JSON lines") {
   CHECK(error(head + "{\"label\": 1}\n") == "d.tsv:2: expected a \"text\" or a \"sentence\" in the object");
   CHECK(error(head + "{\"text\": \"a\", \"sentence\": \"b\"}\n") ==
         "d.tsv:2: expected only one of \"text\" and \"sentence\" in the object");
-  CHECK(error(head + "{\"text\": 5, \"label\": 1}\n") == "d.tsv:2: the text is no JSON string");
-  CHECK(error(head + "{\"text\": \"b\", \"label\": \"1\"}\n") == "d.tsv:2: the label \"1\" is no integer");
-  CHECK(error(head + "{\"text\": \"b\", \"label\": 1.0}\n") == "d.tsv:2: the label 1.0 is no integer");
-  CHECK(error(head + "{\"text\": \"b\", \"label\": true}\n") == "d.tsv:2: the label true is no integer");
+  CHECK(error(head + "{\"text\": 5, \"label\": 1}\n") == "d.tsv:2: the text is no JSON string, but 5");
+  CHECK(error(head + "{\"text\": \"b\", \"label\": [1]}\n") ==
+        "d.tsv:2: the label is [1]; it must be a number or a word");
+  CHECK(error(head + "{\"text\": \"b\", \"label\": true}\n") ==
+        "d.tsv:2: the label is the word \"true\", but d.tsv:1 has the number 1; labels are all numbers or all words");
   CHECK(error(head + "{\"text\": \"b\", \"label\": -1}\n") ==
-        "d.tsv:2: the label -1 is out of range; labels are 0..9999");
+        "d.tsv:2: lacks a label (-1 means none), unlike the lines before it");
   CHECK(error(head + "{\"text\": \"b\", \"label\": 18446744073709551615}\n") ==
         "d.tsv:2: the label 18446744073709551615 is out of range; labels are 0..9999");
   CHECK(error(head + "{\"text\": \"b\"}\n") == "d.tsv:2: lacks a label, unlike the lines before it");

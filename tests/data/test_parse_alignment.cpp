@@ -126,6 +126,7 @@ TEST_CASE("alignment: texts that differ are shown with both places") {
   CHECK(error("a bad film", lines) == head + "  text:  a bad film\n  parse: a good film");
   CHECK(error("a good", lines) == head + "  text:  a good\n  parse: a good film");
   CHECK(error("a good film !", lines) == head + "  text:  a good film !\n  parse: a good film");
+  CHECK(error("a\x1b[31m film", lines) == head + "  text:  \"a\\u001b[31m film\"\n  parse: a good film");
   CHECK(error("", lines) == head + "  text:  \n  parse: a good film");
   CHECK(error("a good", parsed({"b"}, {0})) ==
         "t.tsv:9: the text is not the one parsed at p.conllu:1 (sentence 1); each example needs its own parse, in the "

@@ -162,7 +162,7 @@ TEST_CASE("treebank: wrong arguments and files, and nothing overwritten") {
   CHECK(wrong("1\ta\ta\tX\t_\t_\t2\troot\t_\t_\n") ==
         "data/treebank: bad.conllu:1: a head is not among the sentence's 1 words\n");
   CHECK(wrong("# text = b\n1\ta\ta\tX" + tail) ==
-        "data/treebank: bad.conllu:1: the words are not those of '# text = b', but 'a'\n");
+        "data/treebank: bad.conllu:1: the words are not those of the # text 'b', but 'a'\n");
   CHECK(has(wrong("1\t\xff\ta\tX" + tail), "data/treebank: bad.conllu: is not UTF-8: "));
   CHECK_FALSE(std::filesystem::exists(treebank.temp.path("set")));
 

