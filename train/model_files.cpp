@@ -114,6 +114,8 @@ LoadedModel load_files(const std::string& file_or_directory, const LoadModelOpti
   const SafetensorsFile file = SafetensorsFile::open(path);
   const fs::path directory = fs::path(path).parent_path();
   std::vector<std::string> notes, files{path};
+  if (!input_exists(file_or_directory))
+    notes.push_back(fmt::format("{}: taken from Hugging Face's cache, {}", file_or_directory, directory.string()));
 
   const std::string config_path = config_beside(path);
   if (input_exists(config_path)) files.push_back(config_path);

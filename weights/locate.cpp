@@ -7,6 +7,7 @@
 #include "data/input/file.h"
 #include "engine/error.h"
 #include "weights/file_changes.h"
+#include "weights/hub_cache.h"
 #include "weights/published.h"
 
 namespace crisp {
@@ -28,7 +29,11 @@ std::string locate_weights(const std::string& file_or_directory) {
     const std::string directory = parent_directory(file_or_directory), published = published_directory(directory);
     if (published != directory) return published + "/model.safetensors";
   }
-  if (!input_exists(file_or_directory)) fail<BadInput>("{}: no such file or directory", file_or_directory);
+  if (!input_exists(file_or_directory)) {
+    const std::string snapshot = find_in_hub_cache(file_or_directory);
+    if (snapshot.empty()) fail<BadInput>("{}", explain_missing_model(file_or_directory));
+    return locate_weights(snapshot);
+  }
   if (!fs::is_directory(given, ignored)) {
     if (given.filename().string().ends_with(".safetensors.index.json")) {
       fail<BadInput>("{}: {}", file_or_directory, sharded);

@@ -7,8 +7,9 @@
 
 namespace crisp {
 
-/// The safetensors file that FILE|DIR stands for: a directory's model.safetensors, or the file itself. Throws BadInput
-/// that says what to do when the directory has only pickled (pytorch_model.bin) or sharded weights, or none.
+/// The safetensors file that is meant: a directory's model.safetensors, or the file itself; where there is neither,
+/// that of the model of this name in Hugging Face's cache (hub_cache.h). Throws BadInput that says what to do when
+/// there is none, or the directory has only pickled (pytorch_model.bin) or sharded weights, or none.
 std::string locate_weights(const std::string& file_or_directory);
 
 /// What the first bytes of a file look like when it is not safetensors (a PyTorch pickle, a Git LFS pointer, ...) and
