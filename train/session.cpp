@@ -194,8 +194,7 @@ void Session::publish() {
   if (!selected_) return;
   const bool replaces = output_.replaces_run();
   output_.publish([&](const std::string& directory) {
-    save_model(directory, trainer_.model(), loaded_.tokenizer, static_cast<int>(options_.max_length),
-               Flush::by_caller);
+    save_model(directory, trainer_.model(), loaded_.tokenizer, static_cast<int>(options_.max_length), Flush::by_caller);
     write_file_atomically(directory + "/dev_predictions.jsonl", prediction_lines(selected_->evaluation, dev_set_),
                           Flush::by_caller);
     write_json_file(directory + "/all_results.json", selected_->line, Flush::by_caller);

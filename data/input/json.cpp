@@ -246,7 +246,8 @@ template <class Json>
 void JsonFields<Json>::refuse_unknown(std::initializer_list<std::string_view> known) const {
   for (const auto& [key, value] : object_.items())
     if (std::find(known.begin(), known.end(), key) == known.end())
-      fail<BadInput>("{}: there is no key {}; known are {}", where_, quote(key), fmt::join(known.begin(), known.end(), ", "));
+      fail<BadInput>("{}: there is no key {}; known are {}", where_, quote(key),
+                     fmt::join(known.begin(), known.end(), ", "));
 }
 
 template <class Json>
