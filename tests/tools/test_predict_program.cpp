@@ -149,7 +149,7 @@ TEST_CASE("output that cannot be written is an error") {
   const Outcome outcome =
       at.start({"sh", "-c", "echo good | \"$@\" > /dev/full", "sh", CRISP_PREDICT, "--model", "model"});
   CHECK(outcome.exit_code == 1);
-  CHECK(contains(outcome.err, "crisp-predict: the output could not be written completely\n"));
+  CHECK(contains(outcome.err, "crisp-predict: standard output could not be written"));
 }
 
 }  // namespace
