@@ -25,6 +25,17 @@ bool is_identifier(std::string_view field) {
                      [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '.'; });
 }
 
+// That of the first record: quoted fields may hold others.
+char record_end_of(std::string_view content) {
+  bool quoted = false;
+  for (size_t i = 0; i < content.size(); ++i) {
+    if (content[i] == '"') quoted = !quoted;
+    if (quoted || (content[i] != '\n' && content[i] != '\r')) continue;
+    return content[i] == '\r' && !content.substr(i).starts_with("\r\n") ? '\r' : '\n';
+  }
+  return '\n';
+}
+
 // Whether each line has as many tabs.
 bool lines_have_equal_columns(std::string_view content) {
   LineReader lines(content, "");
@@ -77,7 +88,7 @@ RecordReader::RecordReader(std::string_view content, std::string name, char deli
     : content_(content),
       name_(std::move(name)),
       delimiter_(delimiter),
-      line_end_(line_end_of(content)),
+      line_end_(quotes == Quotes::quoting ? record_end_of(content) : line_end_of(content)),
       quotes_(quotes) {}
 
 bool RecordReader::next() {

@@ -1,6 +1,7 @@
 #include "data/text_format.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "data/records.h"
 #include "data/text_file.h"
@@ -23,28 +24,34 @@ bool begins_json(std::string_view content, bool allow_plain_text) {
   return !allow_plain_text || inside.starts_with('{');
 }
 
-bool has_header(std::string_view content, const std::string& name, char delimiter, bool one_word) {
+// `prose`: the line may be a sentence, "Text, please"; then names with spaces, as there, make no header.
+bool has_header(std::string_view content, const std::string& name, char delimiter, bool one_word, bool prose) {
   RecordReader records(content, name, delimiter, Quotes::quoting);
   try {
     if (!records.next()) return false;
   } catch (const BadInput&) {  // a quote that is not one
     return false;
   }
-  return (one_word || records.fields().size() > 1) && parse_header(records.fields(), records.where()).has_value();
+  const auto has_space = [](const std::string& field) {
+    return field.find(' ') != std::string::npos && !field.starts_with("Unnamed: ");
+  };
+  const std::vector<std::string>& names = records.fields();
+  if (prose && delimiter != '\t' && std::any_of(names.begin(), names.end(), has_space)) return false;
+  return (one_word || names.size() > 1) && parse_header(names, records.where()).has_value();
 }
 
 }  // namespace
 
 char csv_delimiter(std::string_view content, const std::string& name) {
   for (const char delimiter : {',', ';'})
-    if (has_header(content, name, delimiter, true)) return delimiter;
+    if (has_header(content, name, delimiter, true, false)) return delimiter;
   fail<BadInput>("{}:1: a CSV file needs a header that names its columns, `text,label` for instance", name);
 }
 
 RecognisedFormat recognise_format(std::string_view content, const std::string& name, bool allow_plain_text) {
   if (begins_json(content, allow_plain_text)) return {TextFormat::jsonl};
   for (const char delimiter : {'\t', ',', ';'})
-    if (has_header(content, name, delimiter, delimiter == '\t' && !allow_plain_text))
+    if (has_header(content, name, delimiter, delimiter == '\t' && !allow_plain_text, allow_plain_text))
       return {delimiter == '\t' ? TextFormat::tsv : TextFormat::csv, delimiter};
 
   LineReader lines(content, name);

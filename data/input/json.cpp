@@ -44,11 +44,19 @@ std::string bad_escape(std::string_view text, size_t at) {
     return fmt::format("the escape {} is none of JSON's; write \\\\ for a backslash",
                        printable(text.substr(begin, std::min<size_t>(2, text.size() - begin))));
   if (text[begin + 1] != 'u') return "";
-  const std::string shown = printable(text.substr(begin, at + 1 - begin));
-  // Half of a character beyond U+FFFF: \ud800 to \udbff need one of \udc00 to \udfff behind them.
-  const bool surrogate = at >= begin + 5 && (text[begin + 2] == 'd' || text[begin + 2] == 'D');
-  if (at < begin + 6 && !surrogate) return fmt::format("the escape {} needs four hexadecimal digits", shown);
-  return surrogate ? fmt::format("the escape {} is half of a surrogate pair", printable(text.substr(begin, 6))) : "";
+  if (at < begin + 6 && std::isxdigit(static_cast<unsigned char>(text[at])) == 0)
+    return fmt::format("the escape {} needs four hexadecimal digits", printable(text.substr(begin, at + 1 - begin)));
+  // A character beyond U+FFFF is two escapes, \ud800 to \udbff and \udc00 to \udfff.
+  const auto is_half = [&](size_t escape, std::string_view third) {
+    return text.substr(escape).starts_with("\\u") && (text[escape + 2] == 'd' || text[escape + 2] == 'D') &&
+           third.find(text[escape + 3]) != std::string_view::npos;
+  };
+  const bool second = begin >= 6 && is_half(begin - 6, "89abAB"), low = is_half(begin, "cdefCDEF");
+  const auto half = [&](size_t escape) {
+    return fmt::format("the escape {} is half of a surrogate pair", printable(text.substr(escape, 6)));
+  };
+  if (at == begin + 5 && second != low) return half(second ? begin - 6 : begin);
+  return at == begin + 6 && is_half(begin, "89abAB") ? half(begin) : "";
 }
 
 // What a person finds at text[at], where the parser stopped.

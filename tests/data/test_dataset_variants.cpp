@@ -77,6 +77,7 @@ const std::vector<Variant> variants{
     {"CSV, names in capitals", "Text,Label\na,1\n", "<a>=1"},
     {"CSV, semicolons", "text;label\n\"a; b\";1\n", "<a; b>=1"},
     {"CSV, CR alone", "text,label\r\"a, b\",1\rc,0\r", "<a, b>=1 <c>=0"},
+    {"CSV, CR alone, a line feed in the text", "text,label\r\"a\nb\",1\rc,0\r", "<a\nb>=1 <c>=0"},
     {"CSV, no line end at the end", "text,label\na,1", "<a>=1"},
     {"CSV, a bare quote", "text,label\nsay \"hi\",1\n", "<say \"hi\">=1"},
     {"CSV, a comma not quoted", "text,label\na, b,1\n", "d:2: 3 comma-separated columns where 2 are expected"},
@@ -126,6 +127,7 @@ const std::vector<Variant> variants{
     // --- Prose
     {"prose", "A good film, really.\nBad; or not?\n", unknown, "<A good film, really.>=-1 <Bad; or not?>=-1"},
     {"prose, a comma in each line", "Yes, sir\nNo, sir\n", unknown, "<Yes, sir>=-1 <No, sir>=-1"},
+    {"prose that begins like a header", "Text, please\n", "d:1: unknown column \" please\"", "<Text, please>=-1"},
     {"prose that begins with a quote", "\"Yes\", she said\n", unknown, "<\"Yes\", she said>=-1"},
     {"prose that begins with a bracket", "[COVID] is here\n[1, 2]\n", "d:1:2: unexpected \"COVID\"",
      "<[COVID] is here>=-1 <[1, 2]>=-1"},

@@ -107,6 +107,18 @@ TEST_CASE("input: names that stay in their directory") {
   CHECK_FALSE(crisp::is_bare_file_name(std::string("a\0b", 3)));
 }
 
+TEST_CASE("json: an escape that is none is shown") {
+  CHECK(json_refusal(R"({"a": "C:\dir"})") == "f:1:11: the escape \\d is none of JSON's; write \\\\ for a backslash");
+  CHECK(json_refusal("[\"a\\\\\\q\"]") == "f:1:7: the escape \\q is none of JSON's; write \\\\ for a backslash");
+  CHECK(json_refusal("[\"\\\x1b\"]") == "f:1:4: the control character \"\\u001b\" is not allowed in JSON");
+  CHECK(json_refusal("[\"\\u12x4\"]") == "f:1:7: the escape \\u12x needs four hexadecimal digits");
+  CHECK(json_refusal("[\"\\ud83dx\"]") == "f:1:9: the escape \\ud83d is half of a surrogate pair");
+  CHECK(json_refusal("[\"\\ud83d\\u0041\"]") == "f:1:14: the escape \\ud83d is half of a surrogate pair");
+  CHECK(json_refusal("[\"\\ude00\"]") == "f:1:8: the escape \\ude00 is half of a surrogate pair");
+  CHECK(json_refusal("[\"\\ud83d\\ude00\"}") == "f:1:16: unexpected \"}\", this is not valid JSON");
+  CHECK(json_refusal("[\"\\u00e9\"x]").find("escape") == std::string::npos);
+}
+
 TEST_CASE("json: what is well-formed is read, a byte order mark before it skipped") {
   CHECK(crisp::parse_json("\xEF\xBB\xBF {\"a\": [1, 2.5, null, \"\\u00e9\"]}\n", "f") ==
         json{{"a", {1, 2.5, nullptr, "\u00e9"}}});

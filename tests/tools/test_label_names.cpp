@@ -15,13 +15,13 @@ class WithWords : public Workshop {
       std::string csv = "text,label\n";
       for (size_t i = 1; i < lines.size(); ++i) {
         const size_t tab = lines[i].find('\t');
-        csv += "\"" + lines[i].substr(0, tab) + "\"," + (lines[i].substr(tab + 1) == "1" ? "good" : "bad") + "\n";
+        csv += fmt::format("\"{}\",{}\n", lines[i].substr(0, tab), lines[i].substr(tab + 1) == "1" ? "good" : "bad");
       }
-      write(std::string(name) + ".csv", csv);
+      write(fmt::format("words_{}.csv", name), csv);
     }
   }
   Outcome train_words(const std::string& output, const Words& more = {}) const {
-    return train(output, Words{"--train", "train.csv", "--dev", "dev.csv", "--epochs", "1"} + more);
+    return train(output, Words{"--train", "words_train.csv", "--dev", "words_dev.csv", "--epochs", "1"} + more);
   }
 };
 
@@ -39,14 +39,15 @@ TEST_CASE("words are trained as numbers are, and named in config.json") {
   CHECK(at.read_json("numbers/config.json")["id2label"]["1"] == "LABEL_1");
 
   // The trained model reads its words again, in any format, and numbers, too.
-  const Outcome csv = at.predict({"--model", "words", "dev.csv"}), tsv = at.predict({"--model", "words", "dev.tsv"});
+  const Outcome csv = at.predict({"--model", "words", "words_dev.csv"}),
+                tsv = at.predict({"--model", "words", "dev.tsv"});
   CHECK(csv.exit_code == 0);
   CHECK(contains(csv.err, "accuracy "));
   CHECK(csv.out == tsv.out);
   CHECK(csv.err == tsv.err);
   CHECK((csv.out.starts_with("good\t") || csv.out.starts_with("bad\t")));
-  at.write("dev.csv.gz", gzipped(at.read("dev.csv")));
-  CHECK(at.predict({"--model", "words", "dev.csv.gz"}).out == csv.out);
+  at.write("words_dev.csv.gz", gzipped(at.read("words_dev.csv")));
+  CHECK(at.predict({"--model", "words", "words_dev.csv.gz"}).out == csv.out);
   const Outcome other = at.predict({"--model", "words"}, {.input = "fine\tgood\nfine\tpoor\n"});
   CHECK(other.exit_code == 3);
   CHECK(contains(other.err,
@@ -57,7 +58,7 @@ TEST_CASE("words are trained as numbers are, and named in config.json") {
   at.write("poor.csv", "text,label\na,poor\nb,good\n");
   const Words go_on{"--data",      ".",         "--max-length", "64",       "--epochs", "0",
                     "--overwrite", "--weights", "words",        "--output", "on"};
-  const Words with_words{"--train", "train.csv", "--dev", "dev.csv"};
+  const Words with_words{"--train", "words_train.csv", "--dev", "words_dev.csv"};
   CHECK(at.start(Words{CRISP_TRAIN} + go_on + with_words).exit_code == 0);
   CHECK(at.read_json("on/config.json")["id2label"] == config["id2label"]);
   CHECK(at.start(Words{CRISP_TRAIN} + go_on).exit_code == 0);  // numbers: the names stay
@@ -104,11 +105,13 @@ TEST_CASE("--label-names gives the order, and names for numbers") {
   refused({"--label-names", "a,,b"}, 2, "--label-names: must be names between commas, none of them empty");
   refused({"--label-names", "a,a"}, 2, "--label-names: has \"a\" twice");
   refused({"--label-names", "a,b", "--num-labels", "3"}, 2, "--label-names has 2 names, but --num-labels is 3");
-  refused({"--train", "train.csv"}, 3, "train.csv has words for labels, ./dev.tsv has numbers; write both alike");
-  refused({"--dev", "dev.csv"}, 3, "./train.tsv has numbers for labels, dev.csv has words; write both alike");
+  refused({"--train", "words_train.csv"}, 3,
+          "words_train.csv has words for labels, ./dev.tsv has numbers; write both alike");
+  refused({"--dev", "words_dev.csv"}, 3,
+          "./train.tsv has numbers for labels, words_dev.csv has words; write both alike");
   at.write("neutral.csv", "text,label\na,good\nb,neutral\n");
-  refused({"--train", "train.csv", "--dev", "neutral.csv"}, 3,
-          "neutral.csv:3: the label \"neutral\" is none of the classes of train.csv: \"bad\", \"good\"");
+  refused({"--train", "words_train.csv", "--dev", "neutral.csv"}, 3,
+          "neutral.csv:3: the label \"neutral\" is none of the classes of words_train.csv: \"bad\", \"good\"");
   at.write("hole.tsv", "sentence\tlabel\na\t0\nb\t9999\n");
   refused({"--train", "hole.tsv"}, 3, "hole.tsv:3: the label 9999 makes 10000 classes, of which 9998 have no example");
 }
