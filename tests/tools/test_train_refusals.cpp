@@ -102,7 +102,7 @@ TEST_CASE("a directory that holds a run, or something else") {
   check_refused(at.train("out", words + Words{"--resume", "--overwrite"}), 2, "--resume: excludes --overwrite");
   const Outcome other = at.train("out", {"--epochs", "2", "--resume", "--sparsity", "0.5", "--seed", "7"});
   check_refused(other, 2, "out/checkpoint-12 belongs to a run with other settings:\n");
-  CHECK(contains(other.err, "\n  layer_sparsity: [0.0,0.0] then, [0.5,0.5] now\n"));
+  CHECK(contains(other.err, "\n  layer_sparsity: [0.0, 0.0] then, [0.5, 0.5] now\n"));
   CHECK(contains(other.err, "\n  seed: 42 then, 7 now\n"));
   CHECK(contains(other.err, "\n  total_steps: 12 then, 24 now (by --epochs or --max-steps, "));
   CHECK(std::count(other.err.begin(), other.err.end(), '\n') == 2 + 5);
