@@ -133,7 +133,7 @@ void refuse_foreign_file(std::string_view content, const std::string& name) {
       fail<BadInput>("{}: is {}, not text{}", name, s.what, advice(s.what));
   if (content.starts_with("version https://git-lfs.github.com/"))
     fail<BadInput>("{}: is a Git LFS pointer, not the file itself; run `git lfs pull`", name);
-  if (begins_like(content, "<!doctype html") || begins_like(content, "<html"))
+  if (begins_like(content, "<!doctype html") || begins_like(content, "<html") || begins_like(content, "<table"))
     fail<BadInput>("{}: is a web page (HTML); fetch the file itself", name);
 }
 
