@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     options.allow_plain_text = (choice & 1) != 0;
     options.allow_empty = (choice & 2) != 0;
     options.num_labels = (choice & 4) != 0 ? 2 : 0;
-    options.format = static_cast<TextFormat>((choice >> 3) % 4);
+    options.format = static_cast<TextFormat>((choice >> 3) % 5);
     const Dataset dataset = parse_dataset(text.substr(1), "data", options);
     fuzz::require(options.allow_empty || !dataset.examples.empty(), "no examples and no complaint");
     for (const Example& example : dataset.examples) {
