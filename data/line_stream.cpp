@@ -9,6 +9,9 @@
 #include <iterator>
 #include <utility>
 
+#include "data/input/file.h"
+#include "data/input/packed.h"
+#include "data/text_format.h"
 #include "engine/error.h"
 
 namespace crisp {
@@ -97,6 +100,39 @@ bool ExampleStream::recognise(std::string_view first_line) {
   return is_header;
 }
 
+bool ExampleStream::has_records_beyond_lines(std::string_view first_line) const {
+  if (is_gzip(first_line) || options_.format == TextFormat::csv) return true;
+  const size_t begin = first_line.find_first_not_of(" \t\r\n");
+  const bool list = begin != std::string_view::npos && first_line[begin] == '[';
+  if (options_.format != TextFormat::automatic) return options_.format == TextFormat::jsonl && list;
+  refuse_foreign_file(first_line, lines_.name());
+  return list ? recognise_format(first_line, lines_.name(), true).format == TextFormat::jsonl
+              : recognise_format(first_line, lines_.name(), true).format == TextFormat::csv;
+}
+
+void ExampleStream::read_whole(std::string content) {
+  begun_ = true;
+  for (std::string more = lines_.next(size_t{1} << 16); !more.empty(); more = lines_.next(size_t{1} << 16)) {
+    content += more;
+    if (content.size() > input_limit::dataset)
+      fail<BadInput>("{}: is larger than the {} MiB that it may have", lines_.name(), input_limit::dataset >> 20);
+  }
+  whole_ = parse_dataset(content, lines_.name(), options_);
+}
+
+Dataset ExampleStream::next_of_whole(size_t most) {
+  const size_t count = std::min(most, whole_->examples.size() - handed_out_);
+  Dataset part;
+  part.path = whole_->path;
+  part.num_labels = whole_->num_labels;
+  if (handed_out_ == 0) part.notes = std::move(whole_->notes);
+  const auto begin = whole_->examples.begin() + static_cast<std::ptrdiff_t>(handed_out_);
+  part.examples.assign(std::make_move_iterator(begin),
+                       std::make_move_iterator(begin + static_cast<std::ptrdiff_t>(count)));
+  handed_out_ += count;
+  return part;
+}
+
 Dataset ExampleStream::parse(std::string_view lines) const {
   return parse_dataset(header_ + std::string(lines), lines_.name(), options_);
 }
@@ -167,8 +203,13 @@ size_t ExampleStream::hold_blank_lines(std::string& lines) {
 Dataset ExampleStream::next(size_t most) {
   if (!mistake_.empty()) throw BadInput(mistake_);
   for (;;) {
+    if (whole_) return next_of_whole(most);
     std::string lines = lines_.next(begun_ ? most : 1);
     if (lines.empty()) return {};
+    if (!begun_ && has_records_beyond_lines(lines)) {
+      read_whole(std::move(lines));
+      continue;
+    }
     if (!lines.ends_with('\n')) lines += '\n';
     size_t number = lines_.lines() + 1 - static_cast<size_t>(std::count(lines.begin(), lines.end(), '\n'));
     if (!begun_) {

@@ -37,7 +37,8 @@ class LineStream {
   bool ended_ = false;
 };
 
-/// The examples in such lines. What the lines are is told as read_dataset tells it, by the first one.
+/// The examples in such lines. What the lines are is told as read_dataset tells it, by the first one. Formats whose
+/// records are no lines (CSV, JSON lists, gzip) are read to their end before the first example.
 class ExampleStream {
  public:
   /// `options` as for read_dataset, with plain text and no examples allowed.
@@ -49,6 +50,9 @@ class ExampleStream {
 
  private:
   bool recognise(std::string_view first_line);
+  bool has_records_beyond_lines(std::string_view first_line) const;
+  void read_whole(std::string content);
+  Dataset next_of_whole(size_t most);
   Dataset parse(std::string_view lines) const;
   Dataset parse_line(std::string_view line, size_t number) const;
   Dataset parse_until_mistake(std::string_view lines, size_t number);
@@ -59,6 +63,8 @@ class ExampleStream {
   ReadOptions options_;
   std::string header_;  // of a table: stands before whatever is parsed
   bool begun_ = false;
+  std::optional<Dataset> whole_;  // of a format that must be read to its end
+  size_t handed_out_ = 0;         // examples of it
   size_t blank_lines_ = 0;        // read, but they count only where something follows
   std::optional<bool> labelled_;  // whether the examples so far are
   std::string mistake_;           // in the line after those that were handed out

@@ -4,57 +4,156 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
 
 #include "data/batch.h"
 #include "data/dataset.h"
 #include "data/input/text.h"
+#include "data/line_stream.h"
 #include "engine/error.h"
 #include "engine/parallel.h"
 #include "engine/precision.h"
 #include "tools/options.h"
+#include "train/classification_report.h"
 #include "train/console.h"
 #include "train/evaluate.h"
+#include "train/metrics.h"
 #include "train/model_files.h"
 
 namespace crisp {
 namespace {
 
 struct PredictOptions {
-  std::string model, vocab, parses, input = "-";
+  std::string model, vocab, parses, metrics, input = "-";
   int64_t batch_size = 64, max_length = 0, threads = 0;
   TextFormat format = TextFormat::automatic;
-  bool json = false;
+  bool json = false, with_text = false;
   Precision precision = Precision::f32;
 };
 
-Dataset read_input(const std::string& path, TextFormat format, const DistilBertConfig& config) {
-  ReadOptions options{.num_labels = static_cast<int>(config.num_labels),
+std::string answer(const Prediction& p, const std::string& text, const DistilBertConfig& config,
+                   const PredictOptions& options) {
+  const std::string name = config.label_name(p.label);
+  if (options.json) {
+    nlohmann::ordered_json object{
+        {"label", p.label}, {"label_name", name}, {"logits", p.logits}, {"probabilities", p.probabilities}};
+    if (options.with_text) object["text"] = text;
+    return object.dump() + "\n";
+  }
+  return fmt::format("{}\t{:.4f}{}{}\n", printable(name), p.probabilities[static_cast<size_t>(p.label)],
+                     options.with_text ? "\t" : "", options.with_text ? printable(text) : "");
+}
+
+// Answers as the sentences come, and what is to be said about all of them in the end.
+class Predictor {
+ public:
+  Predictor(const PredictOptions& options, const DistilBert& model) : options_(options), model_(model) {
+    if (options.metrics.empty()) return;
+    std::vector<std::string> names;
+    for (int64_t c = 0; c < model.config().num_labels; ++c) names.push_back(model.config().label_name(c));
+    report_.emplace(std::move(names));
+  }
+
+  // A batch, answered at once; false where nobody can read the answers any more.
+  bool answer_batch(const TokenizedDataset& data, std::span<const Example> examples) {
+    if (report_ && !data.labelled()) fail<BadInput>("{}: has no labels, which --metrics needs", input_name());
+    const Evaluation result = evaluate(model_, data, static_cast<int>(options_.batch_size), Statistics::none);
+    std::string lines;
+    for (size_t i = 0; i < examples.size(); ++i) {
+      const Prediction& p = result.predictions[i];
+      lines += answer(p, examples[i].text, model_.config(), options_);
+      if (report_) report_->add(examples[i].label, p.label);
+    }
+    total_ += result.total;
+    if (data.labelled()) {
+      labelled_ = true;
+      correct_ += result.correct;
+      loss_sum_ += result.loss * static_cast<double>(result.total);
+    }
+    std::fwrite(lines.data(), 1, lines.size(), stdout);
+    return std::fflush(stdout) == 0;
+  }
+
+  void add_truncated(int64_t count) { truncated_ += count; }
+
+  void summarise(int max_length) const {
+    if (truncated_ > 0)
+      say("{} of {} sentences are longer than {} tokens and were cut", truncated_, total_, max_length);
+    if (report_ && !labelled_) fail<BadInput>("{}: has no sentences, which --metrics needs", input_name());
+    if (!labelled_) return;
+    const double loss = loss_sum_ / static_cast<double>(total_);
+    say("accuracy {}/{} = {:.2f} %, loss {:.4f}", correct_, total_,
+        100 * static_cast<double>(correct_) / static_cast<double>(total_), loss);
+    if (options_.metrics == "-")
+      write_message(2, report_->text());
+    else if (report_)
+      write_json_file(options_.metrics, report_->json(loss));
+  }
+
+ private:
+  std::string input_name() const { return options_.input == "-" ? "standard input" : options_.input; }
+
+  const PredictOptions& options_;
+  const DistilBert& model_;
+  std::optional<ClassificationReport> report_;
+  int64_t total_ = 0, correct_ = 0, truncated_ = 0;
+  double loss_sum_ = 0;
+  bool labelled_ = false;
+};
+
+ReadOptions read_options(const PredictOptions& options, const DistilBertConfig& config) {
+  ReadOptions reading{.num_labels = static_cast<int>(config.num_labels),
                       .label_names_from = "the model",
                       .allow_plain_text = true,
                       .allow_empty = true,
-                      .format = format};
-  for (int64_t i = 0; i < config.num_labels; ++i) options.label_names.push_back(config.label_name(i));
-  if (path != "-") return read_dataset(path, options);
-  if (::isatty(STDIN_FILENO) == 1) say("type sentences, one a line; Ctrl-D ends");
-  const std::string text{std::istreambuf_iterator<char>(std::cin), {}};
-  return parse_dataset(text, "standard input", options);
+                      .format = options.format};
+  for (int64_t i = 0; i < config.num_labels; ++i) reading.label_names.push_back(config.label_name(i));
+  return reading;
 }
 
-void print(const Prediction& p, const DistilBertConfig& config, bool json) {
-  const std::string name = config.label_name(p.label);
-  if (json) {
-    const nlohmann::ordered_json object{
-        {"label", p.label}, {"label_name", name}, {"logits", p.logits}, {"probabilities", p.probabilities}};
-    fmt::print("{}\n", object.dump());
-  } else {
-    fmt::print("{}\t{:.4f}\n", printable(name), p.probabilities[static_cast<size_t>(p.label)]);
+// Standard input, line by line.
+void predict_stream(const PredictOptions& options, const DistilBertConfig& config, const WordPiece& tokenizer,
+                    int max_length, Predictor& predictor) {
+  if (::isatty(STDIN_FILENO) == 1) say("type sentences, one a line; Ctrl-D ends");
+  ExampleStream stream(STDIN_FILENO, "standard input", read_options(options, config));
+  for (;;) {
+    const Dataset examples = stream.next(static_cast<size_t>(options.batch_size));
+    if (examples.examples.empty()) return;
+    for (const std::string& note : examples.notes) say("{}", note);
+    const TokenizedDataset data(examples, tokenizer, max_length);
+    predictor.add_truncated(data.truncated());
+    if (!predictor.answer_batch(data, examples.examples)) return;
+  }
+}
+
+void predict_file(const PredictOptions& options, const DistilBertConfig& config, const WordPiece& tokenizer,
+                  int max_length, const std::string& parses, Predictor& predictor) {
+  const ReadOptions reading = read_options(options, config);
+  const Dataset examples =
+      options.input == "-"
+          ? parse_dataset(std::string(std::istreambuf_iterator<char>(std::cin), {}), "standard input", reading)
+          : read_dataset(options.input, reading);
+  for (const std::string& note : examples.notes) say("{}", note);
+  const TokenizedDataset data(examples, tokenizer, max_length, parses);
+  predictor.add_truncated(data.truncated());
+  const auto batch_size = static_cast<int>(options.batch_size);
+  const std::vector<int32_t> order = sequential_order(data.size());
+  for (int64_t b = 0; b < batch_count(data.size(), batch_size); ++b) {
+    const std::span<const int32_t> batch = batch_slice(order, batch_size, b);
+    const auto of_batch = std::span(examples.examples).subspan(static_cast<size_t>(batch.front()), batch.size());
+    if (!predictor.answer_batch(data.subset(batch), of_batch)) return;
   }
 }
 
 int predict(const PredictOptions& options) {
+  std::error_code ignored;
+  if (std::filesystem::equivalent(options.metrics, options.input, ignored))
+    fail<UsageError>("--metrics {}: is the input", options.metrics);
   set_num_threads(static_cast<int>(options.threads));
   set_precision(options.precision);
   LoadModelOptions load{.vocab = options.vocab, .head_required = true};
@@ -77,15 +176,12 @@ int predict(const PredictOptions& options) {
     fail<UsageError>("{}: this model's attention does not look at dependency parses; leave --parses out",
                      options.model);
 
-  const Dataset input = read_input(options.input, options.format, config);
-  for (const std::string& note : input.notes) fmt::print(stderr, "{}\n", note);
-  const TokenizedDataset data(input, tokenizer, max_length, needs_parses ? options.parses : "");
-  if (data.truncated() > 0)
-    say("{} of {} sentences are longer than {} tokens and were cut", data.truncated(), data.size(), max_length);
-  const Evaluation result = evaluate(loaded.model, data, static_cast<int>(options.batch_size), Statistics::none);
-  for (const Prediction& p : result.predictions) print(p, config, options.json);
-  if (data.labelled())
-    say("accuracy {}/{} = {:.2f} %, loss {:.4f}", result.correct, result.total, 100 * result.accuracy(), result.loss);
+  Predictor predictor(options, loaded.model);
+  if (options.input == "-" && !needs_parses)
+    predict_stream(options, config, tokenizer, max_length, predictor);
+  else
+    predict_file(options, config, tokenizer, max_length, needs_parses ? options.parses : "", predictor);
+  predictor.summarise(max_length);
   return 0;
 }
 
@@ -97,12 +193,13 @@ int main(int argc, char** argv) {
   CLI::App app(
       "Prints a label and its probability for each sentence of FILE (plain lines, TSV, CSV or JSON, also .gz; - reads "
       "standard "
-      "input). With labelled sentences the accuracy goes to standard error.",
+      "input, and answers each line as it comes). With labelled sentences the accuracy goes to standard error.",
       "crisp-predict");
   PredictOptions options;
   set_help_style(app);
-  add_text(app, "model", options.model, "directory that crisp-train wrote, or any DistilBERT classifier")
-      ->type_name("DIR")
+  add_text(app, "model", options.model,
+           "directory that crisp-train wrote, or any DistilBERT classifier, maybe in the cache of models")
+      ->type_name("DIR|NAME")
       ->required();
   add_text(app, "vocab", options.vocab, "vocabulary; default: vocab.txt beside the model")->type_name("FILE");
   add_text(app, "parses", options.parses, "CoNLL-U of the sentences, for a model with --sparse-method syntax")
@@ -117,7 +214,12 @@ int main(int argc, char** argv) {
                          "auto|text|tsv|csv|jsonl",
                          "of FILE; auto: its first line tells; text: a sentence a line, as it is");
   add_flag(app, "json", options.json, "print an object a line: label, label_name, logits, probabilities");
-  add_integer(app, "batch-size", options.batch_size, 1, largest_batch, "sentences of a batch");
+  add_flag(app, "with-text", options.with_text, "repeat the sentence: in a last column, as \"text\" with --json");
+  add_text(app, "metrics", options.metrics,
+           "of labelled sentences: precision, recall, F1, confusion matrix, ... as JSON; - prints a table")
+      ->type_name("FILE");
+  add_integer(app, "batch-size", options.batch_size, 1, largest_batch,
+              "sentences of a batch, at most: no batch waits for more input");
   add_integer(app, "max-length", options.max_length, 0, longest_sentence, "tokens of a sentence; 0: as in training");
   add_integer(app, "threads", options.threads, 0, most_threads, "0: all cores");
   add_precision(app, options.precision);

@@ -12,6 +12,8 @@
 #include "data/labels.h"
 #include "engine/error.h"
 #include "engine/parse_text.h"
+#include "tools/arguments.h"
+#include "tools/hf_options.h"
 #include "tools/streams.h"
 #include "train/console.h"
 #include "train/interrupt.h"
@@ -20,7 +22,7 @@ namespace crisp {
 namespace {
 
 // "learning-rate,lr" -> "--learning-rate,--learning_rate,--lr".
-std::string spellings(const std::string& names) {
+std::string all_spellings(const std::string& names) {
   std::vector<std::string> all;
   const auto add = [&](std::string name) {
     name = "--" + name;
@@ -67,62 +69,17 @@ class OneNameFormatter : public CLI::Formatter {
   }
 };
 
-// CLI11's reader, with complaints that name the culprit.
-class CheckedConfig : public CLI::ConfigTOML {
- public:
-  explicit CheckedConfig(const CLI::App& app) : app_(app) {}
+// Ends a program with a message, which spells options as the user has.
+struct Complaint {
+  const std::string& program;
+  const Spellings& spellings;
 
-  std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
-    std::vector<CLI::ConfigItem> entries = CLI::ConfigTOML::from_config(input);
-    for (CLI::ConfigItem& item : entries) {
-      if (!item.parents.empty()) {
-        throw CLI::ConfigError(fmt::format("--config: sections are not known, but there is '{}'", item.fullname()));
-      }
-      const CLI::Option* option = app_.get_option_no_throw("--" + item.name);
-      if (option == nullptr) throw CLI::ConfigError(fmt::format("--config: there is no option '{}'", item.name));
-      if (item.inputs.size() < 2) continue;
-      if (option->check_lname("sparsity") || option->check_lname("sparse-layers") || option->check_lname("bigbird") ||
-          option->check_lname("keep") || option->check_lname("label-names")) {  // lists
-        item.inputs = {fmt::format("{}", fmt::join(item.inputs, ","))};
-      } else {
-        throw CLI::ConfigError(
-            fmt::format("--config: '{}' has several values; quote one that has spaces or commas", item.name));
-      }
-    }
-    return entries;
+  int operator()(const std::string& message, int exit_code) const {
+    std::fflush(stdout);
+    say("{}: {}", program, in_users_words(message, spellings));
+    return exit_code;
   }
-
- private:
-  const CLI::App& app_;
 };
-
-// The number of single-character changes that make one word of the other (Levenshtein).
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row.back();
-}
-
-// The subcommand that the command line named, else the program itself.
-const CLI::App& addressed(const CLI::App& app) {
-  for (const CLI::App* sub : app.get_subcommands()) return *sub;
-  return app;
-}
-
-int complain(const std::string& name, std::string_view message, int exit_code) {
-  std::fflush(stdout);
-  say("{}: {}", name, message);
-  return exit_code;
-}
 
 }  // namespace
 
@@ -134,7 +91,7 @@ CLI::Option* add_parsed(CLI::App& app, const std::string& names, const std::stri
     if (!complaint.empty()) throw CLI::ValidationError(name, complaint);
     return true;
   };
-  return app.add_option(spellings(names), callback, description)
+  return app.add_option(all_spellings(names), callback, description)
       ->type_name(type_name)
       ->default_str(default_text)
       ->take_last();
@@ -150,7 +107,7 @@ CLI::Option* add_text(CLI::App& app, const std::string& names, std::string& vari
 }
 
 CLI::Option* add_flag(CLI::App& app, const std::string& names, bool& variable, const std::string& description) {
-  return app.add_flag(spellings(names), variable, description);
+  return app.add_flag(all_spellings(names), variable, description)->take_last();
 }
 
 CLI::Option* add_switch(CLI::App& app, const std::string& names, bool& variable, const std::string& description) {
@@ -196,9 +153,9 @@ void set_help_style(CLI::App& app) {
 }
 
 void add_config_option(CLI::App& app) {
-  app.config_formatter(std::make_shared<CheckedConfig>(app));
-  app.set_config("--config", "", "Read options from FILE, 'name = value' lines; the command line wins")
-      ->type_name("FILE")
+  const auto refuse = [](const std::string&) { return "is for the command line alone"; };
+  add_parsed(app, "config", "FILE", "", refuse,
+             "Read options from FILE, 'name = value' lines or a JSON object; the command line wins")
       ->group("Files");
 }
 
@@ -214,20 +171,25 @@ CLI::Option* add_precision(CLI::App& app, Precision& precision) {
 void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
   set_help_style(app);
   app.footer(
-      "Names may be written with '_' for '-', and Hugging Face's names (--num_train_epochs, ...) are understood.");
+      "Names may be written with '_' for '-', and Hugging Face's options (--num_train_epochs, --bf16, ...) are "
+      "understood.");
 
   std::string group = "Files";
   const auto in_group = [&group](CLI::Option* option) { return option->group(group); };
   const auto file = [&](const std::string& names, std::string& variable, const char* type, const char* description) {
     in_group(add_text(app, names, variable, description))->type_name(type);
   };
-  file("weights,model-name-or-path", o.weights, "FILE|DIR",
-       "Pretrained weights: .safetensors or a Hugging Face directory");
+  file("weights,model-name-or-path", o.weights, "FILE|DIR|NAME",
+       "Pretrained weights: .safetensors, a Hugging Face directory, or a model in Hugging Face's cache");
   file("init", o.init, "distilbert-base|FILE", "Start from random weights instead; FILE is a config.json");
   in_group(add_flag(app, "new-head", o.new_head, "Make a new classification head even where the weights have one"));
   file("data", o.data, "DIR", "Directory with train.tsv and dev.tsv (neither this nor --weights: a sample)");
   file("train,train-file", o.train, "FILE", "Training examples, instead of DATA/train.tsv");
   file("dev,validation-file", o.dev, "FILE", "Examples to evaluate on, instead of DATA/dev.tsv");
+  in_group(add_integer(app, "max-train-samples", o.max_train_samples, 0, most_steps,
+                       "Training examples to take, the first N; 0: all"));
+  in_group(add_integer(app, "max-eval-samples", o.max_eval_samples, 0, most_steps,
+                       "Examples to evaluate on, the first N; 0: all"));
   file("parses", o.parses, "FILE", "CoNLL-U of the training examples, for --sparse-method syntax (DATA/train.conllu)");
   file("dev-parses", o.dev_parses, "FILE", "CoNLL-U of the examples to evaluate on (DATA/dev.conllu)");
   file("vocab,vocab-file", o.vocab, "FILE", "vocab.txt, instead of the one beside the weights");
@@ -236,11 +198,17 @@ void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
                     "Continue the run in OUTPUT from its newest checkpoint, if it has one"));
   in_group(add_flag(app, "overwrite,overwrite-output-dir", o.overwrite, "Delete the run that is in OUTPUT"));
   // By value: a file may well say "resume = false" beside "overwrite = true".
-  app.final_callback([&o, one_run] {
+  app.final_callback([&app, &o, one_run] {
     if (o.resume && o.overwrite) throw CLI::ValidationError("--resume", "excludes --overwrite");
     if (!o.weights.empty() && !o.init.empty()) throw CLI::ValidationError("--weights", "excludes --init");
     if (o.selection_part > 0 && o.select_last)
       throw CLI::ValidationError("--selection-part", "is to choose the best evaluation on: excludes --select last");
+    if (app.count("--warmup-steps") > 0 && o.warmup_steps == 0) {
+      if (app.count("--warmup-ratio") > 0 && o.warmup_ratio > 0)
+        throw CLI::ValidationError("--warmup-steps",
+                                   fmt::format("0 is no warmup, but --warmup-ratio {:g} is one", o.warmup_ratio));
+      o.warmup_ratio = 0;
+    }
     const std::optional<SparsityConflict> conflict = find_sparsity_conflict(o.sparse);
     if (one_run && conflict) throw CLI::ValidationError(conflict->message);
   });
@@ -256,8 +224,8 @@ void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
                        "Optimizer steps, instead of --epochs; 0: by --epochs"));
   in_group(add_real(app, "learning-rate,lr", o.learning_rate, default_learning_rate, {.low = 0, .open_low = true},
                     "Peak learning rate"));
-  in_group(add_integer(app, "batch-size,per-device-train-batch-size,train-batch-size", o.batch_size, 1, largest_batch,
-                       "Sequences of a batch"));
+  in_group(add_integer(app, "batch-size,per-device-train-batch-size,per-gpu-train-batch-size,train-batch-size",
+                       o.batch_size, 1, largest_batch, "Sequences of a batch"));
   in_group(add_integer(app, "gradient-accumulation-steps", o.gradient_accumulation_steps, 1, largest_batch,
                        "Batches whose gradients make one optimizer step"));
   in_group(add_choice<ScheduleType>(app, "schedule,lr-scheduler-type", o.schedule,
@@ -268,7 +236,9 @@ void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
                                     "linear|cosine|constant", "Course of the learning rate after the warmup"));
   in_group(add_real(app, "warmup-ratio", o.warmup_ratio, {.low = 0, .high = 1, .open_high = false},
                     "Part of all steps in which the learning rate rises"));
-  in_group(add_integer(app, "warmup-steps", o.warmup_steps, 0, most_steps, "The same in steps; 0: by --warmup-ratio"));
+  in_group(add_integer(app, "warmup-steps", o.warmup_steps, 0, most_steps,
+                       "The same in steps, instead of --warmup-ratio; 0: no warmup"))
+      ->default_str("");
   in_group(add_real(app, "weight-decay", o.weight_decay, {}, "AdamW weight decay (not on biases and LayerNorm)"));
   in_group(add_real(app, "beta1,adam-beta1", o.beta1, {.low = 0, .high = 1}, "AdamW beta 1"));
   in_group(add_real(app, "beta2,adam-beta2", o.beta2, {.low = 0, .high = 1}, "AdamW beta 2"));
@@ -276,8 +246,8 @@ void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
   in_group(add_real(app, "max-grad-norm", o.max_grad_norm, {}, "Largest norm of the gradient; 0: no clipping"));
 
   group = "Model";
-  in_group(add_integer(app, "max-length,max-seq-length", o.max_length, 2, longest_sentence,
-                       "Tokens of a sequence; the rest is cut off"));
+  in_group(add_integer(app, "max-length,max-seq-length", o.max_length, 0, longest_sentence,
+                       "Tokens of a sequence, at least 2; the rest is cut off; 0: as many as the model can"));
   const auto parse_dropout = [&o](const std::string& text) {
     double rate = 0;
     const std::string complaint = parse_real(text, {.low = 0, .high = 1}, rate);
@@ -294,8 +264,8 @@ void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
   group = "Evaluation and checkpoints";
   in_group(
       add_integer(app, "eval-steps", o.eval_steps, 0, most_steps, "Steps between evaluations; 0: after each epoch"));
-  in_group(add_integer(app, "eval-batch-size,per-device-eval-batch-size", o.eval_batch_size, 1, largest_batch,
-                       "Sequences of a batch in evaluation"));
+  in_group(add_integer(app, "eval-batch-size,per-device-eval-batch-size,per-gpu-eval-batch-size", o.eval_batch_size, 1,
+                       largest_batch, "Sequences of a batch in evaluation"));
   in_group(
       add_integer(app, "save-steps", o.save_steps, 0, most_steps, "Steps between checkpoints; 0: at each evaluation"));
   in_group(add_integer(app, "logging-steps", o.logging_steps, 1, most_steps, "Steps between lines of metrics.jsonl"));
@@ -322,57 +292,44 @@ void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
   in_group(add_precision(app, o.precision));
 }
 
-std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& error) {
-  const std::vector<std::string> unknown = app.remaining(true);
-  if (app.get_require_subcommand_min() > 0 && app.get_subcommands().empty() && !unknown.empty())
-    return fmt::format("there is no subcommand {}", unknown.front());
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr) return error.what();
-  for (const std::string& argument : unknown) {
-    if (!argument.starts_with("--")) continue;
-    const std::string word = argument.substr(2, argument.find('=') - 2);
-    std::string nearest;
-    size_t distance = 3;  // more is another word
-    for (const CLI::Option* option : addressed(app).get_options()) {
-      for (const std::string& name : option->get_lnames()) {
-        const size_t d = edit_distance(word, name);
-        if (d < distance) nearest = option->get_name(), distance = d;
-      }
-    }
-    return fmt::format("there is no option --{}{}", word, nearest.empty() ? "" : "; did you mean " + nearest + "?");
-  }
-  return error.what();
-}
-
 namespace {
 
 int run(CLI::App& app, int argc, const char* const* argv, const std::function<int()>& body) {
   const std::string name = app.get_name();
+  Spellings spellings;
+  const Complaint complain{name, spellings};
+  app.set_version_flag("--version", name + " " CRISP_VERSION, "Print the version");
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    const CLI::App& about = addressed(app);
-    const std::string command = &about == &app ? name : name + " " + about.get_name();
-    return complain(name, fmt::format("{}\nRun {} --help for the options.", explain_parse_error(app, error), command),
-                    2);
-  }
-  try {
+    try {
+      const std::vector<Argument> arguments = read_arguments(app, {argv + 1, argv + argc});
+      spellings = spellings_of(app, arguments);
+      const OwnArguments own = translate_hf_options(app, arguments);
+      std::vector<std::string> words = to_words(own.arguments);
+      std::reverse(words.begin(), words.end());  // CLI11 takes them from the end
+      app.parse(words);
+      if (!own.note.empty()) say("note: {}", own.note);
+    } catch (const CLI::ParseError& error) {
+      if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+      const CLI::App& about = addressed(app);
+      const std::string command = &about == &app ? name : name + " " + about.get_name();
+      return complain(fmt::format("{}\nRun {} --help for the options.", explain_parse_error(app, error), command), 2);
+    }
     return body();
   } catch (const Interrupted& end) {
     return exit_code_of(end.signal());
   } catch (const UsageError& error) {
-    return complain(name, error.what(), 2);
+    return complain(error.what(), 2);
   } catch (const BadInput& error) {
-    return complain(name, error.what(), 3);
+    return complain(error.what(), 3);
   } catch (const Diverged& error) {
-    return complain(name, error.what(), 4);
+    return complain(error.what(), 4);
   } catch (const std::bad_alloc&) {
-    return complain(name, "out of memory; a smaller --batch-size or --max-length needs less", 1);
+    return complain("out of memory; a smaller --batch-size or --max-length needs less", 1);
   } catch (const std::system_error& error) {  // fmt::print's, when a result cannot be written
     if (std::ferror(stdout) != 0) return fail_output(name, error.code().value());
-    return complain(name, error.what(), 1);
+    return complain(error.what(), 1);
   } catch (const std::exception& error) {
-    return complain(name, error.what(), 1);
+    return complain(error.what(), 1);
   }
 }
 

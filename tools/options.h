@@ -23,11 +23,9 @@ void add_train_options(CLI::App& app, TrainOptions& options, bool one_run = true
 /// `body`, and returns the exit code: the body's, or for an exception 1 (Error, out of memory), 2 (UsageError, command
 /// line), 3 (BadInput), 4 (Diverged), with "NAME: message" on stderr, where NAME is the app's, and 128 + N for
 /// Interrupted, silently. Output that cannot be written (a full disk behind `> file`) is an Error; see finish_output().
-/// --help and --version print to stdout and return 0.
+/// --help and --version (which it adds) print to stdout and return 0. Options in messages are spelled as the user has.
+/// Where there is --config, Hugging Face's options are understood (hf_options.h).
 int run_program(CLI::App& app, int argc, const char* const* argv, const std::function<int()>& body);
-
-/// CLI11's message about a command line; for an option that does not exist, with the one that may be meant.
-std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& error);
 
 // --- Building blocks, for options that a program has beside these. `names` is "learning-rate,lr": the first is shown
 // in
@@ -36,7 +34,8 @@ std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& erro
 
 /// Help with one name per option, flags shown as such. Called by add_train_options.
 void set_help_style(CLI::App& app);
-/// --config FILE with lines "name = value" (the subset of TOML that CLI11 reads). The command line wins over the file.
+/// --config FILE with lines "name = value" (the subset of TOML that CLI11 reads) or a JSON object, which run_program
+/// reads before all else (arguments.h). The command line wins over the file.
 void add_config_option(CLI::App& app);
 
 CLI::Option* add_text(CLI::App& app, const std::string& names, std::string& variable, const std::string& description);

@@ -13,8 +13,10 @@
 #include <string_view>
 
 #include "engine/error.h"
+#include "tools/arguments.h"
 #include "train/model_files.h"
 #include "train/run.h"
+#include "weights/hub_cache.h"
 
 namespace crisp {
 namespace {
@@ -40,7 +42,8 @@ std::string with_absolute_path(const CLI::Option& option, const std::string& val
   const std::string type = option.get_type_name();  // "FILE|DIR", or "distilbert-base|FILE", which may be no path
   std::error_code ignored;
   if (type.find("FILE") == std::string::npos && type.find("DIR") == std::string::npos) return value;
-  const bool word_too = std::any_of(type.begin(), type.end(), [](char c) { return c >= 'a' && c <= 'z'; });
+  const bool word_too = std::any_of(type.begin(), type.end(), [](char c) { return c >= 'a' && c <= 'z'; }) ||
+                        (type.find("NAME") != std::string::npos && may_be_hub_name(value));
   return value.empty() || (word_too && !fs::exists(value, ignored)) ? value : absolute(value);
 }
 

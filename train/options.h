@@ -28,16 +28,18 @@ constexpr int64_t most_threads = 1024;
 
 struct TrainOptions {
   // --- Files. Empty: not given.
-  std::string weights;     // safetensors file or a Hugging Face directory; with `data` empty too: the bundled sample
-  std::string init;        // start from random weights: "distilbert-base" or a config.json; excludes `weights`
-  bool new_head = false;   // initialise the classification head even where the weights have one
-  std::string data;        // a folder with train.tsv and dev.tsv
-  std::string train;       // the training file alone; wins over `data`
-  std::string dev;         // the evaluation file alone; wins over `data`
-  std::string parses;      // CoNLL-U of the training sentences; empty: the one in `data`, if it is needed
-  std::string dev_parses;  // CoNLL-U of the evaluation sentences; the same
-  std::string vocab;       // vocab.txt; empty: the one beside the weights
-  std::string output = "out";  // the directory that the run writes
+  std::string weights;    // safetensors file or a Hugging Face directory; with `data` empty too: the bundled sample
+  std::string init;       // start from random weights: "distilbert-base" or a config.json; excludes `weights`
+  bool new_head = false;  // initialise the classification head even where the weights have one
+  std::string data;       // a folder with train.tsv and dev.tsv
+  std::string train;      // the training file alone; wins over `data`
+  std::string dev;        // the evaluation file alone; wins over `data`
+  int64_t max_train_samples = 0;  // the first N training examples; 0: all
+  int64_t max_eval_samples = 0;   // the first N evaluation examples; 0: all
+  std::string parses;             // CoNLL-U of the training sentences; empty: the one in `data`, if it is needed
+  std::string dev_parses;         // CoNLL-U of the evaluation sentences; the same
+  std::string vocab;              // vocab.txt; empty: the one beside the weights
+  std::string output = "out";     // the directory that the run writes
 
   // --- Optimisation.
   std::optional<double> epochs;         // may be a fraction: ceil(epochs * steps of an epoch) steps in all; unset: 3
@@ -55,7 +57,7 @@ struct TrainOptions {
   double max_grad_norm = 1.0;  // 0: no clipping
 
   // --- Model.
-  int64_t max_length = 128;              // tokens of a sequence, [CLS] and [SEP] included
+  int64_t max_length = 0;                // tokens, [CLS] and [SEP] included; 0: as many as the model can
   std::optional<double> dropout;         // every dropout rate of the model; unset: config.json's
   int64_t num_labels = 0;                // 0: from the data
   std::vector<std::string> label_names;  // of the classes; empty: those of the weights' head or of the data

@@ -69,6 +69,11 @@ void report_truncation(Progress& progress, const char* what, const TokenizedData
                                  data.truncated(), data.size(), what, max_length));
 }
 
+// Parses are of all sentences, so that a set is cut after they have been read.
+void keep_first(TokenizedDataset& data, int64_t most) {
+  if (most > 0 && most < data.size()) data = data.subset(sequential_order(static_cast<int32_t>(most)));
+}
+
 }  // namespace
 
 DataFiles find_data_files(const TrainOptions& options) {
@@ -177,13 +182,17 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   options.dev_parses = files.dev_parses;
 
   std::optional<WordPiece> tokenizer = load_tokenizer(loaded, options.max_length);
+  if (options.max_length == 0)
+    options.max_length = options.init.empty() ? saved_max_length(loaded) : config.max_positions;
   const auto max_length = static_cast<int>(options.max_length);
   TokenizedDataset train(sets.train, *tokenizer, max_length, files.train_parses);
-  const TokenizedDataset dev(dev_set, *tokenizer, max_length, files.dev_parses);
+  TokenizedDataset dev(dev_set, *tokenizer, max_length, files.dev_parses);
   tokenizer.reset();  // many megabytes that the training has no use for
   sets.train = {};
   report_truncation(progress, "training", train, options.max_length);
   report_truncation(progress, "dev", dev, options.max_length);
+  keep_first(train, options.max_train_samples);
+  keep_first(dev, options.max_eval_samples);
   std::optional<TokenizedDataset> selection;
   if (options.selection_part > 0) {
     const CarvedExamples parts = carve(options.seed, train.size(), options.selection_part);

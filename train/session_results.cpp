@@ -75,6 +75,8 @@ ordered_json Session::settings() {
                             {"max_steps", options_.max_steps},
                             {"num_labels", options_.num_labels},
                             {"label_names", options_.label_names},
+                            {"max_train_samples", options_.max_train_samples},
+                            {"max_eval_samples", options_.max_eval_samples},
                             {"sparsity", options_.sparse.sparsity},
                             {"parses", options_.parses},
                             {"dev_parses", options_.dev_parses},

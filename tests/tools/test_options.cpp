@@ -29,7 +29,7 @@ TEST_CASE("without options the defaults are those of the literature") {
   CHECK(o.warmup_ratio == 0.1);
   CHECK(o.weight_decay == 0.01);
   CHECK(o.max_grad_norm == 1.0);
-  CHECK(o.max_length == 128);
+  CHECK(o.max_length == 0);  // as many as the model can
   CHECK(o.schedule == ScheduleType::linear);
   CHECK(o.precision == Precision::f32);
   CHECK(o.sparse.sparsity == "dense");
@@ -192,7 +192,6 @@ TEST_CASE("Hugging Face's spellings mean the same") {
   CHECK(o.epsilon == 1e-3);
   CHECK(o.train == "t");
   CHECK(o.dev == "v");
-  CHECK(run_with({"--resume_from_checkpoint"}).options.resume);
 }
 
 TEST_CASE("the last of an option given twice counts") {
@@ -208,7 +207,7 @@ TEST_CASE("a value that makes no sense is refused in one line that says what doe
   const Case cases[] = {
       {{"--learning-rate", "0"}, "--learning-rate: must be a number above 0, not '0'"},
       {{"--learning-rate", "nan"}, "--learning-rate: must be a number above 0, not 'nan'"},
-      {{"--lr", "inf"}, "--learning-rate: must be a number above 0, not 'inf'"},
+      {{"--lr", "inf"}, "--lr: must be a number above 0, not 'inf'"},
       {{"--learning-rate", "2e-5x"}, "--learning-rate: must be a number above 0, not '2e-5x'"},
       {{"--weight-decay=-1"}, "--weight-decay: must be a number at least 0, not '-1'"},
       {{"--warmup-ratio", "1.5"}, "--warmup-ratio: must be a number from 0 to 1, not '1.5'"},
@@ -335,7 +334,7 @@ TEST_CASE("the option --help names each option once, with its default, in groups
   for (const char* text :
        {"--learning-rate X=2e-05", "--epochs X=3", "--batch-size N=32", "--schedule linear|cosine|constant=linear",
         "--sparse-eval on|off=on", "--precision f32|strict-f32|bf16|bf16x3|bf16x6|f64=f32",
-        "Sparse attention:", "Files:", "--config FILE", "--resume"}) {
+        "Sparse attention:", "Files:", "--config FILE", "--resume", "--weights FILE|DIR|NAME"}) {
     INFO(text);
     CHECK(contains(outcome.out, text));
   }

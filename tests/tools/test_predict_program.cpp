@@ -106,11 +106,17 @@ TEST_CASE("what crisp-predict refuses") {
     CHECK(outcome.out.empty());
     CHECK(outcome.err == "crisp-predict: " + message + "\n");
   };
-  refuses(at.with_input("fine\nb\xffroken\n"), 3,
-          "standard input:2: byte 2 of the line (0xFF) is not valid UTF-8; save the file as UTF-8");
-  refuses(at.with_input("good\t1\nbad\t2\n"), 3,
-          "standard input:2: the label 2 is out of range; 2 classes are numbered 0..1");
-  refuses(at.predict({"--model", "nowhere"}), 3, "nowhere: no such file or directory");
+  // What comes before a mistake is answered: a stream does not wait for its end.
+  const auto after = [&](size_t answers, Outcome outcome, const std::string& message) {
+    CHECK(lines_of(outcome.out).size() == answers);
+    outcome.out.clear();
+    refuses(outcome, 3, message);
+  };
+  after(1, at.with_input("fine\nb\xffroken\n"),
+        "standard input:2: byte 2 of the line (0xFF) is not valid UTF-8; save the file as UTF-8");
+  after(1, at.with_input("good\t1\nbad\t2\n"),
+        "standard input:2: the label 2 is out of range; 2 classes are numbered 0..1");
+  refuses(at.predict({"--model", "./nowhere"}), 3, "./nowhere: no such file or directory");
   refuses(at.predict({"--model", "."}), 3, ".: has no model.safetensors");
   refuses(at.predict({"--model", "model", "nowhere.tsv"}), 3,
           "nowhere.tsv: cannot be opened: No such file or directory");

@@ -64,7 +64,7 @@ TEST_CASE("files that an arm's options name must be there, needed or not") {
   }
   refused(own, "data", "nowhere", at / "nowhere" + ": no such folder");
   refused(own, "init", "nowhere", "nowhere: cannot be opened: No such file or directory");
-  refused({"--data", ".", "--weights", CRISP_SOURCE_DIR "/weights/sample"}, "weights", "nowhere",
+  refused({"--data", ".", "--weights", CRISP_SOURCE_DIR "/weights/sample"}, "weights", "./nowhere",
           at / "nowhere" + ": no such file or directory");
   // Of an arm that reads them, as well, and of a preset.
   const Words parses{"--parses", "nowhere", "--dev-parses", "nowhere"};

@@ -287,7 +287,7 @@ TEST_CASE("what crisp-study refuses, before anything runs") {
   refused({"crisp", "--init", "config.json"}, 2, "arm 'dense': no data: give --data DIR");
   refused({"crisp", "--data", "nowhere", "--init", "config.json"}, 3,
           "arm 'dense': --data " + at / "nowhere" + ": no such folder\n");
-  refused({"crisp", "--data", ".", "--weights", "nowhere"}, 3,
+  refused({"crisp", "--data", ".", "--weights", "./nowhere"}, 3,
           "arm 'dense': --weights " + at / "nowhere" + ": no such file or directory\n");
   for (const char* shard : {"0/2", "3/2", "x", "1", "1/2x", "/2", "1/"})
     refused({"crisp", "--shard", shard}, 2, fmt::format("--shard: must be I/N with I from 1 to N, not '{}'", shard));

@@ -35,7 +35,7 @@ TEST_CASE("inputs that are not there or make no sense together") {
   bare({"--init", "config.json"}, 2, "no data: give --data DIR, or --train FILE and --dev FILE");
   bare({"--init", "config.json", "--train", "train.tsv"}, 2, "no evaluation set: give --dev FILE");
   bare({"--init", "config.json", "--weights", "config.json"}, 2, "--weights: excludes --init");
-  bare({"--weights", "nowhere", "--data", "."}, 3, "nowhere: no such file or directory");
+  bare({"--weights", "./nowhere", "--data", "."}, 3, "./nowhere: no such file or directory");
   bare({"--weights", ".", "--data", "."}, 3, ".: has no model.safetensors");
   refused({"--data", "nowhere"}, 3, "nowhere: no such folder");
   refused({"--train", "nowhere.tsv"}, 3, "nowhere.tsv: cannot be opened: No such file or directory");

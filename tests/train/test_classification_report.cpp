@@ -61,7 +61,7 @@ TEST_CASE("the numbers are scikit-learn's") {
   };
   for (const Case& c : cases) {
     std::vector<std::string> names;
-    for (size_t i = 0; i < c.classes; ++i) names.push_back("c" + std::to_string(i));
+    for (size_t i = 0; i < c.classes; ++i) names.push_back(std::to_string(i));
     const auto json = report_of(names, c.labels, c.predicted).json(0.25);
     CHECK(json.at("accuracy").get<double>() == Approx(c.accuracy).epsilon(1e-14));
     CHECK(json.at("macro_f1").get<double>() == Approx(c.macro_f1).epsilon(1e-14));
