@@ -76,6 +76,7 @@ bool LockFile::lock_by_system(bool& supported) {
 // Holders are written to "LOCK.held" and not to the file itself, which trying the other ways has made. Only one process
 // at a time looks whether a lock is stale and takes it over: the one that made "LOCK.takeover".
 bool LockFile::lock_by_presence() {
+  remove_file(path_);
   path_ += ".held";
   way_ = Way::by_presence;
   const std::string takeover = path_ + ".takeover";

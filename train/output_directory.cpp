@@ -192,7 +192,7 @@ void OutputDirectory::choose_place(bool resume, bool overwrite) {
   }
   remove_tree(new_run);
   if (has_run && overwrite) {
-    make_directory(new_run);
+    make_directories(new_run);
     path_ = new_run;
   }
   holds_run_ = has_run && resume;
@@ -228,9 +228,11 @@ void OutputDirectory::publish(const std::function<void(const std::string& direct
 // process that was killed: while the new run's files are in .crisp-new-run, the former run's are on their way out; from
 // .crisp-moving-in they are on their way up.
 void OutputDirectory::finish_announced() {
+  const std::string new_run = root_ + "/" + new_run_name, moving = root_ + "/" + moving_name;
   remove_tree(root_ + "/" + staging_name);
-  if (is_announced(root_)) {
-    const std::string new_run = root_ + "/" + new_run_name, moving = root_ + "/" + moving_name;
+  if (!is_announced(root_)) {
+    remove_tree(moving);  // empty: its files came up before the publication was forgotten
+  } else {
     if (entry_exists(new_run)) {
       const std::vector<std::string> former = names_in_marker(root_);
       remove_run_files(root_, {});
