@@ -89,10 +89,14 @@ void set_matmul_precision(MatmulPrecision precision, Device device) {
 
 MatmulPrecision matmul_precision() { return current; }
 
+std::string kernels_in_use() {
+  const bool f32 = current == MatmulPrecision::f32;
+  return fmt::format("{}{}{}", cpu_instruction_set(), f32 ? "" : "+", f32 ? "" : cpu_bf16_unit());
+}
+
 std::string describe_products(DType dtype) {
   if (dtype == DType::f64) return fmt::format("f64 products by {} kernels", cpu_instruction_set());
-  if (current == MatmulPrecision::f32) return fmt::format("f32 products by {} kernels", cpu_instruction_set());
-  return fmt::format("{} products by {} kernels{}", name_of(current), cpu_bf16_unit(),
+  return fmt::format("{} products by {} kernels{}", name_of(current), kernels_in_use(),
                      current == MatmulPrecision::bf16x6 ? ", at least as accurate as f32" : "");
 }
 

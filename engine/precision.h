@@ -30,7 +30,11 @@ bool supports(Device device, MatmulPrecision precision);
 void set_matmul_precision(MatmulPrecision precision, Device device = Device::cpu);
 MatmulPrecision matmul_precision();
 
-/// Which kernels compute the products now, for people: "f32 products by avx512 kernels".
+/// The kernels of this process, which decide the last bits of what it computes: cpu_instruction_set(), and behind a "+"
+/// the cpu_bf16_unit() where it computes the products: "avx2", "avx512+amx", "avx512+avx512_bf16". The spelling of
+/// every report and file.
+std::string kernels_in_use();
+/// What computes the products now, for people: "f32 products by avx512 kernels".
 std::string describe_products(DType dtype);
 
 /// The kernel for the precision that is set; f64 products are always f64.

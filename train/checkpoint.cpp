@@ -200,11 +200,6 @@ LogPositions read_checkpoint(const std::string& directory, Trainer& trainer, con
   return positions;
 }
 
-std::string kernels_in_use() {
-  const bool f32 = matmul_precision() == MatmulPrecision::f32;
-  return fmt::format("{}{}{}", cpu_instruction_set(), f32 ? "" : "+", f32 ? "" : cpu_bf16_unit());
-}
-
 std::string kernels_of_checkpoint(const std::string& directory) {
   const ordered_json state = read_json_object(directory + state_file);
   const auto name = state.find("instruction_set");

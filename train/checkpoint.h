@@ -38,10 +38,8 @@ void write_checkpoint(const std::string& directory, Trainer& trainer, const Toke
 /// checkpoint, naming each with both values; BadInput when the files do not fit.
 LogPositions read_checkpoint(const std::string& directory, Trainer& trainer, const std::string& fingerprint);
 
-/// The kernels of this process, which decide the last bits of a run: cpu_instruction_set(), and behind a "+" the
-/// cpu_bf16_unit() where it computes the products: "avx2", "avx512+amx".
-std::string kernels_in_use();
-/// Those of the process that wrote the checkpoint; "" where that is not known (a checkpoint of an older version).
+/// kernels_in_use() in the process that wrote the checkpoint; "" where that is not known (a checkpoint of an older
+/// version).
 std::string kernels_of_checkpoint(const std::string& directory);
 
 }  // namespace crisp

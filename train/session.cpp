@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "engine/error.h"
+#include "engine/precision.h"
 #include "train/checkpoint.h"
 #include "train/interrupt.h"
 #include "train/process_info.h"

@@ -328,6 +328,15 @@ TEST_CASE("each element of a product is finite, infinite or NaN as a plain loop 
   check("bf16 on emulated tiles", tiles.gemm_bf16, bf16_rounded);
 }
 
+TEST_CASE("the kernels' name says which unit multiplies") {
+  set_precision(Precision::f32);
+  CHECK(kernels_in_use() == std::string(amx_usable() ? "avx512+amx" : cpu_instruction_set()));
+  for (const Precision exact : {Precision::f64, Precision::strict_f32}) {
+    set_precision(exact);
+    CHECK(kernels_in_use() == cpu_instruction_set());
+  }
+}
+
 TEST_CASE("a precision that the machine lacks is refused with a sentence") {
   for (const Precision p : {Precision::f32, Precision::strict_f32, Precision::f64}) CHECK_NOTHROW(set_precision(p));
   const auto wanted = {std::pair{Precision::bf16, MatmulPrecision::bf16},
@@ -337,9 +346,13 @@ TEST_CASE("a precision that the machine lacks is refused with a sentence") {
     if (supports(Device::cpu, products)) {
       set_precision(precision);
       CHECK(matmul_precision() == products);
-      CHECK(contains(describe_products(DType::f32), name_of(products)));
+      CHECK(kernels_in_use() == std::string(cpu_instruction_set()) + "+" + cpu_bf16_unit());
+      CHECK(describe_products(DType::f32)
+                .starts_with(std::string(name_of(products)) + " products by " + kernels_in_use() + " kernels"));
       set_precision(Precision::strict_f32);
       CHECK(matmul_precision() == MatmulPrecision::f32);
+      CHECK(kernels_in_use() == cpu_instruction_set());
+      CHECK(describe_products(DType::f32) == "f32 products by " + kernels_in_use() + " kernels");
     } else {
       CHECK(contains(error_of([p = precision] { set_precision(p); }), "needs a CPU with"));
     }

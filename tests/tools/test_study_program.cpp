@@ -1,8 +1,13 @@
 // crisp-study as a user starts it: every run once, whatever interrupts it.
+#include "engine/backend.h"
 #include "tests/tools/studio.h"
 
 namespace crisp::test {
 namespace {
+
+std::string kernels_of(const Workshop& at, const std::string& output) {
+  return at.read_json(output + "/all_results.json")["instruction_set"];
+}
 
 TEST_CASE("a study trains every arm with every seed, and never twice") {
   const Studio at;
@@ -245,10 +250,35 @@ TEST_CASE("a run that goes on with other kernels says so") {
   CAPTURE(same, other);
   CHECK(contains(same, "resuming from "));
   CHECK_FALSE(contains(same, "kernels, and"));
-  const std::string now = at.read_json("out/all_results.json")["instruction_set"];
+  const std::string now = kernels_of(at, "out");
   if (now == "generic") CRISP_SKIP("there are no other kernels than the generic ones");
-  CHECK(contains(other, "the checkpoint was written with generic kernels, and " + now));
-  CHECK(contains(other, " ones go on: the last bits may differ from those of an uninterrupted run\n"));
+  CHECK(contains(other, "the checkpoint was written with generic kernels, and " + now +
+                            " ones go on: the last bits may differ from those of an uninterrupted run\n"));
+}
+
+TEST_CASE("a run's results and its checkpoints say with one word which kernels computed") {
+  const Studio at;
+  struct Case {
+    const char *precision, *isa;
+    std::string kernels;
+  };
+  const std::string best = cpu_instruction_set(), unit = cpu_bf16_unit();
+  std::vector<Case> cases{{"f32", "", amx_usable() ? "avx512+amx" : best},
+                          {"strict-f32", "", best},
+                          {"f64", "", best},
+                          {"f32", "generic", "generic"}};
+  if (!unit.empty()) cases.push_back({"bf16", "", best + "+" + unit});
+  for (const Case& c : cases) {
+    CAPTURE(c.precision, c.isa);
+    ProcessOptions options;
+    if (*c.isa) options.environment.push_back(std::string("CRISP_ISA=") + c.isa);
+    const Words words{"--max-steps", "2", "--save-steps", "1", "--precision", c.precision, "--overwrite"};
+    REQUIRE(at.train("out", words, options).exit_code == 0);
+    CHECK(kernels_of(at, "out") == c.kernels);
+    const std::vector<std::string> checkpoints = at.checkpoints("out");
+    REQUIRE(!checkpoints.empty());
+    CHECK(at.read_json("out/" + checkpoints[0] + "/trainer_state.json")["instruction_set"] == c.kernels);
+  }
 }
 
 }  // namespace

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <fstream>
 
-#include "engine/backend.h"
 #include "engine/parallel.h"
+#include "engine/precision.h"
 
 namespace crisp::bench {
 namespace {
@@ -57,7 +57,7 @@ std::string processor_name() {
 }
 
 ordered_json machine_json() {
-  return {{"processor", processor_name()}, {"instruction_set", cpu_instruction_set()}, {"threads", num_threads()}};
+  return {{"processor", processor_name()}, {"instruction_set", kernels_in_use()}, {"threads", num_threads()}};
 }
 
 ordered_json to_json(const Ceiling& c) {
@@ -93,7 +93,7 @@ void print_report(const std::string& command, const std::vector<std::pair<std::s
     fmt::print("{}\n", document.dump(2));
     return;
   }
-  fmt::print("{}, {} kernels, {} thread{}\n", processor_name(), cpu_instruction_set(), num_threads(),
+  fmt::print("{}, {} kernels, {} thread{}\n", processor_name(), kernels_in_use(), num_threads(),
              num_threads() == 1 ? "" : "s");
   for (const auto& [name, c] : ceilings) {
     if (c)

@@ -6,7 +6,6 @@
 #include <numeric>
 
 #include "engine/allocator.h"
-#include "engine/backend.h"
 #include "engine/error.h"
 #include "engine/ops.h"
 #include "engine/parallel.h"
@@ -147,7 +146,7 @@ ordered_json summary(const StepOptions& o, const Measured& m, const Ceiling& cei
                  {"first_step_s", m.first_seconds}};
   // Our own.
   j["processor"] = processor_name();
-  j["instruction_set"] = cpu_instruction_set();
+  j["instruction_set"] = kernels_in_use();
   j["precision"] = name_of(o.precision);
   j["sparsity"] = o.sparsity;
   j["batch"] = o.batch;
@@ -186,7 +185,7 @@ ordered_json summary(const StepOptions& o, const Measured& m, const Ceiling& cei
 
 void print_table(const StepOptions& o, const ordered_json& j, const std::string& what) {
   const auto number = [&](const char* key) { return j[key].get<double>(); };
-  fmt::print("{}, {} kernels, {} thread{}, {}\n", processor_name(), cpu_instruction_set(), num_threads(),
+  fmt::print("{}, {} kernels, {} thread{}, {}\n", processor_name(), kernels_in_use(), num_threads(),
              num_threads() == 1 ? "" : "s", name_of(o.precision));
   fmt::print("{}; batches of {}, {} of {} tokens on average, sparsity {}\n", what, o.batch,
              o.infer ? "inference" : "training", static_cast<int64_t>(number("tokens_per_step")), o.sparsity);

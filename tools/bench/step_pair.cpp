@@ -4,8 +4,8 @@
 #include <array>
 #include <memory>
 
-#include "engine/backend.h"
 #include "engine/parallel.h"
+#include "engine/precision.h"
 #include "tools/bench/report.h"
 #include "tools/bench/step.h"
 
@@ -76,7 +76,7 @@ int compare_steps(const StepOptions& o) {
     fmt::print("{}\n", j.dump());
     return 0;
   }
-  fmt::print("{}, {} kernels, {} thread{}, {}\n", processor_name(), cpu_instruction_set(), num_threads(),
+  fmt::print("{}, {} kernels, {} thread{}, {}\n", processor_name(), kernels_in_use(), num_threads(),
              num_threads() == 1 ? "" : "s", name_of(o.precision));
   fmt::print("{}; batches of {}, training of {:.0f} tokens on average; each batch with both sparsities in turn\n",
              first.sentences.what, o.batch, j["tokens_per_step"].get<double>());
