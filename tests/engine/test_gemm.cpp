@@ -272,9 +272,10 @@ TEST_CASE("NaN and infinity survive every precision") {
 }
 
 TEST_CASE("each element of a product is finite, infinite or NaN as a plain loop has it", "[isa]") {
-  enum Class { finite, plus_infinity, minus_infinity, nan };
+  enum class Class { finite, plus_infinity, minus_infinity, not_a_number };
+  using enum Class;
   const auto class_of = [](double x) {
-    return std::isnan(x) ? nan : !std::isinf(x) ? finite : x > 0 ? plus_infinity : minus_infinity;
+    return std::isnan(x) ? not_a_number : !std::isinf(x) ? finite : x > 0 ? plus_infinity : minus_infinity;
   };
   const auto check = [&]<class T>(const char* name, void (*gemm)(StreamHandle, const GemmCall<T>&), auto rounded) {
     const T infinity = std::numeric_limits<T>::infinity();
@@ -308,7 +309,7 @@ TEST_CASE("each element of a product is finite, infinite or NaN as a plain loop 
             p.bias[17] = infinity;
           }
           const std::vector<double> expected = p.expected(rounded);
-          for (const Class c : {finite, plus_infinity, minus_infinity, nan})
+          for (const Class c : {finite, plus_infinity, minus_infinity, not_a_number})
             REQUIRE(std::any_of(expected.begin(), expected.end(), [&](double x) { return class_of(x) == c; }));
           p.run(gemm, 0);
           for (size_t i = 0; i < expected.size(); ++i)

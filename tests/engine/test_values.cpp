@@ -86,7 +86,8 @@ TEST_CASE("broadcasting follows NumPy's rule", "[isa]") {
                                {{}, {}},
                                {{2, 3, 7000}, {3, 1}},
                                {{5, 1}, {1, 6000}}};
-    for (const auto& [sa, sb] : shapes) {
+    for (const auto& pair : shapes) {
+      const Shape &sa = pair[0], &sb = pair[1];
       INFO(sa.str() << " and " << sb.str());
       Tape t(Tape::Mode::inference);
       const Tensor a = numbers(sa, 1, type), b = numbers(sb, 2, type, 3, 0.5);
@@ -243,8 +244,9 @@ TEST_CASE("softmax and its logarithm", "[isa]") {
         for (int64_t r = 0; cols > 0 && r < shape.rows(); ++r) {
           const double* row = v.data() + r * cols;
           const double m = *std::max_element(row, row + cols);
-          double s = 0;
-          for (int64_t i = 0; i < cols; ++i) s += std::exp(row[i] - m);
+          long double sum = 0;  // a plain sum in f64 has errors of the tolerance's size
+          for (int64_t i = 0; i < cols; ++i) sum += std::exp(row[i] - m);
+          const auto s = static_cast<double>(sum);
           for (int64_t i = 0; i < cols; ++i) {
             expected.push_back(std::exp(row[i] - m) / s);
             logs.push_back(row[i] - m - std::log(s));
