@@ -1,4 +1,4 @@
-# Shared by tools/quickstart, tools/test and tests/check_format.sh, which source it. Sets `root`; changes no directory.
+# Shared by tools/quickstart, tools/test and the scripts in tests, which source it. Sets `root`; changes no directory.
 # shellcheck shell=bash
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -23,6 +23,7 @@ requirement() {
     zlib1g-dev) echo header zlib.h ;;
     catch2) echo header catch2/catch.hpp catch2/catch_all.hpp ;;
     clang-format-14) echo command clang-format-14 ;;
+    debootstrap) echo command debootstrap ;;
     *) die "tools/lib.sh: no rule to find the package $1" ;;
   esac
 }
