@@ -11,7 +11,9 @@
 #include <new>
 
 #include "engine/arena.h"
+#include "engine/checked.h"
 #include "engine/error.h"
+#include "engine/poison.h"
 
 namespace crisp {
 namespace {
@@ -53,7 +55,9 @@ class Cache {
     BlockHeader* const block = bytes <= largest_small ? small(class_of(bytes)) : arena_.allocate(bytes);
     in_use_ += static_cast<int64_t>(block->bytes);
     peak_ = std::max(peak_, in_use_);
-    if (zeroed && !block->zero) return std::memset(block->data(), 0, block->bytes);
+    unpoison(block->data(), block->bytes);
+    if (zeroed && !block->zero) std::memset(block->data(), 0, block->bytes);
+    poison(block->data() + bytes, block->bytes - bytes);
     return block->data();
   }
 
@@ -64,6 +68,7 @@ class Cache {
     in_use_ -= static_cast<int64_t>(block->bytes);
     if (auto* const slab = static_cast<Slab*>(block->owner)) {
       --slab->used;
+      poison(data, block->bytes);
       BlockHeader*& list = free_[class_of(block->bytes)];
       block->left = list;
       list = block;
@@ -123,6 +128,7 @@ class Cache {
       *last = block;
       last = &block->left;
     }
+    poison(place, slab_bytes);
   }
 
   std::mutex mutex_;
@@ -160,14 +166,24 @@ void* thread_workspace(size_t bytes) {
     own.block = cached_allocate(bytes);
     own.bytes = bytes;
   }
+  unpoison(own.block, bytes);
+  poison(static_cast<char*>(own.block) + bytes, own.bytes - bytes);
   return own.block;
 }
 
 void* Workspaces::mine() const { return first_ + static_cast<size_t>(omp_get_thread_num()) * stride_; }
 
 Workspaces reserve_workspaces(size_t bytes) {
-  const size_t stride = (bytes + alignment - 1) / alignment * alignment;  // no cache line belongs to two threads
-  return {thread_workspace(static_cast<size_t>(omp_get_max_threads()) * stride), stride};
+  // No cache line belongs to two threads; under AddressSanitizer a poisoned one lies between them.
+  const size_t used = (std::min(bytes, most_bytes) + alignment - 1) / alignment * alignment;
+  const size_t stride = used + (poisoning ? alignment : 0);
+  const auto threads = static_cast<size_t>(omp_get_max_threads());
+  const std::optional<int64_t> total = checked_product(threads, stride);
+  if (!total || bytes > most_bytes)
+    fail("out of memory: {} bytes of scratch memory for each of {} threads were asked for", bytes, threads);
+  auto* const first = static_cast<char*>(thread_workspace(static_cast<size_t>(*total)));
+  for (size_t i = 0; i < threads; ++i) poison(first + i * stride + bytes, stride - bytes);
+  return {first, stride};
 }
 
 }  // namespace crisp

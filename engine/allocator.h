@@ -4,6 +4,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
+#include <optional>
+
+#include "engine/checked.h"
 
 namespace crisp {
 
@@ -56,7 +60,11 @@ struct CachedAlloc {
   CachedAlloc() = default;
   template <class U>
   CachedAlloc(const CachedAlloc<U>&) {}
-  T* allocate(size_t n) { return static_cast<T*>(cached_allocate(n * sizeof(T))); }
+  T* allocate(size_t n) {
+    const std::optional<int64_t> bytes = checked_product(n, sizeof(T));
+    if (!bytes) throw std::bad_array_new_length();
+    return static_cast<T*>(cached_allocate(static_cast<size_t>(*bytes)));
+  }
   void deallocate(T* p, size_t) noexcept { cached_free(p); }
   friend bool operator==(CachedAlloc, CachedAlloc) { return true; }
 };

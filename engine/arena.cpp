@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "engine/error.h"
+#include "engine/poison.h"
 
 namespace crisp {
 namespace {
@@ -66,7 +67,10 @@ char* reserve(size_t bytes) {
 }  // namespace
 
 Arena::~Arena() {
-  for (const Range& range : ranges_) munmap(range.begin, range.reserved);
+  for (const Range& range : ranges_) {
+    unpoison(range.begin, range.usable);
+    munmap(range.begin, range.reserved);
+  }
 }
 
 // --- the tree of free blocks: a treap, whose shape follows from the blocks' places -----------------------------------
@@ -143,11 +147,12 @@ BlockHeader* Arena::cut(BlockHeader* block, size_t total) noexcept {
 
 // Puts a block into the tree, together with its free neighbours.
 BlockHeader* Arena::add_free(BlockHeader* block) noexcept {
+  poison(block, block->total);
   const auto join = [](BlockHeader* below, BlockHeader* above) {
     below->total += above->total;
     below->zero = below->zero && above->zero;
     next_of(below)->previous = below;
-    if (below->zero) std::memset(static_cast<void*>(above), 0, BlockHeader::size);
+    if (below->zero) clear_poisoned(above, BlockHeader::size);
     return below;
   };
   if (BlockHeader* const above = next_of(block); above->free) {
@@ -167,7 +172,7 @@ BlockHeader* Arena::add_free(BlockHeader* block) noexcept {
 }
 
 BlockHeader* Arena::allocate(size_t bytes) {
-  if (bytes > size_t{1} << 46) fail("out of memory: a block of {} bytes was asked for", bytes);
+  if (bytes > most_bytes) fail("out of memory: a block of {} bytes was asked for", bytes);
   const size_t total = total_for(bytes);
   BlockHeader* block = smallest_of(total);
   if (!block) block = grow_to_hold(total);
@@ -177,6 +182,7 @@ BlockHeader* Arena::allocate(size_t bytes) {
   if (BlockHeader* const rest = cut(block, total)) add_free(rest);
   block->bytes = rounded_up(std::max<size_t>(bytes, 1), BlockHeader::size);
   block->owner = nullptr;
+  unpoison(block->data(), block->bytes);
   return block;
 }
 
@@ -196,8 +202,8 @@ void Arena::release() noexcept {
       char* const first = std::min(at_page(data + page - 1), end);  // the first of whole pages, and the last
       char* const last = std::max(at_page(end), first);
       if (first < last && madvise(first, static_cast<size_t>(last - first), MADV_DONTNEED) != 0) continue;
-      std::memset(data, 0, static_cast<size_t>(first - data));
-      std::memset(last, 0, static_cast<size_t>(end - last));
+      clear_poisoned(data, static_cast<size_t>(first - data));
+      clear_poisoned(last, static_cast<size_t>(end - last));
       block->zero = true;
     }
     BlockHeader* const last = range.end()->previous;
@@ -208,6 +214,7 @@ void Arena::release() noexcept {
     const size_t usable = last->previous ? rounded_up(begin + BlockHeader::size, page) : 0;
     madvise(range.begin + usable, range.usable - usable, MADV_DONTNEED);
     mprotect(range.begin + usable, range.usable - usable, PROT_NONE);
+    unpoison(range.begin + usable, range.usable - usable);
     range.usable = usable;
     if (usable == 0) continue;
     last->total = usable - BlockHeader::size - begin;
@@ -228,6 +235,7 @@ void Arena::close(Range& range, BlockHeader* last, uint16_t index) noexcept {
   *end = BlockHeader{};
   end->previous = last;
   end->range = index;
+  poison(end, BlockHeader::size);
 }
 
 bool Arena::add_range(size_t total) {

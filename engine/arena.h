@@ -9,7 +9,8 @@
 
 namespace crisp {
 
-/// Sits in the 64 bytes before each block, free ones included.
+/// Sits in the 64 bytes before each block, free ones included. Under AddressSanitizer it is poisoned, as all free memory
+/// is: it parts a block from its neighbours, and only the allocator's own code can read it.
 struct alignas(64) BlockHeader {
   static constexpr size_t size = 64;
   size_t total;           // from this header to the next one
@@ -26,6 +27,9 @@ struct alignas(64) BlockHeader {
   static BlockHeader* of(void* data) { return reinterpret_cast<BlockHeader*>(static_cast<char*>(data) - size); }
 };
 static_assert(sizeof(BlockHeader) == BlockHeader::size);
+
+/// More is asked for by mistake only; what lengths are rounded up to does not overflow.
+constexpr size_t most_bytes = size_t{1} << 46;
 
 /// Reserves addresses without memory and makes the front part usable as it is needed. Where the system gives little
 /// (ulimit -v), several smaller ranges follow one another. The same calls give the same layout. Not thread-safe.

@@ -35,9 +35,9 @@ const char* cpu_bf16_unit();
 /// cpu_instruction_set() "avx512". Then bf16, bf16x3 and bf16x6 products run there.
 bool amx_usable();
 
-template <class T>
+template <ComputeElement T>
 const Kernels<T>& kernels(Device device) {
-  if constexpr (sizeof(T) == 8) {
+  if constexpr (std::same_as<T, double>) {
     return backend(device).f64;
   } else {
     return backend(device).f32;

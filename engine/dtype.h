@@ -2,6 +2,7 @@
 #pragma once
 
 #include <bit>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -86,15 +87,21 @@ inline Float16 to_float16(float f) {
   return {static_cast<uint16_t>(sign | (rounded >> 13))};
 }
 
+template <class T, class... Types>
+concept one_of = (std::same_as<T, Types> || ...);
+/// What operations compute in.
 template <class T>
-inline constexpr DType dtype_of = DType::f32;
-template <>
-inline constexpr DType dtype_of<double> = DType::f64;
-template <>
-inline constexpr DType dtype_of<int32_t> = DType::i32;
-template <>
-inline constexpr DType dtype_of<BFloat16> = DType::bf16;
-template <>
-inline constexpr DType dtype_of<Float16> = DType::f16;
+concept ComputeElement = one_of<T, float, double>;
+/// What a tensor can hold.
+template <class T>
+concept Element = ComputeElement<T> || one_of<T, int32_t, BFloat16, Float16>;
+
+/// Of an Element; no other type has one.
+template <Element T>
+inline constexpr DType dtype_of = std::same_as<T, double>     ? DType::f64
+                                  : std::same_as<T, float>    ? DType::f32
+                                  : std::same_as<T, int32_t>  ? DType::i32
+                                  : std::same_as<T, BFloat16> ? DType::bf16
+                                                              : DType::f16;
 
 }  // namespace crisp

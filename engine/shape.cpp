@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/checked.h"
 #include "engine/error.h"
 
 namespace crisp {
@@ -9,12 +10,15 @@ namespace crisp {
 Shape::Shape(std::span<const int64_t> dims) : rank_(static_cast<int>(dims.size())) {
   if (dims.size() > max_rank) fail("a shape has at most {} dimensions, not {}", int{max_rank}, dims.size());
   int64_t n = 1;
+  bool too_many = false;  // told when all dimensions are there to be shown
   for (size_t i = 0; i < dims.size(); ++i) {
     if (dims[i] < 0) fail("a dimension cannot be negative: {}", dims[i]);
     dims_[i] = dims[i];
-    if (dims[i] != 0 && n > (int64_t{1} << 62) / dims[i]) fail("shape {} has too many elements", str());
-    n *= std::max<int64_t>(dims[i], 1);
+    const std::optional<int64_t> product = checked_product(n, std::max<int64_t>(dims[i], 1));
+    n = product.value_or(max_numel + 1);
+    too_many |= n > max_numel;
   }
+  if (too_many) fail("shape {} has more than 2^59 elements: their bytes could not be counted", str());
 }
 
 int64_t Shape::operator[](int i) const {
@@ -37,9 +41,9 @@ int64_t Shape::rows() const {
 
 Shape Shape::with(int i, int64_t n) const {
   (void)(*this)[i];  // range check
-  Shape s = *this;
-  s.dims_[static_cast<size_t>(i < 0 ? i + rank_ : i)] = n;
-  return s;
+  std::array<int64_t, max_rank> changed = dims_;
+  changed[static_cast<size_t>(i < 0 ? i + rank_ : i)] = n;
+  return Shape(std::span<const int64_t>(changed).first(static_cast<size_t>(rank_)));
 }
 
 std::string Shape::str() const {

@@ -12,10 +12,13 @@ namespace crisp {
 class Shape {
  public:
   static constexpr int max_rank = 6;
+  /// Of all dimensions together, empty ones counted as 1: products of some of them, sums of two such products and bytes
+  /// (8 an element) then fit in 64 bits with a sign.
+  static constexpr int64_t max_numel = int64_t{1} << 59;
 
   Shape() = default;  // rank 0: a scalar
   Shape(std::initializer_list<int64_t> dims) : Shape(std::span(dims.begin(), dims.size())) {}
-  /// Throws Error for more than max_rank dimensions, a negative one, or more than 2^62 elements.
+  /// Throws Error for more than max_rank dimensions, a negative one, or more than max_numel elements.
   explicit Shape(std::span<const int64_t> dims);
 
   int rank() const { return rank_; }
@@ -27,7 +30,7 @@ class Shape {
   /// The last dimension; 1 for rank 0.
   int64_t last() const { return rank_ == 0 ? 1 : dims_[static_cast<size_t>(rank_ - 1)]; }
   std::span<const int64_t> dims() const { return {dims_.data(), static_cast<size_t>(rank_)}; }
-  /// This shape with dimension i (negative: from the last) set to n.
+  /// This shape with dimension i (negative: from the last) set to n. Throws Error as the constructor does.
   Shape with(int i, int64_t n) const;
   /// "[37, 768]"
   std::string str() const;

@@ -94,8 +94,11 @@ Tensor Tensor::make(const Shape& shape, DType dtype, Device device, bool zeroed)
   t.impl_->shape = shape;
   t.impl_->dtype = dtype;
   t.impl_->device = device;
-  const size_t bytes = static_cast<size_t>(shape.numel()) * size_of(dtype);
-  t.storage_ = std::allocate_shared<Storage>(CachedAlloc<Storage>(), bytes, device, zeroed);
+  try {
+    t.storage_ = std::allocate_shared<Storage>(CachedAlloc<Storage>(), t.bytes(), device, zeroed);
+  } catch (const Error& error) {
+    fail("{}\nIt was for a tensor of shape {} ({}): {} bytes", error.what(), shape.str(), name_of(dtype), t.bytes());
+  }
   return t;
 }
 

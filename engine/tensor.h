@@ -26,7 +26,7 @@ class Tensor {
   /// The empty handle: no storage; `if (tensor)` is false.
   Tensor() = default;
 
-  /// Uninitialised.
+  /// Uninitialised. This and all that makes tensors throws Error, naming shape and bytes, when memory runs out.
   static Tensor empty(const Shape& shape, DType dtype, Device device = Device::cpu);
   static Tensor full(const Shape& shape, DType dtype, double value, Device device = Device::cpu);
   static Tensor zeros(const Shape& shape, DType dtype, Device device = Device::cpu);
@@ -52,7 +52,7 @@ class Tensor {
 
   /// The elements, on the tensor's device. Throws Error when T is not the tensor's dtype. Do not change a tensor that
   /// an operation has saved before backward() has run: see copy_from().
-  template <class T>
+  template <Element T>
   T* data() const {
     return static_cast<T*>(checked_data(dtype_of<T>));
   }
@@ -134,7 +134,7 @@ struct GradTarget {
   double* sum_squares = nullptr;
   explicit operator bool() const { return static_cast<bool>(tensor); }
   /// The elements, or null where no gradient is wanted.
-  template <class T>
+  template <Element T>
   T* data() const {
     return tensor ? tensor.data<T>() : nullptr;
   }
