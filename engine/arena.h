@@ -9,8 +9,8 @@
 
 namespace crisp {
 
-/// Sits in the 64 bytes before each block, free ones included. Under AddressSanitizer it is poisoned, as all free memory
-/// is: it parts a block from its neighbours, and only the allocator's own code can read it.
+/// Sits in the 64 bytes before each block, free ones included. Under AddressSanitizer it is poisoned, as all free
+/// memory is: it parts a block from its neighbours, and only the allocator's own code can read it.
 struct alignas(64) BlockHeader {
   static constexpr size_t size = 64;
   size_t total;           // from this header to the next one

@@ -1,8 +1,8 @@
-// Memory that nobody owns is made known to AddressSanitizer, so that a kernel that leaves its block is reported and does
-// not meet the neighbour's bytes unseen. Without it these functions do nothing.
+// Memory that nobody owns is made known to AddressSanitizer, so that a kernel that leaves its block is reported and
+// does not meet the neighbour's bytes unseen. Without it these functions do nothing.
 //
-// For arena.cpp and allocator.cpp alone: they read what they have poisoned, so they are compiled without the sanitizer's
-// checks, and with CRISP_POISON where the rest has them (CMakeLists.txt).
+// For arena.cpp and allocator.cpp alone: they read what they have poisoned, so they are compiled without the
+// sanitizer's checks, and with CRISP_POISON where the rest has them (CMakeLists.txt).
 #pragma once
 
 #include <cstddef>
