@@ -454,13 +454,19 @@ std::vector<std::pair<std::string, std::string>> tokenizer_documents(const Token
     documents.emplace_back(vocabulary_name, vocabulary_text(files.vocabulary));
   if (!files.json.empty()) documents.emplace_back(json_name, files.json);
 
-  ordered_json named;
+  std::vector<AddedToken> added = files.tokenizer().added();
+  std::sort(added.begin(), added.end(), [](const auto& a, const auto& b) { return a.stated_id < b.stated_id; });
+  // A name in these files adds the token; a tokenizer.json may know tokens that are not added.
+  const auto is_added = [&](const std::string& name) {
+    return std::any_of(added.begin(), added.end(), [&](const AddedToken& t) { return t.content == name; });
+  };
+  ordered_json named = ordered_json::object();
   for (const auto& [key, name] : {std::pair{"unk_token", s.unk},
                                   {"sep_token", s.sep},
                                   {"pad_token", s.pad},
                                   {"cls_token", s.cls},
                                   {"mask_token", s.mask}})
-    if (!name.empty()) named[key] = name;
+    if (!name.empty() && (!files.json_decides || is_added(name))) named[key] = name;
   documents.emplace_back(specials_name, named.dump(2) + "\n");
 
   ordered_json config = named;
@@ -472,8 +478,6 @@ std::vector<std::pair<std::string, std::string>> tokenizer_documents(const Token
   if (s.split_special_tokens) config["split_special_tokens"] = true;
   config["tokenizer_class"] = files.json_decides ? "PreTrainedTokenizerFast" : "DistilBertTokenizer";
   // Each with its id, so that nobody has to guess; not where they are the usual ones alone.
-  std::vector<AddedToken> added = files.tokenizer().added();
-  std::sort(added.begin(), added.end(), [](const auto& a, const auto& b) { return a.stated_id < b.stated_id; });
   const bool usual = std::all_of(added.begin(), added.end(), [&](const AddedToken& t) {
     return s.names(t.content) && t.special && !t.normalized && !t.single_word && !t.lstrip && !t.rstrip;
   });

@@ -90,8 +90,7 @@ const std::string word_piece =
 
 }  // namespace
 
-// With CRISP_KEEP_TOKENIZERS=DIR the directories written here stay in DIR, for
-// tests/golden/make_tokenizer_directories.py --check DIR.
+// With CRISP_KEEP_TOKENIZERS=DIR the directories written here stay in DIR.
 TEST_CASE("tokenizer files: the ids of transformers, from what it reads and from what is written for it") {
   const Golden golden;
   const char* keep = std::getenv("CRISP_KEEP_TOKENIZERS");
