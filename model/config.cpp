@@ -56,10 +56,31 @@ void read_bert(const Fields& f, DistilBertConfig& c, const std::string& where) {
   check_only(f, "position_embedding_type", "absolute");
 }
 
+constexpr std::pair<const char*, ProblemType> problem_types[] = {
+    {"single_label_classification", ProblemType::single_label},
+    {"multi_label_classification", ProblemType::multi_label},
+    {"regression", ProblemType::regression}};
+
+void read_problem_type(const Fields& f, DistilBertConfig& c) {
+  const std::optional<std::string> name = f.text("problem_type");
+  if (!name) return;
+  for (const auto& [known, type] : problem_types)
+    if (*name == known) c.problem_type = type;
+  if (c.problem_type == ProblemType::unset)
+    f.refuse("problem_type", *f.find("problem_type"),
+             "single_label_classification, multi_label_classification or regression");
+  if (c.problem_type == ProblemType::single_label && c.num_labels == 1)
+    fail<BadInput>("{}: \"problem_type\" is single_label_classification, which needs two labels or more, not 1",
+                   f.where());
+}
+
 void read_labels(const json& object, DistilBertConfig& c, const std::string& where) {
   const Fields f(object, where);
   if (!f.has("id2label")) {
-    c.num_labels = f.whole("num_labels", 1, INT32_MAX).value_or(c.num_labels);
+    const std::optional<int64_t> count = f.whole("num_labels", 1, 1 << 20);
+    c.num_labels = count.value_or(c.num_labels);
+    if (count)
+      for (int64_t label = 0; label < *count; ++label) c.label_names.push_back(c.label_name(label));
     return;
   }
   const json& names = object.at("id2label");
@@ -67,9 +88,13 @@ void read_labels(const json& object, DistilBertConfig& c, const std::string& whe
   c.num_labels = static_cast<int64_t>(names.size());
   for (int64_t id = 0; id < c.num_labels; ++id) {
     const auto name = names.find(std::to_string(id));
-    if (name == names.end() || !name->is_string())
-      fail<BadInput>("{}: \"id2label\" has {} entries but none named \"{}\"", where, names.size(), id);
-    c.label_names.push_back(name->get<std::string>());
+    if (name == names.end())
+      fail<BadInput>("{}: \"id2label\" has {} entries but none named \"{}\"; labels are numbered from 0", where,
+                     names.size(), id);
+    // A number is a name as good as any.
+    if (!name->is_string() && !name->is_number())
+      fail<BadInput>("{}: \"id2label\" names {} as label {}; it must be a string", where, show_json(*name), id);
+    c.label_names.push_back(name->is_string() ? name->get<std::string>() : name->dump());
   }
 }
 
@@ -78,6 +103,12 @@ void read_labels(const json& object, DistilBertConfig& c, const std::string& whe
 std::string DistilBertConfig::label_name(int64_t label) const {
   const auto i = static_cast<size_t>(label);
   return i < label_names.size() ? label_names[i] : fmt::format("LABEL_{}", label);
+}
+
+HeadFunction DistilBertConfig::head_function() const {
+  if (problem_type == ProblemType::regression) return HeadFunction::none;
+  if (problem_type == ProblemType::multi_label || num_labels == 1) return HeadFunction::sigmoid;
+  return HeadFunction::softmax;
 }
 
 void check_config(const DistilBertConfig& c, const std::string& where) {
@@ -103,6 +134,7 @@ DistilBertConfig parse_config(const std::string& text, const std::string& where)
   c.initializer_range = f.real("initializer_range", 0, 1).value_or(c.initializer_range);
   check_config(c, where);
   read_labels(object, c, where);
+  read_problem_type(f, c);
   if (const json* settings = f.object("crisp")) c.sparsity = parse_sparsity_json(*settings, c.layers, c.heads, where);
   return c;
 }
@@ -130,7 +162,8 @@ std::string config_json(const DistilBertConfig& c, DType dtype) {
     j["id2label"][std::to_string(l)] = c.label_name(l);
     j["label2id"][c.label_name(l)] = l;
   }
-  j["problem_type"] = "single_label_classification";
+  for (const auto& [name, type] : problem_types)
+    if (c.problem_type == type) j["problem_type"] = name;
   j["torch_dtype"] = dtype == DType::f64 ? "float64" : "float32";
   if (!c.sparsity.layers.empty()) {
     const nlohmann::ordered_json settings = sparsity_json(c.sparsity);

@@ -10,6 +10,11 @@
 
 namespace crisp {
 
+/// config.json's problem_type; transformers sets none before the first training.
+enum class ProblemType : uint8_t { unset, single_label, multi_label, regression };
+/// What turns logits into scores.
+enum class HeadFunction : uint8_t { softmax, sigmoid, none };
+
 /// Defaults are those of distilbert-base-uncased.
 struct DistilBertConfig {
   int64_t vocab_size = 30522;
@@ -25,10 +30,13 @@ struct DistilBertConfig {
   double layer_norm_epsilon = 1e-12;
   double initializer_range = 0.02;
   std::vector<std::string> label_names;  // empty: LABEL_0, LABEL_1, ...
-  SparsityConfig sparsity;               // key "crisp" of config.json, which transformers ignores
+  ProblemType problem_type = ProblemType::unset;
+  SparsityConfig sparsity;  // key "crisp" of config.json, which transformers ignores
 
   int64_t head_dim() const { return dim / heads; }
   std::string label_name(int64_t label) const;
+  /// As transformers' text-classification pipeline takes it.
+  HeadFunction head_function() const;
 };
 
 /// Reads the text of a config.json of model_type "distilbert" or "bert" (the encoder's keys map one to one). `where`

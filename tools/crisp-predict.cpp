@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
@@ -19,6 +20,7 @@
 #include "engine/parallel.h"
 #include "engine/precision.h"
 #include "tools/options.h"
+#include "tools/predict_output.h"
 #include "train/classification_report.h"
 #include "train/console.h"
 #include "train/evaluate.h"
@@ -36,41 +38,47 @@ struct PredictOptions {
   Precision precision = Precision::f32;
 };
 
-std::string answer(const Prediction& p, const std::string& text, const DistilBertConfig& config,
-                   const PredictOptions& options) {
-  const std::string name = config.label_name(p.label);
-  if (options.json) {
-    nlohmann::ordered_json object{
-        {"label", p.label}, {"label_name", name}, {"logits", p.logits}, {"probabilities", p.probabilities}};
-    if (options.with_text) object["text"] = text;
-    return object.dump() + "\n";
-  }
-  return fmt::format("{}\t{:.4f}{}{}\n", printable(name), p.probabilities[static_cast<size_t>(p.label)],
-                     options.with_text ? "\t" : "", options.with_text ? printable(text) : "");
+// What an answer that is no number means for who has only asked.
+[[noreturn]] void explain(const NotFinite& error, const LoadedModel& loaded) {
+  const std::string broken = describe_broken_weights(loaded);
+  if (!broken.empty()) fail<Diverged>("{}: {}, so {}", loaded.weights_path, broken, error.what());
+  fail<Diverged>("{}: {}, though the weights hold numbers alone: they are too large for {}{}", loaded.weights_path,
+                 error.what(), name_of(loaded.model.dtype()),
+                 loaded.model.dtype() == DType::f32 ? "; --precision f64 may do" : "");
 }
 
 // Answers as the sentences come, and what is to be said about all of them in the end.
 class Predictor {
  public:
-  Predictor(const PredictOptions& options, const DistilBert& model) : options_(options), model_(model) {
+  Predictor(const PredictOptions& options, const LoadedModel& loaded) : options_(options), loaded_(loaded) {
     if (options.metrics.empty()) return;
+    const DistilBertConfig& config = loaded.model.config();
+    if (config.head_function() != HeadFunction::softmax)
+      fail<BadInput>("{}: --metrics measures classes of which one is right; this model's head has none", options.model);
     std::vector<std::string> names;
-    for (int64_t c = 0; c < model.config().num_labels; ++c) names.push_back(model.config().label_name(c));
+    for (int64_t c = 0; c < config.num_labels; ++c) names.push_back(config.label_name(c));
     report_.emplace(std::move(names));
   }
 
   // A batch, answered at once; false where nobody can read the answers any more.
   bool answer_batch(const TokenizedDataset& data, std::span<const Example> examples) {
     if (report_ && !data.labelled()) fail<BadInput>("{}: has no labels, which --metrics needs", input_name());
-    const Evaluation result = evaluate(model_, data, static_cast<int>(options_.batch_size), Statistics::none);
+    const Evaluation result = [&] {
+      try {
+        return evaluate(loaded_.model, data, static_cast<int>(options_.batch_size), Statistics::none);
+      } catch (const NotFinite& error) {
+        explain(error, loaded_);
+      }
+    }();
     std::string lines;
     for (size_t i = 0; i < examples.size(); ++i) {
       const Prediction& p = result.predictions[i];
-      lines += answer(p, examples[i].text, model_.config(), options_);
+      lines +=
+          format_prediction(p, loaded_.model.config(), options_.json, options_.with_text ? &examples[i].text : nullptr);
       if (report_) report_->add(examples[i].label, p.label);
     }
     total_ += result.total;
-    if (data.labelled()) {
+    if (!std::isnan(result.loss)) {
       labelled_ = true;
       correct_ += result.correct;
       loss_sum_ += result.loss * static_cast<double>(result.total);
@@ -99,7 +107,7 @@ class Predictor {
   std::string input_name() const { return options_.input == "-" ? "standard input" : options_.input; }
 
   const PredictOptions& options_;
-  const DistilBert& model_;
+  const LoadedModel& loaded_;
   std::optional<ClassificationReport> report_;
   int64_t total_ = 0, correct_ = 0, truncated_ = 0;
   double loss_sum_ = 0;
@@ -160,6 +168,7 @@ int predict(const PredictOptions& options) {
   if (options.precision != Precision::f32)
     load.dtype = dtype_for(options.precision);  // else the file's own: f32 or f64
   const LoadedModel loaded = load_model(options.model, load);
+  for (const std::string& note : loaded.notes) say("note: {}", note);
   if (::isatty(STDERR_FILENO) == 1)  // in a pipeline nothing is said where nothing is wrong
     say("{}, {} thread{}", describe_products(loaded.model.dtype()), num_threads(), num_threads() == 1 ? "" : "s");
   const WordPiece tokenizer = load_tokenizer(loaded, options.max_length);
@@ -176,7 +185,7 @@ int predict(const PredictOptions& options) {
     fail<UsageError>("{}: this model's attention does not look at dependency parses; leave --parses out",
                      options.model);
 
-  Predictor predictor(options, loaded.model);
+  Predictor predictor(options, loaded);
   if (options.input == "-" && !needs_parses)
     predict_stream(options, config, tokenizer, max_length, predictor);
   else
@@ -201,7 +210,8 @@ int main(int argc, char** argv) {
            "directory that crisp-train wrote, or any DistilBERT classifier, maybe in the cache of models")
       ->type_name("DIR|NAME")
       ->required();
-  add_text(app, "vocab", options.vocab, "vocabulary; default: vocab.txt beside the model")->type_name("FILE");
+  add_text(app, "vocab", options.vocab, "vocabulary (vocab.txt or tokenizer.json); default: what lies beside the model")
+      ->type_name("FILE");
   add_text(app, "parses", options.parses, "CoNLL-U of the sentences, for a model with --sparse-method syntax")
       ->type_name("FILE");
   app.add_option("FILE", options.input, "the sentences")->type_name("")->capture_default_str();
@@ -213,7 +223,7 @@ int main(int argc, char** argv) {
                           {"jsonl", TextFormat::jsonl}},
                          "auto|text|tsv|csv|jsonl",
                          "of FILE; auto: its first line tells; text: a sentence a line, as it is");
-  add_flag(app, "json", options.json, "print an object a line: label, label_name, logits, probabilities");
+  add_flag(app, "json", options.json, "print an object a line: label, label_name, logits, probabilities (or value)");
   add_flag(app, "with-text", options.with_text, "repeat the sentence: in a last column, as \"text\" with --json");
   add_text(app, "metrics", options.metrics,
            "of labelled sentences: precision, recall, F1, confusion matrix, ... as JSON; - prints a table")

@@ -5,20 +5,31 @@
 #include <limits>
 #include <numeric>
 
+#include "engine/error.h"
 #include "engine/tape.h"
 #include "train/batch_tensors.h"
 
 namespace crisp {
 namespace {
 
-Prediction predict(const double* logits, int64_t n) {
+Prediction predict(const double* logits, int64_t n, HeadFunction function) {
   Prediction p;
   p.logits.assign(logits, logits + n);
   p.label = static_cast<int32_t>(std::max_element(logits, logits + n) - logits);
-  const double largest = p.logits[static_cast<size_t>(p.label)];
-  double sum = 0;
-  for (const double x : p.logits) sum += std::exp(x - largest);
-  for (const double x : p.logits) p.probabilities.push_back(std::exp(x - largest) / sum);
+  switch (function) {
+    case HeadFunction::softmax: {
+      const double largest = p.logits[static_cast<size_t>(p.label)];
+      double sum = 0;
+      for (const double x : p.logits) sum += std::exp(x - largest);
+      for (const double x : p.logits) p.scores.push_back(std::exp(x - largest) / sum);
+      break;
+    }
+    case HeadFunction::sigmoid:
+      for (const double x : p.logits) p.scores.push_back(1 / (1 + std::exp(-x)));
+      break;
+    case HeadFunction::none:
+      p.scores = p.logits;
+  }
   return p;
 }
 
@@ -68,7 +79,8 @@ Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int b
                     const EvaluationHooks& hooks) {
   Evaluation result;
   result.total = data.size();
-  const bool labelled = data.labelled();
+  const HeadFunction function = model.config().head_function();
+  const bool labelled = data.labelled() && function == HeadFunction::softmax;
   const std::vector<int32_t> order = sequential_order(data.size());
   std::vector<Sums> sums(statistics == Statistics::attention ? static_cast<size_t>(model.config().layers) : 0);
   Tape tape(Tape::Mode::inference);
@@ -87,7 +99,11 @@ Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int b
     const int64_t classes = logits.dim(1);
     for (int64_t i = 0; i < batch.batch_size(); ++i) {
       lengths.push_back(batch.offsets[static_cast<size_t>(i + 1)] - batch.offsets[static_cast<size_t>(i)]);
-      Prediction p = predict(values.data() + i * classes, classes);
+      const double* of_example = values.data() + i * classes;
+      const double* bad = std::find_if(of_example, of_example + classes, [](double x) { return !std::isfinite(x); });
+      if (bad != of_example + classes)
+        throw NotFinite(fmt::format("a logit of sentence {} is {}", result.predictions.size() + 1, *bad));
+      Prediction p = predict(of_example, classes, function);
       if (labelled) {
         const int32_t label = batch.labels[static_cast<size_t>(i)];
         result.correct += p.label == label;

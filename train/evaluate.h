@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/batch.h"
+#include "engine/error.h"
 #include "model/distilbert.h"
 #include "train/flops.h"
 
@@ -14,7 +15,13 @@ namespace crisp {
 struct Prediction {
   int32_t label = 0;  // the largest logit; the first of equal ones
   std::vector<double> logits;
-  std::vector<double> probabilities;  // their softmax
+  std::vector<double> scores;  // what the head's function makes of them: probabilities, or for a regression the logits
+};
+
+/// A logit is NaN or infinite. Whoever knows where the weights are from says what that means.
+class NotFinite : public Diverged {
+ public:
+  using Diverged::Diverged;
 };
 
 /// What the attention of one layer did, over all queries and keys of the dataset.
@@ -49,7 +56,8 @@ struct EvaluationHooks {
 };
 
 /// Every example, in batches of `batch_size` in the dataset's order, without dropout. Asking for statistics changes no
-/// bit of the predictions.
+/// bit of the predictions. Labels count where the head's function is softmax; loss is NaN for another. Throws NotFinite
+/// when a logit is not finite.
 Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int batch_size, Statistics statistics,
                     const EvaluationHooks& hooks = {});
 

@@ -1,7 +1,9 @@
 #include "train/model_files.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
+#include <limits>
 
 #include "data/input/file.h"
 #include "data/input/text.h"
@@ -66,6 +68,7 @@ DistilBertConfig new_config(const std::string& what) {
   return what == "distilbert-base" ? DistilBertConfig{} : read_config(what);
 }
 
+// For another number of labels, whose names nobody knows.
 void set_labels(DistilBertConfig& config, int64_t labels) {
   if (labels == config.num_labels) return;
   config.num_labels = labels;
@@ -76,6 +79,18 @@ void set_labels(DistilBertConfig& config, int64_t labels) {
 void set_label_names(DistilBertConfig& config, const LoadModelOptions& options) {
   if (options.new_head) config.label_names.clear();
   if (!options.label_names.empty()) config.label_names = options.label_names;
+}
+
+// What the trainer can do with a configuration's head.
+void prepare_to_train(DistilBertConfig& config, const LoadModelOptions& options, const std::string& path) {
+  if (options.new_head) config.problem_type = ProblemType::unset;  // that of the head that is replaced
+  if (!options.to_train) return;
+  if (config.problem_type == ProblemType::multi_label || config.problem_type == ProblemType::regression)
+    fail<BadInput>(
+        "{}: its problem_type is {}, which cannot be trained here yet, only single_label_classification; "
+        "--new-head makes a new classification head",
+        path, config.problem_type == ProblemType::regression ? "regression" : "multi_label_classification");
+  config.problem_type = ProblemType::single_label;
 }
 
 void set_dropout(DistilBertConfig& config, const LoadModelOptions& options) {
@@ -125,9 +140,14 @@ LoadedModel load_files(const std::string& file_or_directory, const LoadModelOpti
         fmt::format("{}: layer_norm_eps is {:g}; it is kept here, but transformers computes every DistilBERT with "
                     "{:g}, so its results will differ slightly from these",
                     config_path, config.layer_norm_epsilon, layer_norm_epsilon_of_transformers));
+  prepare_to_train(config, options, config_path);
   // A head in the file decides the number of labels; config.json may not mention it.
-  if (const EncoderDims dims = infer_dims(file); dims.num_labels > 0 && !options.new_head) {
+  const EncoderDims dims = infer_dims(file);
+  if (dims.num_labels > 0 && !options.new_head) {
     const auto labels = static_cast<int64_t>(dims.num_labels);
+    if (!config.label_names.empty() && labels != config.num_labels)
+      fail<BadInput>("{} names {} labels, but the classification head of {} has {}: they do not belong together",
+                     config_path, config.num_labels, path, labels);
     if (options.num_labels > labels)
       fail<BadInput>("{}: its classification head has {} labels, but the data has {}; --new-head makes a new one", path,
                      labels, options.num_labels);
@@ -142,8 +162,7 @@ LoadedModel load_files(const std::string& file_or_directory, const LoadModelOpti
   set_label_names(config, options);
   set_dropout(config, options);
 
-  const bool f64 = !file.tensors().empty() && file.tensors()[0].dtype == SafeDType::F64;
-  LoadedModel loaded{.model = DistilBert(config, options.dtype.value_or(f64 ? DType::f64 : DType::f32)),
+  LoadedModel loaded{.model = DistilBert(config, options.dtype.value_or(dims.f64 ? DType::f64 : DType::f32)),
                      .source = file_or_directory,
                      .weights_path = path,
                      .files = std::move(files),
@@ -180,6 +199,7 @@ LoadedModel new_model(const std::string& what, const LoadModelOptions& options) 
         read_tokenizer((named ? fs::path(options.vocab) : fs::path(what)).parent_path().string(), options.vocab);
   if (tokenizer.path.empty()) fail<UsageError>("--init {} needs a vocabulary: add --vocab FILE", what);
   config.vocab_size = tokenizer.tokenizer().size();
+  prepare_to_train(config, options, what);
   if (options.num_labels > 0) set_labels(config, options.num_labels);
   set_label_names(config, options);
   set_dropout(config, options);
@@ -197,6 +217,26 @@ int64_t count_layers(const std::string& weights, const std::string& init) {
   std::vector<std::string> ignored;
   return init.empty() ? config_of(SafetensorsFile::open(locate_weights(weights)), ignored).layers
                       : new_config(init).layers;
+}
+
+std::string describe_broken_weights(const LoadedModel& loaded) {
+  if (loaded.weights_path.empty()) return "";
+  const SafetensorsFile file = SafetensorsFile::open(loaded.weights_path);
+  const LoadPlan plan = plan_load(file, wanted_tensors(loaded.model, !loaded.new_head));
+  for (const Parameter& p : loaded.model.parameters()) {
+    const auto source = plan.sources.find(p.name);
+    if (source == plan.sources.end()) continue;
+    const TensorEntry& tensor = *source->second.tensor;
+    std::vector<double> values(tensor.numel());
+    file.read(tensor, values);
+    const double largest =
+        loaded.model.dtype() == DType::f32 ? std::numeric_limits<float>::max() : std::numeric_limits<double>::max();
+    for (const double x : values)
+      if (!(std::abs(x) <= largest))
+        return fmt::format("the weights' {} holds {}", printable(tensor.name),
+                           std::isfinite(x) ? fmt::format("{:g}, too large for f32", x) : fmt::format("{}", x));
+  }
+  return "";
 }
 
 WordPiece load_tokenizer(const LoadedModel& loaded, int64_t max_length) {

@@ -30,6 +30,7 @@ struct LoadModelOptions {
   uint64_t seed = 0;                          // of a head that the file lacks
   bool new_head = false;                      // initialise the classification head even where the file has one
   bool head_required = false;                 // a file without a head is an error
+  bool to_train = false;                      // a problem_type other than one label of several is an error
 };
 
 /// Loads a safetensors file, or a directory with one. config.json is taken from beside the file; without one, the
@@ -43,6 +44,10 @@ LoadedModel new_model(const std::string& what, const LoadModelOptions& options);
 
 /// How many layers load_model(weights) would make, or, where `init` is not empty, new_model(init); reads no tensors.
 int64_t count_layers(const std::string& weights, const std::string& init);
+
+/// For logits that are not finite: which tensor of the weights' file holds NaN, infinity or what the model's dtype does
+/// not hold, the first in the model's order: "the weights' classifier.bias holds nan". Empty when none does.
+std::string describe_broken_weights(const LoadedModel& loaded);
 
 /// The model's tokenizer. Throws UsageError when there is no vocabulary or `max_length` is above the model's positions,
 /// BadInput when the vocabulary is none, or it or a token added to it lies outside the model's embeddings.

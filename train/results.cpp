@@ -38,7 +38,7 @@ std::string prediction_lines(const Evaluation& e, const Dataset& dev_set) {
                               {"label", dev_set.examples[i].label},
                               {"prediction", p.label},
                               {"logits", p.logits},
-                              {"probabilities", p.probabilities}};
+                              {"probabilities", p.scores}};
     predictions += object.dump() + "\n";
   }
   return predictions;

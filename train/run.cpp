@@ -166,7 +166,8 @@ int run_training(TrainOptions options, const std::string& sample_root) {
                               .label_names = sets.label_names,
                               .dropout = options.dropout,
                               .seed = options.seed,
-                              .new_head = options.new_head};
+                              .new_head = options.new_head,
+                              .to_train = true};
   LoadedModel loaded = options.init.empty() ? load_model(options.weights, load) : new_model(options.init, load);
   for (const auto& notes : {sets.notes, loaded.notes})
     for (const std::string& note : notes) progress.message(note);

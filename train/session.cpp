@@ -166,9 +166,7 @@ void Session::evaluate_now() {
   RunEvaluation now = evaluator_.evaluate_run(trainer_);
   const Evaluation& e = now.evaluation;
   const ordered_json& line = now.line;
-  // The last step's update is seen by no training loss any more.
-  if (!std::isfinite(e.loss))
-    fail<Diverged>("the dev loss is not finite after step {}\nTry a lower --learning-rate or a longer warmup", s.step);
+  if (!std::isfinite(e.loss)) throw NotFinite(fmt::format("the dev loss is {}", e.loss));
   write_metrics(line);
   last_evaluation_ = line;
   s.last_evaluation = s.step;
@@ -267,11 +265,17 @@ void Session::train() {
 
 // What of the run is left, for who has to decide what to do now.
 void Session::explain_divergence(const Diverged& divergence) const {
+  const int64_t step = trainer_.state().step;
+  if (step == 0)  // nothing has been trained yet
+    if (const std::string broken = describe_broken_weights(loaded_); !broken.empty())
+      fail<Diverged>("{}: {}, so the model computes nothing", loaded_.weights_path, broken);
+  std::string what = divergence.what();
+  // The last step's update is seen by no training loss any more.
+  if (dynamic_cast<const NotFinite*>(&divergence) != nullptr)
+    what += fmt::format(" after step {}{}", step, step > 0 ? "\nTry a lower --learning-rate or a longer warmup" : "");
   const std::optional<Checkpoint> checkpoint = store_.newest_valid();
-  if (checkpoint)
-    fail<Diverged>("{}; the state of step {} is intact in {}", divergence.what(), checkpoint->step, checkpoint->path);
-  fail<Diverged>("{}; no checkpoint had been written, so start again with --overwrite or another --output",
-                 divergence.what());
+  if (checkpoint) fail<Diverged>("{}; the state of step {} is intact in {}", what, checkpoint->step, checkpoint->path);
+  fail<Diverged>("{}; no checkpoint had been written, so start again with --overwrite or another --output", what);
 }
 
 // The checkpoint first, for whoever has to end soon.

@@ -249,6 +249,7 @@ EncoderDims infer_dims(const SafetensorsFile& file) {
   dims.hidden_dim = lin1[0];
   dims.dim = lin1[1];
   if (all.parameters.contains("classifier.weight")) dims.num_labels = matrix("classifier.weight")[0];
+  for (const auto& [name, tensor] : all.parameters) dims.f64 |= tensor->dtype == SafeDType::F64;
   problems.report(file.path());
   dims.n_layers = all.layers.size();
   // The set is sorted: with a hole, its last number is not its size - 1. A hostile number allocates nothing.

@@ -29,6 +29,7 @@ struct EncoderDims {
   uint64_t hidden_dim = 0;
   uint64_t n_layers = 0;
   uint64_t num_labels = 0;  // 0: the file has no head that this model can use
+  bool f64 = false;         // some tensor of the model is of F64; others in the file do not count
 };
 
 /// Throws BadInput when the file holds no DistilBERT or BERT encoder, or its layers are not numbered 0, 1, 2, ...

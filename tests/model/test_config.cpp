@@ -137,7 +137,11 @@ TEST_CASE("labels: their number and names") {
   CHECK(c.label_name(2) == "maybe");
   CHECK(parse(with(distilbert(), "num_labels", 5)).num_labels == 5);
   CHECK(mentions(with(distilbert(), "id2label", {{"0", "no"}, {"2", "yes"}}), "\"id2label\" has 2 entries"));
-  CHECK(mentions(with(distilbert(), "id2label", {{"0", 7}}), "id2label"));
+  CHECK(parse(with(distilbert(), "id2label", {{"1", 0.5}, {"0", 7}})).label_names ==
+        std::vector<std::string>{"7", "0.5"});
+  CHECK(mentions(with(distilbert(), "id2label", {{"0", true}}), "\"id2label\" names true as label 0"));
+  CHECK(parse(with(distilbert(), "num_labels", 3)).label_names ==
+        std::vector<std::string>{"LABEL_0", "LABEL_1", "LABEL_2"});
   CHECK(mentions(with(distilbert(), "id2label", json::object()), "id2label"));
   CHECK(mentions(with(distilbert(), "id2label", {"no", "yes"}), "id2label"));
 }

@@ -96,7 +96,6 @@ std::vector<Malformed> type_cases() {
       {"entry is null", file_of(R"({"t":null})"), "tensor \"t\" must be an object, not null"},
       {"entry is a string", file_of(R"({"t":"x"})"), "tensor \"t\" must be an object, not a string"},
       {"entry is an array", file_of(R"({"t":[]})"), "tensor \"t\" must be an object, not an array"},
-      {"metadata is null", file_of(R"({"__metadata__":null})"), "'__metadata__' must be an object, not null"},
       {"metadata is an array", file_of(R"({"__metadata__":[]})"), "'__metadata__' must be an object, not an array"},
       {"metadata holds a number", file_of(R"({"__metadata__":{"step":3}})"),
        "strings only (no tensor can have that name): \"step\" is a number"},
