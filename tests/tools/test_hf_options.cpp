@@ -288,7 +288,7 @@ TEST_CASE("no warmup can be asked for by steps, too") {
           "--warmup_steps: 0 is no warmup, but --warmup_ratio 0.1 is one");
 }
 
-TEST_CASE("--version") {
+TEST_CASE("option --version names program and version") {
   const Outcome outcome = run_with({"--version"}, [] { return 99; });
   CHECK(outcome.exit_code == 0);
   CHECK(outcome.out.starts_with("crisp-train 0."));

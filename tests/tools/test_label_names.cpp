@@ -77,7 +77,7 @@ TEST_CASE("words are trained as numbers are, and named in config.json") {
   CHECK(at.read_json("on/config.json")["id2label"] == json{{"0", "no"}, {"1", "yes"}});
 }
 
-TEST_CASE("--label-names gives the order, and names for numbers") {
+TEST_CASE("option --label-names gives the order, and names for numbers") {
   const WithWords at;
   REQUIRE(at.train_words("out", {"--label-names", "good,bad", "--epochs", "0"}).exit_code == 0);
   CHECK(at.read_json("out/config.json")["id2label"] == json{{"0", "good"}, {"1", "bad"}});

@@ -138,7 +138,7 @@ TEST_CASE("what crisp-predict refuses") {
   std::filesystem::remove(at / "encoder/vocab.txt");
   at.write("encoder/model.safetensors", at.read("model/model.safetensors"));
   refuses(at.predict({"--model", "encoder"}, {.input = "good\n"}), 2,
-          "there is no vocab.txt beside encoder; give --vocab FILE");
+          "there is no vocab.txt or tokenizer.json beside encoder; give --vocab FILE");
   at.write("large.txt", at.read("vocab.txt") + "onemore\n");
   const size_t tokens = lines_of(at.read("vocab.txt")).size();
   refuses(at.predict({"--model", "model", "--vocab", "large.txt"}, {.input = "good\n"}), 3,

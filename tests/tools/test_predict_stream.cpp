@@ -80,7 +80,7 @@ TEST_CASE("with --with-text the sentence is repeated, so that it can do no harm"
   CHECK_FALSE(json_lines(at.with_input("a\n", {"--json"}).out).at(0).contains("text"));
 }
 
-TEST_CASE("--metrics measures a labelled file") {
+TEST_CASE("option --metrics measures a labelled file") {
   const Filtering at;
   const Outcome outcome = at.predict({"--model", "model", "dev.tsv", "--json", "--metrics", "metrics.json"});
   CAPTURE(outcome.err);

@@ -26,12 +26,13 @@ TEST_CASE("on a terminal the progress is one bar, and the messages stay") {
   CHECK_FALSE(contains(outcome.err, "nan"));
 
   const std::vector<std::string> lines = screen(outcome.err);
-  REQUIRE(lines.size() == 5);
-  CHECK(lines[0] == "every weight is new, drawn from N(0, 0.02)");
-  CHECK(contains(lines[1], " parameters, 2 layers of 32; 96 training and 50 dev sentences; sparsity dense; "));
-  CHECK(lines[2].starts_with("step 12 (epoch 1.00): dev accuracy "));
-  CHECK(lines[3].starts_with("step 24 (epoch 2.00): dev accuracy "));
-  CHECK(lines[4].starts_with("best dev accuracy "));
+  REQUIRE(lines.size() == 6);
+  CHECK(contains(lines[0], "no tokenizer_config.json beside it"));
+  CHECK(lines[1] == "every weight is new, drawn from N(0, 0.02)");
+  CHECK(contains(lines[2], " parameters, 2 layers of 32; 96 training and 50 dev sentences; sparsity dense; "));
+  CHECK(lines[3].starts_with("step 12 (epoch 1.00): dev accuracy "));
+  CHECK(lines[4].starts_with("step 24 (epoch 2.00): dev accuracy "));
+  CHECK(lines[5].starts_with("best dev accuracy "));
 }
 
 TEST_CASE("on a terminal crisp-predict says which kernels compute, elsewhere nothing") {
@@ -64,10 +65,10 @@ TEST_CASE("elsewhere it is plain lines without control characters") {
   REQUIRE(outcome.exit_code == 0);
   CHECK(outcome.err.find_first_of("\r\x1b") == std::string::npos);
   std::vector<std::string> lines = lines_of(outcome.err);
-  REQUIRE(lines.size() == 7);
-  CHECK(lines[2].starts_with("step 4/12  epoch 0.33/1  loss 0."));
-  CHECK(lines[3].starts_with("step 8/12  epoch 0.67/1  loss 0."));
-  CHECK(lines[4].starts_with("step 12/12  epoch 1.00/1  loss 0."));
+  REQUIRE(lines.size() == 8);
+  CHECK(lines[3].starts_with("step 4/12  epoch 0.33/1  loss 0."));
+  CHECK(lines[4].starts_with("step 8/12  epoch 0.67/1  loss 0."));
+  CHECK(lines[5].starts_with("step 12/12  epoch 1.00/1  loss 0."));
 }
 
 }  // namespace
