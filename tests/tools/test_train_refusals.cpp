@@ -105,7 +105,7 @@ TEST_CASE("a directory that holds a run, or something else") {
   CHECK(contains(other.err, "\n  layer_sparsity: [0.0, 0.0] then, [0.5, 0.5] now\n"));
   CHECK(contains(other.err, "\n  seed: 42 then, 7 now\n"));
   CHECK(contains(other.err, "\n  total_steps: 12 then, 24 now (by --epochs or --max-steps, "));
-  CHECK(std::count(other.err.begin(), other.err.end(), '\n') == 2 + 5);
+  CHECK(std::count(other.err.begin(), other.err.end(), '\n') == 3 + 5);
   CHECK(at.read("out/model.safetensors") == model);
 
   // The same number of sentences and tokens, and another label: still other data.
@@ -157,7 +157,7 @@ TEST_CASE("a run cannot start from the files that it would delete") {
   };
   refused({"--weights", "out"}, "out/model.safetensors");
   refused({"--weights", "out/checkpoint-12/model.safetensors"}, "out/checkpoint-12/model.safetensors");
-  refused({"--weights", "other", "--vocab", "out/vocab.txt"}, "out/vocab.txt");
+  refused({"--weights", "other", "--vocab", "out/vocab.txt"}, "out/tokenizer_config.json");
   refused({"--init", "out/config.json", "--vocab", "vocab.txt"}, "out/config.json");
   at.write("out/dev.tsv", at.read("dev.tsv"));  // the run's folder, but no file of its
   CHECK(at.train("out", {"--epochs", "0", "--dev", "out/dev.tsv", "--overwrite"}).exit_code == 0);
