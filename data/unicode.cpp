@@ -166,13 +166,20 @@ void bert_normalize(std::string_view text, size_t begin, size_t end, std::vector
               out.end());
   }
   if (!options.lower_case) return;
-  for (size_t i = first; i < out.size(); ++i) {
-    if (out[i].code == capital_i_with_dot) {  // the one character whose lower case is two: i and U+0307
-      out[i].code = U'i';
-      out.insert(out.begin() + static_cast<std::ptrdiff_t>(i) + 1, {U'\u0307', out[i].begin, out[i].end});
+  // One character's lower case is two, i and U+0307: everything moves to its place from the back.
+  size_t from = out.size();
+  const auto twofold = std::count_if(out.begin() + static_cast<std::ptrdiff_t>(first), out.end(),
+                                     [](const NormalizedChar& c) { return c.code == capital_i_with_dot; });
+  out.resize(from + static_cast<size_t>(twofold));
+  for (size_t to = out.size(); from > first;) {
+    NormalizedChar c = out[--from];
+    if (c.code == capital_i_with_dot) {
+      out[--to] = {U'\u0307', c.begin, c.end};
+      c.code = U'i';
     } else {
-      out[i].code = lower(out[i].code);
+      c.code = lower(c.code);
     }
+    out[--to] = c;
   }
 }
 
