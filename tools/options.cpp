@@ -196,7 +196,8 @@ void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
   file("output,output-dir", o.output, "DIR", "Directory that receives the model and all records");
   in_group(add_flag(app, "resume,resume-from-checkpoint", o.resume,
                     "Continue the run in OUTPUT from its newest checkpoint, if it has one"));
-  in_group(add_flag(app, "overwrite,overwrite-output-dir", o.overwrite, "Delete the run that is in OUTPUT"));
+  in_group(add_flag(app, "overwrite,overwrite-output-dir", o.overwrite,
+                    "Replace the run that is in OUTPUT, once there is a new model"));
   // By value: a file may well say "resume = false" beside "overwrite = true".
   app.final_callback([&app, &o, one_run] {
     if (o.resume && o.overwrite) throw CLI::ValidationError("--resume", "excludes --overwrite");
