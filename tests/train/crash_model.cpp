@@ -255,20 +255,15 @@ void write_disk(const Disk& disk, const std::string& root) {
   }
 }
 
-int count_flushes(const std::vector<CallLog::Entry>& log) {
-  return static_cast<int>(std::count_if(log.begin(), log.end(), [](const auto& e) { return e.kind == Kind::fsync; }));
-}
-
-bool for_each_crash(const Disk& before, const std::vector<CallLog::Entry>& log, int ignored_flush,
+bool for_each_crash(const Disk& before, const std::vector<CallLog::Entry>& log, int ignored_flush, KnownCrashes& known,
                     const std::function<bool(const Crash&)>& check) {
   Model model(before);
-  std::set<std::tuple<Disk, int, bool>> seen;
   int flushes = 0;
   for (size_t i = 0; i < log.size(); ++i) {
     model.apply(log[i], log[i].kind == Kind::fsync && flushes++ == ignored_flush);
     const int level = log[i].level;
     const bool good = model.for_each_state([&](Disk disk, bool killed, const std::string& how) {
-      if (!seen.insert({disk, level, killed}).second) return true;
+      if (!known.insert({disk, level, killed}).second) return true;
       return check({std::move(disk), level, killed,
                     fmt::format("after call {}, {} {} {}: {}", i, file_calls::name_of(log[i].kind), log[i].path,
                                 log[i].to, how)});

@@ -9,6 +9,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "weights/file_calls.h"
@@ -70,13 +71,14 @@ struct Crash {
   std::string when;     // in words
 };
 
-/// Calls check(crash) for every state that a crash after any of the calls may leave, each once, until it returns false:
-/// all is there (kill -9); of what was not flushed nothing, or the names without the data, or all names but one, or
-/// one alone (with what it depends on). `ignored_flush`: the number of an fsync, from 0, that does nothing; -1: none.
-/// False when a check returned false.
-bool for_each_crash(const Disk& before, const std::vector<CallLog::Entry>& log, int ignored_flush,
-                    const std::function<bool(const Crash&)>& check);
+/// States that were looked at already: the disk, the level, killed.
+using KnownCrashes = std::set<std::tuple<Disk, int, bool>>;
 
-int count_flushes(const std::vector<CallLog::Entry>& log);
+/// Calls check(crash) for every state that a crash after any of the calls may leave and that is not known, until it
+/// returns false; they become known: all is there (kill -9); of what was not flushed nothing, or the names without the
+/// data, or all names but one, or one alone (with what it depends on). `ignored_flush`: the number of an fsync, from 0,
+/// that does nothing; -1: none. False when a check returned false.
+bool for_each_crash(const Disk& before, const std::vector<CallLog::Entry>& log, int ignored_flush, KnownCrashes& known,
+                    const std::function<bool(const Crash&)>& check);
 
 }  // namespace crisp::test
