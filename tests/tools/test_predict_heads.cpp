@@ -93,6 +93,7 @@ TEST_CASE("a label with control characters reaches the terminal escaped") {
 
 TEST_CASE("a cased model and its added tokens stay what they are when they are trained on") {
   const Heads at;
+  std::filesystem::create_directories(at / "cased");
   at.write("cased/vocab.txt", at.read("vocab.txt") + "Film\n");
   at.write("cased/config.json", at.read("config.json"));
   const size_t words = lines_of(at.read("cased/vocab.txt")).size();
