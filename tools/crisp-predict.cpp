@@ -67,7 +67,7 @@ class Predictor {
       try {
         return evaluate(loaded_.model, data, static_cast<int>(options_.batch_size), Statistics::none);
       } catch (const NotFinite& error) {
-        explain(error, loaded_);
+        explain(error.behind(total_), loaded_);
       }
     }();
     std::string lines;

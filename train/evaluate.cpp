@@ -102,8 +102,8 @@ Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int b
       const double* of_example = values.data() + i * classes;
       const double* bad = std::find_if(of_example, of_example + classes, [](double x) { return !std::isfinite(x); });
       if (bad != of_example + classes)
-        throw NotFinite(fmt::format("a logit of sentence {} is {}", result.predictions.size() + 1,
-                                    std::isnan(*bad) ? "nan" : "infinite"));  // a NaN's sign depends on the kernels
+        throw NotFinite(std::ssize(result.predictions),
+                        std::isnan(*bad) ? "nan" : "infinite");  // a NaN's sign depends on the kernels
       Prediction p = predict(of_example, classes, function);
       if (labelled) {
         const int32_t label = batch.labels[static_cast<size_t>(i)];

@@ -18,10 +18,19 @@ struct Prediction {
   std::vector<double> scores;  // what the head's function makes of them: probabilities, or for a regression the logits
 };
 
-/// A logit is NaN or infinite. Whoever knows where the weights are from says what that means.
+/// A logit, or the loss, is NaN or infinite. Whoever knows where the weights are from says what that means.
 class NotFinite : public Diverged {
  public:
-  using Diverged::Diverged;
+  explicit NotFinite(const std::string& what) : Diverged(what) {}
+  /// A logit of an example, counted from 0, is "nan" or "infinite".
+  NotFinite(int64_t example, const char* value)
+      : Diverged(fmt::format("a logit of sentence {} is {}", example + 1, value)), example_(example), value_(value) {}
+  /// The same for a part of the data that `before` examples came before.
+  NotFinite behind(int64_t before) const { return value_ ? NotFinite(example_ + before, value_) : *this; }
+
+ private:
+  int64_t example_ = 0;
+  const char* value_ = nullptr;
 };
 
 /// What the attention of one layer did, over all queries and keys of the dataset.

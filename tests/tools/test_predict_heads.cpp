@@ -20,13 +20,13 @@ class Heads : public Workshop {
     config[key] = value;
     write("model/config.json", config.dump());
   }
-  // Overwrites the first number of a tensor in the weights' file.
-  void poke(const std::string& tensor, float value) const {
+  // Overwrites a number of an f32 tensor in the weights' file.
+  void poke(const std::string& tensor, float value, size_t element = 0) const {
     std::string bytes = read("model/model.safetensors");
     uint64_t length = 0;
     std::memcpy(&length, bytes.data(), 8);
     const json header = json::parse(bytes.substr(8, length));
-    const size_t at = 8 + length + header.at(tensor).at("data_offsets").at(0).get<size_t>();
+    const size_t at = 8 + length + header.at(tensor).at("data_offsets").at(0).get<size_t>() + element * sizeof value;
     std::memcpy(bytes.data() + at, &value, sizeof value);
     write("model/model.safetensors", bytes);
   }
@@ -72,6 +72,17 @@ TEST_CASE("a logit that is no number is an error that names the broken tensor") 
   CHECK(training.exit_code == 4);
   CHECK(contains(training.err, "model/model.safetensors: the weights' classifier.bias holds nan"));
   CHECK_FALSE(contains(training.err, "learning-rate"));
+}
+
+TEST_CASE("the sentence whose logit is no number is counted from the beginning, not from that of its batch") {
+  const Heads at;
+  const size_t width = at.read_json("model/config.json").at("dim");
+  at.poke("distilbert.embeddings.position_embeddings.weight", std::numeric_limits<float>::quiet_NaN(), 10 * width);
+  const Outcome outcome = at.predict({"--model", "model", "--batch-size", "1"},
+                                     {.input = "good\ngood\ngood good good good good good good good good good\n"});
+  CHECK(outcome.exit_code == 4);
+  CHECK(lines_of(outcome.out).size() == 2);
+  CHECK(contains(outcome.err, "so a logit of sentence 3 is nan\n"));
 }
 
 TEST_CASE("notes of loading and guesses are said to who asks for predictions") {
