@@ -160,7 +160,8 @@ void read_additions(const JsonFile& config, const JsonFile& specials, const Json
     const Fields fields = added.fields();
     const std::vector<AddedToken> known = additions.list();
     for (const auto& [content, id] : added.object.items()) {
-      const bool special = std::any_of(known.begin(), known.end(), [&](const auto& t) { return t.content == content; });
+      const bool special = std::any_of(
+          known.begin(), known.end(), [&known_content = content](const auto& t) { return t.content == known_content; });
       additions.by_id({.content = content,
                        .special = special,
                        .normalized = !special,
