@@ -1,10 +1,7 @@
 #include "data/batch.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
-#include <exception>
 #include <numeric>
 
 #include "data/input/file.h"
@@ -12,6 +9,7 @@
 #include "data/text_file.h"
 #include "engine/error.h"
 #include "engine/random.h"
+#include "engine/team.h"
 
 namespace crisp {
 namespace {
@@ -21,7 +19,6 @@ struct Chunk {
   std::vector<int32_t> ids;
   std::vector<int32_t> lengths;
   int32_t truncated = 0;
-  std::exception_ptr error;
 };
 
 std::span<const int32_t> slice(const std::vector<int32_t>& values, const std::vector<int64_t>& offsets, int32_t i) {
@@ -59,26 +56,19 @@ std::string parting(const Dataset& dataset, const std::string& content, const st
 TokenizedDataset::TokenizedDataset(const Dataset& dataset, const WordPiece& tokenizer, int max_length)
     : num_labels_(dataset.num_labels) {
   const size_t n = dataset.examples.size();
-  const size_t chunk_count = std::clamp<size_t>(n / 256, 1, static_cast<size_t>(omp_get_max_threads()));
+  const size_t chunk_count = std::clamp<size_t>(n / 256, 1, static_cast<size_t>(num_threads()));
   std::vector<Chunk> chunks(chunk_count);
-#pragma omp parallel for schedule(static, 1) num_threads(static_cast <int>(chunk_count))
-  for (size_t c = 0; c < chunk_count; ++c) {
+  parallel_for(std::ssize(chunks), num_threads(), [&](int64_t at) {
+    const auto c = static_cast<size_t>(at);
     Chunk& chunk = chunks[c];
-    try {  // an exception must not leave the parallel region
-      for (size_t i = n * c / chunk_count; i < n * (c + 1) / chunk_count; ++i) {
-        const size_t before = chunk.ids.size();
-        chunk.truncated += tokenizer.encode_to(dataset.examples[i].text, max_length, chunk.ids);
-        chunk.lengths.push_back(static_cast<int32_t>(chunk.ids.size() - before));
-      }
-    } catch (...) {
-      chunk.error = std::current_exception();
+    for (size_t i = n * c / chunk_count; i < n * (c + 1) / chunk_count; ++i) {
+      const size_t before = chunk.ids.size();
+      chunk.truncated += tokenizer.encode_to(dataset.examples[i].text, max_length, chunk.ids);
+      chunk.lengths.push_back(static_cast<int32_t>(chunk.ids.size() - before));
     }
-  }
+  });
   size_t total = 0;
-  for (const Chunk& chunk : chunks) {
-    if (chunk.error) std::rethrow_exception(chunk.error);
-    total += chunk.ids.size();
-  }
+  for (const Chunk& chunk : chunks) total += chunk.ids.size();
   ids_.reserve(total);
   offsets_.reserve(n + 1);
   offsets_.push_back(0);

@@ -27,7 +27,7 @@ struct PackedBatch {
 /// A dataset as token ids, all in memory, made once.
 class TokenizedDataset {
  public:
-  /// Tokenises every example, each cut to `max_length` ids (at least 2, else UsageError), on all OpenMP threads; the
+  /// Tokenises every example, each cut to `max_length` ids (at least 2, else UsageError), on all threads; the
   /// result does not depend on their number.
   TokenizedDataset(const Dataset& dataset, const WordPiece& tokenizer, int max_length);
 

@@ -1,7 +1,5 @@
 #include "engine/allocator.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -14,6 +12,7 @@
 #include "engine/checked.h"
 #include "engine/error.h"
 #include "engine/poison.h"
+#include "engine/team.h"
 
 namespace crisp {
 namespace {
@@ -171,19 +170,20 @@ void* thread_workspace(size_t bytes) {
   return own.block;
 }
 
-void* Workspaces::mine() const { return first_ + static_cast<size_t>(omp_get_thread_num()) * stride_; }
+void* Workspaces::mine() const { return first_ + static_cast<size_t>(team_rank()) * stride_; }
 
 Workspaces reserve_workspaces(size_t bytes) {
   // No cache line belongs to two threads; under AddressSanitizer a poisoned one lies between them.
   const size_t used = (std::min(bytes, most_bytes) + alignment - 1) / alignment * alignment;
   const size_t stride = used + (poisoning ? alignment : 0);
-  const auto threads = static_cast<size_t>(omp_get_max_threads());
+  const int members = num_threads();
+  const auto threads = static_cast<size_t>(members);
   const std::optional<int64_t> total = checked_product(threads, stride);
   if (!total || bytes > most_bytes)
     fail("out of memory: {} bytes of scratch memory for each of {} threads were asked for", bytes, threads);
   auto* const first = static_cast<char*>(thread_workspace(static_cast<size_t>(*total)));
   for (size_t i = 0; i < threads; ++i) poison(first + i * stride + bytes, stride - bytes);
-  return {first, stride};
+  return {first, stride, members};
 }
 
 }  // namespace crisp

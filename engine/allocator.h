@@ -32,25 +32,27 @@ AllocatorStats allocator_stats();
 
 /// Scratch memory of the calling thread, at least `bytes` long and 64-byte aligned; it grows and is kept. The next call
 /// of this function or of reserve_workspaces() on the same thread invalidates it: a kernel asks once and divides the
-/// block itself. Throws Error when memory runs out, hence never called inside a parallel region, where that would end
-/// the program.
+/// block itself. Throws Error when memory runs out.
 void* thread_workspace(size_t bytes);
 
-/// Scratch memory for each thread of the parallel region that follows.
+/// Scratch memory for each member of the team (engine/team.h) that is at work next.
 class Workspaces {
  public:
-  Workspaces(void* first, size_t stride) : first_(static_cast<char*>(first)), stride_(stride) {}
-  /// The part of the thread that asks: of its number in the current team.
+  Workspaces(void* first, size_t stride, int members)
+      : first_(static_cast<char*>(first)), stride_(stride), members_(members) {}
+  /// The part of the thread that asks: of its team_rank().
   void* mine() const;
+  /// How many there are: the largest team that may use them.
+  int members() const { return members_; }
 
  private:
   char* first_;
   size_t stride_;
+  int members_;
 };
 
-/// `bytes` for each thread that a parallel region started by the calling thread may have, 64-byte aligned; part of
-/// thread_workspace()'s memory, with the same rules. Reserving for all at once makes the amount independent of which
-/// thread the schedule gives which work.
+/// `bytes` for each of num_threads() members, 64-byte aligned; part of thread_workspace()'s memory, with the same
+/// rules. Reserving for all at once makes the amount independent of which thread the schedule gives which work.
 Workspaces reserve_workspaces(size_t bytes);
 
 /// The caching allocator in the form that the standard library takes.

@@ -1,10 +1,11 @@
-// How many threads the CPU kernels use.
+// How many threads loops (engine/team.h) use.
 #pragma once
 
 namespace crisp {
 
-/// Sets the number of OpenMP threads for all following kernels; 0 means one per available core. Results do not depend
-/// on it, bit for bit. Throws UsageError when negative.
+/// Sets the number of threads for all following loops, whichever thread of the process runs them; 0 means
+/// default_num_threads(), as it is at the start. Results do not depend on it, bit for bit. Throws UsageError when
+/// negative.
 void set_num_threads(int n);
 int num_threads();
 

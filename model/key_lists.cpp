@@ -7,6 +7,7 @@
 
 #include "engine/error.h"
 #include "engine/kernels.h"
+#include "engine/team.h"
 #include "model/random_sites.h"
 
 namespace crisp {
@@ -143,8 +144,7 @@ KeyLists key_lists(const SparsityConfig& config, int64_t layer, double sparsity,
   const auto batch = static_cast<int64_t>(inputs.offsets.size()) - 1;
   // Of each head and sequence: its queries' keys, one after the other, and how many they are.
   std::vector<std::vector<int32_t>> keys(static_cast<size_t>(lists.heads * batch)), counts(keys.size());
-#pragma omp parallel for schedule(dynamic)
-  for (int64_t c = 0; c < lists.heads * batch; ++c) {
+  parallel_tasks(lists.heads * batch, 1, num_threads(), [&](int64_t c) {
     Ranking ranking(config, layer, sparsity, inputs, c % batch, c / batch);
     auto& mine = keys[static_cast<size_t>(c)];
     const int64_t rows = queries.first_only ? std::min<int64_t>(1, ranking.length()) : ranking.length();
@@ -153,7 +153,7 @@ KeyLists key_lists(const SparsityConfig& config, int64_t layer, double sparsity,
       ranking.append(i, mine);
       counts[static_cast<size_t>(c)].push_back(static_cast<int32_t>(mine.size() - before));
     }
-  }
+  });
   const int64_t copies = queries.first_only ? queries.copies : 1;
   int64_t total = 0;
   for (const auto& of_chunk : keys) total += static_cast<int64_t>(of_chunk.size()) * copies;
@@ -182,17 +182,16 @@ std::vector<double> word_similarities(const Tensor& words, std::span<const int32
   std::vector<double> cosines(starts.back()), unit(ids.size() * dim);
   with_type(words, [&]<class T>() {
     const T* table = words.data<T>();
-#pragma omp parallel for
-    for (size_t t = 0; t < ids.size(); ++t) {
+    parallel_for(static_cast<int64_t>(ids.size()), num_threads(), [&](int64_t i) {
+      const auto t = static_cast<size_t>(i);
       const T* row = table + static_cast<size_t>(ids[t]) * dim;
       double squares = 0;
       for (size_t d = 0; d < dim; ++d) squares += static_cast<double>(row[d]) * static_cast<double>(row[d]);
       const double norm = squares > 0 ? std::sqrt(squares) : 1;
       for (size_t d = 0; d < dim; ++d) unit[t * dim + d] = static_cast<double>(row[d]) / norm;
-    }
+    });
   });
-#pragma omp parallel for schedule(dynamic)
-  for (int64_t s = 0; s < batch; ++s) {
+  parallel_tasks(batch, 1, num_threads(), [&](int64_t s) {
     const auto first = static_cast<size_t>(offsets[static_cast<size_t>(s)]);
     const auto n = static_cast<size_t>(offsets[static_cast<size_t>(s) + 1]) - first;
     double* matrix = cosines.data() + starts[static_cast<size_t>(s)];
@@ -205,7 +204,7 @@ std::vector<double> word_similarities(const Tensor& words, std::span<const int32
         matrix[i * n + j] = matrix[j * n + i] = std::isfinite(dot) ? dot : -2;
       }
     }
-  }
+  });
   return cosines;
 }
 

@@ -7,8 +7,8 @@ int main(int argc, char** argv) {
   set_help_style(app);
   app.require_subcommand(1);
   std::vector<bench::Command> commands;
-  for (const auto add :
-       {bench::add_machine, bench::add_gemm, bench::add_ops, bench::add_attention, bench::add_adamw, bench::add_step}) {
+  for (const auto add : {bench::add_machine, bench::add_gemm, bench::add_ops, bench::add_attention, bench::add_adamw,
+                         bench::add_step, bench::add_threads}) {
     commands.push_back(add(app));
     set_help_style(*commands.back().app);
   }

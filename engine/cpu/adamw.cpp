@@ -142,8 +142,7 @@ void adamw_rows(StreamHandle, int64_t n, int64_t cols, const AdamWStep& s, const
   const T scale = static_cast<T>(s.gradient_scale);
   const int64_t across = divide_up(cols, piece<T>);
   // Rows differ in what they have missed, hence the dynamic schedule.
-#pragma omp parallel for schedule(dynamic, 16) if (n * cols >= parallel_threshold)
-  for (int64_t task = 0; task < n * across; ++task) {
+  parallel_tasks(n * across, 16, threads_if(n * cols >= parallel_threshold), [=](int64_t task) {
     const int64_t i = task / across, col = task % across * piece<T>, width = min_of(piece<T>, cols - col);
     const int64_t at = rows[i] * cols + col;
     T p1[piece<T>], m1[piece<T>], v1[piece<T>];
@@ -165,7 +164,7 @@ void adamw_rows(StreamHandle, int64_t n, int64_t cols, const AdamWStep& s, const
       m[at + k] = m1[k];
       v[at + k] = v1[k];
     }
-  }
+  });
 }
 
 }  // namespace

@@ -197,8 +197,7 @@ BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, cons
 template <class T>
 void attention(StreamHandle, const AttentionShape& s, const AttentionCall<T>& call) {
   const Workspaces scratch = reserve_attention_scratch<T>(s);
-#pragma omp parallel for schedule(dynamic, 1) if (s.batch * s.heads > 1)
-  for (int64_t index = 0; index < s.batch * s.heads; ++index) {
+  parallel_tasks(s.batch * s.heads, 1, scratch.members(), [=](int64_t index) {
     const AttentionBlock b = attention_block<T>(s, index);
     AttentionCall<T> x = call;
     x.q += b.q;
@@ -212,7 +211,7 @@ void attention(StreamHandle, const AttentionShape& s, const AttentionCall<T>& ca
     if (x.kept) x.kept[index] = static_cast<int32_t>(stats.kept);
     if (x.entropy) x.entropy[index] = stats.entropy;
     if (x.log_kept) x.log_kept[index] = stats.log_kept;
-  }
+  });
 }
 
 }  // namespace

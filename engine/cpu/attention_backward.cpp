@@ -252,8 +252,7 @@ void attention_backward(StreamHandle, const AttentionShape& s, const AttentionGr
   // Two of q, k and v may be one tensor, and their gradients one array: beta is 0 for the first only. Then everything
   // is added, so that no order of the products can overwrite a part.
   const bool shared = (call.dq && (call.dq == call.dk || call.dq == call.dv)) || (call.dk && call.dk == call.dv);
-#pragma omp parallel for schedule(dynamic, 1) if (s.batch * s.heads > 1)
-  for (int64_t index = 0; index < s.batch * s.heads; ++index) {
+  parallel_tasks(s.batch * s.heads, 1, scratch.members(), [=](int64_t index) {
     const AttentionBlock b = attention_block<T>(s, index);
     AttentionGradient<T> x = call;
     x.q += b.q;
@@ -278,7 +277,7 @@ void attention_backward(StreamHandle, const AttentionShape& s, const AttentionGr
     } else {
       dense_backward(s, b, x, scratch.mine());
     }
-  }
+  });
   if (!call.dspan) return;
   for (int64_t h = 0; h < s.heads; ++h) {
     double sum = 0;

@@ -18,14 +18,12 @@ void column_sums(int64_t rows, int64_t cols, T* out, double beta, F part) {
   const int64_t chunks = max_of(1, divide_up(rows, chunk)), blocks = divide_up(cols, block_cols);
   auto* partial = static_cast<double*>(thread_workspace(static_cast<size_t>(chunks * cols) * sizeof(double)));
   const bool parallel = rows * cols >= parallel_threshold;
-#pragma omp parallel for schedule(static) if (parallel)
-  for (int64_t task = 0; task < chunks * blocks; ++task) {
+  parallel_for(chunks * blocks, threads_if(parallel), [=](int64_t task) {
     const int64_t first = task / blocks * chunk, col = task % blocks * block_cols;
     part(first, min_of(chunk, rows - first), col, min_of(block_cols, cols - col), partial + task / blocks * cols + col);
-  }
+  });
   if (!out) return;
-#pragma omp parallel for schedule(static) if (chunks * cols >= parallel_threshold)
-  for (int64_t block = 0; block < blocks; ++block) {
+  parallel_for(blocks, threads_if(chunks * cols >= parallel_threshold), [=](int64_t block) {
     const int64_t from = block * block_cols, to = min_of(cols, from + block_cols);
     for (int64_t k = 1; k < chunks; ++k) {
 #pragma omp simd
@@ -33,7 +31,7 @@ void column_sums(int64_t rows, int64_t cols, T* out, double beta, F part) {
     }
     for (int64_t c = from; c < to; ++c)
       out[c] = static_cast<T>(partial[c] + (beta == 0 ? 0.0 : static_cast<double>(out[c])));
-  }
+  });
 }
 
 }  // namespace crisp::CRISP_ISA

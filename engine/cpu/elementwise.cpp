@@ -231,8 +231,7 @@ void binary_backward_loop(const BroadcastPlan& p, const T* a, const T* b, const 
     return;
   }
   if (s.summed[5]) {
-#pragma omp parallel for schedule(static) if (parallel)
-    for (int64_t kept = 0; kept < s.kept_rows; ++kept) {
+    parallel_for(s.kept_rows, threads_if(parallel), [=](int64_t kept) {
       double total = 0;
       for (int64_t k = 0; k < s.summed_rows; ++k) {
         const int64_t row = joined_row(p, s, kept, k);
@@ -247,12 +246,11 @@ void binary_backward_loop(const BroadcastPlan& p, const T* a, const T* b, const 
       const Offsets at = row_offsets(p, joined_row(p, s, kept, 0));
       T& d = dx[wrt == 0 ? at.a : at.b];
       d = static_cast<T>(total) + (beta == 0 ? T(0) : d);
-    }
+    });
     return;
   }
   const int64_t blocks = divide_up(cols, block_cols);
-#pragma omp parallel for schedule(static) if (parallel)
-  for (int64_t task = 0; task < s.kept_rows * blocks; ++task) {
+  parallel_for(s.kept_rows * blocks, threads_if(parallel), [=](int64_t task) {
     const int64_t kept = task / blocks, begin = task % blocks * block_cols, width = min_of(block_cols, cols - begin);
     double total[block_cols];
     for (int64_t i = 0; i < width; ++i) total[i] = 0;
@@ -268,7 +266,7 @@ void binary_backward_loop(const BroadcastPlan& p, const T* a, const T* b, const 
     const Offsets at = row_offsets(p, joined_row(p, s, kept, 0));
     T* d = dx + (wrt == 0 ? at.a : at.b) + begin;
     for (int64_t i = 0; i < width; ++i) d[i] = static_cast<T>(total[i]) + (beta == 0 ? T(0) : d[i]);
-  }
+  });
 }
 
 template <BinaryOp op, class T>

@@ -110,10 +110,9 @@ void eigen_gemm(const GemmCall<T>& g) {
   const Packed packed(smaller(tile_cols, g.n), smaller(tile_rows, g.m), g.k);
   const Workspaces scratch = reserve_workspaces(static_cast<size_t>(packed.a + packed.b) * sizeof(T));
   // Tiles differ in size, hence the dynamic schedule; each is computed the same way whoever takes it.
-#pragma omp parallel for schedule(dynamic, 1) if (tiles > 1)
-  for (int64_t t = 0; t < tiles; ++t) {
+  parallel_tasks(tiles, 1, scratch.members(), [=](int64_t t) {
     gemm_tile(g, t / across * tile_rows, t % across * tile_cols, static_cast<T*>(scratch.mine()));
-  }
+  });
   if (g.sum_squares)
     *g.sum_squares = sum_chunks(g.m * g.n, true, [c = g.c](int64_t i) {
       const auto x = static_cast<double>(c[i]);

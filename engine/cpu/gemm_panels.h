@@ -11,7 +11,6 @@
 #pragma once
 
 #include <immintrin.h>
-#include <omp.h>
 
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/loops.h"
@@ -97,7 +96,7 @@ class PanelProduct {
   // A task is a chunk of rows and a group of panels, cut by the sizes alone. Either the rows are shared and a thread
   // packs its panels, or (a transposed) the panels are shared and it packs its rows.
   void run() {
-    const int threads = omp_get_max_threads();
+    const int threads = num_threads();
     const int64_t tasks = chunks * groups, panel_words = steps * panel_cols;
     const bool convert = !g.trans_a && !Kind::in_place;
     const int64_t shared_words = rounded(g.trans_a ? panels * panel_words : convert ? g.m * steps * blocks : 0);
@@ -112,31 +111,28 @@ class PanelProduct {
     const bool parallel = tasks > 1 && g.m * g.n * g.k > 100'000;
     WorkQueue queue(reinterpret_cast<WorkQueue::Part*>(memory), parallel ? threads : 1);
     queue.fill(tasks);
-#pragma omp parallel num_threads(threads) if (parallel)
-    {
-      const int me = omp_get_thread_num(), team = omp_get_num_threads();
+    on_team(parallel ? threads : 1, [&](const Team& team) {
+      const int me = team.rank;
       Word* const own = own_memory + me * own_words;
-      const auto part = [=](int64_t n, int i) { return n * i / team; };
       if (g.trans_a) {
         for (int64_t k = 0; k < blocks; ++k) {
-          for (int64_t p = part(panels, me); p < part(panels, me + 1); ++p) pack_panel(p, k, shared + p * panel_words);
-#pragma omp barrier
+          for (int64_t p = team.begin(panels); p < team.end(panels); ++p) pack_panel(p, k, shared + p * panel_words);
+          team.barrier();
           run_by_rows(queue, me, k, own);
           if (k + 1 < blocks) {
-#pragma omp barrier
-#pragma omp single nowait
-            queue.fill(tasks);
+            team.barrier();
+            if (me == 0) queue.fill(tasks);
           }
         }
       } else {
         if (convert) {
-          convert_rows(part(g.m, me), part(g.m, me + 1));
-#pragma omp barrier
+          convert_rows(team.begin(g.m), team.end(g.m));
+          team.barrier();
         }
         run_by_panels(queue, me, own);
       }
       if (streaming) _mm_sfence();
-    }
+    });
     if (g.sum_squares) {
       *g.sum_squares = 0;
       for (int64_t t = 0; t < tasks; ++t) *g.sum_squares += squares[t];

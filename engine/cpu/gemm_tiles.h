@@ -15,9 +15,8 @@
 // threads, so an element's bits depend on its row of op(a), its column of op(b) and k alone.
 #pragma once
 
-#include <omp.h>
-
 #include "engine/cpu/bf16_pack.h"
+#include "engine/team.h"
 
 namespace crisp::CRISP_ISA {
 
@@ -227,7 +226,7 @@ void gemm_tiles(StreamHandle, const GemmCall<float>& g) {
 
   // One piece of scratch memory: a strip of a, columns of b for each thread, and the squares of each block.
   const int64_t a_dwords = strip / block_size * packed, b_dwords = cached * packed;
-  const int64_t threads = omp_get_max_threads();
+  const int threads = num_threads();
   const int64_t squares_bytes = g.sum_squares ? all_blocks * panels * 8 : 0;
   auto* const packed_a = static_cast<uint32_t*>(
       thread_workspace(static_cast<size_t>((a_dwords + threads * b_dwords) * 4 + squares_bytes)));
@@ -237,22 +236,21 @@ void gemm_tiles(StreamHandle, const GemmCall<float>& g) {
   const Vectors a{g.a, g.trans_a ? g.m : g.k, !g.trans_a};
   const Vectors b{g.b, g.trans_b ? g.k : g.n, g.trans_b};
 
-#pragma omp parallel if (g.m * g.n * g.k >= 16 * parallel_threshold)
-  {
+  on_team(g.m * g.n * g.k >= 16 * parallel_threshold ? threads : 1, [&](const Team& team) {
     Unit::begin();
-    const int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
+    const int64_t me = team.rank;
     uint32_t* const my_b = packed_b + me * b_dwords;
     for (int64_t row = 0; row < g.m; row += strip) {
       const int64_t rows = min_of(strip, g.m - row), blocks = divide_up(rows, block_size);
-      const int64_t down = threads_down(blocks, panels, team), across = team / down;
+      const int64_t down = threads_down(blocks, panels, team.size), across = team.size / down;
       const bool idle = me >= down * across;
       const Range mine(blocks, me / across, down), columns(panels, me % across, across);
       for (int64_t c = 0; c < chunks; ++c) {
         const int64_t k = c * chunk, depth = min_of(chunk, g.k - k), steps = divide_up(depth, tile_depth);
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < blocks; ++i)
+        for (int64_t i = team.begin(blocks); i < team.end(blocks); ++i)
           pack_block<Parts, Side::left>(a, row + i * block_size, min_of(block_size, rows - i * block_size), k, depth,
                                         packed_a + i * packed);
+        team.barrier();
         for (int64_t first = idle ? columns.end : columns.begin; first < columns.end; first += cached) {
           for (int64_t i = mine.begin; i < mine.end; ++i) {
             for (int64_t p = first; p < min_of(columns.end, first + cached); ++p) {
@@ -268,11 +266,11 @@ void gemm_tiles(StreamHandle, const GemmCall<float>& g) {
             }
           }
         }
-#pragma omp barrier  // the next chunk overwrites the packed rows
+        team.barrier();  // the next chunk overwrites the packed rows
       }
     }
     Unit::end();
-  }
+  });
   if (!g.sum_squares) return;
   double sum = 0;
   for (int64_t i = 0; i < all_blocks * panels; ++i) sum += squares[i];

@@ -88,8 +88,8 @@ template <class T>
 void layer_norm(StreamHandle, const LayerNormCall<T>& call) {
   const int64_t factors = max_of(room(call.dropout_r, call.cols), room(call.dropout_y, call.cols));
   const Workspaces scratch = reserve_workspaces(static_cast<size_t>(factors) * sizeof(T));
-#pragma omp parallel for schedule(static) if (call.rows * call.cols > parallel_threshold)
-  for (int64_t i = 0; i < call.rows; ++i) layer_norm_row(call, i, static_cast<T*>(scratch.mine()));
+  parallel_for(call.rows, call.rows * call.cols > parallel_threshold ? scratch.members() : 1,
+               [=](int64_t i) { layer_norm_row(call, i, static_cast<T*>(scratch.mine())); });
 }
 
 // out = g f + beta out (f may be null: ones). A dropped element passes nothing, even where g is not finite.
@@ -185,17 +185,15 @@ void layer_norm_backward(StreamHandle, const LayerNormGradient<T>& call) {
   const int64_t chunks = divide_up(call.rows, chunk), bytes = ChunkScratch<T>(call, nullptr).bytes;
   auto* memory = static_cast<char*>(thread_workspace(static_cast<size_t>(max_of(1, chunks) * bytes)));
   const bool parallel = call.rows * cols > parallel_threshold;
-#pragma omp parallel for schedule(static) if (parallel)
-  for (int64_t k = 0; k < chunks; ++k) {
+  parallel_for(chunks, threads_if(parallel), [=](int64_t k) {
     const ChunkScratch<T> scratch(call, memory + k * bytes);
     for (int64_t j = 0; j < 2 * cols; ++j) scratch.weight_sums[j] = 0;
     const int64_t end = min_of(call.rows, (k + 1) * chunk);
     for (int64_t i = k * chunk; i < end; ++i) backward_row(call, i, scratch);
-  }
+  });
   if (!call.dweight && !call.dbias) return;
   constexpr int64_t width = 64;
-#pragma omp parallel for schedule(static) if (parallel)
-  for (int64_t b = 0; b < divide_up(cols, width); ++b) {
+  parallel_for(divide_up(cols, width), threads_if(parallel), [=](int64_t b) {
     const auto put = [=](int64_t sums_at, int64_t j, T* out, double beta) {
       if (!out) return;
       double total = 0;
@@ -206,7 +204,7 @@ void layer_norm_backward(StreamHandle, const LayerNormGradient<T>& call) {
       put(0, j, call.dweight, call.beta_weight);
       put(cols, j, call.dbias, call.beta_bias);
     }
-  }
+  });
 }
 
 }  // namespace

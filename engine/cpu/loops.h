@@ -5,6 +5,7 @@
 #pragma once
 
 #include "engine/cpu/cpu_kernels.h"
+#include "engine/team.h"
 
 namespace crisp::CRISP_ISA {
 
@@ -18,26 +19,24 @@ constexpr int64_t chunk_size = 4096;
 template <class F>
 void for_chunks(int64_t n, F f) {
   const int64_t chunks = divide_up(n, chunk_size);
-#pragma omp parallel for schedule(static) if (n >= parallel_threshold)
-  for (int64_t c = 0; c < chunks; ++c) f(c * chunk_size, min_of(n, (c + 1) * chunk_size));
+  parallel_for(chunks, threads_if(n >= parallel_threshold),
+               [=](int64_t c) { f(c * chunk_size, min_of(n, (c + 1) * chunk_size)); });
 }
 
 /// f(row) for each of `rows` independent rows of `cols` elements.
 template <class F>
 void for_rows(int64_t rows, int64_t cols, F f) {
-#pragma omp parallel for schedule(static) if (rows > 1 && rows * cols >= parallel_threshold)
-  for (int64_t r = 0; r < rows; ++r) f(r);
+  parallel_for(rows, threads_if(rows * cols >= parallel_threshold), [=](int64_t r) { f(r); });
 }
 
 /// f(row, begin, end): rows of `cols` elements, each cut into chunks.
 template <class F>
 void for_row_chunks(int64_t rows, int64_t cols, F f) {
   const int64_t across = divide_up(cols, chunk_size), tasks = rows * across;
-#pragma omp parallel for schedule(static) if (tasks > 1 && rows * cols >= parallel_threshold)
-  for (int64_t t = 0; t < tasks; ++t) {
+  parallel_for(tasks, threads_if(rows * cols >= parallel_threshold), [=](int64_t t) {
     const int64_t begin = t % across * chunk_size;
     f(t / across, begin, min_of(cols, begin + chunk_size));
-  }
+  });
 }
 
 /// The sum of f(i) over one chunk.
@@ -59,8 +58,8 @@ double sum_chunks(int64_t n, bool parallel, F f) {
     return total;
   }
   auto* partial = static_cast<double*>(thread_workspace(static_cast<size_t>(chunks) * sizeof(double)));
-#pragma omp parallel for schedule(static) firstprivate(f)
-  for (int64_t c = 0; c < chunks; ++c) partial[c] = chunk_sum(c * chunk_size, min_of(n, (c + 1) * chunk_size), f);
+  parallel_for(chunks, num_threads(),
+               [=](int64_t c) { partial[c] = chunk_sum(c * chunk_size, min_of(n, (c + 1) * chunk_size), f); });
   for (int64_t c = 0; c < chunks; ++c) total += partial[c];
   return total;
 }

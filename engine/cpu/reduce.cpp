@@ -34,13 +34,12 @@ void reduce(StreamHandle, ReduceOp op, int64_t outer, int64_t n, int64_t inner, 
     return;
   }
   const int64_t blocks = divide_up(inner, block_cols);
-#pragma omp parallel for schedule(static) if (outer * n * inner >= parallel_threshold)
-  for (int64_t task = 0; task < outer * blocks; ++task) {
+  parallel_for(outer * blocks, threads_if(outer * n * inner >= parallel_threshold), [=](int64_t task) {
     const int64_t o = task / blocks, from = task % blocks * block_cols, width = min_of(block_cols, inner - from);
     double total[block_cols];
     add_block(n, width, x + o * n * inner + from, inner, total);
     for (int64_t i = 0; i < width; ++i) out[o * inner + from + i] = finish(total[i]);
-  }
+  });
 }
 
 template <class T>
@@ -124,17 +123,15 @@ void sum_squares(StreamHandle, int64_t n, const T* x, double* out) {
 
 template <class T>
 void all_finite(StreamHandle, int64_t n, const T* x, int32_t* out) {
-  int32_t bad = 0;
+  *out = 1;
   const int64_t chunks = divide_up(n, chunk_size);
-#pragma omp parallel for schedule(static) reduction(| : bad) if (n >= parallel_threshold)
-  for (int64_t c = 0; c < chunks; ++c) {
+  parallel_for(chunks, threads_if(n >= parallel_threshold), [=](int64_t c) {
     const int64_t end = min_of(n, (c + 1) * chunk_size);
     int32_t found = 0;
 #pragma omp simd reduction(| : found)
     for (int64_t i = c * chunk_size; i < end; ++i) found |= x[i] - x[i] == T(0) ? 0 : 1;  // inf - inf is NaN
-    bad |= found;
-  }
-  *out = bad ? 0 : 1;
+    if (found) __atomic_store_n(out, 0, __ATOMIC_RELAXED);
+  });
 }
 
 }  // namespace

@@ -1,12 +1,11 @@
 // Tokenised datasets, packed batches, and the order of an epoch.
 #include "data/batch.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <set>
 
 #include "engine/error.h"
+#include "engine/parallel.h"
 #include "tests/support/catch.h"
 
 using namespace crisp;
@@ -106,10 +105,10 @@ TEST_CASE("batch: tokenising gives the same at any number of threads") {
     dataset.examples.push_back({text, i % 3});
   }
   const auto tokenizer = letters();
-  const int before = omp_get_max_threads();
+  const int before = num_threads();
   std::vector<std::vector<int32_t>> results;
   for (const int threads : {1, 2, 4, 7}) {
-    omp_set_num_threads(threads);
+    set_num_threads(threads);
     const TokenizedDataset data(dataset, tokenizer, 7);
     PackedBatch all;
     fill_batch(data, sequential_order(data.size()), all);
@@ -118,7 +117,7 @@ TEST_CASE("batch: tokenising gives the same at any number of threads") {
     all.ids.push_back(data.truncated());
     results.push_back(all.ids);
   }
-  omp_set_num_threads(before);
+  set_num_threads(before);
   for (const auto& result : results) CHECK(result == results[0]);
   CHECK_THROWS_AS(TokenizedDataset(dataset, tokenizer, 1), UsageError);
 }

@@ -1,9 +1,10 @@
 // WordPiece rule by rule, with a vocabulary small enough to read.
 #include "data/wordpiece.h"
 
-#include <omp.h>
+#include <atomic>
 
 #include "engine/error.h"
+#include "engine/team.h"
 #include "tests/data/files.h"
 #include "tests/support/catch.h"
 
@@ -135,9 +136,10 @@ TEST_CASE("wordpiece: bytes that are no UTF-8 are ignored") {
 TEST_CASE("wordpiece: several threads may encode at once") {
   const auto t = tiny();
   const auto expected = t.encode("unaffable caf\u00e9 漢", 100);
-  int wrong = 0;
-#pragma omp parallel for num_threads(4) reduction(+ : wrong)
-  for (int i = 0; i < 2000; ++i) wrong += t.encode("unaffable caf\u00e9 漢", 100) != expected;
+  std::atomic<int> wrong = 0;
+  crisp::on_team(4, [&](const crisp::Team&) {
+    for (int i = 0; i < 500; ++i) wrong += t.encode("unaffable caf\u00e9 漢", 100) != expected;
+  });
   CHECK(wrong == 0);
 }
 

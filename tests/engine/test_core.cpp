@@ -1,12 +1,10 @@
 // What everything stands on: random numbers, element types, shapes, tensors, the allocator.
-#include <omp.h>
-
 #include <algorithm>
 #include <limits>
 #include <numeric>
 
 #include "engine/allocator.h"
-#include "engine/parallel.h"
+#include "engine/team.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;
@@ -185,12 +183,11 @@ TEST_CASE("a reservation gives every thread of a region its own workspace") {
     for (const size_t bytes : {size_t{1}, size_t{100}, size_t{70000}}) {
       const Workspaces scratch = reserve_workspaces(bytes);
       std::vector<char*> parts(static_cast<size_t>(threads));
-#pragma omp parallel num_threads(threads)
-      {
+      on_team(threads, [&](const Team& team) {
         auto* mine = static_cast<char*>(scratch.mine());
-        parts[static_cast<size_t>(omp_get_thread_num())] = mine;
-        std::memset(mine, omp_get_thread_num(), bytes);
-      }
+        parts[static_cast<size_t>(team.rank)] = mine;
+        std::memset(mine, team.rank, bytes);
+      });
       for (size_t i = 0; i < parts.size(); ++i) {
         CHECK(reinterpret_cast<uintptr_t>(parts[i]) % 64 == 0);
         CHECK(std::all_of(parts[i], parts[i] + bytes, [&](char c) { return c == static_cast<char>(i); }));

@@ -86,7 +86,6 @@ class Workshop {
   Outcome start(const Words& command, ProcessOptions options = {}) const { return run(command, here(options)); }
   ProcessOptions here(ProcessOptions options = {}) const {
     options.working_directory = dir_.path();
-    options.environment.push_back("OMP_WAIT_POLICY=passive");  // threads that wait leave the cores to other tests
     return options;
   }
 

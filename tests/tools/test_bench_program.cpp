@@ -1,4 +1,6 @@
 // crisp-bench: that each subcommand runs and prints what it promises. How fast anything is, is nobody's promise here.
+#include <set>
+
 #include "data/batch.h"
 #include "tests/tools/programs.h"
 
@@ -98,6 +100,19 @@ TEST_CASE("crisp-bench gemm, ops, attention and adamw report medians beside ceil
   const Outcome table = bench(at, Words{"gemm", "--m", "3"} + quick);
   CHECK(table.exit_code == 0);
   CHECK(table.out.find("of ceiling") != std::string::npos);
+}
+
+TEST_CASE("crisp-bench threads measures what sharing costs, alone and beside another job") {
+  const Workshop at;
+  const json report = bench_json(at, Words{"threads", "--threads", "2", "--samples", "3", "--seconds", "0.01"});
+  CHECK(report.at("machine").at("threads") == 2);
+  std::set<std::string> beside;
+  for (const json& row : report.at("results")) {
+    CHECK(row.at("median_ms").get<double>() > 0);
+    beside.insert(row.at("beside").get<std::string>());
+  }
+  CHECK(beside == std::set<std::string>{"a busy core", "nothing"});
+  CHECK(bench_json(at, step({"--beside-load"})).at("beside_load") == true);
 }
 
 TEST_CASE("crisp-bench step prints the keys of the PyTorch peer and its own") {

@@ -8,7 +8,7 @@
 
 #include "engine/allocator.h"
 #include "engine/backend.h"
-#include "engine/parallel.h"
+#include "engine/team.h"
 
 #if defined(__x86_64__)
 #define CRISP_X86 1
@@ -145,9 +145,7 @@ Loops loops() {
 // f(thread) on every thread at once.
 template <class F>
 void on_all_threads(F f) {
-  const int threads = num_threads();
-#pragma omp parallel for schedule(static, 1) num_threads(threads)
-  for (int t = 0; t < threads; ++t) f(t);
+  parallel_for(num_threads(), num_threads(), [&](int64_t t) { f(static_cast<int>(t)); });
 }
 
 // Rates of `work` from the time of f.

@@ -22,6 +22,7 @@ Command add_ops(CLI::App& program);
 Command add_attention(CLI::App& program);
 Command add_adamw(CLI::App& program);
 Command add_step(CLI::App& program);
+Command add_threads(CLI::App& program);
 
 // --- What they share.
 

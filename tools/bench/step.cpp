@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <optional>
 
 #include "engine/allocator.h"
 #include "engine/error.h"
 #include "engine/ops.h"
 #include "engine/parallel.h"
 #include "engine/profile.h"
+#include "tools/bench/load.h"
 #include "tools/bench/report.h"
 #include "tools/bench/step.h"
 #include "train/batch_tensors.h"
@@ -150,6 +152,7 @@ ordered_json summary(const StepOptions& o, const Measured& m, const Ceiling& cei
   j["precision"] = name_of(o.precision);
   j["sparsity"] = o.sparsity;
   j["batch"] = o.batch;
+  j["beside_load"] = o.beside_load;
   j["steps"] = m.steps.size();
   j["parameters"] = m.parameters;
   j["q1_ms"] = 1e3 * spread.q1;
@@ -187,8 +190,9 @@ void print_table(const StepOptions& o, const ordered_json& j, const std::string&
   const auto number = [&](const char* key) { return j[key].get<double>(); };
   fmt::print("{}, {} kernels, {} thread{}, {}\n", processor_name(), kernels_in_use(), num_threads(),
              num_threads() == 1 ? "" : "s", name_of(o.precision));
-  fmt::print("{}; batches of {}, {} of {} tokens on average, sparsity {}\n", what, o.batch,
-             o.infer ? "inference" : "training", static_cast<int64_t>(number("tokens_per_step")), o.sparsity);
+  fmt::print("{}; batches of {}, {} of {} tokens on average, sparsity {}{}\n", what, o.batch,
+             o.infer ? "inference" : "training", static_cast<int64_t>(number("tokens_per_step")), o.sparsity,
+             o.beside_load ? "; beside a job that keeps one core busy" : "");
   fmt::print("step          {:8.1f} ms mean, {:.1f} median ({:.1f}..{:.1f}), {} steps\n", number("mean_ms"),
              number("median_ms"), number("q1_ms"), number("q3_ms"), j["steps"].get<int64_t>());
   fmt::print("speed         {:8.1f} sequences/s, {:.0f} tokens/s\n", number("sequences_per_s"), number("tokens_per_s"));
@@ -224,6 +228,8 @@ void print_table(const StepOptions& o, const ordered_json& j, const std::string&
 int step(const StepOptions& o) {
   set_num_threads(static_cast<int>(o.common.threads));
   set_precision(o.precision);
+  std::optional<BusyCore> other;
+  if (o.beside_load) other.emplace();
   if (!o.against.empty()) {
     if (o.infer || o.losses || o.print_batches || o.kernels)
       fail<UsageError>(
@@ -284,6 +290,7 @@ Command add_step(CLI::App& program) {
   add_precision(*app, o->precision);
   add_integer(*app, "steps", o->steps, 1, 1'000'000, "Steps that are measured");
   add_integer(*app, "warm", o->warm, 0, 1'000'000, "Steps before them");
+  add_flag(*app, "beside-load", o->beside_load, "While another job keeps one core busy");
   add_flag(*app, "infer", o->infer, "The forward pass only, without dropout");
   const auto sparsity = [](std::string& value) {
     return [&value](const std::string& text) {

@@ -21,7 +21,7 @@ struct StepOptions {
   std::string weights, init = "distilbert-base", sparsity = "dense", against;
   std::optional<double> dropout;
   int64_t batch = 32, steps = 20, warm = 4;
-  bool infer = false, losses = false, print_batches = false, kernels = false;
+  bool infer = false, beside_load = false, losses = false, print_batches = false, kernels = false;
   double learning_rate = 2e-5, max_grad_norm = 1, weight_decay = 0.01;
   int64_t seed = 0;
   int64_t least_positions = 0;  // of a random model: its configuration's, or more

@@ -1,0 +1,102 @@
+// Parallel loops, for the kernels and for whoever else has work to share. No thread is made before a loop wants one, a
+// thread that waits spins for some microseconds and then sleeps, and a child after fork() makes threads of its own.
+//
+// One team is at work at a time. Whoever comes meanwhile (another thread of the host program, a loop inside a loop)
+// gets a team of one and computes alone: results do not depend on the size of a team, so a loop must not either.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/parallel.h"
+
+namespace crisp {
+
+class Barrier;
+
+/// What a member of a team knows of it. The caller is the member of rank 0.
+class Team {
+ public:
+  Team(int rank_of_this, int members, Barrier* barrier) : rank(rank_of_this), size(members), barrier_(barrier) {}
+
+  const int rank, size;
+
+  /// The part begin..end of 0..n-1 that is this member's.
+  int64_t begin(int64_t n) const { return n * rank / size; }
+  int64_t end(int64_t n) const { return n * (rank + 1) / size; }
+
+  /// Waits until every member is here, with all that it has written.
+  void barrier() const {
+    if (size > 1) wait_for_all();
+  }
+
+ private:
+  void wait_for_all() const;
+  Barrier* barrier_;
+};
+
+using TeamBody = void (*)(const void* context, const Team& team);
+
+/// Calls `body` once on each member of a team of at most `most` threads and returns when all are done. The team is
+/// smaller where threads are busy or cannot be made. What members throw is thrown again, that of the lowest rank.
+void run_team(int most, TeamBody body, const void* context);
+
+/// The rank of the calling thread in the team that it works in; 0 outside.
+int team_rank();
+
+}  // namespace crisp
+
+// In a kernel file these belong to its instruction set, or an instance of one could be the linker's choice for another.
+#ifdef CRISP_ISA
+namespace crisp::CRISP_ISA {
+#else
+namespace crisp {
+#endif
+
+/// How many threads for a loop that may not be worth sharing.
+[[gnu::always_inline]] inline int threads_if(bool worth_it) { return worth_it ? num_threads() : 1; }
+
+/// f(team) on each member of a team of at most `most` threads. f may call barrier() and hence must not throw.
+template <class F>
+[[gnu::always_inline]] inline void on_team(int most, const F& f) {
+  const auto body = [](const void* context, const Team& team) noexcept { (*static_cast<const F*>(context))(team); };
+  run_team(most, body, &f);
+}
+
+/// f(i) for i in 0..n-1, neighbours on one thread, on at most `most` threads.
+template <class F>
+[[gnu::always_inline]] inline void parallel_for(int64_t n, int most, const F& f) {
+  struct Loop {
+    int64_t n;
+    const F& f;
+  } const loop{n, f};
+  const auto body = [](const void* context, const Team& team) {
+    const auto& all = *static_cast<const Loop*>(context);
+    const F mine = all.f;  // what it captured by value can then stay in registers
+    for (int64_t i = team.begin(all.n), end = team.end(all.n); i < end; ++i) mine(i);
+  };
+  run_team(n < most ? static_cast<int>(n) : most, body, &loop);
+}
+
+/// The same where the calls differ in length: each thread takes the next `at_once` when it is free.
+template <class F>
+[[gnu::always_inline]] inline void parallel_tasks(int64_t n, int64_t at_once, int most, const F& f) {
+  struct Loop {
+    int64_t n, at_once;
+    const F& f;
+    int64_t* next;
+  };
+  int64_t next = 0;
+  const Loop loop{n, at_once, f, &next};
+  const auto body = [](const void* context, const Team&) {
+    const auto& all = *static_cast<const Loop*>(context);
+    const F mine = all.f;
+    while (true) {
+      const int64_t begin = __atomic_fetch_add(all.next, all.at_once, __ATOMIC_RELAXED);
+      if (begin >= all.n) return;
+      for (int64_t i = begin; i < begin + all.at_once && i < all.n; ++i) mine(i);
+    }
+  };
+  run_team(n < most ? static_cast<int>(n) : most, body, &loop);
+}
+
+}  // namespace crisp

@@ -1,0 +1,60 @@
+// crisp-bench threads: what it costs to share work among threads, on a machine of one's own and beside another job.
+#include <optional>
+
+#include "engine/team.h"
+#include "tools/bench/commands.h"
+#include "tools/bench/load.h"
+#include "tools/bench/report.h"
+
+namespace crisp::bench {
+namespace {
+
+void wait(double seconds) {
+  const double end = now() + seconds;
+  while (now() < end) {
+  }
+}
+
+int threads(const CommonOptions& o) {
+  set_num_threads(static_cast<int>(o.threads));
+  const auto loop = [] { on_team(num_threads(), [](const Team&) {}); };
+  constexpr int barriers = 100;
+  const auto hundred_barriers = [] {
+    on_team(num_threads(), [](const Team& team) {
+      for (int i = 0; i < barriers; ++i) team.barrier();
+    });
+  };
+  const auto after_rest = [&] {
+    wait(1e-3);
+    const double begin = now();
+    loop();
+    return now() - begin;
+  };
+  const auto shared_work = [] { on_team(num_threads(), [](const Team&) { wait(1e-3); }); };
+  std::vector<Result> results;
+  for (const bool beside : {false, true}) {
+    std::optional<BusyCore> other;
+    if (beside) other.emplace();
+    const auto add = [&](const char* what, const Spread& time) {
+      results.push_back({{{"what", what}, {"beside", beside ? "a busy core" : "nothing"}}, time, 0, ""});
+    };
+    add("empty loop", measure(loop, o.effort()));
+    add("empty loop after 1 ms without", collect(after_rest, o.effort()));
+    add("loop of 100 barriers", measure(hundred_barriers, o.effort()));
+    add("loop of 1 ms on each thread", measure(shared_work, o.effort()));
+  }
+  print_report("threads", {}, results, o.json);
+  return 0;
+}
+
+}  // namespace
+
+Command add_threads(CLI::App& program) {
+  CLI::App* app =
+      program.add_subcommand("threads", "What sharing work among threads costs, alone and beside another job");
+  const auto options = std::make_shared<CommonOptions>();
+  add_common_options(*app, *options);
+  return {app, [options] { return threads(*options); }};
+}
+
+}  // namespace crisp::bench
