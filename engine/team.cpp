@@ -24,6 +24,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // Long enough for what lies between two loops of a training step, too short to take much from another process.
+// engine/MEASURED.md has what longer ones cost beside another job.
 constexpr auto spin_time = std::chrono::microseconds(20);
 
 void pause() {
