@@ -132,8 +132,9 @@ class Pool {
     for (const auto& worker : workers_) worker->thread.join();
   }
 
-  void run(int most, TeamBody body, const void* context) {
+  void run(int most, Throws throws, TeamBody body, const void* context) {
     size_ = 1 + grow(most - 1);
+    throws_ = throws;
     body_ = body;
     context_ = context;
     const int before = done_.value();
@@ -189,6 +190,7 @@ class Pool {
     try {
       body_(context_, Team(its_rank, size_, &barrier_));
     } catch (...) {
+      if (throws_ == Throws::never) std::terminate();
       return std::current_exception();
     }
     return nullptr;
@@ -196,6 +198,7 @@ class Pool {
 
   std::vector<std::unique_ptr<Worker>> workers_;
   int size_ = 1;
+  Throws throws_ = Throws::to_caller;
   TeamBody body_ = nullptr;
   const void* context_ = nullptr;
   alignas(64) Barrier barrier_;
@@ -231,13 +234,13 @@ void Team::wait_for_all() const { barrier_->wait(size); }
 
 int team_rank() { return rank; }
 
-void run_team(int most, TeamBody body, const void* context) {
+void run_team(int most, Throws throws, TeamBody body, const void* context) {
   if (most > 1 && !in_team && !claimed.exchange(true, std::memory_order_acquire)) {
     struct Release {
       ~Release() { claimed.store(false, std::memory_order_release); }
     } const release;
     if (!pool) pool = new Pool;
-    pool->run(most, body, context);
+    pool->run(most, throws, body, context);
     return;
   }
   struct Alone {  // of rank 0, whatever the thread's rank in a team around it

@@ -36,9 +36,13 @@ class Team {
 
 using TeamBody = void (*)(const void* context, const Team& team);
 
+/// What becomes of exceptions: the caller gets the one of the lowest rank, or the program ends, as it must where other
+/// members may wait at a barrier.
+enum class Throws { to_caller, never };
+
 /// Calls `body` once on each member of a team of at most `most` threads and returns when all are done. The team is
-/// smaller where threads are busy or cannot be made. What members throw is thrown again, that of the lowest rank.
-void run_team(int most, TeamBody body, const void* context);
+/// smaller where threads are busy or cannot be made.
+void run_team(int most, Throws throws, TeamBody body, const void* context);
 
 /// The rank of the calling thread in the team that it works in; 0 outside.
 int team_rank();
@@ -58,8 +62,8 @@ namespace crisp {
 /// f(team) on each member of a team of at most `most` threads. f may call barrier() and hence must not throw.
 template <class F>
 [[gnu::always_inline]] inline void on_team(int most, const F& f) {
-  const auto body = [](const void* context, const Team& team) noexcept { (*static_cast<const F*>(context))(team); };
-  run_team(most, body, &f);
+  const auto body = [](const void* context, const Team& team) { (*static_cast<const F*>(context))(team); };
+  run_team(most, Throws::never, body, &f);
 }
 
 /// f(i) for i in 0..n-1, neighbours on one thread, on at most `most` threads.
@@ -74,7 +78,7 @@ template <class F>
     const F mine = all.f;  // what it captured by value can then stay in registers
     for (int64_t i = team.begin(all.n), end = team.end(all.n); i < end; ++i) mine(i);
   };
-  run_team(n < most ? static_cast<int>(n) : most, body, &loop);
+  run_team(n < most ? static_cast<int>(n) : most, Throws::to_caller, body, &loop);
 }
 
 /// The same where the calls differ in length: each thread takes the next `at_once` when it is free.
@@ -96,7 +100,7 @@ template <class F>
       for (int64_t i = begin; i < begin + all.at_once && i < all.n; ++i) mine(i);
     }
   };
-  run_team(n < most ? static_cast<int>(n) : most, body, &loop);
+  run_team(n < most ? static_cast<int>(n) : most, Throws::to_caller, body, &loop);
 }
 
 }  // namespace crisp
