@@ -10,6 +10,7 @@
 
 using Catch::Approx;
 namespace Catch {
+using Matchers::EndsWith;
 using Matchers::StartsWith;
 /// Version 3 calls it so; its own Contains looks for an element of a range.
 inline Matchers::StringContainsMatcher Contains(const std::string& text) { return Matchers::ContainsSubstring(text); }
