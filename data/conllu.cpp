@@ -49,7 +49,7 @@ bool has_attribute(std::string_view misc, std::string_view attribute) {
 }  // namespace
 
 ConlluReader::ConlluReader(std::string_view content, const std::string& name)
-    : name_(name), lines_(content.substr(content.starts_with("\xEF\xBB\xBF") ? 3 : 0), name) {}
+    : name_(name), lines_(without_byte_order_mark(content), name) {}
 
 std::string ConlluReader::where(size_t line) const { return fmt::format("{}:{}", name_, line); }
 

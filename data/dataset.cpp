@@ -126,7 +126,7 @@ Dataset parse(std::string_view content, const std::string& name, const ReadOptio
   if (is_gzip(content)) content = unpacked = gunzip(content, name, input_limit::dataset);
   refuse_foreign_file(content, name);
   check_text(content, name);
-  if (content.starts_with("\xEF\xBB\xBF")) content.remove_prefix(3);
+  content = without_byte_order_mark(content);
   Collector collector(name, options);
   if (content.empty()) return collector.finish();
   RecognisedFormat found{options.format};

@@ -174,6 +174,8 @@ std::string parse_label_names(const std::string& list, std::vector<std::string>&
   names.clear();
   for (const std::string& part : split(list, ',')) {
     const std::string name(trim(part));
+    if (find_invalid_utf8(name) != std::string_view::npos)
+      return fmt::format("must be UTF-8, which {} is not", quote(name));
     if (name.empty()) return fmt::format("must be names between commas, none of them empty, not {}", quote(list));
     if (std::find(names.begin(), names.end(), name) != names.end()) return fmt::format("has {} twice", quote(name));
     names.push_back(name);

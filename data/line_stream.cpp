@@ -11,6 +11,7 @@
 
 #include "data/input/file.h"
 #include "data/input/packed.h"
+#include "data/input/text.h"
 #include "data/text_format.h"
 #include "engine/error.h"
 
@@ -213,7 +214,7 @@ Dataset ExampleStream::next(size_t most) {
     if (!lines.ends_with('\n')) lines += '\n';
     size_t number = lines_.lines() + 1 - static_cast<size_t>(std::count(lines.begin(), lines.end(), '\n'));
     if (!begun_) {
-      if (lines.starts_with("\xEF\xBB\xBF")) lines.erase(0, 3);
+      lines.erase(0, lines.size() - without_byte_order_mark(lines).size());
       if (recognise(lines)) continue;
     }
     if (options_.format != TextFormat::text) number -= hold_blank_lines(lines);

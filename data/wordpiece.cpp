@@ -13,8 +13,6 @@
 namespace crisp {
 namespace {
 
-constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
-
 // What the normaliser and the pre-tokenizer do with an ASCII character.
 enum class Ascii : uint8_t { drop, space, punctuation, letter };
 
@@ -40,7 +38,7 @@ bool is_ascii(std::string_view text) {
 }  // namespace
 
 Vocabulary parse_vocabulary(std::string_view text, const std::string& name) {
-  if (text.starts_with(byte_order_mark)) text.remove_prefix(byte_order_mark.size());
+  text = without_byte_order_mark(text);
   Vocabulary vocabulary;
   LineReader lines(text, name);
   std::unordered_set<std::string_view> different;
@@ -126,6 +124,7 @@ void WordPiece::add_tokens(const TokenizerSettings& settings, size_t vocabulary_
       places.emplace(added_.back().content, added_.size() - 1);
     }
   }
+  std::unordered_map<std::string, const AddedToken*> patterns;
   for (const AddedToken& token : added_) {
     if (token.special && settings.split_special_tokens) continue;
     if (!token.normalized) {
@@ -136,6 +135,13 @@ void WordPiece::add_tokens(const TokenizerSettings& settings, size_t vocabulary_
     bert_normalize(token.content, 0, token.content.size(), chars, normalize_);
     std::string pattern;
     for (const NormalizedChar& c : chars) append_utf8(c.code, pattern);
+    const auto [same, is_new] = patterns.emplace(pattern, &token);
+    if (!is_new && !pattern.empty())
+      notes_.push_back(fmt::format(
+          "{}: the added tokens {} and {} are one text once normalised; the second is taken, but transformers' choice "
+          "changes from run to run",
+          name, quote(same->second->content), quote(token.content)));
+    same->second = &token;
     normalized_.add(pattern, token, token.stated_id);
   }
 }

@@ -63,6 +63,8 @@ class WordPiece {
   int32_t id(std::string_view token) const;
   /// The settings' added tokens that the tokenizer recognises, each with the id that it has as its stated one.
   const std::vector<AddedToken>& added() const { return added_; }
+  /// For the user: where the choice of an id is a guess.
+  const std::vector<std::string>& notes() const { return notes_; }
 
   int32_t pad_id() const { return pad_id_; }  // -1: there is none, as below
   int32_t unk_id() const { return unk_id_; }
@@ -91,6 +93,7 @@ class WordPiece {
 
   std::vector<std::string> tokens_;
   std::vector<AddedToken> added_;
+  std::vector<std::string> notes_;
   AddedTokenMatcher raw_, normalized_;  // added tokens by where they are looked for
   ByteTrie words_;                      // of the vocabulary, without added tokens
   NormalizeOptions normalize_;

@@ -74,6 +74,17 @@ void read_problem_type(const Fields& f, DistilBertConfig& c) {
                    f.where());
 }
 
+// What the weights' classification head was made for, if it is not this model's. A masked-LM head is none.
+void read_architecture(const Fields& f, DistilBertConfig& c) {
+  const json* names = f.list("architectures");
+  if (names == nullptr) return;
+  for (const json& name : *names) {
+    if (!name.is_string()) f.refuse("architectures", *names, "a list of names");
+    for (const char* other : {"ForMultipleChoice", "ForTokenClassification", "ForQuestionAnswering"})
+      if (name.get_ref<const std::string&>().ends_with(other)) c.other_head = name.get<std::string>();
+  }
+}
+
 void read_labels(const json& object, DistilBertConfig& c, const std::string& where) {
   const Fields f(object, where);
   if (!f.has("id2label")) {
@@ -133,6 +144,7 @@ DistilBertConfig parse_config(const std::string& text, const std::string& where)
     fail<BadInput>("{}: sinusoidal position embeddings are not supported", where);
   c.initializer_range = f.real("initializer_range", 0, 1).value_or(c.initializer_range);
   check_config(c, where);
+  read_architecture(f, c);
   read_labels(object, c, where);
   read_problem_type(f, c);
   if (const json* settings = f.object("crisp")) c.sparsity = parse_sparsity_json(*settings, c.layers, c.heads, where);

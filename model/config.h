@@ -31,6 +31,7 @@ struct DistilBertConfig {
   double initializer_range = 0.02;
   std::vector<std::string> label_names;  // empty: LABEL_0, LABEL_1, ...
   ProblemType problem_type = ProblemType::unset;
+  std::string other_head;   // of "architectures", where that is no sequence classifier's: "BertForTokenClassification"
   SparsityConfig sparsity;  // key "crisp" of config.json, which transformers ignores
 
   int64_t head_dim() const { return dim / heads; }

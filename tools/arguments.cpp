@@ -10,6 +10,9 @@
 
 #include "data/input/file.h"
 #include "data/input/json.h"
+#include "data/input/text.h"
+#include "data/text_file.h"
+#include "data/unicode.h"
 #include "engine/error.h"
 #include "engine/parse_text.h"
 #include "tools/hf_options.h"
@@ -46,9 +49,9 @@ bool takes_list(const std::string& name) {
   return std::find(lists.begin(), lists.end(), name) != lists.end() || find_hf_option(name) != nullptr;
 }
 
-void check_name(const CLI::App& app, const Argument& entry) {
+void check_name(const CLI::App& app, const Argument& entry, const std::string& path) {
   if (entry.name == "config" || !kind_of(app, entry.name))
-    throw CLI::ConfigError(fmt::format("--config: there is no option '{}'", entry.spelling.substr(2)));
+    throw CLI::ConfigError(fmt::format("--config: {}: there is no option {}", path, quote(entry.spelling.substr(2))));
 }
 
 void check_truth(const CLI::App& app, const Argument& argument) {
@@ -56,17 +59,32 @@ void check_truth(const CLI::App& app, const Argument& argument) {
     throw CLI::ValidationError(argument.spelling, fmt::format("must be true or false, not '{}'", *argument.value));
 }
 
-std::vector<Argument> read_toml(const CLI::App& app, const std::string& text) {
-  std::istringstream stream(text);
+// CLI11 passes over lines of one or two characters.
+void refuse_short_lines(std::string_view text, const std::string& path) {
+  LineReader lines(text, path);
+  while (lines.next()) {
+    const std::string_view line = trim_end(trim_start(lines.line()));
+    if (line.empty() || line.size() > 2 || line.find_first_not_of("[]{},0123456789.'\"") == std::string_view::npos ||
+        line[0] == '#' || line[0] == ';')
+      continue;
+    fail<BadInput>("{}:{}: expected NAME = VALUE, not {}", path, lines.number(), quote(line));
+  }
+}
+
+std::vector<Argument> read_toml(const CLI::App& app, std::string_view text, const std::string& path) {
+  refuse_short_lines(text, path);
+  std::istringstream stream{std::string(text)};
   std::vector<Argument> entries;
   for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(stream)) {
     if (!item.parents.empty())
-      throw CLI::ConfigError(fmt::format("--config: sections are not known, but there is '{}'", item.fullname()));
-    Argument entry{"--" + item.name, normalised(item.name)};
-    check_name(app, entry);
-    if (item.inputs.size() > 1 && !takes_list(entry.name))
       throw CLI::ConfigError(
-          fmt::format("--config: '{}' has several values; quote one that has spaces or commas", item.name));
+          fmt::format("--config: {}: sections are not known, but there is [{}]", path, fmt::join(item.parents, ".")));
+    Argument entry{"--" + item.name, normalised(item.name)};
+    check_name(app, entry, path);
+    if (item.inputs.size() > 1 && !takes_list(entry.name))
+      throw CLI::ConfigError(fmt::format(
+          "--config: {}: {} has several values; it is there twice, or one that has spaces or commas needs quotes", path,
+          quote(item.name)));
     entry.value = fmt::format("{}", fmt::join(item.inputs, ","));
     entries.push_back(std::move(entry));
   }
@@ -83,12 +101,12 @@ std::vector<Argument> read_json(const CLI::App& app, const std::string& text, co
   for (const auto& [key, value] : object.items()) {
     Argument entry{"--" + key, normalised(key)};
     if (value.is_null()) continue;  // as if it were not there
-    check_name(app, entry);
+    check_name(app, entry, path);
     std::vector<std::string> parts;
     if (value.is_array())
       for (const nlohmann::json& element : value) parts.push_back(word(element));
     if (parts.size() > 1 && !takes_list(entry.name))
-      throw CLI::ConfigError(fmt::format("--config: '{}' has several values", key));
+      throw CLI::ConfigError(fmt::format("--config: {}: {} has several values", path, quote(key)));
     entry.value = value.is_array() ? fmt::format("{}", fmt::join(parts, ",")) : word(value);
     entries.push_back(std::move(entry));
   }
@@ -96,9 +114,11 @@ std::vector<Argument> read_json(const CLI::App& app, const std::string& text, co
 }
 
 std::vector<Argument> read_config(const CLI::App& app, const std::string& path) try {
-  const std::string text = read_input(path, input_limit::settings);
+  const std::string file = read_input(path, input_limit::settings);
+  const std::string_view text = without_byte_order_mark(file);
   const size_t first = text.find_first_not_of(" \t\r\n");
-  return first != std::string::npos && text[first] == '{' ? read_json(app, text, path) : read_toml(app, text);
+  return first != std::string::npos && text[first] == '{' ? read_json(app, std::string(text), path)
+                                                          : read_toml(app, text, path);
 } catch (const BadInput& error) {
   throw CLI::ConfigError(fmt::format("--config: {}", error.what()));
 }

@@ -158,20 +158,30 @@ void predict_file(const PredictOptions& options, const DistilBertConfig& config,
   }
 }
 
+void refuse_metrics_over_inputs(const PredictOptions& options, const LoadedModel& loaded) {
+  std::vector<std::string> inputs = loaded.files;
+  inputs.insert(inputs.end(), {options.input, options.vocab, options.parses});
+  for (const std::string& input : inputs) {
+    std::error_code ignored;
+    if (std::filesystem::equivalent(options.metrics, input, ignored))
+      fail<UsageError>("--metrics {}: would replace {}, which this program reads; choose another file", options.metrics,
+                       input == options.metrics ? "a file" : input);
+  }
+}
+
 int predict(const PredictOptions& options) {
-  std::error_code ignored;
-  if (std::filesystem::equivalent(options.metrics, options.input, ignored))
-    fail<UsageError>("--metrics {}: is the input", options.metrics);
   set_num_threads(static_cast<int>(options.threads));
   set_precision(options.precision);
   LoadModelOptions load{.vocab = options.vocab, .head_required = true};
   if (options.precision != Precision::f32)
     load.dtype = dtype_for(options.precision);  // else the file's own: f32 or f64
   const LoadedModel loaded = load_model(options.model, load);
+  refuse_metrics_over_inputs(options, loaded);
   for (const std::string& note : loaded.notes) say("note: {}", note);
   if (::isatty(STDERR_FILENO) == 1)  // in a pipeline nothing is said where nothing is wrong
     say("{}, {} thread{}", describe_products(loaded.model.dtype()), num_threads(), num_threads() == 1 ? "" : "s");
   const WordPiece tokenizer = load_tokenizer(loaded, options.max_length);
+  for (const std::string& note : tokenizer.notes()) say("note: {}", note);
   const DistilBertConfig& config = loaded.model.config();
   const int max_length = options.max_length > 0 ? static_cast<int>(options.max_length) : saved_max_length(loaded);
 

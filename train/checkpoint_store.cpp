@@ -140,8 +140,10 @@ std::string CheckpointStore::save(int64_t step, const std::function<void(const s
     }
     const auto* io = dynamic_cast<const fs::filesystem_error*>(&error);
     if (io == nullptr && dynamic_cast<const Error*>(&error) == nullptr) throw;
-    fail("the checkpoint of step {} could not be saved: {}\nEarlier checkpoints in {} are intact.", step,
-         io ? fmt::format("{}: {}", io->path1().string(), io->code().message()) : error.what(), directory_);
+    const std::vector<Checkpoint> earlier = list_checkpoints(directory_);
+    fail("the checkpoint of step {} could not be saved: {}{}", step,
+         io ? fmt::format("{}: {}", io->path1().string(), io->code().message()) : error.what(),
+         earlier.empty() ? "" : fmt::format("\nEarlier checkpoints in {} are intact.", directory_));
   }
   last_saved_ = step;
   return final_path;

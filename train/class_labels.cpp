@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "data/input/file.h"
+#include "data/input/text.h"
 #include "data/labels.h"
 #include "engine/error.h"
 #include "model/config.h"
@@ -38,6 +39,11 @@ ReadOptions read_options(const TrainOptions& options) {
     if (options.num_labels > 0 && options.label_names.size() != static_cast<size_t>(options.num_labels))
       fail<UsageError>("--label-names has {} names, but --num-labels is {}", options.label_names.size(),
                        options.num_labels);
+    if (options.label_names.size() == 1)
+      fail<UsageError>(
+          "--label-names: {} is one name, and there are two classes or more; names of columns, as Hugging Face's "
+          "--label_names has them, are not needed here: \"sentence\" and \"label\" are found in the header",
+          quote(options.label_names[0]));
     read.num_labels = static_cast<int>(options.label_names.size());
     read.label_names = options.label_names;
     read.label_names_from = "--label-names";

@@ -145,16 +145,23 @@ LoadedModel load_files(const std::string& file_or_directory, const LoadModelOpti
   const EncoderDims dims = infer_dims(file);
   if (dims.num_labels > 0 && !options.new_head) {
     const auto labels = static_cast<int64_t>(dims.num_labels);
+    if (!config.other_head.empty())
+      fail<BadInput>("{}: the classification head is that of {}, not of a sequence classifier{}", config_path,
+                     quote(config.other_head), options.to_train ? "; --new-head makes one" : "");
+    if (config.label_names.empty() && labels != config.num_labels && input_exists(config_path))
+      notes.push_back(
+          fmt::format("{} does not say how many labels there are: {}, as many as the classification head of "
+                      "{} has (transformers takes 2 and refuses it)",
+                      config_path, labels, path));
     if (!config.label_names.empty() && labels != config.num_labels)
       fail<BadInput>("{} names {} labels, but the classification head of {} has {}: they do not belong together",
                      config_path, config.num_labels, path, labels);
     if (options.num_labels > labels)
-      fail<BadInput>("{}: its classification head has {} labels, but the data has {}; --new-head makes a new one", path,
-                     labels, options.num_labels);
+      fail<BadInput>("{}: its classification head has {} labels, but {} {}; --new-head makes a new one", path, labels,
+                     options.num_labels_from, options.num_labels);
     if (options.num_labels > 0 && options.num_labels < labels)
-      notes.push_back(
-          fmt::format("the classification head of {} has {} labels, the data only {}; --new-head makes one of {}", path,
-                      labels, options.num_labels, options.num_labels));
+      notes.push_back(fmt::format("the classification head of {} has {} labels, but {} {}; --new-head makes one of {}",
+                                  path, labels, options.num_labels_from, options.num_labels, options.num_labels));
     set_labels(config, labels);
   } else if (options.num_labels > 0) {
     set_labels(config, options.num_labels);

@@ -163,6 +163,9 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   const LoadModelOptions load{.vocab = options.vocab,
                               .dtype = dtype_for(options.precision),
                               .num_labels = sets.classes,
+                              .num_labels_from = !options.label_names.empty() ? "--label-names has"
+                                                 : options.num_labels > 0     ? "--num-labels is"
+                                                                              : "the data has",
                               .label_names = sets.label_names,
                               .dropout = options.dropout,
                               .seed = options.seed,
@@ -183,6 +186,7 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   options.dev_parses = files.dev_parses;
 
   std::optional<WordPiece> tokenizer = load_tokenizer(loaded, options.max_length);
+  for (const std::string& note : tokenizer->notes()) progress.message(note);
   if (options.max_length == 0)
     options.max_length = options.init.empty() ? saved_max_length(loaded) : config.max_positions;
   const auto max_length = static_cast<int>(options.max_length);
@@ -216,7 +220,9 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   const auto bytes = static_cast<uint64_t>(parameters) * size_of(dtype_for(options.precision));
   const uint64_t there = output.holds_run() ? std::min<size_t>(2, list_checkpoints(output.path()).size()) : 0;
   const uint64_t pending = options.gradient_accumulation_steps > 1 ? 1 : 0;
-  output.require_free_space((10 - 3 * there + pending) * bytes + (uint64_t{16} << 20));
+  // Logs, predictions and the tokenizer's files are small beside the model's, or small.
+  const uint64_t others = std::min(uint64_t{16} << 20, (uint64_t{256} << 10) + bytes);
+  output.require_free_space((10 - 3 * there + pending) * bytes + others);
   progress.message(
       fmt::format("{} parameters, {} layers of {}; {} training and {} dev sentences; sparsity {}; "
                   "{}, {} thread{}",

@@ -41,8 +41,8 @@ bool is_temporary_name(std::string_view entry, const std::string& name) {
 
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   struct stat status {};
-  const bool exists = ::stat(path_.c_str(), &status) == 0;
-  if (exists && !S_ISREG(status.st_mode)) {
+  replaces_ = ::stat(path_.c_str(), &status) == 0;
+  if (replaces_ && !S_ISREG(status.st_mode)) {
     fail("{}: cannot be written: it exists and is not a regular file", path_);
   }
   do {
@@ -55,7 +55,7 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
     fail_with(error, "cannot be created");
   }
   // The new file takes over the permissions of the one it replaces. Where that is not allowed, the umask's do.
-  if (exists) (void)file_calls::fchmod(fd_, status.st_mode & 07777);
+  if (replaces_) (void)file_calls::fchmod(fd_, status.st_mode & 07777);
 }
 
 AtomicFile::~AtomicFile() {
@@ -64,7 +64,7 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::fail_with(int error, const char* doing) const {
-  fail("{}: {}: {}; a previous file there is unchanged", path_, doing, std::strerror(error));
+  fail("{}: {}: {}{}", path_, doing, std::strerror(error), replaces_ ? "; the file that is there is unchanged" : "");
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {

@@ -37,6 +37,7 @@ class AtomicFile {
  private:
   [[noreturn]] void fail_with(int error, const char* doing) const;
 
+  bool replaces_ = false;  // a file that is there
   std::string path_;
   std::string temporary_;  // empty once there is nothing to remove
   int fd_ = -1;

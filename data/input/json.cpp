@@ -16,8 +16,6 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
-
 // "file:3:14", lines and characters counted from 1.
 std::string place(std::string_view text, size_t at, const std::string& where, size_t first_line) {
   const std::string_view before = text.substr(0, at);
@@ -116,7 +114,7 @@ class Watch {
 template <class Json>
 Json parse(std::string_view text, const std::string& where, JsonComments comments, size_t first_line = 1) {
   const auto at_byte = [&](size_t at) { return place(text, std::min(at, text.size()), where, first_line); };
-  if (text.starts_with(byte_order_mark)) text.remove_prefix(byte_order_mark.size());
+  text = without_byte_order_mark(text);
   if (const size_t bad = find_invalid_utf8(text); bad != std::string_view::npos) {
     fail<BadInput>("{}: the byte 0x{:02X} is not valid UTF-8; save the file as UTF-8", at_byte(bad),
                    static_cast<unsigned char>(text[bad]));

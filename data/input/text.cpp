@@ -68,6 +68,11 @@ size_t find_invalid_utf8(std::string_view text) {
   return std::string_view::npos;
 }
 
+std::string_view without_byte_order_mark(std::string_view text) {
+  constexpr std::string_view mark = "\xEF\xBB\xBF";
+  return text.starts_with(mark) ? text.substr(mark.size()) : text;
+}
+
 std::string quote(std::string_view text, size_t limit) {
   std::string shown = "\"";
   for (size_t i = 0; i < text.size();) {

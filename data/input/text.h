@@ -10,6 +10,9 @@ namespace crisp {
 /// The position of the first byte that is not well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms), or npos.
 size_t find_invalid_utf8(std::string_view text);
 
+/// Without the mark that some editors put before a file's text.
+std::string_view without_byte_order_mark(std::string_view text);
+
 /// `text` in double quotes as one line that a terminal shows and does not obey: control and format characters (those
 /// that turn the direction of text or have no width, too), line separators, unassigned code points and bytes that are
 /// no UTF-8 are escaped as in JSON. Cut, with "..." before the closing quote, after about `limit` bytes.

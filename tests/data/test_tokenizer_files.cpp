@@ -187,6 +187,20 @@ TEST_CASE("tokenizer files: what is refused, by name") {
       "tokenizer_config.json, added_tokens_decoder: \"content\" is missing");
 }
 
+TEST_CASE("tokenizer files: added tokens that are one text once normalised make a note") {
+  const auto with = [](const char* first, const char* second) {
+    const TempFolder folder;
+    folder.write("vocab.txt", vocabulary);
+    folder.write("tokenizer_config.json", "{}");
+    folder.write("added_tokens.json", fmt::format(R"({{"{}": 8, "{}": 9}})", first, second));
+    return read_tokenizer(folder.path()).tokenizer().notes();
+  };
+  CHECK(with("hello", "bye").empty());
+  const std::vector<std::string> two = with("hello", "Hello");
+  REQUIRE(two.size() == 1);
+  CHECK(two[0].find("the added tokens \"hello\" and \"Hello\" are one text once normalised") != std::string::npos);
+}
+
 TEST_CASE("tokenizer files: guesses and contradictions are said") {
   const std::pair<std::string, std::string> config{"tokenizer_config.json", "{}"};
   CHECK(notes({{"vocab.txt", vocabulary}, config}).empty());

@@ -18,7 +18,8 @@ inline NewCounts new_counts;
 
 }  // namespace crisp::test
 
-void* operator new(size_t n, const std::nothrow_t&) noexcept {
+// Not inlined: GCC 14 would see one half of a pair alone and take it for a mistake.
+[[gnu::noinline]] void* operator new(size_t n, const std::nothrow_t&) noexcept {
   auto& counts = crisp::test::new_counts;
   ++counts.calls;
   counts.total += n;
@@ -26,13 +27,13 @@ void* operator new(size_t n, const std::nothrow_t&) noexcept {
   }
   return std::malloc(std::max<size_t>(n, 1));
 }
-void* operator new(size_t n) {
+[[gnu::noinline]] void* operator new(size_t n) {
   if (void* p = operator new(n, std::nothrow)) return p;
   throw std::bad_alloc();
 }
-void* operator new[](size_t n) { return operator new(n); }
-void* operator new[](size_t n, const std::nothrow_t&) noexcept { return operator new(n, std::nothrow); }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete[](void* p) noexcept { std::free(p); }
-void operator delete(void* p, size_t) noexcept { std::free(p); }
-void operator delete[](void* p, size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void* operator new[](size_t n) { return operator new(n); }
+[[gnu::noinline]] void* operator new[](size_t n, const std::nothrow_t&) noexcept { return operator new(n, std::nothrow); }
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete[](void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete[](void* p, size_t) noexcept { std::free(p); }

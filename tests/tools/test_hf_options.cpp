@@ -260,10 +260,14 @@ TEST_CASE("an option file may be a JSON object, with the same names") {
   CHECK(noting({dir / "run.json"}, note).logging_steps == 5);
   test::write_file(dir / "run.toml", "bf16 = true\neval_strategy = steps\n");
   CHECK(silently({"--config", dir / "run.toml", "--eval_steps", "9"}).eval_steps == 9);
+  test::write_file(dir / "run.toml",
+                   "\xEF\xBB\xBF"
+                   "seed = 3\n# a\n\nsparsity = [\n0,\n1\n]\n");
+  CHECK(silently({"--config", dir / "run.toml"}).seed == 3);
   test::write_file(dir / "bad.json", R"({"learning_rat": 1})");
-  refused({"--config", dir / "bad.json"}, "--config: there is no option 'learning_rat'");
+  refused({"--config", dir / "bad.json"}, "bad.json: there is no option \"learning_rat\"");
   test::write_file(dir / "bad.json", R"({"epochs": [1, 2]})");
-  refused({"--config", dir / "bad.json"}, "--config: 'epochs' has several values");
+  refused({"--config", dir / "bad.json"}, "bad.json: \"epochs\" has several values");
   test::write_file(dir / "bad.json", "{\"epochs\": }");
   CHECK(contains(run_with({"--config", dir / "bad.json"}).err, "bad.json:1:12"));
 }

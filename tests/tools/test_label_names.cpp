@@ -128,6 +128,23 @@ TEST_CASE("classes without an example are said before the training") {
   CHECK_FALSE(contains(run.err, "has no example"));
 }
 
+TEST_CASE("names of classes that cannot be are refused before anything starts, and stay those of the run") {
+  const Workshop at;
+  const auto refused = [&](const Words& more, int exit_code, const std::string& message) {
+    const Outcome outcome = at.train("none", Words{"--epochs", "1"} + more);
+    CAPTURE(outcome.err);
+    CHECK(outcome.exit_code == exit_code);
+    CHECK(contains(outcome.err, message));
+    CHECK_FALSE(at.has("none"));
+  };
+  refused({"--label-names", "caf\xe9,b"}, 2, "must be UTF-8, which \"caf\\xe9\" is not");
+  refused({"--label_names", "labels"}, 2, "\"labels\" is one name, and there are two classes or more");
+  REQUIRE(at.train("out", {"--epochs", "1"}).exit_code == 0);
+  const Outcome resumed = at.train("out", {"--epochs", "1", "--resume", "--label-names", "bad,good"});
+  CHECK(resumed.exit_code == 3);
+  CHECK(contains(resumed.err, "label_names: "));
+}
+
 TEST_CASE("control characters of a class's name do not reach the table") {
   const Workshop at;
   at.write("odd.csv", "text,label\na,\"x\ny\"\nb,\"z\x1b[31m\"\n");

@@ -308,9 +308,11 @@ TEST_CASE("mistakes in an option file are named") {
     std::string text, complaint;
   };
   const Case cases[] = {
-      {"lerning-rate = 1\n", "there is no option 'lerning-rate'"},
-      {"[train]\nepochs = 3\n", "sections are not known, but there is 'train"},
-      {"output = my runs\n", "'output' has several values"},
+      {"lerning-rate = 1\n", "run.toml: there is no option \"lerning-rate\""},
+      {"[train]\nepochs = 3\n", "run.toml: sections are not known, but there is [train]"},
+      {"output = my runs\n", "run.toml: \"output\" has several values"},
+      {"seed = 1\nseed = 2\n", "run.toml: \"seed\" has several values; it is there twice"},
+      {"epochs = 1\nx\n", "run.toml:2: expected NAME = VALUE, not \"x\""},
       {"learning-rate = 0\n", "--learning-rate: must be a number above 0, not '0'"},
       {"resume = true\noverwrite = true\n", "excludes"},
       {"resume = perhaps\n", "perhaps"},

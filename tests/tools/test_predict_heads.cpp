@@ -96,6 +96,36 @@ TEST_CASE("notes of loading and guesses are said to who asks for predictions") {
         "transformers does\n");
 }
 
+TEST_CASE("a head that was made for another question is refused by its name") {
+  const Heads at;
+  for (const char* other : {"DistilBertForMultipleChoice", "BertForTokenClassification"}) {
+    at.set("architectures", json::array({other}));
+    const Outcome outcome = at.with_input();
+    CHECK(outcome.exit_code == 3);
+    CHECK(outcome.out.empty());
+    CHECK(contains(outcome.err, fmt::format("the classification head is that of \"{}\"", other)));
+    const Words train{"--weights", "model", "--data", ".", "--epochs", "0", "--max-length", "64", "--output", "on"};
+    CHECK(contains(at.start(Words{CRISP_TRAIN} + train).err, "--new-head makes one"));
+    CHECK(at.start(Words{CRISP_TRAIN} + train + Words{"--new-head", "--overwrite"}).exit_code == 0);
+  }
+  at.set("architectures", json::array({"DistilBertForMaskedLM"}));
+  CHECK(at.with_input().exit_code == 0);
+}
+
+TEST_CASE("measures never replace what the program reads") {
+  const Heads at;
+  const auto refused = [&](const std::string& file) {
+    const std::string before = at.read(file);
+    const Outcome outcome = at.predict({"--model", "model", "--metrics", file, "dev.tsv"});
+    CHECK(outcome.exit_code == 2);
+    CHECK(contains(outcome.err, fmt::format("--metrics {}: would replace", file)));
+    CHECK((at.read(file) == before));
+  };
+  for (const char* file : {"dev.tsv", "model/model.safetensors", "model/config.json", "model/vocab.txt"}) refused(file);
+  std::filesystem::create_hard_link(at / "model/config.json", at / "linked.json");
+  refused("linked.json");
+}
+
 TEST_CASE("a label with control characters reaches the terminal escaped") {
   const Heads at;
   at.set("id2label", {{"0", "a\x1b[31m\tb"}, {"1", "a\x1b[31m\tb"}});

@@ -84,6 +84,9 @@ TEST_CASE("weights that are damaged, or do not fit the vocabulary or the labels"
   refused({"--weights", "model", "--vocab", "large.txt"}, "this is not its vocabulary");
   at.write("three.tsv", "sentence\tlabel\ngood\t0\nbad\t1\nfair\t2\n");
   refused({"--weights", "model", "--train", "three.tsv"}, "its classification head has 2 labels, but the data has 3");
+  refused({"--weights", "model", "--num-labels", "3"}, "its classification head has 2 labels, but --num-labels is 3");
+  refused({"--weights", "model", "--label-names", "a,b,c"},
+          "its classification head has 2 labels, but --label-names has 3");
   json config = at.read_json("model/config.json");
   config["dim"] = 48;
   at.write("model/config.json", config.dump());
