@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "data/input/file.h"
+#include "data/input/text.h"
 #include "engine/error.h"
 #include "engine/parallel.h"
 #include "tools/options.h"
@@ -126,7 +127,7 @@ void list_runs(const Study& study, const RunnerOptions& options) {
     const double of_run = estimate.seconds(run.arm->name);
     if (!state.final()) seconds += of_run, ++left;
     const std::string outcome = state.status == RunState::Status::complete ? accuracy_text(read_accuracy(run.files))
-                                : state.final()                            ? state.message
+                                : state.final()                            ? printable(state.message)
                                                                            : "about " + rough_duration(of_run);
     fmt::print("{:<24} seed {:<4} {:<12} {}\n", run.arm->name, run.seed, status_word(state.status), outcome);
   }

@@ -154,7 +154,7 @@ void Progress::evaluating(EvaluationProgress state) {
 void Progress::message(const std::string& line) {
   const bool redraw = drawn_;
   erase();
-  write_message(fd_, line + "\n");
+  write_message(fd_, printable_lines(line) + "\n");
   if (redraw) draw();
 }
 

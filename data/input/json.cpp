@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <type_traits>
 #include <unordered_set>
 #include <vector>
 
@@ -15,6 +16,9 @@ namespace {
 
 using nlohmann::json;
 using nlohmann::ordered_json;
+
+// An ordered object is searched key by key for every key that comes.
+constexpr size_t ordered_keys_limit = 10'000;
 
 // "file:3:14", lines and characters counted from 1.
 std::string place(std::string_view text, size_t at, const std::string& where, size_t first_line) {
@@ -102,6 +106,8 @@ class Watch {
     if (event == Event::key) {
       const auto& key = value.template get_ref<const std::string&>();
       if (!keys_.back().insert(key).second) fail<BadInput>("{}: {} is there twice in one object", where_, quote(key));
+      if (std::is_same_v<Json, ordered_json> && keys_.back().size() > ordered_keys_limit)
+        fail<BadInput>("{}: more than {} keys in one object are refused here", where_, ordered_keys_limit);
     }
     return true;
   }
@@ -258,12 +264,12 @@ void JsonFields<Json>::refuse_unknown(std::initializer_list<std::string_view> kn
 
 template <class Json>
 void JsonFields<Json>::refuse(const char* key, const Json& value, const std::string& must) const {
-  fail<BadInput>("{}: \"{}\" is {}; it must be {}", where_, key, show(value), must);
+  fail<BadInput>("{}: {} is {}; it must be {}", where_, quote(key), show(value), must);
 }
 
 template <class Json>
 void JsonFields<Json>::refuse_missing(const char* key) const {
-  fail<BadInput>("{}: \"{}\" is missing", where_, key);
+  fail<BadInput>("{}: {} is missing", where_, quote(key));
 }
 
 template class JsonFields<json>;

@@ -23,7 +23,7 @@ nlohmann::json parse_json(std::string_view text, const std::string& where,
                           JsonComments comments = JsonComments::refused);
 /// The same for a line of a file of JSON lines, which has this number there.
 nlohmann::json parse_json_line(std::string_view line, const std::string& where, size_t number);
-/// The same with the keys in the file's order. Each key is compared with all before it: for short files only.
+/// The same with the keys in the file's order, of which an object may have 10,000.
 nlohmann::ordered_json parse_ordered_json(std::string_view text, const std::string& where,
                                           JsonComments comments = JsonComments::refused);
 
@@ -47,6 +47,8 @@ class JsonFields {
   /// nullptr for none.
   const Json* find(const char* key) const;
   bool has(const char* key) const { return find(key) != nullptr; }
+  /// Whether the key is there, if only with null.
+  bool contains(const char* key) const { return object_.contains(key); }
 
   std::optional<std::string> text(const char* key) const;
   std::optional<bool> flag(const char* key) const;

@@ -101,6 +101,20 @@ std::string printable(std::string_view text) {
   return std::string(text);
 }
 
+std::string printable_lines(std::string_view text) {
+  std::string shown;
+  for (size_t i = 0; i < text.size();) {
+    const Decoded c = decode(text, i);
+    if (c.code == '\n' || is_harmless(c.code)) {
+      shown += text.substr(i, c.length);
+    } else {
+      shown += escaped(c.code, static_cast<unsigned char>(text[i]));
+    }
+    i += c.length;
+  }
+  return shown;
+}
+
 bool is_bare_file_name(std::string_view name) {
   return !name.empty() && name != "." && name != ".." &&
          name.find_first_of(std::string_view("/\0", 2)) == std::string_view::npos;

@@ -22,6 +22,9 @@ std::string quote(std::string_view text, size_t limit = 100);
 /// such character stays as it is, unquoted and whole.
 std::string printable(std::string_view text);
 
+/// The same for messages that quote such text: lines stay lines, and what a terminal would obey is escaped where it is.
+std::string printable_lines(std::string_view text);
+
 /// Whether a file's name that somebody wrote stays in its directory: not empty, not . or .., no slash and no NUL.
 bool is_bare_file_name(std::string_view name);
 

@@ -99,6 +99,8 @@ TEST_CASE("input: strangers' text is shown without being obeyed") {
   CHECK(crisp::printable("say \"hi\"") == "say \"hi\"");
   CHECK(crisp::printable("a\tb") == R"("a\tb")");
   CHECK(crisp::printable(std::string(500, 'x')) == std::string(500, 'x'));
+  CHECK(crisp::printable_lines("a: \"b\\c\"\ncaf\u00e9\n") == "a: \"b\\c\"\ncaf\u00e9\n");
+  CHECK(crisp::printable_lines("\x1b[31m\r\t\u202e\xff\n") == "\\u001b[31m\\r\\t\\u202e\\xff\n");
 }
 
 TEST_CASE("input: names that stay in their directory") {
@@ -149,6 +151,22 @@ TEST_CASE("json: errors in our words, with line and column") {
   CHECK(json_refusal(std::string("{}\0", 3)) == "f:1:3: a NUL byte is not allowed in JSON");
   CHECK(json_refusal("{\"a\": 1e999}") == "f:1:7: the number \"1e999\" is too large");
   CHECK(json_refusal("{\"a\": 1, \"a\": 2}") == "f: \"a\" is there twice in one object");
+}
+
+TEST_CASE("json: an object in the file's order has a bounded number of keys") {
+  std::string keys;
+  for (int i = 0; i < 10'001; ++i) keys += fmt::format("{}\"{}\": 0", i == 0 ? "" : ", ", i);
+  CHECK(message_of<BadInput>([&] { crisp::parse_ordered_json("{" + keys + "}", "f"); }) ==
+        "f: more than 10000 keys in one object are refused here");
+  CHECK(crisp::parse_json("{" + keys + "}", "f").size() == 10'001);
+}
+
+TEST_CASE("json: a key that is shown is quoted") {
+  const json object = json::parse(R"({"a\u001b": 1})");
+  const std::string where = "f";
+  const crisp::JsonFields fields(object, where);
+  CHECK(message_of<BadInput>([&] { (void)fields.text("a\x1b"); }) == R"(f: "a\u001b" is 1; it must be a string)");
+  CHECK(message_of<BadInput>([&] { fields.refuse_missing("b\n"); }) == R"(f: "b\n" is missing)");
 }
 
 TEST_CASE("json: depth is bounded, however deep the text") {
