@@ -169,7 +169,7 @@ TEST_CASE("tokenizer files: what is refused, by name") {
   refuses({{"tokenizer.json", whole_file(R"({"vocab": {"a": 0, "b": 0}})")}},
           "tokenizer.json: two tokens have the id 0");
   refuses({{"tokenizer.json", whole_file(R"({"vocab": {"a": 99999999}})")}},
-          "tokenizer.json: \"vocab\" is 99999999; it must be a whole number from 0 to 16777216");
+          "tokenizer.json: \"vocab\" is 99999999; it must be a whole number from 0 to 1048576");
   refuses({{"vocab.txt", vocabulary}, {"added_tokens.json", R"({"covid": 40})"}},
           "vocab.txt: the added token \"covid\" is stated to have the id 40, but Hugging Face's tokenizers give it 8: "
           "the files of this tokenizer do not belong together");

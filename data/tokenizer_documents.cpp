@@ -1,0 +1,78 @@
+// The files that say what a tokenizer is.
+#include <algorithm>
+
+#include "data/text_file.h"
+#include "data/tokenizer_parts.h"
+
+namespace crisp {
+
+using namespace tokenizer_parts;
+using nlohmann::ordered_json;
+
+namespace {
+
+// A vocabulary that a vocab.txt can hold.
+bool fits_vocabulary_file(const Vocabulary& vocabulary) {
+  return vocabulary.count == vocabulary.tokens.size() &&
+         std::all_of(vocabulary.tokens.begin(), vocabulary.tokens.end(), [](const std::string& token) {
+           return token.find_first_of("\r\n") == std::string::npos && trim_end(token).size() == token.size();
+         });
+}
+
+std::string vocabulary_text(const Vocabulary& vocabulary) {
+  std::string text;
+  for (const std::string& token : vocabulary.tokens) text += token + "\n";
+  return text;
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::string>> tokenizer_documents(const TokenizerFiles& files, int max_length) {
+  const TokenizerSettings& s = files.settings;
+  std::vector<std::pair<std::string, std::string>> documents;
+  if (fits_vocabulary_file(files.vocabulary) || files.json.empty())
+    documents.emplace_back(vocabulary_name, vocabulary_text(files.vocabulary));
+  if (!files.json.empty()) documents.emplace_back(json_name, files.json);
+
+  std::vector<AddedToken> added = files.tokenizer().added();
+  std::sort(added.begin(), added.end(), [](const auto& a, const auto& b) { return a.stated_id < b.stated_id; });
+  // A name in these files adds the token; a tokenizer.json may know tokens that are not added.
+  const auto is_added = [&](const std::string& name) {
+    return std::any_of(added.begin(), added.end(), [&](const AddedToken& t) { return t.content == name; });
+  };
+  ordered_json named = ordered_json::object();
+  for (const auto& [key, name] : {std::pair{"unk_token", s.unk},
+                                  {"sep_token", s.sep},
+                                  {"pad_token", s.pad},
+                                  {"cls_token", s.cls},
+                                  {"mask_token", s.mask}})
+    if (!name.empty() && (!files.json_decides || is_added(name))) named[key] = name;
+  documents.emplace_back(specials_name, named.dump(2) + "\n");
+
+  ordered_json config = named;
+  config["do_lower_case"] = s.lower_case;
+  config["strip_accents"] = s.strip_accents ? ordered_json(*s.strip_accents) : ordered_json();
+  config["tokenize_chinese_chars"] = s.tokenize_chinese_chars;
+  config["model_max_length"] = max_length;
+  if (s.truncate_left) config["truncation_side"] = "left";
+  if (s.split_special_tokens) config["split_special_tokens"] = true;
+  config["tokenizer_class"] = files.json_decides ? "PreTrainedTokenizerFast" : "DistilBertTokenizer";
+  // Each with its id, so that nobody has to guess; not where they are the usual ones alone.
+  const bool usual = std::all_of(added.begin(), added.end(), [&](const AddedToken& t) {
+    return s.names(t.content) && t.special && !t.normalized && !t.single_word && !t.lstrip && !t.rstrip;
+  });
+  if (!usual)
+    for (const AddedToken& t : added)
+      config["added_tokens_decoder"][std::to_string(t.stated_id)] = {
+          {"content", t.content}, {"lstrip", t.lstrip},           {"normalized", t.normalized},
+          {"rstrip", t.rstrip},   {"single_word", t.single_word}, {"special", t.special}};
+  documents.emplace_back(config_name, config.dump(2) + "\n");
+  return documents;
+}
+
+const std::vector<std::string>& tokenizer_file_names() {
+  static const std::vector<std::string> names{vocabulary_name, json_name, config_name, specials_name};
+  return names;
+}
+
+}  // namespace crisp
