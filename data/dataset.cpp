@@ -45,9 +45,10 @@ std::string_view name_of(char delimiter) {
   return delimiter == '\t' ? "tab" : delimiter == ',' ? "comma" : "semicolon";
 }
 
-Dataset read_table(std::string_view content, const std::string& name, char delimiter, Collector& collector) {
-  QuotesFound found{.quotes = Quotes::quoting};
-  if (delimiter == '\t') found = find_quotes(content, name);
+Dataset read_table(std::string_view content, const std::string& name, char delimiter, bool literal_quotes,
+                   Collector& collector) {
+  QuotesFound found{.quotes = literal_quotes ? Quotes::literal : Quotes::quoting};
+  if (delimiter == '\t' && !literal_quotes) found = find_quotes(content, name);
   collector.note(std::move(found.note));
   RecordReader records(content, name, delimiter, found.quotes);
   records.next();
@@ -137,7 +138,7 @@ Dataset parse(std::string_view content, const std::string& name, const ReadOptio
       return read_json(content, name, collector);
     case TextFormat::tsv:
     case TextFormat::csv:
-      return read_table(content, name, found.delimiter, collector);
+      return read_table(content, name, found.delimiter, options.literal_quotes, collector);
     default:
       return read_plain(content, name, collector);
   }

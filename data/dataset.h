@@ -45,6 +45,8 @@ struct ReadOptions {
   bool allow_empty = false;
   /// Other than `automatic`: no guess, so that any sentence may stand in the first line.
   TextFormat format = TextFormat::automatic;
+  /// Between tabs a double quote is a part of the text, instead of what the whole file tells (find_quotes).
+  bool literal_quotes = false;
 };
 
 /// Reads a file. TextFormat (data/text_format.h) says what it may be: a table with a header that names the columns

@@ -98,17 +98,24 @@ bool ExampleStream::recognise(std::string_view first_line) {
   const bool is_header = alone.examples.empty();
   header_ = is_header ? std::string(text) + "\n" : "sentence\tlabel\n";  // the one that it lacks
   options_.format = TextFormat::tsv;
+  options_.literal_quotes = true;  // the lines to come could tell otherwise, but not before this one is answered
   return is_header;
 }
 
 bool ExampleStream::has_records_beyond_lines(std::string_view first_line) const {
-  if (is_gzip(first_line) || options_.format == TextFormat::csv) return true;
+  // Without a line end it is all that came, perhaps lines that end in CR alone.
+  if (!first_line.ends_with('\n') || is_gzip(first_line) || options_.format == TextFormat::csv) return true;
   const size_t begin = first_line.find_first_not_of(" \t\r\n");
   const bool list = begin != std::string_view::npos && first_line[begin] == '[';
-  if (options_.format != TextFormat::automatic) return options_.format == TextFormat::jsonl && list;
-  refuse_foreign_file(first_line, lines_.name());
-  return list ? recognise_format(first_line, lines_.name(), true).format == TextFormat::jsonl
-              : recognise_format(first_line, lines_.name(), true).format == TextFormat::csv;
+  TextFormat format = options_.format;
+  if (format == TextFormat::automatic) {
+    refuse_foreign_file(first_line, lines_.name());
+    format = recognise_format(first_line, lines_.name(), true).format;
+  }
+  if (format == TextFormat::jsonl) return list;
+  // A header in quotes: its writer puts quotes around sentences, too, which may go on to another line then.
+  const bool quoted = format == TextFormat::tsv && first_line.find('"') != std::string_view::npos;
+  return format == TextFormat::csv || (quoted && parse(first_line).examples.empty());
 }
 
 void ExampleStream::read_whole(std::string content) {
@@ -153,6 +160,17 @@ void ExampleStream::check_labels(const Dataset& examples, size_t number) {
     fail<BadInput>("{}:{}: {} a label, unlike the lines before it", lines_.name(), number,
                    *labelled_ ? "lacks" : "has");
   labelled_ = examples.labelled();
+}
+
+// Once, where the same lines may be read otherwise when they are a file.
+void ExampleStream::note_quotes(Dataset& examples) {
+  if (!options_.literal_quotes || quotes_noted_) return;
+  for (const Example& example : examples.examples) quotes_noted_ |= example.text.starts_with('"');
+  if (quotes_noted_)
+    examples.notes.push_back(
+        fmt::format("{}: double quotes are taken as a part of the text; if they are not, give the file itself, whose "
+                    "lines all together tell",
+                    lines_.name()));
 }
 
 // Whether an answer comes before a complaint must not depend on how many lines came at a time.
@@ -218,7 +236,10 @@ Dataset ExampleStream::next(size_t most) {
       if (recognise(lines)) continue;
     }
     if (options_.format != TextFormat::text) number -= hold_blank_lines(lines);
-    if (!lines.empty()) return parse_until_mistake(lines, number);
+    if (lines.empty()) continue;
+    Dataset examples = parse_until_mistake(lines, number);
+    note_quotes(examples);
+    return examples;
   }
 }
 

@@ -38,7 +38,8 @@ class LineStream {
 };
 
 /// The examples in such lines. What the lines are is told as read_dataset tells it, by the first one. Formats whose
-/// records are no lines (CSV, JSON lists, gzip) are read to their end before the first example.
+/// records are no lines (CSV, JSON lists, gzip, a table with a header in quotes) are read to their end before the first
+/// example. Quotes in other tables are a part of the text, with a note.
 class ExampleStream {
  public:
   /// `options` as for read_dataset, with plain text and no examples allowed.
@@ -56,6 +57,7 @@ class ExampleStream {
   Dataset parse(std::string_view lines) const;
   Dataset parse_line(std::string_view line, size_t number) const;
   Dataset parse_until_mistake(std::string_view lines, size_t number);
+  void note_quotes(Dataset& examples);
   void check_labels(const Dataset& examples, size_t number);
   size_t hold_blank_lines(std::string& lines);
 
@@ -67,7 +69,8 @@ class ExampleStream {
   size_t handed_out_ = 0;         // examples of it
   size_t blank_lines_ = 0;        // read, but they count only where something follows
   std::optional<bool> labelled_;  // whether the examples so far are
-  std::string mistake_;           // in the line after those that were handed out
+  bool quotes_noted_ = false;
+  std::string mistake_;  // in the line after those that were handed out
 };
 
 }  // namespace crisp

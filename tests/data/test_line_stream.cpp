@@ -89,6 +89,11 @@ TEST_CASE("the first line of a stream tells what the others are") {
       {"{\"text\": \"a\", \"label\": 1}\n{\"text\": \"b\", \"label\": 0}\n\n", {"a=1", "b=0"}},
       {"sentence\n", {"sentence"}},
       {"sentence\ngood\n", {"good"}, TextFormat::tsv},
+      {"one\rtwo\r", {"one", "two"}},
+      {"sentence\tlabel\ra\t1\rb\t0\r", {"a=1", "b=0"}},
+      // A writer that quotes a header quotes sentences, too; elsewhere a line is answered before others could tell.
+      {"\"text\"\t\"label\"\n\"a \"\"b\"\"\nc\"\t\"1\"\n", {"a \"b\"\nc=1"}},
+      {"text\tlabel\n\"a\"\t1\n\"b \"\"c\"\"\"\t0\n", {"\"a\"=1", "\"b \"\"c\"\"\"=0"}},
       {"{curly}\n", {"{curly}"}, TextFormat::text},
       {"", {}},
       {"\n", {""}},
@@ -126,6 +131,19 @@ TEST_CASE("each line is answered before the next one is written") {
   }
 }
 
+TEST_CASE("quotes that a file might show to be quoting are noted once") {
+  Pipe pipe;
+  pipe.write("text\tlabel\na\t1\n\"b\"\t0\n\"c\"\t1\n");
+  pipe.close();
+  ExampleStream stream(pipe.reader(), "in", plain);
+  CHECK(stream.next(1).notes.empty());
+  CHECK(
+      stream.next(1).notes ==
+      Texts{"in: double quotes are taken as a part of the text; if they are not, give the file itself, whose lines all "
+            "together tell"});
+  CHECK(stream.next(1).notes.empty());
+}
+
 TEST_CASE("what comes before a mistake is handed out, whatever came together") {
   struct Case {
     std::string input;
@@ -137,6 +155,7 @@ TEST_CASE("what comes before a mistake is handed out, whatever came together") {
       {"a\t1\nb\t2\n", {"a=1"}, "in:2: the label 2 is out of range; 2 classes are numbered 0..1"},
       {"a\t1\n\n\nb\t0\n", {"a=1"}, "in:2: 1 tab-separated column where 2 are expected"},
       {"{\"text\": \"a\"}\n{\"text\": \"b\", \"label\": 1}\n", {"a"}, "in:2: has a label, unlike the lines before it"},
+      {"text\tlabel\n\"a\nb\"\t1\nc\t0\n", {}, "in:2: 1 tab-separated column where 2 are expected"},
       {"a\nb\n\xFF\n", {"a", "b"}, "in:3: byte 1 of the line (0xFF) is not valid UTF-8; save the file as UTF-8"},
       {"\xFF\n", {}, "in:1: byte 1 of the line (0xFF) is not valid UTF-8; save the file as UTF-8"},
   };
