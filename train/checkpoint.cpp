@@ -1,19 +1,17 @@
 #include "train/checkpoint.h"
 
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <span>
 
 #include "data/input/file.h"
 #include "data/input/json.h"
-#include "data/input/text.h"
 #include "engine/backend.h"
 #include "engine/error.h"
 #include "engine/precision.h"
 #include "model/sparsity_json.h"
-#include "train/metrics.h"
 #include "train/model_files.h"
 #include "train/sha256.h"
+#include "weights/atomic_file.h"
 
 namespace crisp {
 namespace {
@@ -40,45 +38,6 @@ std::vector<NamedTensor> optimizer_tensors(Trainer& trainer, bool with_gradients
     tensors.push_back({"grad." + p.name, gradient ? gradient : p.tensor.grad_target().tensor});
   }
   return tensors;
-}
-
-ordered_json state_json(const TrainState& s) {
-  return {{"step", s.step},
-          {"micro_step", s.micro_step},
-          {"accumulated", s.accumulated},
-          {"loss_sum", s.loss_sum},
-          {"pending_loss", s.pending_loss},
-          {"loss_count", s.loss_count},
-          {"total_loss_sum", s.total_loss_sum},
-          {"train_seconds", s.train_seconds},
-          {"train_tokens", s.train_tokens},
-          {"best_step", s.best_step},
-          {"best_accuracy", s.best_accuracy},
-          {"evaluations_without_gain", s.evaluations_without_gain},
-          {"last_evaluation", s.last_evaluation}};
-}
-
-TrainState state_from(const JsonFields<json>& fields) {
-  const auto count = [&](const char* key, int64_t low = 0) {
-    return fields.need(key, fields.whole(key, low, INT64_MAX));
-  };
-  constexpr double largest = std::numeric_limits<double>::max();
-  const auto real = [&](const char* key, double low) { return fields.need(key, fields.real(key, low, largest)); };
-  TrainState s;
-  s.step = count("step");
-  s.micro_step = count("micro_step");
-  s.accumulated = count("accumulated");
-  s.loss_sum = real("loss_sum", -largest);
-  s.pending_loss = real("pending_loss", -largest);
-  s.loss_count = count("loss_count");
-  s.total_loss_sum = real("total_loss_sum", -largest);
-  s.train_seconds = real("train_seconds", 0);
-  s.train_tokens = count("train_tokens");
-  s.best_step = count("best_step", -1);
-  s.best_accuracy = real("best_accuracy", -1);
-  s.evaluations_without_gain = count("evaluations_without_gain");
-  s.last_evaluation = count("last_evaluation", -1);
-  return s;
 }
 
 // Of what is trained on: the tokens and labels, and parses where they are used, wherever the file lies.
@@ -162,32 +121,15 @@ void write_checkpoint(const std::string& directory, Trainer& trainer, const Toke
   save_model(directory, trainer.model(), tokenizer, max_length, Flush::by_caller);
   save_tensors(directory + optimizer_file, optimizer_tensors(trainer, trainer.state().accumulated > 0),
                Flush::by_caller);
-  ordered_json document = state_json(trainer.state());
-  document["logs"] = {
-      {"metrics_bytes", logs.metrics_bytes}, {"event_file", logs.event_file}, {"event_bytes", logs.event_bytes}};
-  document["instruction_set"] = kernels_in_use();
-  document["settings"] = ordered_json::parse(fingerprint);
-  write_json_file(directory + state_file, document, Flush::by_caller);
+  const CheckpointState state{trainer.state(), logs, kernels_in_use(), fingerprint};
+  write_file_atomically(directory + state_file, format_checkpoint_state(state), Flush::by_caller);
 }
 
-LogPositions read_checkpoint(const std::string& directory, Trainer& trainer, const std::string& fingerprint) {
+CheckpointState read_checkpoint(const std::string& directory, Trainer& trainer, const std::string& fingerprint) {
   const std::string path = directory + state_file;
-  const json document = parse_json(read_input(path, input_limit::state), path);
-  const JsonFields fields(document, path);
-  const json* settings = fields.object("settings");
-  if (!settings) fields.refuse_missing("settings");
-  check_same_run(settings->dump(), fingerprint, directory);
-  const json* logs_object = fields.object("logs");
-  if (!logs_object) fields.refuse_missing("logs");
-  const JsonFields logs(*logs_object, path);
-  const auto bytes = [&](const char* key) {
-    return static_cast<uint64_t>(logs.need(key, logs.whole(key, 0, INT64_MAX)));
-  };
-  const LogPositions positions{bytes("metrics_bytes"), logs.need("event_file", logs.text("event_file")),
-                               bytes("event_bytes")};
-  if (!positions.event_file.empty() && !is_bare_file_name(positions.event_file))
-    logs.refuse("event_file", *logs.find("event_file"), "a file's name");
-  trainer.state() = state_from(fields);
+  CheckpointState state = parse_checkpoint_state(read_input(path, input_limit::state), path);
+  check_same_run(state.settings, fingerprint, directory);
+  trainer.state() = state.train;
   std::vector<NamedTensor> model;  // nothing of it waits any more, so nothing overwrites what is loaded
   for (const Parameter& p : trainer.model().parameters())
     if (!p.is_span) model.push_back({p.name, p.tensor});
@@ -198,13 +140,7 @@ LogPositions read_checkpoint(const std::string& directory, Trainer& trainer, con
     for (const NamedTensor& t : optimizer)
       if (p.tensor.has_row_gradient() && t.name == "grad." + p.name) p.tensor.set_grad(t.tensor);
   trainer.restore_position();
-  return positions;
-}
-
-std::string kernels_of_checkpoint(const std::string& directory) {
-  const ordered_json state = read_json_object(directory + state_file);
-  const auto name = state.find("instruction_set");
-  return name != state.end() && name->is_string() ? name->get<std::string>() : "";
+  return state;
 }
 
 }  // namespace crisp

@@ -4,21 +4,14 @@
 //   trainer_state.json      position, counters, lengths of the logs, the options that matter, the kernels
 #pragma once
 
-#include <cstdint>
 #include <string>
 
 #include "data/tokenizer_files.h"
+#include "train/checkpoint_state.h"
 #include "train/options.h"
 #include "train/trainer.h"
 
 namespace crisp {
-
-/// Lengths of the append-only logs when the checkpoint was written, so that a resumed run repeats no line.
-struct LogPositions {
-  uint64_t metrics_bytes = 0;
-  std::string event_file;
-  uint64_t event_bytes = 0;
-};
 
 /// What decides the bits of a run and the meaning of its numbers, as JSON text: a resumed run must have the same.
 /// `weights_sha256`: of the file that the model was loaded from, empty for random weights. It and the data sets count
@@ -36,10 +29,6 @@ void write_checkpoint(const std::string& directory, Trainer& trainer, const Toke
 
 /// Restores model, moments, pending gradients and position. Throws UsageError when the options differ from those of the
 /// checkpoint, naming each with both values; BadInput when the files do not fit.
-LogPositions read_checkpoint(const std::string& directory, Trainer& trainer, const std::string& fingerprint);
-
-/// kernels_in_use() in the process that wrote the checkpoint; "" where that is not known (a checkpoint of an older
-/// version).
-std::string kernels_of_checkpoint(const std::string& directory);
+CheckpointState read_checkpoint(const std::string& directory, Trainer& trainer, const std::string& fingerprint);
 
 }  // namespace crisp

@@ -43,25 +43,6 @@ std::vector<std::string> files_below(const std::string& directory) {
   return names;
 }
 
-// Throws BadInput for a document that is not one of ours.
-Manifest parse(const std::string& text, const std::string& where) {
-  const json document = parse_json(text, where);
-  const JsonFields fields(document, where);
-  const json* files = fields.object("files");
-  if (fields.text("format") != manifest_format || fields.whole("version", 0, INT32_MAX) != manifest_version || !files ||
-      files->empty())
-    fail<BadInput>("{}: not one of ours", where);
-  Manifest manifest;
-  manifest.step = fields.need("step", fields.whole("step", 0, INT64_MAX));
-  for (const auto& [name, file] : files->items()) {
-    if (!is_safe_name(name)) fail<BadInput>("{}: {} is no name of a file below it", where, quote(name));
-    const JsonFields entry(file, where);
-    manifest.files[name] = {static_cast<uint64_t>(entry.need("size", entry.whole("size", 0, INT64_MAX))),
-                            entry.need("sha256", entry.text("sha256"))};
-  }
-  return manifest;
-}
-
 }  // namespace
 
 Manifest make_manifest(const std::string& directory, int64_t step) {
@@ -83,6 +64,24 @@ std::string format_manifest(const Manifest& manifest) {
   return document.dump(2) + '\n';
 }
 
+Manifest parse_manifest(const std::string& text, const std::string& where) {
+  const json document = parse_json(text, where);
+  const JsonFields fields(document, where);
+  const json* files = fields.object("files");
+  if (fields.text("format") != manifest_format || fields.whole("version", 0, INT32_MAX) != manifest_version || !files ||
+      files->empty())
+    fail<BadInput>("{}: not one of ours", where);
+  Manifest manifest;
+  manifest.step = fields.need("step", fields.whole("step", 0, INT64_MAX));
+  for (const auto& [name, file] : files->items()) {
+    if (!is_safe_name(name)) fail<BadInput>("{}: {} is no name of a file below it", where, quote(name));
+    const JsonFields entry(file, where);
+    manifest.files[name] = {static_cast<uint64_t>(entry.need("size", entry.whole("size", 0, INT64_MAX))),
+                            entry.need("sha256", entry.text("sha256"))};
+  }
+  return manifest;
+}
+
 std::optional<Manifest> read_manifest(const std::string& directory, std::string* why) {
   const auto reject = [&](std::string reason) {
     if (why != nullptr) *why = std::move(reason);
@@ -92,7 +91,7 @@ std::optional<Manifest> read_manifest(const std::string& directory, std::string*
   std::error_code error;
   if (!fs::is_regular_file(fs::symlink_status(path, error))) return reject("has no manifest.json");
   try {
-    return parse(read_input(path, input_limit::settings), path);
+    return parse_manifest(read_input(path, input_limit::settings), path);
   } catch (const BadInput&) {
     return reject("manifest.json is damaged or not one of ours");
   }
@@ -103,16 +102,18 @@ std::string manifest_damage(const std::string& directory, const Manifest& manife
   for (const auto& [name, file] : manifest.files) {
     struct stat status {};
     if (::lstat((directory + "/" + name).c_str(), &status) != 0) {
-      return errno == ENOENT ? fmt::format("{} is missing", name) : fmt::format("{}: {}", name, std::strerror(errno));
+      return errno == ENOENT ? fmt::format("{} is missing", printable(name))
+                             : fmt::format("{}: {}", printable(name), std::strerror(errno));
     }
-    if (!S_ISREG(status.st_mode)) return fmt::format("{} is not a regular file", name);
+    if (!S_ISREG(status.st_mode)) return fmt::format("{} is not a regular file", printable(name));
     if (static_cast<uint64_t>(status.st_size) != file.size) {
-      return fmt::format("{} has {} bytes instead of {}", name, status.st_size, file.size);
+      return fmt::format("{} has {} bytes instead of {}", printable(name), status.st_size, file.size);
     }
   }
   for (const auto& [name, file] : manifest.files) {
     try {
-      if (sha256_file(directory + "/" + name) != file.sha256) return fmt::format("{} has been altered", name);
+      if (sha256_file(directory + "/" + name) != file.sha256)
+        return fmt::format("{} has been altered", printable(name));
     } catch (const Error& error) {
       return error.what();
     }

@@ -23,6 +23,9 @@ struct Manifest {
 /// Reads and hashes all files below `directory`. Throws Error.
 Manifest make_manifest(const std::string& directory, int64_t step);
 std::string format_manifest(const Manifest& manifest);
+/// The same backwards. Throws BadInput, naming `where`, for what format_manifest does not write, names of files that
+/// are not below their checkpoint among it.
+Manifest parse_manifest(const std::string& text, const std::string& where);
 
 /// The manifest of a checkpoint; nullopt, with a reason in `why` if given, when there is none or it is none of ours.
 std::optional<Manifest> read_manifest(const std::string& directory, std::string* why = nullptr);

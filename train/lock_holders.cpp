@@ -9,6 +9,7 @@
 #include <ctime>
 #include <sstream>
 
+#include "data/input/text.h"
 #include "engine/error.h"
 #include "weights/file_calls.h"
 
@@ -63,7 +64,7 @@ std::string living_lock_holder(const std::string& path) {
   pid_t process = 0;
   while (lines >> host >> process >> start) {
     if (host == here && start_of(process) != start) continue;
-    return fmt::format("process {} on host {}{}", process, host,
+    return fmt::format("process {} on host {}{}", process, printable(host),
                        host == here ? "" : fmt::format("; if it no longer runs, delete {}", path));
   }
   struct stat status {};

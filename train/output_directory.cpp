@@ -3,15 +3,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <string_view>
 
-#include "data/input/file.h"
-#include "data/input/json.h"
-#include "data/input/text.h"
 #include "engine/error.h"
 #include "train/checkpoint_store.h"
 #include "train/publication.h"
+#include "train/run_marker.h"
 #include "train/tensorboard.h"
 #include "weights/atomic_file.h"
 #include "weights/file_calls.h"
@@ -20,38 +17,15 @@ namespace crisp {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 
-constexpr const char* marker_format = "crisp-run";
 // Of everything that a run keeps beside the user's files for a while.
 constexpr std::string_view own_prefix = ".crisp-";
 constexpr const char* staging_name = ".crisp-publishing";
 constexpr const char* moving_name = ".crisp-moving-in";
 
-// The file names in a marker. They are deleted by --overwrite, so a marker must not name anything outside.
-std::vector<std::string> read_marker(const std::string& path) {
-  const auto is_name = [](const json& name) {
-    return name.is_string() && is_bare_file_name(name.get_ref<const std::string&>());
-  };
-  try {
-    const json document = parse_json(read_input(path, input_limit::settings), path);
-    const JsonFields fields(document, path);
-    const json* files = fields.list("files");
-    if (fields.text("format") == marker_format && files && std::all_of(files->begin(), files->end(), is_name))
-      return files->get<std::vector<std::string>>();
-  } catch (const BadInput&) {  // one message for every damage
-  }
-  fail<BadInput>("{}: damaged, so what the run here wrote is unknown; choose another --output", path);
-}
-
-void write_marker(const std::string& path, const std::vector<std::string>& names) {
-  const nlohmann::ordered_json document = {{"format", marker_format}, {"files", names}};
-  write_file_atomically(path, document.dump(2) + '\n');
-}
-
 std::vector<std::string> names_in_marker(const std::string& directory) {
   const std::string marker = directory + "/" + OutputDirectory::marker_name;
-  return entry_exists(marker) ? read_marker(marker) : std::vector<std::string>{};
+  return entry_exists(marker) ? read_run_marker(marker) : std::vector<std::string>{};
 }
 
 std::vector<std::string> entries_of(const std::string& directory) {
@@ -162,7 +136,7 @@ OutputDirectory::OutputDirectory(std::string path, const std::vector<std::string
   for (const std::string& name : files) {
     if (std::find(listed_.begin(), listed_.end(), name) == listed_.end()) listed_.push_back(name);
   }
-  write_marker(file(marker_name), listed_);
+  write_file_atomically(file(marker_name), format_run_marker(listed_));
 }
 
 // Which of the runs here is meant, and whether that is allowed.

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "data/input/json.h"
 #include "engine/error.h"
 #include "engine/precision.h"
 #include "train/checkpoint.h"
@@ -68,7 +69,8 @@ void Session::open_logs() {
     events_.emplace(output_.path());
     return;
   }
-  const LogPositions logs = read_checkpoint(checkpoint->path, trainer_, fingerprint());
+  const CheckpointState state = read_checkpoint(checkpoint->path, trainer_, fingerprint());
+  const LogPositions& logs = state.logs;
   saved_ = position();
   metrics_.emplace(path, logs.metrics_bytes);
   events_.emplace(output_.path(), logs.event_file, logs.event_bytes);
@@ -79,9 +81,11 @@ void Session::open_logs() {
   // A run that has ended already, so that a job script may start it again: its results stay as they are.
   const TrainState& s = trainer_.state();
   const ordered_json results = read_results();
-  complete_ = ended() && s.last_evaluation >= 0 && !evaluation_due() && results.contains("settings") &&
-              results.value("step", int64_t{-1}) == s.step;
-  const std::string before = kernels_of_checkpoint(checkpoint->path), now = kernels_in_use();
+  const std::string where = results_path();
+  const JsonFields fields(results, where);
+  complete_ = ended() && s.last_evaluation >= 0 && !evaluation_due() && fields.has("settings") &&
+              fields.whole("step", 0, INT64_MAX) == s.step;
+  const std::string &before = state.kernels, now = kernels_in_use();
   if (!complete_ && !before.empty() && before != now)
     progress_.message(
         fmt::format("the checkpoint was written with {} kernels, and {} ones go on: the last bits may differ from "
@@ -93,28 +97,33 @@ void Session::open_logs() {
 // run that has ended are never deleted.
 void Session::start_without_checkpoint() {
   const ordered_json results = read_results();
-  const bool has_ended = results.contains("settings");  // written last
+  const std::string where = results_path();
+  const JsonFields fields(results, where);
+  const ordered_json* settings = fields.object("settings");
+  const bool has_ended = settings != nullptr;  // written last
   if (!has_ended && !output_.has_model()) {
     progress_.message("the former run left no checkpoint: starting afresh");
     output_.clear();
     return;
   }
   // It had no optimizer to save (--epochs 0), or its checkpoints are deleted (--keep-checkpoints off).
-  const auto step = results.value("step", int64_t{-1});
+  const int64_t step = fields.whole("step", 0, INT64_MAX).value_or(-1);
   if (!has_ended || (step != trainer_.total_steps() && options_.early_stopping_patience == 0))
     fail<UsageError>(
         "{}: holds {}, but no whole checkpoint to resume from; --overwrite deletes what is there and starts "
         "afresh, or choose another --output",
         output_.path(), output_.has_model() ? "a model" : "results");
-  check_same_run(results["settings"].dump(), fingerprint(), output_.path());
+  check_same_run(settings->dump(), fingerprint(), output_.path());
   TrainState& s = trainer_.state();
   s.step = s.last_evaluation = step;
-  s.best_step = results.value("best_step", step);
-  s.best_accuracy = results.value("best_accuracy", results.value("eval_accuracy", 0.0));
+  s.best_step = fields.whole("best_step", -1, INT64_MAX).value_or(step);
+  s.best_accuracy = fields.real("best_accuracy", -1, 1).value_or(fields.real("eval_accuracy", 0, 1).value_or(0));
   complete_ = true;
 }
 
-ordered_json Session::read_results() const { return read_json_object(output_.file("all_results.json")); }
+std::string Session::results_path() const { return output_.file("all_results.json"); }
+
+ordered_json Session::read_results() const { return read_json_object(results_path()); }
 
 void Session::write_metrics(const ordered_json& line) {
   metrics_->write(line);

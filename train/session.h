@@ -44,6 +44,7 @@ class Session {
  private:
   void open_logs();
   void start_without_checkpoint();
+  std::string results_path() const;
   nlohmann::ordered_json read_results() const;
   bool ended() const { return trainer_.finished() || stop_early(); }
   [[noreturn]] void explain_divergence(const Diverged& divergence) const;

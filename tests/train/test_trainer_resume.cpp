@@ -68,7 +68,7 @@ TEST_CASE("resuming at any micro-step gives the bits of the run that never stopp
       write_checkpoint(checkpoint, stopped.trainer, vocabulary, small_max_length, {12, "events", 34}, fingerprint);
 
       Run resumed(data, dtype, 999);  // other weights, so that what is not restored shows
-      const LogPositions logs = read_checkpoint(checkpoint, resumed.trainer, fingerprint);
+      const LogPositions logs = read_checkpoint(checkpoint, resumed.trainer, fingerprint).logs;
       CHECK(logs.metrics_bytes == 12);
       CHECK(logs.event_file == "events");
       CHECK(logs.event_bytes == 34);
