@@ -6,9 +6,9 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <sstream>
 #include <thread>
 #include <vector>
 
@@ -20,7 +20,7 @@
 #include "train/options.h"
 #include "train/run.h"
 #include "train/study/child.h"
-#include "train/study/json_fields.h"
+#include "train/study/json_lines.h"
 
 namespace crisp {
 namespace {
@@ -66,12 +66,10 @@ class Scratch {
 
 // Of the last training line of metrics.jsonl.
 double last_rate(const std::string& path) {
-  std::istringstream file(read_input_or_empty(path, input_limit::log));
   double rate = 0;
-  for (std::string line; std::getline(file, line);) {
-    const double here = json_fields::number(try_json_object(line).value_or(ordered_json()), "tokens_per_second");
-    if (!std::isnan(here)) rate = here;
-  }
+  for_each_json_line(path, [&](const JsonFields<ordered_json>& line) {
+    rate = line.real("tokens_per_second", 0, std::numeric_limits<double>::max()).value_or(rate);
+  });
   return rate;
 }
 

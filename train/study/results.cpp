@@ -5,16 +5,15 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <sstream>
 
 #include "data/input/file.h"
 #include "data/input/json.h"
 #include "engine/error.h"
 #include "model/sparsity_json.h"
 #include "train/metrics.h"
-#include "train/study/json_fields.h"
+#include "train/study/json_lines.h"
 #include "train/study/run_state.h"
 
 namespace crisp {
@@ -22,77 +21,79 @@ namespace {
 
 using nlohmann::ordered_json;
 namespace fs = std::filesystem;
-using json_fields::member, json_fields::number, json_fields::numbers, json_fields::text, json_fields::whole;
+using Fields = JsonFields<ordered_json>;
 
-// Lines of a file of JSON lines that are no objects. The last one may be cut short by an interruption.
-struct DamagedLines {
-  int64_t all = 0, before_last = 0;
-};
+constexpr double largest = std::numeric_limits<double>::max();
 
-template <class Use>
-DamagedLines for_each_line(const std::string& path, Use use) {
-  std::istringstream file(read_input_or_empty(path, input_limit::log));
-  DamagedLines damaged;
-  for (std::string line; std::getline(file, line);) {
-    damaged.before_last = damaged.all;
-    if (const std::optional<ordered_json> object = try_json_object(line))
-      use(*object);
-    else
-      ++damaged.all;
+/// NaN for none: JSON has no other word for it.
+double number(const Fields& fields, const char* key) { return fields.real(key, -largest, largest).value_or(unknown); }
+
+int64_t count(const Fields& fields, const char* key) { return fields.whole(key, 0, INT64_MAX).value_or(0); }
+
+std::vector<double> numbers(const Fields& fields, const char* key, const ordered_json& list) {
+  if (!list.is_array()) fields.refuse(key, list, "a list");
+  std::vector<double> values;
+  for (const ordered_json& value : list) {
+    if (!value.is_number() && !value.is_null()) fields.refuse(key, list, "a list of numbers");
+    values.push_back(value.is_null() ? unknown : value.get<double>());
   }
-  return damaged;
+  return values;
 }
 
-void read_evaluation(const ordered_json& json, StudyRun& run) {
-  run.correct = whole(json, "eval_correct");
-  run.total = whole(json, "eval_total");
-  run.loss = number(json, "eval_loss");
-  run.sparsity = number(json, "eval_sparsity");
-  const std::vector<double> effective = numbers(member(json, "eval_layer_sparsity"));
-  const std::vector<double> requested = numbers(member(json, "eval_layer_sparsity_requested"));
-  const ordered_json& entropy = member(json, "eval_attention_entropy");
-  const ordered_json& normalised = member(json, "eval_attention_normalised_entropy");
-  const ordered_json& spans = member(json, "spans");
-  const ordered_json& windows = member(json, "span_windows");
-  const auto of_layer = [](const ordered_json& array, size_t layer) {
-    return array.is_array() && layer < array.size() ? numbers(array[layer]) : std::vector<double>();
+std::vector<double> numbers(const Fields& fields, const char* key) {
+  const ordered_json* list = fields.list(key);
+  return list ? numbers(fields, key, *list) : std::vector<double>();
+}
+
+void read_evaluation(const Fields& fields, StudyRun& run) {
+  run.correct = count(fields, "eval_correct");
+  run.total = count(fields, "eval_total");
+  run.loss = number(fields, "eval_loss");
+  run.sparsity = number(fields, "eval_sparsity");
+  const std::vector<double> effective = numbers(fields, "eval_layer_sparsity");
+  const std::vector<double> requested = numbers(fields, "eval_layer_sparsity_requested");
+  const auto of_layer = [&](const char* key, size_t layer) {
+    const ordered_json* list = fields.list(key);
+    return list && layer < list->size() ? numbers(fields, key, list->at(layer)) : std::vector<double>();
   };
   for (size_t i = 0; i < effective.size(); ++i) {
     LayerAttention layer;
     layer.effective = effective[i];
     if (i < requested.size()) layer.requested = requested[i];
-    layer.entropy = of_layer(entropy, i);
-    layer.normalised = of_layer(normalised, i);
-    layer.spans = of_layer(spans, i);
-    layer.windows = of_layer(windows, i);
+    layer.entropy = of_layer("eval_attention_entropy", i);
+    layer.normalised = of_layer("eval_attention_normalised_entropy", i);
+    layer.spans = of_layer("spans", i);
+    layer.windows = of_layer("span_windows", i);
     run.layers.push_back(layer);
   }
-  const ordered_json& flops = member(json, "eval_flops");
-  if (flops.is_object())
+  if (const ordered_json* object = fields.object("eval_flops")) {
+    const Fields flops(*object, fields.where());
     run.flops = {number(flops, "total"), number(flops, "attention"), number(flops, "attention_dense"),
                  number(flops, "attention_scored")};
+  }
 }
 
-void read_results(const ordered_json& json, StudyRun& run) {
-  read_evaluation(json, run);
-  run.train_loss = number(json, "train_loss");
-  run.last_eval_loss = number(json, "last_eval_loss");
-  run.train_eval_loss = number(json, "train_eval_loss");
-  run.train_eval_accuracy = number(json, "train_eval_accuracy");
-  run.steps = whole(json, "step");
-  run.epochs = number(json, "epoch");
-  run.best_step = whole(json, "best_step", -1);
-  run.seconds = number(json, "train_runtime");
-  run.tokens_per_second = number(json, "train_tokens_per_second");
-  run.peak_bytes = number(json, "peak_resident_bytes");
-  run.threads = whole(json, "threads");
-  run.instruction_set = text(json, "instruction_set");
-  const ordered_json& settings = member(json, "settings");
-  if (!settings.is_object()) return;
-  run.settings = settings.dump();
-  run.select_best = text(settings, "select") == "best";
-  if (const double part = number(settings, "selection_part"); part > 0) run.selection_part = part;
-  run.patience = whole(settings, "early_stopping_patience");
+void read_results(const Fields& fields, StudyRun& run) {
+  read_evaluation(fields, run);
+  run.train_loss = number(fields, "train_loss");
+  run.last_eval_loss = number(fields, "last_eval_loss");
+  run.train_eval_loss = number(fields, "train_eval_loss");
+  run.train_eval_accuracy = number(fields, "train_eval_accuracy");
+  run.steps = count(fields, "step");
+  run.epochs = number(fields, "epoch");
+  run.best_step = fields.whole("best_step", -1, INT64_MAX).value_or(-1);
+  run.seconds = number(fields, "train_runtime");
+  run.tokens_per_second = number(fields, "train_tokens_per_second");
+  run.peak_bytes = number(fields, "peak_resident_bytes");
+  run.threads = count(fields, "threads");
+  run.instruction_set = fields.text("instruction_set").value_or("");
+  const ordered_json* object = fields.object("settings");
+  if (!object) return;
+  run.settings = object->dump();
+  const Fields settings(*object, fields.where());
+  run.select_best = settings.text("select").value_or("") == "best";
+  run.selection_part = settings.real("selection_part", 0, 1).value_or(0);
+  run.patience = count(settings, "early_stopping_patience");
 }
 
 // For a model of the shape that the evaluation shows. Throws BadInput.
@@ -106,17 +107,16 @@ SparsityConfig sparse_attention_of(const StudyRun& run) {
 // Returns where the file ends, and how many lines before its last are damaged.
 std::pair<int64_t, int64_t> read_metrics(const std::string& path, StudyRun& run) {
   int64_t last_step = 0;
-  const DamagedLines damaged = for_each_line(path, [&](const ordered_json& line) {
-    CurvePoint point{whole(line, "step"), number(line, "epoch"), unknown};
-    last_step = std::max(last_step, point.step);
+  const DamagedLines damaged = for_each_json_line(path, [&](const Fields& line) {
+    const CurvePoint here{count(line, "step"), number(line, "epoch"), unknown};
+    const auto point = [&](const char* key) { return CurvePoint{here.step, here.epoch, number(line, key)}; };
+    last_step = std::max(last_step, here.step);
     if (line.contains("loss")) {
-      point.value = number(line, "loss");
-      run.training_losses.push_back(point);
+      run.training_losses.push_back(point("loss"));
     } else if (line.contains("eval_loss")) {
-      point.value = number(line, "eval_loss");
-      run.dev_losses.push_back(point);
-      point.value = number(line, "eval_accuracy");
-      run.dev_accuracies.push_back(point);
+      const CurvePoint loss = point("eval_loss"), accuracy = point("eval_accuracy");
+      run.dev_losses.push_back(loss);
+      run.dev_accuracies.push_back(accuracy);
     }
   });
   return {last_step, damaged.before_last};
@@ -125,14 +125,16 @@ std::pair<int64_t, int64_t> read_metrics(const std::string& path, StudyRun& run)
 // Returns the sentences.
 std::vector<std::string> read_predictions(const std::string& path, StudyRun& run) {
   std::vector<std::string> sentences;
-  const DamagedLines damaged = for_each_line(path, [&](const ordered_json& line) {
-    const std::vector<double> probabilities = numbers(member(line, "probabilities"));
-    sentences.push_back(text(line, "text"));
-    run.labels.push_back(static_cast<int32_t>(whole(line, "label", -1)));
-    run.predictions.push_back(static_cast<int32_t>(whole(line, "prediction", -2)));
-    run.right.push_back(run.labels.back() == run.predictions.back());
-    run.logits.push_back(numbers(member(line, "logits")));
-    const auto predicted = static_cast<size_t>(run.predictions.back());
+  const DamagedLines damaged = for_each_json_line(path, [&](const Fields& line) {
+    const std::vector<double> probabilities = numbers(line, "probabilities"), logits = numbers(line, "logits");
+    const auto label = static_cast<int32_t>(line.whole("label", -1, INT32_MAX).value_or(-1));
+    const auto prediction = static_cast<int32_t>(line.whole("prediction", 0, INT32_MAX).value_or(-2));
+    sentences.push_back(line.text("text").value_or(""));
+    run.labels.push_back(label);
+    run.predictions.push_back(prediction);
+    run.right.push_back(label == prediction);
+    run.logits.push_back(logits);
+    const auto predicted = static_cast<size_t>(prediction);
     run.confidences.push_back(predicted < probabilities.size() ? std::clamp(probabilities[predicted], 0.0, 1.0)
                                                                : unknown);
   });
@@ -163,7 +165,8 @@ StudyRun read_run(const RunFiles& files, uint64_t seed, const std::string& what,
   const std::string& directory = files.directory;
   StudyRun run;
   run.seed = seed;
-  const ordered_json results = read_json_object(directory + "/all_results.json");
+  const std::string results_name = "all_results.json";
+  const ordered_json results = read_json_object(directory + "/" + results_name);
   run.status = status_of(files, results, run.message);
   const auto [last_step, damaged] = read_metrics(directory + "/metrics.jsonl", run);
   const auto note = [&](const std::string& sentence) { study.notes.push_back(what + ": " + sentence); };
@@ -174,7 +177,14 @@ StudyRun read_run(const RunFiles& files, uint64_t seed, const std::string& what,
     return run;
   }
   run.message.clear();
-  read_results(results, run);
+  try {
+    read_results(Fields(results, results_name), run);
+  } catch (const BadInput& e) {
+    run.status = RunStatus::failed;
+    run.message = e.what();
+    note(run.message + ", so the run counts as failed.");
+    return run;
+  }
   run.whole_curves = damaged == 0 && last_step >= run.steps;
   if (!run.whole_curves)
     note(fmt::format("metrics.jsonl {}, so the arm's loss curves are those of its other runs, if it has any.",

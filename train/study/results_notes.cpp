@@ -5,13 +5,11 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "train/study/json_fields.h"
 #include "train/study/results.h"
 
 namespace crisp {
 namespace {
 
-using json_fields::text;
 using nlohmann::ordered_json;
 
 // A setting of a run that is a hash of what it reads.
@@ -42,6 +40,12 @@ std::vector<Run> runs_of(const StudyArm& arm) {
   return runs;
 }
 
+// Whether a run has this setting, other than "".
+bool has(const Run& run, const char* setting) {
+  const auto found = run.settings.find(setting);
+  return found != run.settings.end() && !found->is_null() && *found != "";
+}
+
 // Whether both have the hash and were meant to have the same.
 bool differ(const Run& a, const Run& b, const Data& data) {
   if (!a.settings.contains(data.setting) || !b.settings.contains(data.setting)) return false;
@@ -49,7 +53,7 @@ bool differ(const Run& a, const Run& b, const Data& data) {
   if (data.training && a.run->selection_part > 0 && a.run->seed != b.run->seed) return false;
   if (data.parsed)
     for (const char* parses : {"parses", "dev_parses"})
-      if (text(a.settings, parses).empty() != text(b.settings, parses).empty()) return false;
+      if (has(a, parses) != has(b, parses)) return false;
   return a.settings[data.setting] != b.settings[data.setting];
 }
 

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 #include <utility>
 
@@ -13,7 +15,6 @@
 #include "train/checkpoint_store.h"
 #include "train/metrics.h"
 #include "train/output_directory.h"
-#include "train/study/json_fields.h"
 #include "weights/atomic_file.h"
 
 namespace crisp {
@@ -21,7 +22,7 @@ namespace {
 
 using nlohmann::ordered_json;
 namespace fs = std::filesystem;
-using json_fields::member, json_fields::number, json_fields::text, json_fields::whole;
+using Fields = JsonFields<ordered_json>;
 using Status = RunState::Status;
 
 constexpr std::array<std::pair<Status, const char*>, 6> words{{{Status::none, "missing"},
@@ -36,14 +37,39 @@ struct Results {
   std::string complaint;
 };
 
+const std::string results_name = "all_results.json";
+
 Results read_results(const RunFiles& files) {
-  const ordered_json results = read_json_object(files.directory + "/all_results.json");
-  if (!results.contains("settings")) return {{}, "all_results.json is absent or damaged"};  // what is written last
-  const RunAccuracy accuracy{whole(results, "eval_correct", -1), whole(results, "eval_total", -1)};
-  if (accuracy.total > 0 && accuracy.correct >= 0 && accuracy.correct <= accuracy.total) return {accuracy, ""};
-  return {{},
-          fmt::format("all_results.json says {} of {} right (eval_correct, eval_total), which is no count",
-                      show_json(member(results, "eval_correct")), show_json(member(results, "eval_total")))};
+  const ordered_json results = read_json_object(files.directory + "/" + results_name);
+  const Fields fields(results, results_name);
+  if (!fields.has("settings")) return {{}, results_name + " is absent or damaged"};  // what is written last
+  try {
+    const int64_t total = fields.need("eval_total", fields.whole("eval_total", 1, INT64_MAX));
+    return {{fields.need("eval_correct", fields.whole("eval_correct", 0, total)), total}, ""};
+  } catch (const BadInput&) {
+    const auto shown = [&](const char* key) { return fields.has(key) ? show_json(*fields.find(key)) : "null"; };
+    return {{},
+            fmt::format("{} says {} of {} right (eval_correct, eval_total), which is no count", results_name,
+                        shown("eval_correct"), shown("eval_total"))};
+  }
+}
+
+// A damaged file tells nothing.
+RunState parse_state(const ordered_json& object) try {
+  const std::string where = "study_status.json";
+  const Fields fields(object, where);
+  RunState state;
+  const std::string word = fields.text("status").value_or("");
+  for (const auto& [value, name] : words)
+    if (word == name) state.status = value;
+  state.exit_code = static_cast<int>(fields.whole("exit_code", INT32_MIN, INT32_MAX).value_or(0));
+  state.message = fields.text("message").value_or("");
+  state.seconds = fields.real("seconds", 0, std::numeric_limits<double>::max()).value_or(0);
+  state.starts = fields.whole("starts", 0, INT64_MAX).value_or(0);
+  state.own = fields.flag("own").value_or(false);
+  return state;
+} catch (const BadInput&) {
+  return {};
 }
 
 }  // namespace
@@ -60,16 +86,7 @@ const char* status_word(Status status) {
 }
 
 RunState read_state(const RunFiles& files) {
-  const ordered_json object = read_json_object(files.status);
-  RunState state;
-  const std::string word = text(object, "status");
-  for (const auto& [value, name] : words)
-    if (word == name) state.status = value;
-  state.exit_code = static_cast<int>(whole(object, "exit_code"));
-  state.message = text(object, "message");
-  state.seconds = std::max(0.0, number(object, "seconds"));  // 0 for NaN
-  state.starts = whole(object, "starts");
-  state.own = member(object, "own") == ordered_json(true);
+  RunState state = parse_state(read_json_object(files.status));
   if (state.status != Status::complete) return state;
   if (const std::string complaint = results_complaint(files); !complaint.empty()) {
     state.status = Status::failed;
@@ -114,19 +131,24 @@ bool holds_files(const RunFiles& files) {
   return fs::exists(files.directory, none) && !fs::is_empty(files.directory, none);
 }
 
-std::string differing_input(const RunFiles& run, const RunFiles& other) {
-  const ordered_json of_run = read_json_object(run.directory + "/all_results.json"),
-                     of_other = read_json_object(other.directory + "/all_results.json");
-  const ordered_json &here = member(of_run, "settings"), &there = member(of_other, "settings");
+std::string differing_input(const RunFiles& run, const RunFiles& other) try {
+  const ordered_json of_run = read_json_object(run.directory + "/" + results_name),
+                     of_other = read_json_object(other.directory + "/" + results_name);
+  const ordered_json *here = Fields(of_run, results_name).object("settings"),
+                     *there = Fields(of_other, results_name).object("settings");
+  if (!here || !there) return "";
+  const Fields ours(*here, results_name), theirs(*there, results_name);
   struct Input {
     const char *hash, *path, *what;
   };
   for (const Input& input :
        {Input{"training_data_sha256", "train", "training data"}, Input{"dev_data_sha256", "dev", "dev data"},
         Input{"initial_weights_sha256", "weights", "weights"}}) {
-    const std::string a = text(here, input.hash), b = text(there, input.hash);
-    if (!a.empty() && !b.empty() && a != b) return fmt::format("{} {}", input.what, text(here, input.path));
+    const std::optional<std::string> a = ours.text(input.hash), b = theirs.text(input.hash);
+    if (a && b && *a != *b) return fmt::format("{} {}", input.what, ours.text(input.path).value_or(""));
   }
+  return "";
+} catch (const BadInput&) {  // damaged: nothing is known
   return "";
 }
 
