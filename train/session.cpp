@@ -72,6 +72,7 @@ void Session::open_logs() {
   const CheckpointState state = read_checkpoint(checkpoint->path, trainer_, fingerprint());
   const LogPositions& logs = state.logs;
   saved_ = position();
+  if (damaged.empty()) prune();  // should the process before have died before it did
   metrics_.emplace(path, logs.metrics_bytes);
   events_.emplace(output_.path(), logs.event_file, logs.event_bytes);
   if (metrics_->lost_bytes() > 0)
@@ -226,9 +227,14 @@ void Session::save() {
     write_checkpoint(directory, trainer_, loaded_.tokenizer, static_cast<int>(options_.max_length), logs,
                      fingerprint());
   });
-  const bool best_too = s.best_step >= 0 && !options_.select_last;
-  store_.prune(1, best_too ? std::vector<int64_t>{s.best_step} : std::vector<int64_t>{});
   saved_ = position();
+  prune();
+}
+
+// To the newest and the best.
+void Session::prune() {
+  const int64_t best = trainer_.state().best_step;
+  store_.prune(1, best >= 0 && !options_.select_last ? std::vector<int64_t>{best} : std::vector<int64_t>{});
 }
 
 void Session::save_if_asked() {

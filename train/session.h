@@ -57,6 +57,7 @@ class Session {
   void finish_step();
   void publish();
   void save();
+  void prune();
   void save_if_asked();
   bool saved() const { return saved_ == position(); }
   /// What tells apart the states that a checkpoint is of.
