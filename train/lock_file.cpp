@@ -20,6 +20,7 @@
 namespace crisp {
 namespace {
 
+constexpr const char* held_suffix = ".held";
 constexpr auto look_again = std::chrono::milliseconds(50);
 constexpr auto patience = std::chrono::seconds(3);  // before something is said
 
@@ -36,6 +37,14 @@ int open_lock(const std::string& path, int more_flags) {
   if (fd < 0 && (errno != EEXIST || (more_flags & O_EXCL) == 0))
     fail("{}: cannot be written: {}", parent_directory(path), std::strerror(errno));
   return fd;
+}
+
+// Whether the name still leads to what was opened.
+bool is_open_at(int fd, const std::string& path) {
+  struct stat ours {
+  }, named{};
+  return ::fstat(fd, &ours) == 0 && ::stat(path.c_str(), &named) == 0 && ours.st_ino == named.st_ino &&
+         ours.st_dev == named.st_dev;
 }
 
 // 0, or the errno of the first of both ways that the file system knows.
@@ -66,9 +75,7 @@ bool LockFile::lock_by_system(bool& supported) {
       fail("{}: cannot be locked: {}", parent_directory(path_), std::strerror(error));
     }
     // Between our open and lock the former owner may have removed the file; then nobody else sees our lock.
-    struct stat ours {
-    }, named{};
-    if (::fstat(fd_, &ours) == 0 && ::stat(path_.c_str(), &named) == 0 && ours.st_ino == named.st_ino) return true;
+    if (is_open_at(fd_, path_)) return true;
     (void)file_calls::close(std::exchange(fd_, -1));
   }
 }
@@ -77,14 +84,14 @@ bool LockFile::lock_by_system(bool& supported) {
 // at a time looks whether a lock is stale and takes it over: the one that made "LOCK.takeover".
 bool LockFile::lock_by_presence() {
   remove_file(path_);
-  path_ += ".held";
+  path_ += held_suffix;
   way_ = Way::by_presence;
   const std::string takeover = path_ + ".takeover";
   for (int left = 20; left > 0; --left) {
     fd_ = open_lock(path_, O_EXCL);
     if (fd_ >= 0) {
-      add_lock_holder(fd_, path_, ::getpid());
-      return true;
+      if (write_down_holder()) return true;
+      continue;  // it was so slow that another process took the lock for one that was left
     }
     holder_ = living_lock_holder(path_);
     if (!holder_.empty()) return false;
@@ -102,6 +109,19 @@ bool LockFile::lock_by_presence() {
   return false;
 }
 
+// In the file that has just been made; false when the name is another's by now.
+bool LockFile::write_down_holder() {
+  try {
+    add_lock_holder(fd_, path_, ::getpid());
+  } catch (...) {
+    release();
+    throw;
+  }
+  if (is_open_at(fd_, path_)) return true;
+  (void)file_calls::close(std::exchange(fd_, -1));
+  return false;
+}
+
 LockFile LockFile::wait_for(const std::string& path, const std::function<void(const std::string&)>& say) {
   const auto begin = std::chrono::steady_clock::now();
   for (bool said = false;;) {
@@ -114,6 +134,14 @@ LockFile LockFile::wait_for(const std::string& path, const std::function<void(co
       said = true;
     }
     std::this_thread::sleep_for(look_again);
+  }
+}
+
+void LockFile::tidy(const std::string& path) {
+  if (!entry_exists(path) && !entry_exists(path + held_suffix)) return;
+  try {
+    LockFile{path};
+  } catch (const Error&) {
   }
 }
 
@@ -134,7 +162,7 @@ LockFile& LockFile::operator=(LockFile&& other) noexcept {
 
 void LockFile::release() {
   if (!held()) return;
-  (void)file_calls::unlink(path_.c_str());
+  if (is_open_at(fd_, path_)) (void)file_calls::unlink(path_.c_str());  // else somebody took it for a dead one's
   (void)file_calls::close(std::exchange(fd_, -1));
 }
 

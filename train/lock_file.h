@@ -21,6 +21,8 @@ class LockFile {
   /// Waits until the lock is free. After some seconds say(text) is called, once. Throws Error when a signal arrives
   /// while an InterruptHandler lives (without one the signal ends the process).
   static LockFile wait_for(const std::string& path, const std::function<void(const std::string&)>& say);
+  /// Removes what a killed process has left of a lock; one that is held stays, and so does what cannot be removed.
+  static void tidy(const std::string& path);
   ~LockFile() { release(); }
   LockFile(LockFile&& other) noexcept;
   LockFile& operator=(LockFile&& other) noexcept;
@@ -38,6 +40,7 @@ class LockFile {
   enum class Way : unsigned char { by_system, by_presence };
   bool lock_by_system(bool& supported);
   bool lock_by_presence();
+  bool write_down_holder();
 
   std::string path_, holder_;
   int fd_ = -1;

@@ -8,7 +8,7 @@
 
 namespace crisp {
 
-/// Throws Error.
+/// Adds a line for a process that lives. Throws Error.
 void add_lock_holder(int fd, const std::string& path, pid_t process);
 
 /// A process in the file that lives, or may live on another host, in words; "" when none does. A file that is empty

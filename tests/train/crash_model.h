@@ -3,6 +3,7 @@
 // disk may be found.
 #pragma once
 
+#include <algorithm>
 #include <cerrno>
 #include <functional>
 #include <map>
@@ -10,6 +11,7 @@
 #include <set>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "weights/file_calls.h"
@@ -56,6 +58,23 @@ class NoFlush : public file_calls::Observer {
   ~NoFlush() override { file_calls::observe(nullptr); }
   int before(const file_calls::Call& call) override { return call.kind == file_calls::Kind::fsync ? EINVAL : 0; }
   void after(const file_calls::Call&, int64_t) override {}
+};
+
+/// While it lives, calls of some kinds fail, as on a file system that does not know them.
+class Without : public file_calls::Observer {
+ public:
+  Without(std::vector<file_calls::Kind> kinds, int error) : kinds_(std::move(kinds)), error_(error) {
+    file_calls::observe(this);
+  }
+  ~Without() override { file_calls::observe(nullptr); }
+  int before(const file_calls::Call& call) override {
+    return std::find(kinds_.begin(), kinds_.end(), call.kind) != kinds_.end() ? error_ : 0;
+  }
+  void after(const file_calls::Call&, int64_t) override {}
+
+ private:
+  std::vector<file_calls::Kind> kinds_;
+  int error_;
 };
 
 /// A directory's content: paths to bytes; directories end with a slash.

@@ -181,21 +181,6 @@ TEST_CASE("whichever call of a whole run fails, the run can be resumed and ends 
 
 // --- File systems that cannot do everything.
 
-// Some kinds of call are unknown.
-class Without : public file_calls::Observer {
- public:
-  Without(std::vector<Kind> kinds, int error) : kinds_(std::move(kinds)), error_(error) { file_calls::observe(this); }
-  ~Without() override { file_calls::observe(nullptr); }
-  int before(const file_calls::Call& call) override {
-    return std::find(kinds_.begin(), kinds_.end(), call.kind) != kinds_.end() ? error_ : 0;
-  }
-  void after(const file_calls::Call&, int64_t) override {}
-
- private:
-  std::vector<Kind> kinds_;
-  int error_;
-};
-
 TEST_CASE("a run works where there are no locks, links, exchanges, flushes or sizes") {
   const TempDir task;
   write_task(task.path());
