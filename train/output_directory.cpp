@@ -47,12 +47,10 @@ void remove_files_where(const std::string& directory, Predicate&& matches) {
 }
 
 // Those that a killed AtomicFile left for one of the run's names.
-void remove_temporary_files(const std::string& directory) {
+void remove_leftovers(const std::string& directory) {
   std::vector<std::string> names = names_in_marker(directory);
   names.emplace_back(OutputDirectory::marker_name);
-  remove_files_where(directory, [&](const std::string& entry) {
-    return std::any_of(names.begin(), names.end(), [&](const auto& name) { return is_temporary_name(entry, name); });
-  });
+  remove_temporary_files(directory, names);
 }
 
 bool holds_our_checkpoints(const std::string& directory) {
@@ -157,10 +155,10 @@ void OutputDirectory::choose_place(bool resume, bool overwrite) {
     fail<UsageError>("{}: holds a run; --resume continues it, --overwrite deletes it, or choose another --output",
                      root_);
   }
-  remove_temporary_files(root_);
+  remove_leftovers(root_);
   if (resume && entry_exists(new_run + "/" + marker_name)) {
     path_ = new_run;
-    remove_temporary_files(path_);
+    remove_leftovers(path_);
     holds_run_ = has_new_run;
     return;
   }

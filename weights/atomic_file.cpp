@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 #include "engine/error.h"
@@ -16,8 +17,18 @@
 namespace crisp {
 namespace {
 
+namespace fs = std::filesystem;
+
 // Clipped, so that a long name does not grow past the file system's limit.
 std::string temporary_prefix(const std::string& name) { return fmt::format(".{}.tmp-", name.substr(0, 100)); }
+
+// Whether temporary_name() makes this for a file `name`.
+bool is_temporary_name(std::string_view entry, const std::string& name) {
+  const std::string prefix = temporary_prefix(name);
+  return entry.starts_with(prefix) &&
+         std::all_of(entry.begin() + static_cast<std::ptrdiff_t>(prefix.size()), entry.end(),
+                     [](char c) { return c == '-' || (c >= '0' && c <= '9'); });
+}
 
 }  // namespace
 
@@ -32,11 +43,18 @@ std::string temporary_name(const std::string& path) {
   return temporary;
 }
 
-bool is_temporary_name(std::string_view entry, const std::string& name) {
-  const std::string prefix = temporary_prefix(name);
-  return entry.starts_with(prefix) &&
-         std::all_of(entry.begin() + static_cast<std::ptrdiff_t>(prefix.size()), entry.end(),
-                     [](char c) { return c == '-' || (c >= '0' && c <= '9'); });
+void remove_temporary_files(const std::string& directory, const std::vector<std::string>& names) {
+  std::vector<std::string> found;
+  std::error_code error;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+    const std::string entry = it->path().filename().string();
+    std::error_code ignored;
+    if (std::any_of(names.begin(), names.end(), [&](const auto& name) { return is_temporary_name(entry, name); }) &&
+        fs::is_regular_file(it->symlink_status(ignored)))
+      found.push_back(it->path().string());
+  }
+  if (error) fail("{}: cannot be listed: {}", directory, error.message());
+  for (const std::string& path : found) remove_file(path);
 }
 
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "weights/file_changes.h"
 
@@ -20,7 +21,7 @@ enum class Flush : uint8_t {
 
 /// Collects a file's new content in a temporary file of the same directory (".NAME.tmp-PID-N"). Every failure is an
 /// Error naming the path; until commit() has returned, the old file is what others see. The destructor removes the
-/// temporary file of an uncommitted write. A process that is killed leaves it; it can be deleted.
+/// temporary file of an uncommitted write. A process that is killed leaves it (remove_temporary_files).
 class AtomicFile {
  public:
   /// Throws Error when `path` exists and is no regular file, or its directory cannot be written.
@@ -48,7 +49,8 @@ void write_file_atomically(const std::string& path, std::string_view content, Fl
 
 /// A free name ".NAME.tmp-PID-N" beside `path`.
 std::string temporary_name(const std::string& path);
-/// Whether `entry` is a name that temporary_name() makes for a file `name`: a killed process leaves such files.
-bool is_temporary_name(std::string_view entry, const std::string& name);
+/// Removes files of names that temporary_name() makes for one of `names`, which a killed process has left. For who
+/// knows that nobody is writing them. Throws Error.
+void remove_temporary_files(const std::string& directory, const std::vector<std::string>& names);
 
 }  // namespace crisp

@@ -92,6 +92,22 @@ TEST_CASE("a run done by hand is taken over, and nothing of it is deleted") {
   }
 }
 
+TEST_CASE("what a killed runner left of a file or a lock is removed, and is no run done by hand") {
+  const Studio at;
+  const std::string by_hand = "out/runs/dense/seed-0";
+  std::filesystem::create_directories(at / by_hand);
+  const Words left{by_hand + "/.study_status.json.tmp-1-0", "out/.study.json.tmp-1-0", "out/.report.html.tmp-1-0",
+                   "out/.runs.csv.tmp-1-0"};
+  for (const std::string& name : left) at.write(name, "half");
+  REQUIRE(at.study("out", {"--seeds", "1"}).exit_code == 0);
+  for (const std::string& name : left) CHECK_FALSE(at.has(name));
+  CHECK_FALSE(at.has(by_hand + "/model.safetensors"));
+  CHECK(at.checkpoints(by_hand).empty());
+  at.write(by_hand + ".lock", "");
+  REQUIRE(at.study("out", {"--seeds", "1"}).exit_code == 0);
+  CHECK_FALSE(at.has(by_hand + ".lock"));
+}
+
 TEST_CASE("runs on other data are not counted among those of a study") {
   const Studio at;
   REQUIRE(at.study("out", {"--seeds", "1"}).exit_code == 0);

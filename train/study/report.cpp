@@ -50,6 +50,7 @@ std::string study_report_html(const StudyResults& study) {
 
 void write_study_report(const std::string& output_dir) {
   const StudyResults study = read_study(output_dir);
+  remove_temporary_files(output_dir, {"report.html", "results.json", "runs.csv"});
   write_study_files(output_dir, study);
   write_file_atomically(output_dir + "/report.html", study_report_html(study));
 }

@@ -24,6 +24,7 @@
 #include "train/output_directory.h"
 #include "train/study/child.h"
 #include "train/study/estimate.h"
+#include "weights/atomic_file.h"
 #include "weights/file_changes.h"
 #include "weights/locate.h"
 
@@ -73,6 +74,7 @@ class Runner {
     for (size_t i = 0; i < runs_.size(); ++i) {
       const RunState state = read_state(runs_[i].files);
       if (state.final()) {
+        LockFile::tidy(runs_[i].files.lock);
         done_.insert(i);
         continue;
       }
@@ -163,6 +165,7 @@ class Runner {
       make_directories(parent_directory(run.files.directory));
       lock = LockFile(run.files.lock);
       if (!lock.held()) return false;
+      remove_leftovers(run.files);
       state = read_state(run.files);  // what another runner may have made of it meanwhile
       const auto before = failed_before_.find(index);
       const bool tried_since = before == failed_before_.end() || before->second != state.starts;
@@ -180,6 +183,13 @@ class Runner {
     failures_ += state.status == Status::failed;
     tell(index, state);
     return true;
+  }
+
+  // Of a runner that was killed while it wrote down the run's state: no file that somebody made by hand.
+  static void remove_leftovers(const RunFiles& files) {
+    const fs::path status = files.status;
+    std::error_code none;
+    if (fs::is_directory(files.directory, none)) remove_temporary_files(files.directory, {status.filename().string()});
   }
 
   static void record_if_possible(const RunFiles& files, const LockFile& lock, const RunState& state) {

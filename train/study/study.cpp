@@ -300,6 +300,7 @@ void record_study(const Study& study, const std::string& directory) {
   check_place(directory);
   make_directories(directory);
   const LockFile lock = lock_study(directory, "study");  // others that start at the same time add to the same file
+  remove_temporary_files(directory, {"study.json"});
   const std::string path = directory + "/study.json";
   const std::string before = entry_exists(path) ? read_input(path, input_limit::study) : "";
   const Study all = entry_exists(path) ? joined(parse_study(before, path), study, directory) : study;
