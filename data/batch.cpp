@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 
 #include "data/input/file.h"
 #include "data/parse_alignment.h"
 #include "data/text_file.h"
+#include "engine/checked.h"
 #include "engine/error.h"
 #include "engine/random.h"
 #include "engine/team.h"
@@ -55,7 +57,7 @@ std::string parting(const Dataset& dataset, const std::string& content, const st
 
 TokenizedDataset::TokenizedDataset(const Dataset& dataset, const WordPiece& tokenizer, int max_length)
     : num_labels_(dataset.num_labels) {
-  const size_t n = dataset.examples.size();
+  const auto n = static_cast<size_t>(checked_int32(dataset.examples.size(), "examples"));
   const size_t chunk_count = std::clamp<size_t>(n / 256, 1, static_cast<size_t>(num_threads()));
   std::vector<Chunk> chunks(chunk_count);
   parallel_for(std::ssize(chunks), num_threads(), [&](int64_t at) {
@@ -157,21 +159,28 @@ void fill_batch(const TokenizedDataset& dataset, std::span<const int32_t> indice
     for (size_t position = 0; position < ids.size(); ++position) {
       batch.positions.push_back(static_cast<int32_t>(position));
     }
-    batch.offsets.push_back(static_cast<int32_t>(batch.ids.size()));
+    batch.offsets.push_back(checked_int32(batch.ids.size(), "tokens in one batch"));
     batch.labels.push_back(dataset.label(i));
     if (dataset.parsed()) append_tree_distances(dataset.tree_heads(i), dataset.tree_nodes(i), batch.tree_distances);
   }
 }
 
 void reserve_batch(const TokenizedDataset& dataset, int batch_size, PackedBatch& batch) {
+  // The longest examples may meet in one batch.
   const auto examples = static_cast<size_t>(std::min(batch_size, dataset.size()));
-  const size_t tokens = examples * static_cast<size_t>(dataset.max_tokens());
-  batch.ids.reserve(tokens);
+  std::vector<size_t> lengths;
+  for (int32_t i = 0; i < dataset.size(); ++i) lengths.push_back(dataset.ids(i).size());
+  std::nth_element(lengths.begin(), lengths.begin() + static_cast<std::ptrdiff_t>(examples), lengths.end(),
+                   std::greater<>());
+  lengths.resize(examples);
+  const size_t tokens = std::accumulate(lengths.begin(), lengths.end(), size_t{0});
+  batch.ids.reserve(static_cast<size_t>(checked_int32(tokens, "tokens in one batch")));
   batch.positions.reserve(tokens);
   batch.offsets.reserve(examples + 1);
   batch.labels.reserve(examples);
   batch.example_index.reserve(examples);
-  if (dataset.parsed()) batch.tree_distances.reserve(tokens * static_cast<size_t>(dataset.max_tokens()));
+  if (dataset.parsed())
+    batch.tree_distances.reserve(std::inner_product(lengths.begin(), lengths.end(), lengths.begin(), size_t{0}));
 }
 
 std::vector<int32_t> epoch_order(uint64_t seed, uint32_t epoch, int32_t n) {

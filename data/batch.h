@@ -72,10 +72,12 @@ class TokenizedDataset {
   int32_t truncated_ = 0;
 };
 
-/// Replaces `batch` by the given examples, in this order. Allocates only when the batch outgrows its capacity.
+/// Replaces `batch` by the given examples, in this order. Allocates only when the batch outgrows its capacity. Throws
+/// Error for more than 2^31 - 1 tokens.
 void fill_batch(const TokenizedDataset& dataset, std::span<const int32_t> indices, PackedBatch& batch);
 
-/// Makes room for any batch of `batch_size` examples, so that fill_batch never allocates.
+/// Makes room for any `batch_size` different examples, so that fill_batch never allocates. Throws Error where one could
+/// have more than 2^31 - 1 tokens.
 void reserve_batch(const TokenizedDataset& dataset, int batch_size, PackedBatch& batch);
 
 /// The order in which an epoch visits its n examples: a permutation that depends on (seed, epoch) alone.

@@ -60,7 +60,7 @@ void read_config(const JsonFile& config, const JsonFile& whole, TokenizerFiles& 
     s.tokenize_chinese_chars = f.flag("tokenize_chinese_chars").value_or(true);
   }
   s.split_special_tokens = f.flag("split_special_tokens").value_or(false);
-  result.model_max_length = f.real("model_max_length", 2, 1e300).value_or(result.model_max_length);
+  result.model_max_length = f.real("model_max_length", {.low = 2}).value_or(result.model_max_length);
   std::optional<std::string> side = f.text("truncation_side");
   if (!side && whole.exists)
     if (const json* truncation = whole.fields().object("truncation"))

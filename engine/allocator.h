@@ -11,6 +11,9 @@
 
 namespace crisp {
 
+/// Of one block. More is asked for by mistake only, and lengths up to here can be rounded up without overflow.
+constexpr size_t most_bytes = size_t{1} << 46;
+
 struct AllocatorStats {
   int64_t system_allocations = 0;  // times the system was asked for more
   // Usable addresses: handed out, free, headers. Up to an eighth of it may never have been touched, which takes no

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 
+#include "engine/allocator.h"
 #include "engine/error.h"
 #include "engine/poison.h"
 

@@ -28,9 +28,6 @@ struct alignas(64) BlockHeader {
 };
 static_assert(sizeof(BlockHeader) == BlockHeader::size);
 
-/// More is asked for by mistake only; what lengths are rounded up to does not overflow.
-constexpr size_t most_bytes = size_t{1} << 46;
-
 /// Reserves addresses without memory and makes the front part usable as it is needed. Where the system gives little
 /// (ulimit -v), several smaller ranges follow one another. The same calls give the same layout. Not thread-safe.
 class Arena {

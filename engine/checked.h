@@ -1,10 +1,13 @@
-// Products of sizes, for whoever allocates or compares by them: a product that does not fit is found before it is used.
+// Sizes that do not fit are found before anything is allocated, compared or numbered by them.
 #pragma once
 
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
+
+#include "engine/error.h"
 
 namespace crisp {
 
@@ -18,6 +21,14 @@ constexpr std::optional<int64_t> checked_product(std::integral auto... sizes) {
   };
   if (!(multiply(sizes) && ...)) return std::nullopt;
   return product;
+}
+
+/// A count as the i32 numbers that batches are made of. Throws Error, "3000000000 tokens in one batch: at most
+/// 2147483647 can be numbered", for more.
+inline int32_t checked_int32(size_t count, const char* of_what) {
+  constexpr int32_t most = std::numeric_limits<int32_t>::max();
+  if (count > static_cast<size_t>(most)) fail("{} {}: at most {} can be numbered", count, of_what, most);
+  return static_cast<int32_t>(count);
 }
 
 }  // namespace crisp

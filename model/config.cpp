@@ -2,6 +2,7 @@
 
 #include "data/input/json.h"
 #include "data/input/text.h"
+#include "engine/checked.h"
 #include "engine/error.h"
 #include "model/sparsity_json.h"
 
@@ -15,7 +16,9 @@ using Fields = JsonFields<json>;
 // A size that must be there.
 int64_t size(const Fields& f, const char* key) { return f.need(key, f.whole(key, 1, INT32_MAX)); }
 
-double rate_or(const Fields& f, const char* key, double otherwise) { return f.real(key, 0, 0.999).value_or(otherwise); }
+double rate_or(const Fields& f, const char* key, double otherwise) {
+  return f.real(key, dropout_range).value_or(otherwise);
+}
 
 // A setting of which this program knows one value.
 void check_only(const Fields& f, const char* key, const char* only, const char* remark = "") {
@@ -35,7 +38,7 @@ void read_distilbert(const Fields& f, DistilBertConfig& c) {
   c.attention_dropout = rate_or(f, "attention_dropout", c.attention_dropout);
   c.classifier_dropout = rate_or(f, "seq_classif_dropout", c.classifier_dropout);
   // transformers' DistilBERT fixes epsilon at 1e-12; a BERT encoder saved in this form may need another.
-  c.layer_norm_epsilon = f.real("layer_norm_eps", 1e-15, 1).value_or(c.layer_norm_epsilon);
+  c.layer_norm_epsilon = f.real("layer_norm_eps", layer_norm_epsilon_range).value_or(c.layer_norm_epsilon);
   check_only(f, "activation", "gelu", " (the erf form)");
 }
 
@@ -48,7 +51,7 @@ void read_bert(const Fields& f, DistilBertConfig& c, const std::string& where) {
   c.heads = size(f, "num_attention_heads");
   c.dropout = rate_or(f, "hidden_dropout_prob", c.dropout);
   c.attention_dropout = rate_or(f, "attention_probs_dropout_prob", c.attention_dropout);
-  c.layer_norm_epsilon = f.real("layer_norm_eps", 1e-15, 1).value_or(c.layer_norm_epsilon);
+  c.layer_norm_epsilon = f.real("layer_norm_eps", layer_norm_epsilon_range).value_or(c.layer_norm_epsilon);
   check_only(f, "hidden_act", "gelu", " (the erf form)");
   // A decoder's attention is causal: another function of the same weights.
   if (f.flag("is_decoder").value_or(false))
@@ -123,7 +126,21 @@ HeadFunction DistilBertConfig::head_function() const {
 }
 
 void check_config(const DistilBertConfig& c, const std::string& where) {
+  for (const int64_t size : {c.vocab_size, c.max_positions, c.dim, c.hidden_dim, c.layers, c.heads, c.num_labels})
+    if (size < 1) fail<BadInput>("{}: a size is {}; all must be at least 1", where, size);
+  const auto check_number = [&](const char* what, double x, const Interval& range) {
+    if (!range.contains(x)) fail<BadInput>("{}: {} is {}; it must be {}", where, what, x, range.str());
+  };
+  for (const double rate : {c.dropout, c.attention_dropout, c.classifier_dropout})
+    check_number("a dropout rate", rate, dropout_range);
+  check_number("a LayerNorm epsilon", c.layer_norm_epsilon, layer_norm_epsilon_range);
+  check_number("an initializer range", c.initializer_range, initializer_range_range);
   if (c.dim % c.heads != 0) fail<BadInput>("{}: {} heads do not divide a width of {}", where, c.heads, c.dim);
+  // A matrix of more would be refused when it is allocated; here the file is known.
+  constexpr int64_t most_numbers = int64_t{1} << 40;
+  for (const int64_t rows : {c.vocab_size, c.max_positions, c.dim, c.hidden_dim, c.num_labels})
+    if (checked_product(rows, c.dim).value_or(most_numbers + 1) > most_numbers)
+      fail<BadInput>("{}: a matrix of {} x {} numbers is more than this program supports", where, rows, c.dim);
   if (c.layers > 1000) fail<BadInput>("{}: {} layers are more than this program supports (1000)", where, c.layers);
 }
 
@@ -142,7 +159,7 @@ DistilBertConfig parse_config(const std::string& text, const std::string& where)
   if (f.flag("sinusoidal_pos_embds").value_or(false))
     // The file still holds the (fixed) table, and it is used as it is; training it would change the model.
     fail<BadInput>("{}: sinusoidal position embeddings are not supported", where);
-  c.initializer_range = f.real("initializer_range", 0, 1).value_or(c.initializer_range);
+  c.initializer_range = f.real("initializer_range", initializer_range_range).value_or(c.initializer_range);
   check_config(c, where);
   read_architecture(f, c);
   read_labels(object, c, where);
@@ -152,6 +169,7 @@ DistilBertConfig parse_config(const std::string& text, const std::string& where)
 }
 
 std::string config_json(const DistilBertConfig& c, DType dtype) {
+  check_config(c, "config.json");
   nlohmann::ordered_json j;
   j["architectures"] = {"DistilBertForSequenceClassification"};
   j["model_type"] = "distilbert";

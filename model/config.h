@@ -6,9 +6,15 @@
 #include <vector>
 
 #include "engine/dtype.h"
+#include "engine/interval.h"
 #include "model/sparsity.h"
 
 namespace crisp {
+
+// What settings may be, in options and in files.
+constexpr Interval dropout_range{.low = 0, .high = 1, .open_high = true};
+constexpr Interval layer_norm_epsilon_range{.low = 1e-15, .high = 1};
+constexpr Interval initializer_range_range{.low = 0, .high = 1};
 
 /// config.json's problem_type; transformers sets none before the first training.
 enum class ProblemType : uint8_t { unset, single_label, multi_label, regression };
@@ -46,10 +52,12 @@ struct DistilBertConfig {
 DistilBertConfig parse_config(const std::string& text, const std::string& where);
 
 /// The text of a config.json that transformers loads as DistilBertForSequenceClassification; dtype is
-/// that of the tensors beside it.
+/// that of the tensors beside it. Throws BadInput, as check_config() does, instead of writing what parse_config()
+/// refuses.
 std::string config_json(const DistilBertConfig& config, DType dtype = DType::f32);
 
-/// Throws BadInput (naming `where`) when the numbers contradict each other, e.g. heads do not divide dim.
+/// Throws BadInput (naming `where`) when a number is out of its range, or they contradict each other, e.g. heads do not
+/// divide dim.
 void check_config(const DistilBertConfig& config, const std::string& where);
 
 }  // namespace crisp

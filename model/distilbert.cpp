@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "engine/checked.h"
 #include "engine/error.h"
 #include "model/random_sites.h"
 
@@ -13,7 +14,8 @@ namespace {
 // 0, step, .., n step: every sequence has `step` queries.
 Tensor every(int64_t step, int64_t n) {
   const Tensor offsets = Tensor::empty({n + 1}, DType::i32);
-  for (int64_t i = 0; i <= n; ++i) offsets.data<int32_t>()[i] = static_cast<int32_t>(i * step);
+  for (int64_t i = 0; i <= n; ++i)
+    offsets.data<int32_t>()[i] = checked_int32(static_cast<size_t>(i * step), "queries of heads in one batch");
   return offsets;
 }
 
@@ -54,6 +56,15 @@ DistilBert::DistilBert(const DistilBertConfig& config, DType dtype, Device devic
   pre_classifier_ = add_linear("pre_classifier", dim, dim, true);
   classifier_ = add_linear("classifier", config.num_labels, dim, true);
   add_spans();
+}
+
+DistilBert DistilBert::clone() const {
+  DistilBert copy(config_, dtype_, device_);
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const Tensor& from = parameters_[i].tensor;
+    copy.parameters_[i].tensor.set_requires_grad(from.requires_grad()).copy_from(from);
+  }
+  return copy;
 }
 
 Tensor DistilBert::add(const std::string& name, const Shape& shape, bool decays, bool in_head) {

@@ -42,10 +42,17 @@ struct ForwardMode {
   std::vector<AttentionStats>* stats = nullptr;
 };
 
+/// Its tensors are handles, so a copy would share the weights: it moves, and clone() copies.
 class DistilBert {
  public:
   /// Allocates the parameters, uninitialised: call initialise() or fill all of parameters().
   DistilBert(const DistilBertConfig& config, DType dtype, Device device = Device::cpu);
+
+  DistilBert(DistilBert&&) = default;
+  DistilBert& operator=(DistilBert&&) = default;
+  /// A model with the same settings and copies of the weights (of one in training: of Trainer::model()); gradients are
+  /// not copied.
+  DistilBert clone() const;
 
   /// Weights N(0, initializer_range), biases 0, LayerNorm 1 and 0, from the init stream of `seed`.
   void initialise(uint64_t seed);
@@ -62,7 +69,8 @@ class DistilBert {
   /// changed.
   DistilBertConfig& mutable_config() { return config_; }
   /// Replaces config().sparsity. Parameters of learned spans that there were are gone; new ones have the values of
-  /// config.spans or span_init. Whoever holds parameters() has to ask again.
+  /// config.spans or span_init. Whoever holds parameters() has to ask again, and a Trainer of the model is of no use
+  /// then.
   void set_sparsity(const SparsityConfig& config);
   /// The current learned degrees, [layer][head], a layer without them having none; empty where no layer has any.
   std::vector<std::vector<double>> spans() const;

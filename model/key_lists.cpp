@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/checked.h"
 #include "engine/error.h"
 #include "engine/kernels.h"
 #include "engine/team.h"
@@ -155,11 +156,9 @@ KeyLists key_lists(const SparsityConfig& config, int64_t layer, double sparsity,
     }
   });
   const int64_t copies = queries.first_only ? queries.copies : 1;
-  int64_t total = 0;
-  for (const auto& of_chunk : keys) total += static_cast<int64_t>(of_chunk.size()) * copies;
-  if (total > std::numeric_limits<int32_t>::max())
-    fail("attention: too many (query, key) pairs in one batch; make it smaller");
-  lists.keys.reserve(static_cast<size_t>(total));
+  size_t total = 0;
+  for (const auto& of_chunk : keys) total += of_chunk.size() * static_cast<size_t>(copies);
+  lists.keys.reserve(static_cast<size_t>(checked_int32(total, "(query, key) pairs in one batch")));
   lists.starts.push_back(0);
   for (size_t c = 0; c < keys.size(); ++c) {
     for (int64_t copy = 0; copy < copies; ++copy) {

@@ -1,8 +1,5 @@
 #include "model/sparsity_json.h"
 
-#include <algorithm>
-#include <array>
-#include <cmath>
 #include <limits>
 
 #include "data/input/json.h"
@@ -15,10 +12,9 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-// Ends of ranges. Those of tools/sparse_options.cpp lie within: what a run was given can be read back.
-constexpr double largest = std::numeric_limits<double>::max();
-constexpr double above_0 = std::numeric_limits<double>::denorm_min();
-const double below_1 = std::nextafter(1.0, 0.0);
+// The ranges of tools/sparse_options.cpp lie within these: what a run was given can be read back.
+constexpr Interval any_number{.low = -std::numeric_limits<double>::infinity()}, any_part{.high = 1},
+    part_below_1{.high = 1, .open_high = true}, any_length{.high = positions_limit};
 
 using Fields = JsonFields<json>;
 
@@ -48,12 +44,7 @@ void read_layers(const Fields& f, SparsityConfig& c, int64_t layers, const std::
   if (const json* list = f.list("layer_sparsity")) {
     if (list->size() != n)
       fail<BadInput>("{}: \"layer_sparsity\" must list {} numbers, one for each layer", where, layers);
-    for (const json& value : *list) {
-      const double s = value.is_number() ? value.get<double>() : -1;
-      if (!(s >= 0 && s < 1))
-        fail<BadInput>("{}: \"layer_sparsity\" holds {}, outside [0, 1)", where, show_json(value));
-      c.layers.push_back(s);
-    }
+    for (const json& value : *list) c.layers.push_back(f.real("layer_sparsity", value, part_below_1));
   }
   const json* active = f.list("sparse_layers");
   if (!active) return;
@@ -97,12 +88,7 @@ void read_spans(const Fields& f, SparsityConfig& c, int64_t layers, int64_t head
     if (!of_layer.is_array() || of_layer.size() != static_cast<size_t>(wanted))
       fail<BadInput>("{}: \"spans\" of layer {} must list {} numbers", where, l, wanted);
     auto& spans = c.spans.emplace_back();
-    for (const json& value : of_layer) {
-      const double z = value.is_number() ? value.get<double>() : -1;
-      if (!(z >= 0 && z <= positions_limit))
-        fail<BadInput>("{}: \"spans\" holds {}, no length", where, show_json(value));
-      spans.push_back(z);
-    }
+    for (const json& value : of_layer) spans.push_back(f.real("spans", value, any_length));
   }
 }
 
@@ -158,28 +144,28 @@ SparsityConfig parse_sparsity_json(const json& object, int64_t layers, int64_t h
   set(c.reversed, f.flag("sparsity_reverse"));
   set(c.in_training, f.flag("sparse_train"));
   set(c.at_evaluation, f.flag("sparse_eval"));
-  set(c.ramp, f.real("sparsity_ramp", 0, 1));
+  set(c.ramp, f.real("sparsity_ramp", any_part));
   read_protected(f, c, where);
-  set(c.threshold, f.real("attention_threshold", -largest, largest));
+  set(c.threshold, f.real("attention_threshold", any_number));
   set(c.window, f.whole("window", 0, INT32_MAX));
-  set(c.lexical_threshold, f.real("lexical_threshold", -1, 1));
+  set(c.lexical_threshold, f.real("lexical_threshold", {.low = -1, .high = 1}));
   set(c.tree_distance, f.whole("tree_distance", 0, INT32_MAX));
   read_bigbird(f, c, where);
   if (const json* seed = f.find("mask_seed")) {
     if (!seed->is_number_unsigned()) fail<BadInput>("{}: \"mask_seed\" must be a whole number", where);
     c.seed = seed->get<uint64_t>();
   }
-  set(c.attention_drop, f.real("attention_drop", 0, 1));
-  set(c.key_dropout, f.real("drop_attention", 0, below_1));
+  set(c.attention_drop, f.real("attention_drop", any_part));
+  set(c.key_dropout, f.real("drop_attention", part_below_1));
   std::string unit = "entry";
   set(unit, f.text("drop_attention_unit"));
   if (unit != "entry" && unit != "column")
     fail<BadInput>("{}: \"drop_attention_unit\" is {}; it must be entry or column", where, quote(unit));
   c.key_dropout_columns = unit == "column";
-  set(c.span_ramp, f.real("span_ramp", least_span_ramp, positions_limit));
-  set(c.span_init, f.real("span_init", 0, positions_limit));
-  set(c.span_penalty, f.real("span_penalty", 0, largest));
-  set(c.span_learning_rate, f.real("span_learning_rate", above_0, largest));
+  set(c.span_ramp, f.real("span_ramp", {.low = least_span_ramp, .high = positions_limit}));
+  set(c.span_init, f.real("span_init", any_length));
+  set(c.span_penalty, f.real("span_penalty", {.low = 0}));
+  set(c.span_learning_rate, f.real("span_learning_rate", {.low = 0, .open_low = true}));
   read_spans(f, c, layers, heads, where);
   const bool measured =
       c.method == SparseMethod::threshold ? c.threshold.has_value() : c.method != SparseMethod::bigbird || c.bigbird;

@@ -3,12 +3,12 @@ cmake_minimum_required(VERSION 3.25)
 
 # One line per folder: what its files may include, as path prefixes from the repository's root. The longest folder that
 # holds a file decides: a backend (engine/cpu, engine/cuda) knows the kernel contract and leaf headers, not the engine; the
-# gate for strangers' files (data/input) knows the errors only, and all who read files know it.
+# gate for strangers' files (data/input) knows leaf headers only, and all who read files know it.
 set(contract       engine/kernels.h engine/allocator.h engine/dtype.h engine/error.h engine/random.h engine/team.h)
 set(engine         engine/)
 set(engine/cpu     engine/cpu/ ${contract})
 set(engine/cuda    engine/cuda/ ${contract})
-set(data/input     data/input/ engine/error.h)
+set(data/input     data/input/ engine/error.h engine/interval.h)
 set(weights        weights/ data/input/ engine/)
 set(data           data/ engine/)
 set(model          model/ data/input/ engine/)

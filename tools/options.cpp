@@ -12,6 +12,7 @@
 #include "data/labels.h"
 #include "engine/error.h"
 #include "engine/parse_text.h"
+#include "model/config.h"
 #include "tools/arguments.h"
 #include "tools/hf_options.h"
 #include "tools/streams.h"
@@ -39,25 +40,10 @@ std::string all_spellings(const std::string& names) {
 
 std::string first_spelling(const std::string& names) { return "--" + split(names, ',').front(); }
 
-std::string describe(const Interval& interval) {
-  if (std::isinf(interval.high)) return fmt::format("{} {:g}", interval.open_low ? "above" : "at least", interval.low);
-  return fmt::format("from {:g}{} to {:g}{}", interval.low, interval.open_low ? " (exclusive)" : "", interval.high,
-                     interval.open_high ? " (exclusive)" : "");
-}
-
-bool contains(const Interval& interval, double value) {
-  if (!std::isfinite(value)) return false;
-  const bool above = interval.open_low ? value > interval.low : value >= interval.low;
-  const bool below = interval.open_high ? value < interval.high : value <= interval.high;
-  return above && below;
-}
-
 // Parses and checks in one, so that a complaint names the allowed values whatever is wrong.
 std::string parse_real(const std::string& text, const Interval& interval, double& value) {
   const std::optional<double> parsed = parse_number<double>(text);
-  if (!parsed || !contains(interval, *parsed)) {
-    return fmt::format("must be a number {}, not '{}'", describe(interval), text);
-  }
+  if (!parsed || !interval.contains(*parsed)) return fmt::format("must be {}, not '{}'", interval.str(), text);
   value = *parsed;
   return "";
 }
@@ -218,8 +204,7 @@ void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
   add_sparse_options(app, o.sparse);
 
   group = "Optimisation";
-  in_group(add_real(app, "epochs,num-train-epochs", o.epochs, default_epochs,
-                    {.low = 0, .high = most_epochs, .open_high = false},
+  in_group(add_real(app, "epochs,num-train-epochs", o.epochs, default_epochs, {.low = 0, .high = most_epochs},
                     "Passes over the training data; may be a fraction; 0 saves the model as it is"));
   in_group(add_integer(app, "max-steps", o.max_steps, 0, most_steps,
                        "Optimizer steps, instead of --epochs; 0: by --epochs"));
@@ -235,14 +220,14 @@ void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
                                      {"constant", ScheduleType::constant},
                                      {"constant_with_warmup", ScheduleType::constant}},
                                     "linear|cosine|constant", "Course of the learning rate after the warmup"));
-  in_group(add_real(app, "warmup-ratio", o.warmup_ratio, {.low = 0, .high = 1, .open_high = false},
+  in_group(add_real(app, "warmup-ratio", o.warmup_ratio, {.low = 0, .high = 1},
                     "Part of all steps in which the learning rate rises"));
   in_group(add_integer(app, "warmup-steps", o.warmup_steps, 0, most_steps,
                        "The same in steps, instead of --warmup-ratio; 0: no warmup"))
       ->default_str("");
   in_group(add_real(app, "weight-decay", o.weight_decay, {}, "AdamW weight decay (not on biases and LayerNorm)"));
-  in_group(add_real(app, "beta1,adam-beta1", o.beta1, {.low = 0, .high = 1}, "AdamW beta 1"));
-  in_group(add_real(app, "beta2,adam-beta2", o.beta2, {.low = 0, .high = 1}, "AdamW beta 2"));
+  in_group(add_real(app, "beta1,adam-beta1", o.beta1, {.low = 0, .high = 1, .open_high = true}, "AdamW beta 1"));
+  in_group(add_real(app, "beta2,adam-beta2", o.beta2, {.low = 0, .high = 1, .open_high = true}, "AdamW beta 2"));
   in_group(add_real(app, "epsilon,adam-epsilon", o.epsilon, {.low = 0, .open_low = true}, "AdamW epsilon"));
   in_group(add_real(app, "max-grad-norm", o.max_grad_norm, {}, "Largest norm of the gradient; 0: no clipping"));
 
@@ -251,7 +236,7 @@ void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
                        "Tokens of a sequence, at least 2; the rest is cut off; 0: as many as the model can"));
   const auto parse_dropout = [&o](const std::string& text) {
     double rate = 0;
-    const std::string complaint = parse_real(text, {.low = 0, .high = 1}, rate);
+    const std::string complaint = parse_real(text, dropout_range, rate);
     if (complaint.empty()) o.dropout = rate;
     return complaint;
   };
@@ -274,7 +259,7 @@ void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
                        "Evaluations without a better accuracy after which to stop; 0: off"));
   in_group(add_choice<bool>(app, "select", o.select_last, {{"best", false}, {"last", true}}, "best|last",
                             "The evaluation whose model and predictions OUTPUT holds in the end"));
-  in_group(add_real(app, "selection-part", o.selection_part, {.low = 0, .high = 0.5, .open_high = false},
+  in_group(add_real(app, "selection-part", o.selection_part, {.low = 0, .high = 0.5},
                     "Part of the training set to carve out and choose the best evaluation on; 0: on dev"));
   in_group(add_integer(app, "eval-train", o.eval_train, 0, most_steps,
                        "Training sentences to evaluate at the end, the first N; 0: none"));

@@ -4,12 +4,12 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
-#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "engine/interval.h"
 #include "train/options.h"
 
 namespace crisp {
@@ -45,13 +45,6 @@ CLI::Option* add_switch(CLI::App& app, const std::string& names, bool& variable,
 CLI::Option* add_integer(CLI::App& app, const std::string& names, int64_t& variable, int64_t minimum, int64_t maximum,
                          const std::string& description);
 
-/// The numbers from `low` to `high`; an open end is not among them.
-struct Interval {
-  double low = 0;
-  double high = std::numeric_limits<double>::infinity();
-  bool open_low = false;
-  bool open_high = true;
-};
 CLI::Option* add_real(CLI::App& app, const std::string& names, double& variable, const Interval& interval,
                       const std::string& description);
 /// The same for a variable that stays unset where the option is not given; --help shows `default_value`.

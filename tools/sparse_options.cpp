@@ -62,7 +62,7 @@ void add_sparse_options(CLI::App& app, SparsityOptions& o) {
       },
       "all, early (first half), late (last half), or numbers from 0: 3,4,5"));
   add(add_flag(app, "sparsity-reverse", o.reverse, "Turn the sparsity's schedule over layers round"));
-  add(add_real(app, "sparsity-ramp", o.ramp, {.low = 0, .high = 1, .open_high = false},
+  add(add_real(app, "sparsity-ramp", o.ramp, {.low = 0, .high = 1},
                "Part of the steps in which the sparsity rises from 0; 0: full from the start"));
   add(add_switch(app, "sparse-train", o.in_training, "Sparse attention in training"));
   add(add_switch(app, "sparse-eval", o.at_evaluation, "Sparse attention at evaluation, too"));
@@ -99,20 +99,17 @@ void add_sparse_options(CLI::App& app, SparsityOptions& o) {
       app, "bigbird", "N,R,G", "", [&o](const std::string& text) { return parse_bigbird(text, o.bigbird); },
       "bigbird: N nearest keys, R random ones, G global ones from [CLS] on"));
   const SparsityConfig defaults;
-  add(add_real(app, "attention-drop", o.attention_drop, defaults.attention_drop,
-               {.low = 0, .high = 1, .open_high = false},
+  add(add_real(app, "attention-drop", o.attention_drop, defaults.attention_drop, {.low = 0, .high = 1},
                "attention-drop: probability of removing one of the strongest scores"));
-  add(add_real(app, "drop-key", o.drop_key, {.low = 0, .high = 1},
+  add(add_real(app, "drop-key", o.drop_key, {.low = 0, .high = 1, .open_high = true},
                "DropKey: in training, remove each kept key with this probability"));
-  add(add_real(app, "drop-attention", o.drop_attention, {.low = 0, .high = 1},
+  add(add_real(app, "drop-attention", o.drop_attention, {.low = 0, .high = 1, .open_high = true},
                "DropAttention, renormalised: the same, or by columns"));
   add(add_choice<bool>(app, "drop-attention-unit", o.drop_columns, {{"entry", false}, {"column", true}}, "entry|column",
                        "What DropAttention removes"));
-  add(add_real(app, "span-ramp", o.span_ramp, defaults.span_ramp,
-               {.low = least_span_ramp, .high = longest_sentence, .open_high = false},
+  add(add_real(app, "span-ramp", o.span_ramp, defaults.span_ramp, {.low = least_span_ramp, .high = longest_sentence},
                "learned-span: positions in which a window's edge falls to 0"));
-  add(add_real(app, "span-init", o.span_init, defaults.span_init,
-               {.low = 0, .high = longest_sentence, .open_high = false},
+  add(add_real(app, "span-init", o.span_init, defaults.span_init, {.low = 0, .high = longest_sentence},
                "learned-span: windows at the start, in positions"));
   add(add_real(app, "span-penalty", o.span_penalty, defaults.span_penalty, {},
                "learned-span: times the mean span is added to the loss"));

@@ -5,6 +5,7 @@
 
 #include "data/input/json.h"
 #include "data/input/text.h"
+#include "train/options.h"
 
 namespace crisp {
 namespace {
@@ -30,21 +31,24 @@ ordered_json state_json(const TrainState& s) {
 }
 
 TrainState state_from(const Fields& fields) {
-  const auto count = [&](const char* key, int64_t low = 0) {
-    return fields.need(key, fields.whole(key, low, INT64_MAX));
+  // Counts are added to and numbered by: no run has more.
+  constexpr int64_t most_micro_steps = UINT32_MAX, most_tokens = int64_t{1} << 62;
+  const auto count = [&](const char* key, int64_t low = 0, int64_t high = most_steps) {
+    return fields.need(key, fields.whole(key, low, high));
   };
-  constexpr double largest = std::numeric_limits<double>::max();
-  const auto real = [&](const char* key, double low) { return fields.need(key, fields.real(key, low, largest)); };
+  const auto real = [&](const char* key, double low = -std::numeric_limits<double>::infinity()) {
+    return fields.need(key, fields.real(key, {.low = low}));
+  };
   TrainState s;
   s.step = count("step");
-  s.micro_step = count("micro_step");
-  s.accumulated = count("accumulated");
-  s.loss_sum = real("loss_sum", -largest);
-  s.pending_loss = real("pending_loss", -largest);
+  s.micro_step = count("micro_step", 0, most_micro_steps);
+  s.accumulated = count("accumulated", 0, most_micro_steps);
+  s.loss_sum = real("loss_sum");
+  s.pending_loss = real("pending_loss");
   s.loss_count = count("loss_count");
-  s.total_loss_sum = real("total_loss_sum", -largest);
+  s.total_loss_sum = real("total_loss_sum");
   s.train_seconds = real("train_seconds", 0);
-  s.train_tokens = count("train_tokens");
+  s.train_tokens = count("train_tokens", 0, most_tokens);
   s.best_step = count("best_step", -1);
   s.best_accuracy = real("best_accuracy", -1);
   s.evaluations_without_gain = count("evaluations_without_gain");

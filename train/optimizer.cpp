@@ -15,7 +15,7 @@ constexpr size_t most_deferred = 512;
 }  // namespace
 
 AdamW::AdamW(std::span<const Parameter> parameters, const AdamWOptions& options)
-    : parameters_(parameters), options_(options) {
+    : parameters_(parameters.begin(), parameters.end()), options_(options) {
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Tensor& t = parameters_[i].tensor;
     m_.push_back(Tensor::zeros(t.shape(), t.dtype(), t.device()));
@@ -24,6 +24,11 @@ AdamW::AdamW(std::span<const Parameter> parameters, const AdamWOptions& options)
     Table& table = tables_.emplace_back(Table{i, {}, std::vector<int32_t>(static_cast<size_t>(t.dim(0)))});
     table.rates.reserve(most_deferred);
   }
+}
+
+bool AdamW::updates(std::span<const Parameter> parameters) const {
+  return std::equal(parameters_.begin(), parameters_.end(), parameters.begin(), parameters.end(),
+                    [](const Parameter& a, const Parameter& b) { return a.tensor.same_as(b.tensor); });
 }
 
 double AdamW::norm(bool of_spans) const {

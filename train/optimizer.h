@@ -27,7 +27,7 @@ struct AdamWOptions {
 /// first moments too small to matter (engine/cpu/adamw.cpp).
 class AdamW {
  public:
-  /// The moments start at 0. `parameters` must outlive the optimizer.
+  /// The moments start at 0. It keeps handles of its own to the parameters.
   AdamW(std::span<const Parameter> parameters, const AdamWOptions& options);
 
   /// The 2-norm over all gradients but those of learned spans, in f64. A parameter without gradient counts as 0. Sums
@@ -46,6 +46,9 @@ class AdamW {
   void catch_up(const Tensor& parameter, const Tensor& ids);
   /// Brings all parameters and moments up to date. The bits are the same however often and whenever it is called.
   void catch_up();
+
+  /// Whether these are the parameters that it was made for, in that order.
+  bool updates(std::span<const Parameter> parameters) const;
 
   /// Updates done so far.
   int64_t steps() const { return steps_; }
@@ -74,7 +77,7 @@ class AdamW {
   void catch_up(Table& table);
   void replay(Table& table, const Tensor& rows, const Tensor& from, int64_t n);
 
-  std::span<const Parameter> parameters_;
+  std::vector<Parameter> parameters_;
   AdamWOptions options_;
   std::vector<Tensor> m_, v_;
   std::vector<Table> tables_;

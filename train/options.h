@@ -26,22 +26,8 @@ constexpr int64_t longest_sentence = 1'000'000;  // the model's positions are th
 constexpr int64_t most_labels = 10'000;
 constexpr int64_t most_threads = 1024;
 
-struct TrainOptions {
-  // --- Files. Empty: not given.
-  std::string weights;    // safetensors file or a Hugging Face directory; with `data` empty too: the bundled sample
-  std::string init;       // start from random weights: "distilbert-base" or a config.json; excludes `weights`
-  bool new_head = false;  // initialise the classification head even where the weights have one
-  std::string data;       // a folder with train.tsv and dev.tsv
-  std::string train;      // the training file alone; wins over `data`
-  std::string dev;        // the evaluation file alone; wins over `data`
-  int64_t max_train_samples = 0;  // the first N training examples; 0: all
-  int64_t max_eval_samples = 0;   // the first N evaluation examples; 0: all
-  std::string parses;             // CoNLL-U of the training sentences; empty: the one in `data`, if it is needed
-  std::string dev_parses;         // CoNLL-U of the evaluation sentences; the same
-  std::string vocab;              // vocab.txt; empty: the one beside the weights
-  std::string output = "out";     // the directory that the run writes
-
-  // --- Optimisation.
+/// What Trainer needs to know: the optimisation.
+struct TrainerOptions {
   std::optional<double> epochs;         // may be a fraction: ceil(epochs * steps of an epoch) steps in all; unset: 3
   int64_t max_steps = 0;                // optimizer steps; above 0 it replaces `epochs`
   std::optional<double> learning_rate;  // at the schedule's peak; unset: 2e-5
@@ -55,6 +41,28 @@ struct TrainOptions {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double max_grad_norm = 1.0;  // 0: no clipping
+  uint64_t seed = 42;          // of the order of the examples and of dropout
+
+  double epochs_or_default() const { return epochs.value_or(default_epochs); }
+  double learning_rate_or_default() const { return learning_rate.value_or(default_learning_rate); }
+};
+
+/// A whole run: files, model, optimisation, evaluation, checkpoints. Trainer does not take it, for it would leave out
+/// what is not in TrainerOptions.
+struct TrainOptions : TrainerOptions {
+  // --- Files. Empty: not given.
+  std::string weights;    // safetensors file or a Hugging Face directory; with `data` empty too: the bundled sample
+  std::string init;       // start from random weights: "distilbert-base" or a config.json; excludes `weights`
+  bool new_head = false;  // initialise the classification head even where the weights have one
+  std::string data;       // a folder with train.tsv and dev.tsv
+  std::string train;      // the training file alone; wins over `data`
+  std::string dev;        // the evaluation file alone; wins over `data`
+  int64_t max_train_samples = 0;  // the first N training examples; 0: all
+  int64_t max_eval_samples = 0;   // the first N evaluation examples; 0: all
+  std::string parses;             // CoNLL-U of the training sentences; empty: the one in `data`, if it is needed
+  std::string dev_parses;         // CoNLL-U of the evaluation sentences; the same
+  std::string vocab;              // vocab.txt; empty: the one beside the weights
+  std::string output = "out";     // the directory that the run writes
 
   // --- Model.
   int64_t max_length = 0;                // tokens, [CLS] and [SEP] included; 0: as many as the model can
@@ -77,12 +85,11 @@ struct TrainOptions {
   bool overwrite = false;
 
   // --- The machine.
-  uint64_t seed = 42;
   int64_t threads = 0;  // 0: all
   Precision precision = Precision::f32;
 
-  double epochs_or_default() const { return epochs.value_or(default_epochs); }
-  double learning_rate_or_default() const { return learning_rate.value_or(default_learning_rate); }
+  /// What of it a Trainer takes: the rest is for run_training, and for what it makes of the model and the data.
+  const TrainerOptions& trainer() const { return *this; }
 };
 
 }  // namespace crisp

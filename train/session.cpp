@@ -39,7 +39,7 @@ Session::Session(const TrainOptions& options, LoadedModel& loaded, std::future<s
       chooses_on_part_(selection != nullptr),
       output_(output),
       progress_(progress),
-      trainer_(loaded.model, train, options),
+      trainer_(loaded.model, train, options.trainer()),
       evaluator_(dev, selection, options.eval_batch_size, progress, [this] { save_if_asked(); }),
       store_(output.path()),
       weights_sha256_(std::move(weights_sha256)) {
@@ -118,7 +118,8 @@ void Session::start_without_checkpoint() {
   TrainState& s = trainer_.state();
   s.step = s.last_evaluation = step;
   s.best_step = fields.whole("best_step", -1, INT64_MAX).value_or(step);
-  s.best_accuracy = fields.real("best_accuracy", -1, 1).value_or(fields.real("eval_accuracy", 0, 1).value_or(0));
+  s.best_accuracy = fields.real("best_accuracy", {.low = -1, .high = 1})
+                        .value_or(fields.real("eval_accuracy", {.low = 0, .high = 1}).value_or(0));
   complete_ = true;
 }
 

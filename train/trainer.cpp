@@ -11,13 +11,13 @@
 namespace crisp {
 namespace {
 
-int batch_size_of(const TrainOptions& options) {
+int batch_size_of(const TrainerOptions& options) {
   if (options.batch_size < 1 || options.batch_size > largest_batch)
     fail<UsageError>("a batch of {} sentences; it must be from 1 to {}", options.batch_size, largest_batch);
   return static_cast<int>(options.batch_size);
 }
 
-int64_t steps_of_epoch(const TrainOptions& options, int64_t examples) {
+int64_t steps_of_epoch(const TrainerOptions& options, int64_t examples) {
   const int64_t batches = batch_count(examples, batch_size_of(options));
   const int64_t accumulation = options.gradient_accumulation_steps;
   if (accumulation < 1) fail<UsageError>("{} batches an optimizer step; it must be at least 1", accumulation);
@@ -27,14 +27,14 @@ int64_t steps_of_epoch(const TrainOptions& options, int64_t examples) {
 // Without the sign of a NaN, which is chance.
 double printable(double x) { return std::isnan(x) ? std::abs(x) : x; }
 
-Schedule schedule_of(const TrainOptions& options, int64_t examples) {
+Schedule schedule_of(const TrainerOptions& options, int64_t examples) {
   const int64_t total = total_steps_of(options, examples);
   return {options.schedule, total, warmup_steps_for(total, options.warmup_ratio, options.warmup_steps)};
 }
 
 }  // namespace
 
-int64_t total_steps_of(const TrainOptions& options, int64_t examples) {
+int64_t total_steps_of(const TrainerOptions& options, int64_t examples) {
   const double of_epoch = static_cast<double>(steps_of_epoch(options, examples));
   const double steps = options.max_steps > 0 ? static_cast<double>(options.max_steps)
                                              : std::ceil(options.epochs_or_default() * of_epoch);
@@ -49,7 +49,7 @@ int64_t total_steps_of(const TrainOptions& options, int64_t examples) {
   return static_cast<int64_t>(steps);
 }
 
-Trainer::Trainer(DistilBert& model, const TokenizedDataset& data, const TrainOptions& options)
+Trainer::Trainer(DistilBert& model, const TokenizedDataset& data, const TrainerOptions& options)
     : model_(model),
       data_(data),
       options_(options),
@@ -67,6 +67,11 @@ Trainer::Trainer(DistilBert& model, const TokenizedDataset& data, const TrainOpt
   if (!data.labelled()) fail<UsageError>("the training set has no labels");
   reserve_batch(data, batch_size_of(options), batch_);
   restore_position();
+}
+
+void Trainer::check_parameters() const {
+  if (!optimizer_.updates(model_.parameters()))
+    fail("the model has other parameters than when its trainer was made (set_sparsity): make a new trainer");
 }
 
 double Trainer::epoch() const {
@@ -135,6 +140,7 @@ void Trainer::clear_gradients() {
 void Trainer::check_between_operations(std::function<void()> check) { check_ = std::move(check); }
 
 bool Trainer::micro_step(StepReport& report) {
+  check_parameters();
   const Group group = group_of(state_.micro_step);
   const Tensor loss = forward(state_.micro_step);
   const double loss_value = loss.item();

@@ -46,8 +46,12 @@ struct StepReport {
 /// and pending gradients are saved and restored at any micro-step.
 class Trainer {
  public:
-  /// `model` and `data` must outlive the trainer. Throws UsageError when the data has no labels or no examples.
-  Trainer(DistilBert& model, const TokenizedDataset& data, const TrainOptions& options);
+  /// `model` and `data` must outlive the trainer, the model with the parameters that it has now: after
+  /// DistilBert::set_sparsity() with other learned spans every use of the trainer throws Error. Throws UsageError when
+  /// the data has no labels or no examples.
+  Trainer(DistilBert& model, const TokenizedDataset& data, const TrainerOptions& options);
+  /// Of a whole run's options Trainer would follow a part only: give it options.trainer().
+  Trainer(DistilBert& model, const TokenizedDataset& data, const TrainOptions& options) = delete;
 
   int64_t total_steps() const { return schedule_.total_steps(); }
   int64_t steps_per_epoch() const { return steps_per_epoch_; }
@@ -72,12 +76,15 @@ class Trainer {
 
   const TrainState& state() const { return state_; }
   TrainState& state() { return state_; }
-  AdamW& optimizer() { return optimizer_; }
+  AdamW& optimizer() {
+    check_parameters();
+    return optimizer_;
+  }
   /// The model with all parameters up to date. Between two micro-steps, before the run is finished, the rows of the
   /// word embeddings that the last steps did not need wait in the model that was given to the constructor: look at it
   /// through this function.
   DistilBert& model() {
-    optimizer_.catch_up();
+    optimizer().catch_up();
     return model_;
   }
 
@@ -90,6 +97,7 @@ class Trainer {
     int64_t first, count;  // its micro-steps
     int64_t sentences;     // in all of them
   };
+  void check_parameters() const;
   Group group_of(int64_t micro_step) const;
   Tensor forward(int64_t micro_step);
   void backward(const Tensor& loss, double share);
@@ -101,7 +109,7 @@ class Trainer {
 
   DistilBert& model_;
   const TokenizedDataset& data_;
-  const TrainOptions options_;
+  const TrainerOptions options_;
   int64_t batches_per_epoch_, steps_per_epoch_;
   Schedule schedule_;
   AdamW optimizer_;
@@ -117,6 +125,6 @@ class Trainer {
 
 /// Optimizer steps of a whole run with these options over `examples` training examples. Throws UsageError for a batch
 /// size or a number of steps that is out of the range of options.h.
-int64_t total_steps_of(const TrainOptions& options, int64_t examples);
+int64_t total_steps_of(const TrainerOptions& options, int64_t examples);
 
 }  // namespace crisp

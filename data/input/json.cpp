@@ -212,14 +212,16 @@ std::optional<bool> JsonFields<Json>::flag(const char* key) const {
 }
 
 template <class Json>
-std::optional<double> JsonFields<Json>::real(const char* key, double low, double high) const {
+double JsonFields<Json>::real(const char* key, const Json& value, const Interval& interval) const {
+  if (!value.is_number() || !interval.contains(value.template get<double>())) refuse(key, value, interval.str());
+  return value.template get<double>();
+}
+
+template <class Json>
+std::optional<double> JsonFields<Json>::real(const char* key, const Interval& interval) const {
   const Json* value = find(key);
   if (!value) return std::nullopt;
-  if (value->is_number()) {
-    const auto x = value->template get<double>();
-    if (x >= low && x <= high) return x;
-  }
-  refuse(key, *value, fmt::format("a number from {} to {}", low, high));
+  return real(key, *value, interval);
 }
 
 template <class Json>

@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "engine/interval.h"
+
 namespace crisp {
 
 /// Objects and lists within one another, at most.
@@ -52,10 +54,11 @@ class JsonFields {
 
   std::optional<std::string> text(const char* key) const;
   std::optional<bool> flag(const char* key) const;
+  std::optional<double> real(const char* key, const Interval& interval) const;
   /// From `low` to `high`, both included.
-  std::optional<double> real(const char* key, double low, double high) const;
   std::optional<int64_t> whole(const char* key, int64_t low, int64_t high) const;
-  /// An element of a list under `key`, by the same rule.
+  /// An element of a list under `key`, by the same rules.
+  double real(const char* key, const Json& value, const Interval& interval) const;
   int64_t whole(const char* key, const Json& value, int64_t low, int64_t high) const;
   const Json* list(const char* key) const;
   const Json* object(const char* key) const;

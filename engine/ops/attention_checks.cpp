@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/checked.h"
 #include "engine/ops/attention.h"
 
 namespace crisp {
@@ -30,15 +31,17 @@ Tensor checked_offsets(const Tape& tape, const Operand& offsets, const Operand& 
 // Where each sequence's weights [heads, n_q, n_k] lie, [batch + 1] in host memory, from host offsets.
 Tensor weight_offsets_of(const int32_t* q, const int32_t* kv, int64_t batch, int64_t heads) {
   const Tensor offsets = Tensor::empty({batch + 1}, DType::i32);
+  constexpr int64_t most = std::numeric_limits<int32_t>::max();
   int64_t total = 0;
   for (int64_t b = 0; b <= batch; ++b) {
-    if (total > std::numeric_limits<int32_t>::max())
-      fail("attention: too many (query, key) pairs in one batch; make it smaller");
+    if (total > most)
+      fail("attention: more than {} (query, key) pairs of all heads in one batch of {} sequences; make it smaller",
+           most, batch);
     offsets.data<int32_t>()[b] = static_cast<int32_t>(total);
     if (b == batch) break;
     const int64_t n_q = q[b + 1] - q[b], n_k = kv[b + 1] - kv[b];
     if (n_q > 0 && n_k == 0) fail("attention: sequence {} has queries but no keys", b);
-    total += heads * n_q * n_k;
+    total += std::min(checked_product(heads, n_q, n_k).value_or(most + 1), most + 1);
   }
   return offsets;
 }

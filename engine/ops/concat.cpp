@@ -30,6 +30,7 @@ Tensor concat(Tape& tape, std::span<const Tensor> parts, int axis) {
   check_same_type(tape, concat_op, {{"part 0", first}});
   const AxisSplit s = split_axis(tape, concat_op, first, axis);
   int64_t total = 0;
+  Shape shape;
   for (size_t i = 0; i < parts.size(); ++i) {
     const Tensor& part = parts[i];
     const std::string role = fmt::format("part {}", i);
@@ -39,9 +40,10 @@ Tensor concat(Tape& tape, std::span<const Tensor> parts, int axis) {
       fail_operands(tape, concat_op, fmt::format("shapes differ outside axis {}", axis),
                     {{"part 0", first}, {role.c_str(), part}});
     total += part.dim(s.axis);
+    shape = first.shape().with(s.axis, total);
   }
   const Device device = first.device();
-  const Tensor out = tape.output(concat_op, first.shape().with(s.axis, total), first.dtype(), parts);
+  const Tensor out = tape.output(concat_op, shape, first.dtype(), parts);
   const int64_t row = total * s.inner;
   with_type(first, [&]<class T>() {
     T* to = out.data<T>();

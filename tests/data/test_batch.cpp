@@ -83,7 +83,7 @@ TEST_CASE("batch: filling again reuses the memory, and reserved memory is never 
   const auto* offsets = batch.offsets.data();
   const auto* labels = batch.labels.data();
   const auto* index = batch.example_index.data();
-  for (const auto& indices : {std::vector<int32_t>{1}, {2, 2, 2}, {}, {0, 1, 2}}) {
+  for (const auto& indices : {std::vector<int32_t>{1}, {2, 1, 0}, {}, {0, 1, 2}}) {
     fill_batch(data, indices, batch);
     CHECK(batch.ids.data() == ids);
     CHECK(batch.positions.data() == positions);
@@ -128,6 +128,27 @@ TEST_CASE("batch: a dataset without labels keeps -1") {
   PackedBatch batch;
   fill_batch(data, std::vector<int32_t>{0, 1}, batch);
   CHECK(batch.labels == std::vector<int32_t>{-1, -1});
+}
+
+TEST_CASE(
+    "batch: the room for the largest batch is that of the longest examples, not of as many as long as the longest") {
+  Dataset dataset{.path = "skewed", .examples = {{"", 0}}, .num_labels = 1};
+  for (int i = 0; i < 1000; ++i) dataset.examples[0].text += "a ";
+  for (int i = 0; i < 999; ++i) dataset.examples.push_back({"b", 0});
+  const TokenizedDataset data(dataset, letters(), 5000);
+  REQUIRE(data.max_tokens() == 1002);
+  for (const int batch_size : {1, 2, 1000, 1'000'000}) {
+    INFO(batch_size);
+    PackedBatch batch;
+    reserve_batch(data, batch_size, batch);
+    const size_t tokens = 1002 + 3 * (static_cast<size_t>(std::min(batch_size, 1000)) - 1);
+    CHECK(batch.ids.capacity() == tokens);
+    CHECK(batch.positions.capacity() == tokens);
+    std::vector<int32_t> largest = sequential_order(std::min(batch_size, 1000));
+    const int32_t* const before = batch.ids.data();
+    fill_batch(data, largest, batch);
+    CHECK(batch.ids.data() == before);
+  }
 }
 
 TEST_CASE("order: each epoch is its own permutation, the same for the same seed") {

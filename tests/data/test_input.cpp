@@ -196,8 +196,8 @@ TEST_CASE("json: fields with their types and ranges") {
   const crisp::JsonFields fields(object, where);
   const auto message = [](auto read) { return message_of<BadInput>(read); };
   CHECK(fields.whole("n", 0, 3) == 3);
-  CHECK(fields.real("n", 0, 3) == 3.0);
-  CHECK(fields.real("x", 0, 1) == 0.5);
+  CHECK(fields.real("n", {.low = 0, .high = 3}) == 3.0);
+  CHECK(fields.real("x", {.low = 0, .high = 1}) == 0.5);
   CHECK(fields.text("s") == "t");
   CHECK(fields.flag("b") == true);
   CHECK(fields.list("l")->size() == 1);
@@ -212,8 +212,20 @@ TEST_CASE("json: fields with their types and ranges") {
   CHECK(message([&] { fields.whole("x", 0, 9); }) == "f: \"x\" is 0.5; it must be a whole number from 0 to 9");
   CHECK(message([&] { fields.whole("big", 0, INT64_MAX); }) ==
         "f: \"big\" is 18446744073709551615; it must be a whole number from 0 to 9223372036854775807");
-  CHECK(message([&] { fields.real("x", 1, 2); }) == "f: \"x\" is 0.5; it must be a number from 1 to 2");
-  CHECK(message([&] { fields.real("s", 1, 2); }) == "f: \"s\" is \"t\"; it must be a number from 1 to 2");
+  CHECK(message([&] { fields.real("x", {.low = 1, .high = 2}); }) ==
+        "f: \"x\" is 0.5; it must be a number from 1 to 2");
+  CHECK(message([&] { fields.real("s", {.low = 1, .high = 2}); }) ==
+        "f: \"s\" is \"t\"; it must be a number from 1 to 2");
+  CHECK(fields.real("x", {.low = 0.5, .high = 0.5}) == 0.5);
+  CHECK(message([&] { fields.real("x", {.low = 0, .high = 0.5, .open_high = true}); }) ==
+        "f: \"x\" is 0.5; it must be a number from 0 to 0.5 (exclusive)");
+  CHECK(message([&] { fields.real("x", {.low = 0.5, .high = 1, .open_low = true}); }) ==
+        "f: \"x\" is 0.5; it must be a number from 0.5 (exclusive) to 1");
+  CHECK(message([&] { fields.real("x", {.low = 1}); }) == "f: \"x\" is 0.5; it must be a number at least 1");
+  CHECK(message([&] { fields.real("x", {.low = 1, .open_low = true}); }) ==
+        "f: \"x\" is 0.5; it must be a number above 1");
+  CHECK(message([&] { fields.real("l", fields.list("l")->at(0), {.low = 2}); }) ==
+        "f: \"l\" is 1; it must be a number at least 2");
   CHECK(message([&] { fields.text("n"); }) == "f: \"n\" is 3; it must be a string");
   CHECK(message([&] { fields.flag("n"); }) == "f: \"n\" is 3; it must be true or false");
   CHECK(message([&] { fields.list("o"); }) == "f: \"o\" is {}; it must be a list");

@@ -268,10 +268,10 @@ TEST_CASE("tree distances: in batches as brute force finds them, in any order of
       CHECK(of_subset.tree_distances == expected);
     }
     // The worst that a batch can be still fits.
-    std::vector<int32_t> longest(13, 0);
-    for (int32_t i = 0; i < data.size(); ++i) {
-      if (data.ids(i).size() > data.ids(longest[0]).size()) std::fill(longest.begin(), longest.end(), i);
-    }
+    std::vector<int32_t> longest = sequential_order(data.size());
+    std::stable_sort(longest.begin(), longest.end(),
+                     [&](int32_t a, int32_t b) { return data.ids(a).size() > data.ids(b).size(); });
+    longest.resize(13);
     fill_batch(data, longest, batch);
     CHECK(batch.tree_distances.data() == reserved);
   }

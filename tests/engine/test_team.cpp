@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "tests/engine/helpers.h"
+#include "tests/support/sanitizers.h"
 
 using namespace crisp;
 using namespace crisp::test;
@@ -53,14 +54,6 @@ int in_child(Code code) {
   REQUIRE(::waitpid(child, &status, 0) == child);
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
-
-/// ThreadSanitizer cannot follow the threads of a child of a process that had threads.
-constexpr bool children_have_threads =
-#if defined(__SANITIZE_THREAD__)
-    false;
-#else
-    true;
-#endif
 
 double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
@@ -187,7 +180,7 @@ TEST_CASE("callers that come at the same time compute side by side") {
 }
 
 TEST_CASE("a child process makes threads of its own, and none for one thread") {
-  if (!children_have_threads) CRISP_SKIP("ThreadSanitizer");
+  if (thread_sanitizer) CRISP_SKIP("ThreadSanitizer cannot follow the threads of a child");
   CHECK(team_size(3) == 3);
   CHECK(in_child([] {
           using std::filesystem::directory_iterator;
@@ -218,15 +211,13 @@ TEST_CASE("a child process makes threads of its own, and none for one thread") {
 }
 
 TEST_CASE("a child process that ends in the usual way waits for nobody") {
-  if (!children_have_threads) CRISP_SKIP("ThreadSanitizer");
+  if (thread_sanitizer) CRISP_SKIP("ThreadSanitizer cannot follow the threads of a child");
   CHECK(team_size(2) == 2);
   CHECK(in_child([]() -> int { std::exit(team_size(2) + 5); }) == 7);
 }
 
 TEST_CASE("where the system grants no threads a loop runs on fewer") {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  CRISP_SKIP("the sanitizer needs more addresses than any limit");
-#endif
+  if (sanitizer) CRISP_SKIP("the sanitizer needs more addresses than any limit");
   CHECK(in_child([] {
           const rlimit none{1, 1};
           if (setrlimit(RLIMIT_AS, &none) != 0) return 1;

@@ -1,3 +1,5 @@
+#include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "engine/error.h"
@@ -185,13 +187,52 @@ TEST_CASE("numbers that make no sense are refused by name") {
   CHECK(mentions(with(distilbert(), "n_heads", 5), "5 heads do not divide a width of 24"));
   CHECK(mentions(with(distilbert(), "n_layers", 1001), "1001 layers"));
   for (const char* key : {"dropout", "attention_dropout", "seq_classif_dropout"}) {
-    CHECK(
-        mentions(with(distilbert(), key, 1.0), fmt::format("\"{}\" is 1.0; it must be a number from 0 to 0.999", key)));
+    CHECK(mentions(with(distilbert(), key, 1.0),
+                   fmt::format("\"{}\" is 1.0; it must be a number from 0 to 1 (exclusive)", key)));
     CHECK(mentions(with(distilbert(), key, -0.1), key));
     CHECK(mentions(with(distilbert(), key, "0.1"), fmt::format("\"{}\" is \"0.1\"; it must be a number", key)));
   }
   CHECK(mentions(with(distilbert(), "sinusoidal_pos_embds", "no"), "must be true or false"));
   CHECK(mentions(with(bert(), "layer_norm_eps", 0), "layer_norm_eps"));
+  // A matrix that no memory holds, although each number may be that large.
+  constexpr int64_t large = 2147483644;  // which the heads divide
+  for (json object : {distilbert(), with(distilbert(), "vocab_size", large)}) {
+    for (const char* key : {"dim", "hidden_dim"}) object[key] = large;
+    CHECK(mentions(object, "2147483644 x 2147483644 numbers is more than this program supports"));
+  }
+}
+
+TEST_CASE("what cannot be read back is not written") {
+  const auto refused = [](auto&& change) {
+    DistilBertConfig c;
+    change(c);
+    CHECK_THROWS_AS(config_json(c), BadInput);
+    CHECK_THROWS_AS(check_config(c, "model"), BadInput);
+  };
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const double rate : {1.0, 1.5, -1e-9, nan}) {
+    refused([&](auto& c) { c.dropout = rate; });
+    refused([&](auto& c) { c.attention_dropout = rate; });
+    refused([&](auto& c) { c.classifier_dropout = rate; });
+  }
+  for (const double epsilon : {0.0, 1e-16, 2.0, nan}) refused([&](auto& c) { c.layer_norm_epsilon = epsilon; });
+  for (const double range : {-0.1, 1.1, nan}) refused([&](auto& c) { c.initializer_range = range; });
+  for (int64_t DistilBertConfig::*size :
+       {&DistilBertConfig::vocab_size, &DistilBertConfig::max_positions, &DistilBertConfig::dim,
+        &DistilBertConfig::hidden_dim, &DistilBertConfig::layers, &DistilBertConfig::heads,
+        &DistilBertConfig::num_labels})
+    for (const int64_t n : {0, -12}) refused([&](auto& c) { c.*size = n; });
+
+  // The ends of the ranges.
+  for (const double rate : {0.0, 0.9995, std::nextafter(1.0, 0.0)}) {
+    for (const auto& [epsilon, range] : {std::pair(1e-15, 0.0), std::pair(1.0, 1.0)}) {
+      DistilBertConfig c;
+      c.dropout = c.attention_dropout = c.classifier_dropout = rate;
+      c.layer_norm_epsilon = epsilon;
+      c.initializer_range = range;
+      same(parse_config(config_json(c), "config.json"), c);
+    }
+  }
 }
 
 TEST_CASE("a written configuration reads back the same") {
@@ -268,7 +309,7 @@ TEST_CASE("a broken sparsity section is refused") {
   CHECK(mentions(section({{"layer_sparsity", {0.1, 0.2}}}), "must list 3 numbers"));
   CHECK(mentions(section({{"layer_sparsity", 0.5}}), "\"layer_sparsity\" is 0.5; it must be a list"));
   for (const json& value : {json(1), json(-0.1), json("0.5"), json()})
-    CHECK(mentions(section({{"layer_sparsity", {0.1, 0.2, value}}}), "outside [0, 1)"));
+    CHECK(mentions(section({{"layer_sparsity", {0.1, 0.2, value}}}), "it must be a number from 0 to 1 (exclusive)"));
   CHECK(mentions(section({{"sparsity_scope", "column"}}), "sparsity_scope"));
   CHECK(mentions(section({{"sparse_eval", 1}}), "\"sparse_eval\" is 1; it must be true or false"));
   CHECK(mentions(section({{"sparse_method", "middle-k"}}), "\"sparse_method\" is \"middle-k\""));
@@ -294,8 +335,8 @@ TEST_CASE("a broken sparsity section is refused") {
   CHECK(parse(spans({four, four, four})).sparsity.spans[2] == std::vector<double>{1, 2, 3, 4});
   CHECK(mentions(spans({four, four}), "\"spans\" must have 3 lists"));
   CHECK(mentions(spans({four, four, {1, 2}}), "\"spans\" of layer 2 must list 4 numbers"));
-  CHECK(mentions(spans({four, four, {1, 2, 3, -1}}), "holds -1, no length"));
-  CHECK(mentions(spans({four, four, {1, 2, 3, 1e10}}), "no length"));
+  CHECK(mentions(spans({four, four, {1, 2, 3, -1}}), "\"spans\" is -1; it must be a number from 0 to"));
+  CHECK(mentions(spans({four, four, {1, 2, 3, 1e10}}), "it must be a number from 0 to"));
   CHECK(mentions(section({{"span_ramp", 1e-320}}), "\"span_ramp\" is"));
   CHECK(mentions(section({{"span_ramp", 1e10}}), "\"span_ramp\" is"));
   CHECK(mentions(section({{"span_init", 1e10}}), "\"span_init\" is"));

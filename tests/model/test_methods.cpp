@@ -1,6 +1,7 @@
 // Every method of sparse attention in a whole model.
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <type_traits>
 
 #include "engine/gradcheck.h"
 #include "tests/model/methods.h"
@@ -245,7 +246,7 @@ TEST_CASE("random connections stay where they are, chance in training does not")
     CHECK(same_bits(training(1, 1), logits_of(model, batch)) == connections);
     SparsityConfig other = model.config().sparsity;
     other.seed = 6;
-    DistilBert changed = model;
+    DistilBert changed = model.clone();
     changed.set_sparsity(other);
     CHECK(same_bits(training(1, 1), logits_of(changed, batch, {.training = true, .seed = 1, .step = 1})) !=
           connections);
@@ -299,4 +300,36 @@ TEST_CASE("learned degrees come, stay within bounds and go with the sparsity") {
   model.set_sparsity(parse_sparsity("0.5", config.layers));
   CHECK(model.parameters().size() == plain);
   CHECK(model.spans().empty());
+}
+
+TEST_CASE("a model is not copied by accident, and a clone shares nothing with it") {
+  STATIC_REQUIRE_FALSE(std::is_copy_constructible_v<DistilBert>);
+  STATIC_REQUIRE_FALSE(std::is_copy_assignable_v<DistilBert>);
+  STATIC_REQUIRE(std::is_nothrow_move_constructible_v<DistilBert>);
+  SparsityOptions o = options_of(SparseMethod::learned_span, "dense");
+  o.sparse_layers = "1";
+  DistilBert model = method_model(o, DType::f64);
+  const Parameter& span = model.parameters().back();
+  span.tensor.copy_from(Tensor::from(std::vector<double>{1, 2.5, 4}, {3}, DType::f64));
+  model.parameters()[2].tensor.set_requires_grad(false);  // frozen
+  const DistilBert copy = model.clone();
+  REQUIRE(copy.parameters().size() == model.parameters().size());
+  const BatchTensors batch = some_batch();
+  const Tensor before = logits_of(model, batch);
+  CHECK(same_bits(logits_of(copy, batch), before));
+  CHECK(copy.spans() == model.spans());
+  for (size_t i = 0; i < copy.parameters().size(); ++i) {
+    const Parameter &a = model.parameters()[i], &b = copy.parameters()[i];
+    INFO(a.name);
+    CHECK(a.name == b.name);
+    CHECK((a.decays == b.decays && a.in_head == b.in_head && a.is_span == b.is_span));
+    CHECK(a.tensor.requires_grad() == b.tensor.requires_grad());
+    CHECK(a.tensor.has_row_gradient() == b.tensor.has_row_gradient());
+    CHECK(same_bits(a.tensor, b.tensor));
+    CHECK(a.tensor.raw() != b.tensor.raw());
+  }
+  for (const Parameter& p : model.parameters()) p.tensor.copy_from(Tensor::zeros(p.tensor.shape(), DType::f64));
+  CHECK(same_bits(logits_of(copy, batch), before));
+  const DistilBert moved = std::move(model);
+  CHECK(moved.parameters().size() == copy.parameters().size());
 }

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "engine/error.h"
+#include "model/config.h"
 #include "tests/support/catch.h"
 #include "tests/tools/options_run.h"
 #include "tests/train/support.h"
@@ -218,7 +219,7 @@ TEST_CASE("a value that makes no sense is refused in one line that says what doe
       {{"--batch-size", "4294967328"}, "--batch-size: must be a whole number from 1 to 1000000, not '4294967328'"},
       {{"--eval-batch-size", "4294967328"}, "--eval-batch-size: must be a whole number from 1 to 1000000"},
       {{"--threads", "1025"}, "--threads: must be a whole number from 0 to 1024, not '1025'"},
-      {{"--epochs", "1e300"}, "--epochs: must be a number from 0 to 1e+06, not '1e300'"},
+      {{"--epochs", "1e300"}, "--epochs: must be a number from 0 to 1000000, not '1e300'"},
       {{"--max-steps", "1000000001"}, "--max-steps: must be a whole number from 0 to 1000000000"},
       {{"--num-labels", "10001"}, "--num-labels: must be a whole number from 0 to 10000"},
       {{"--seed=-1"}, "--seed: must be a whole number, at least 0 and below 2^64, not '-1'"},
@@ -239,7 +240,7 @@ TEST_CASE("a value that makes no sense is refused in one line that says what doe
       {{"--attention-threshold", "high"}, "--attention-threshold: must be a number from -1e+30 to 1e+30, not 'high'"},
       {{"--lexical-threshold", "2"}, "--lexical-threshold: must be a number"},
       {{"--drop-key", "1"}, "--drop-key: must be a number from 0 to 1 (exclusive), not '1'"},
-      {{"--span-ramp", "0"}, "--span-ramp: must be a number from 0.001 to 1e+06, not '0'"},
+      {{"--span-ramp", "0"}, "--span-ramp: must be a number from 0.001 to 1000000, not '0'"},
       {{"--sparse-method", "neighbour"}, "--sparse-method neighbour needs --sparsity S or --window"},
       {{"--sparse-method", "bigbird"}, "--sparse-method bigbird needs --bigbird"},
       {{"--window", "3"}, "--window belongs to --sparse-method neighbour, not top-k"},
@@ -266,6 +267,27 @@ TEST_CASE("a value that makes no sense is refused in one line that says what doe
     CHECK(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 2);
     CHECK(outcome.out.empty());
   }
+}
+
+TEST_CASE("every dropout rate and number of labels that the options accept, config.json gives back") {
+  for (const char* rate : {"0", "5e-324", "0.9995", "0.9999999999999999"}) {
+    INFO(rate);
+    const Outcome outcome = run_with({"--dropout", rate});
+    REQUIRE(outcome.err == "");
+    DistilBertConfig config;
+    config.dropout = config.attention_dropout = config.classifier_dropout = outcome.options.dropout.value();
+    const DistilBertConfig read = parse_config(config_json(config), "config.json");
+    CHECK(read.dropout == config.dropout);
+    CHECK(read.attention_dropout == config.dropout);
+    CHECK(read.classifier_dropout == config.dropout);
+  }
+  for (const char* labels : {"1", "10000"}) {
+    DistilBertConfig config;
+    config.num_labels = run_with({"--num-labels", labels}).options.num_labels;
+    CHECK(fmt::format("{}", parse_config(config_json(config), "config.json").num_labels) == labels);
+  }
+  for (const char* rate : {"1", "1.5", "-0.1", "nan", "inf"})
+    CHECK(contains(run_with({std::string("--dropout=") + rate}).err, "must be a number from 0 to 1 (exclusive)"));
 }
 
 TEST_CASE("a sparsity is a number, a list, or a preset") {

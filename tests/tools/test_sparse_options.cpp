@@ -115,8 +115,8 @@ TEST_CASE("what the options accept, config.json gives back; what they refuse, th
       {{"--sparse-method", "lexical"}, "lexical-threshold", {"-1", "1"}, {"-2", "2"}, "from -1 to 1"},
       {{"--sparse-method", "syntax"}, "tree-distance", {"0", most}, {"-1", "1000001"}, "from 0 to 1000000"},
       {{"--sparse-method", "bigbird"}, "bigbird", {"1,0,0", most + "," + most + "," + most}, {"0,1,0"}, "above 0"},
-      {span, "span-ramp", {"0.001", most}, {"0", "1e-320", "1e7"}, "from 0.001 to 1e+06"},
-      {span, "span-init", {"0", most}, {"-1", "1e7"}, "from 0 to 1e+06"},
+      {span, "span-ramp", {"0.001", most}, {"0", "1e-320", "1e7"}, "from 0.001 to 1000000"},
+      {span, "span-init", {"0", most}, {"-1", "1e7"}, "from 0 to 1000000"},
       {span, "span-penalty", {"0", large}, {"-1", "inf"}, "at least 0"},
       {span, "span-learning-rate", {small, large}, {"0", "inf"}, "above 0"}};
   for (const Number& number : numbers) {

@@ -45,7 +45,7 @@ TEST_CASE("a run with learned degrees resumes with the same bits") {
   const TempDir directory;
   const TokenizedDataset data = small_data(22, 1, 9);
   DistilBert model = span_model();
-  Trainer whole(model, data, accumulating_options());
+  Trainer whole(model, data, accumulating_options().trainer());
   const std::string fingerprint = run_fingerprint(accumulating_options(), data, data, model.config(), "");
   finish(whole);
   const std::vector<Tensor> expected = weights_now(model);
@@ -54,7 +54,8 @@ TEST_CASE("a run with learned degrees resumes with the same bits") {
   for (const int cut : {0, 2, 3, 5, 8, 15}) {
     INFO("stopped after micro-step " << cut);
     DistilBert first = span_model(), second = span_model(999);
-    Trainer stopped(first, data, accumulating_options()), resumed(second, data, accumulating_options());
+    Trainer stopped(first, data, accumulating_options().trainer()),
+        resumed(second, data, accumulating_options().trainer());
     for (int i = 0; i < cut; ++i) stopped.micro_step(report);
     const std::string checkpoint = directory / fmt::format("{}", cut);
     std::filesystem::create_directory(checkpoint);
@@ -78,7 +79,7 @@ TEST_CASE("a run with learned degrees resumes with the same bits") {
 
 TEST_CASE("the penalty pulls degrees down, at their own rate, and is no part of the loss that is reported") {
   const TokenizedDataset data = small_data(18, 4, 9);
-  TrainOptions options = accumulating_options();
+  TrainerOptions options = accumulating_options();
   options.schedule = ScheduleType::constant;
   options.warmup_ratio = 0;
   options.max_grad_norm = 0;
@@ -102,7 +103,7 @@ TEST_CASE("the penalty pulls degrees down, at their own rate, and is no part of 
 
 TEST_CASE("a penalty of any size does not clip the weights' gradients") {
   const TokenizedDataset data = small_data(18, 4, 9);
-  TrainOptions options = accumulating_options();
+  TrainerOptions options = accumulating_options();
   options.warmup_ratio = 0;
   options.max_grad_norm = 0.01;  // clips
   StepReport report, without;
@@ -129,7 +130,7 @@ TEST_CASE("a directory of learned degrees holds no tensor that transformers does
   const TempDir directory;
   const TokenizedDataset data = small_data(22, 1, 9);
   DistilBert model = span_model();
-  Trainer trainer(model, data, accumulating_options());
+  Trainer trainer(model, data, accumulating_options().trainer());
   finish(trainer);
   save_model(directory.path(), model, small_tokenizer(), small_max_length);
   const SafetensorsFile file = SafetensorsFile::open(directory / "model.safetensors");
@@ -157,7 +158,7 @@ TEST_CASE("a directory of learned degrees holds no tensor that transformers does
 
 TEST_CASE("a ramp follows the run's steps") {
   const TokenizedDataset data = small_data(24, 6, 12);
-  TrainOptions options = accumulating_options();
+  TrainerOptions options = accumulating_options();
   options.gradient_accumulation_steps = 2;
   options.max_steps = 4;
   options.learning_rate = 0;  // so that a step's loss follows from its sparsity alone

@@ -31,7 +31,7 @@ TokenizedDataset lengths_apart() {
 std::vector<int64_t> visits(const std::string& sparsity, uint64_t seed) {
   const TokenizedDataset data = lengths_apart();
   DistilBert model = small_run_model(arm(sparsity));
-  TrainOptions options;
+  TrainerOptions options;
   options.batch_size = 1;
   options.epochs = 2;
   options.seed = seed;
@@ -64,7 +64,7 @@ TEST_CASE("two arms of a seed start from the same head and the same random weigh
 TEST_CASE("two arms of a seed draw the same dropout: where sparsity removes nothing, the losses agree") {
   const TokenizedDataset data = small_data(20, 3, 8);
   const auto losses = [&](const std::string& sparsity, uint64_t seed) {
-    TrainOptions options;
+    TrainerOptions options;
     options.batch_size = 5;
     options.epochs = 2;
     options.seed = seed;

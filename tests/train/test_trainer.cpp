@@ -3,6 +3,8 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <type_traits>
 
 #include "engine/parallel.h"
 #include "tests/support/catch.h"
@@ -15,8 +17,8 @@ using namespace crisp::test;
 
 namespace {
 
-TrainOptions options_for(int64_t batch_size, int64_t accumulation, double epochs) {
-  TrainOptions options;
+TrainerOptions options_for(int64_t batch_size, int64_t accumulation, double epochs) {
+  TrainerOptions options;
   options.batch_size = batch_size;
   options.gradient_accumulation_steps = accumulation;
   options.epochs = epochs;
@@ -54,7 +56,7 @@ TEST_CASE("training has the same bits at 1, 2 and 4 threads and from run to run"
   const auto train = [&](int threads, uint64_t seed) {
     set_num_threads(threads);
     DistilBert model = small_run_model(config);
-    TrainOptions options = options_for(16, 1, 2);
+    TrainerOptions options = options_for(16, 1, 2);
     options.seed = seed;
     Trainer trainer(model, data, options);
     finish(trainer);
@@ -118,7 +120,7 @@ TEST_CASE("a run that is too long to be counted is refused") {
     INFO(epochs);
     CHECK_THROWS_AS(Trainer(model, data, options_for(4, 1, epochs)), UsageError);
   }
-  TrainOptions options = options_for(1, 5, 1);
+  TrainerOptions options = options_for(1, 5, 1);
   options.max_steps = 1'000'000'000;  // 5e9 micro-steps
   CHECK_THROWS_AS(Trainer(model, data, options), UsageError);
   CHECK_THROWS_AS(Trainer(model, data, options_for((int64_t{1} << 32) + 32, 1, 1)), UsageError);
@@ -147,7 +149,7 @@ TEST_CASE("the last optimizer step of an epoch takes the micro-batches that are 
 TEST_CASE("the learning rate follows the schedule") {
   const TokenizedDataset data = small_data(20, 1, 6);
   DistilBert model = small_run_model(small_run_config());
-  TrainOptions options = options_for(2, 1, 1);
+  TrainerOptions options = options_for(2, 1, 1);
   options.warmup_steps = 2;
   Trainer trainer(model, data, options);
   const std::vector<StepReport> reports = finish(trainer);
@@ -160,7 +162,7 @@ TEST_CASE("the learning rate follows the schedule") {
 
 TEST_CASE("looking at the model after every micro-step changes no bit of the run") {
   const TokenizedDataset data = small_data(30, 1, 5);
-  const TrainOptions options = options_for(2, 3, 4);
+  const TrainerOptions options = options_for(2, 3, 4);
   DistilBert left_alone = small_run_model(small_run_config()), looked_at = small_run_model(small_run_config());
   Trainer a(left_alone, data, options), b(looked_at, data, options);
   finish(a);
@@ -256,7 +258,7 @@ TEST_CASE("a parameter's gradient that overflows alone is named, whichever micro
 TEST_CASE("a learning rate that is far too large ends as divergence") {
   const TokenizedDataset data = small_data(12, 2, 6);
   DistilBert model = small_run_model(small_run_config());
-  TrainOptions options = options_for(4, 1, 100);
+  TrainerOptions options = options_for(4, 1, 100);
   options.learning_rate = 1e30;
   options.warmup_ratio = 0;
   Trainer trainer(model, data, options);
@@ -279,7 +281,7 @@ TEST_CASE("a small model learns a few sentences by heart") {
   DistilBertConfig config = small_run_config();
   config.dropout = config.attention_dropout = config.classifier_dropout = 0;
   DistilBert model = small_run_model(config);
-  TrainOptions options = options_for(8, 1, 60);
+  TrainerOptions options = options_for(8, 1, 60);
   options.learning_rate = 5e-3;
   Trainer trainer(model, data, options);
   const std::vector<StepReport> reports = finish(trainer);
@@ -296,4 +298,80 @@ TEST_CASE("there must be labelled data") {
                                     small_max_length);
   CHECK_THROWS_AS(Trainer(model, empty, options_for(4, 1, 1)), UsageError);
   CHECK_THROWS_AS(Trainer(model, unlabelled, options_for(4, 1, 1)), UsageError);
+}
+
+TEST_CASE("a trainer follows all that it is given, and takes no options that it would leave out") {
+  STATIC_REQUIRE(std::is_constructible_v<Trainer, DistilBert&, const TokenizedDataset&, const TrainerOptions&>);
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<Trainer, DistilBert&, const TokenizedDataset&, const TrainOptions&>);
+  const TokenizedDataset data = small_data(24, 3, 9);
+  const auto weights = [&](auto&& change) {
+    DistilBert model = small_run_model(small_run_config());
+    TrainerOptions options = options_for(4, 2, 2);
+    options.learning_rate = 0.01;
+    change(options);
+    Trainer trainer(model, data, options);
+    finish(trainer);
+    return weights_now(model);
+  };
+  const auto usual = weights([](auto&) {});
+  const auto differs = [&](const char* what, auto&& change) {
+    INFO(what);
+    const auto changed = weights(change);
+    const auto same = [](const Tensor& a, const Tensor& b) { return same_bits(a, b); };
+    CHECK_FALSE(std::equal(usual.begin(), usual.end(), changed.begin(), same));
+  };
+  differs("epochs", [](auto& o) { o.epochs = 3; });
+  differs("max_steps", [](auto& o) { o.max_steps = 2; });
+  differs("learning_rate", [](auto& o) { o.learning_rate = 0.02; });
+  differs("batch_size", [](auto& o) { o.batch_size = 5; });
+  differs("gradient_accumulation_steps", [](auto& o) { o.gradient_accumulation_steps = 1; });
+  differs("schedule", [](auto& o) { o.schedule = ScheduleType::cosine; });
+  differs("warmup_ratio", [](auto& o) { o.warmup_ratio = 0.5; });
+  differs("warmup_steps", [](auto& o) { o.warmup_steps = 4; });
+  differs("weight_decay", [](auto& o) { o.weight_decay = 0.5; });
+  differs("beta1", [](auto& o) { o.beta1 = 0.5; });
+  differs("beta2", [](auto& o) { o.beta2 = 0.5; });
+  differs("epsilon", [](auto& o) { o.epsilon = 0.1; });
+  differs("max_grad_norm", [](auto& o) { o.max_grad_norm = 1e-3; });
+  differs("seed", [](auto& o) { o.seed = 43; });
+}
+
+TEST_CASE("a trainer of a model whose parameters were replaced is refused, and nothing dangles") {
+  const TokenizedDataset data = small_data(12, 3, 9);
+  DistilBert model = small_run_model(small_run_config());
+  const SparsityConfig plain = model.config().sparsity;
+  SparsityOptions learned;
+  learned.method = SparseMethod::learned_span;
+  const SparsityConfig with_spans = make_sparsity(learned, model.config().layers, 0);
+  Trainer trainer(model, data, options_for(2, 1, 1));
+  StepReport report;
+  CHECK(trainer.micro_step(report));
+  const auto refused = [&] {
+    const auto with = [](auto&& f) { return message_of<Error>(f); };
+    CHECK(contains(with([&] { trainer.micro_step(report); }), "make a new trainer"));
+    CHECK(contains(with([&] { trainer.model(); }), "make a new trainer"));
+    CHECK(contains(with([&] { trainer.optimizer(); }), "make a new trainer"));
+  };
+  model.set_sparsity(with_spans);
+  refused();
+  model.set_sparsity(plain);  // the same parameters again, in another vector
+  CHECK(trainer.micro_step(report));
+  model.set_sparsity(with_spans);
+  Trainer second(model, data, options_for(2, 1, 1));
+  CHECK(second.micro_step(report));
+  model.set_sparsity(with_spans);  // as many, but others
+  CHECK_THROWS_AS(second.micro_step(report), Error);
+}
+
+TEST_CASE("an optimizer keeps its parameters, whatever becomes of the list") {
+  const Tensor w = Tensor::full({3}, DType::f64, 1.0).set_requires_grad();
+  auto list = std::make_unique<std::vector<Parameter>>();
+  list->push_back({"w", w, false, false});
+  AdamW optimizer(*list, {});
+  CHECK(optimizer.updates(*list));
+  list.reset();
+  w.set_grad(Tensor::full({3}, DType::f64, 1.0));
+  optimizer.step(0.1, 1);
+  CHECK(w.to_vector()[0] == Approx(0.9));
+  CHECK_FALSE(optimizer.updates({}));
 }

@@ -23,7 +23,7 @@ TEST_CASE("a warmed-up training step takes no memory from the system") {
   // One length, so that every step needs blocks of the same sizes.
   const TokenizedDataset data = small_data(32, 9, 9);
   DistilBert model = small_run_model(small_run_config());
-  TrainOptions options;
+  TrainerOptions options;
   options.batch_size = 4;
   options.epochs = 3;
   Trainer trainer(model, data, options);
@@ -49,7 +49,7 @@ TEST_CASE("with lengths that vary nothing more is taken after the first epoch") 
   release_cached_memory();
   const TokenizedDataset data = small_data(64, 1, 30);
   DistilBert model = small_run_model(small_run_config());
-  TrainOptions options;
+  TrainerOptions options;
   options.batch_size = 8;
   options.epochs = 8;
   Trainer trainer(model, data, options);
@@ -64,7 +64,7 @@ TEST_CASE("with lengths that vary nothing more is taken after the first epoch") 
 TEST_CASE("a trainer holds no gradients between optimizer steps") {
   const TokenizedDataset data = small_data(16, 9, 9);
   DistilBert model = small_run_model(small_run_config());
-  TrainOptions options;
+  TrainerOptions options;
   options.batch_size = 4;
   options.gradient_accumulation_steps = 2;
   Trainer trainer(model, data, options);

@@ -1,4 +1,6 @@
 // A run that is saved and restored at any micro-step goes on with the bits of the run that never stopped.
+#include <nlohmann/json.hpp>
+
 #include "tests/support/catch.h"
 #include "tests/train/small_run.h"
 #include "tests/train/support.h"
@@ -33,7 +35,7 @@ void same_state(const TrainState& a, const TrainState& b) {
 // A run of its own model over the common data.
 struct Run {
   Run(const TokenizedDataset& data, DType dtype, uint64_t seed = 3)
-      : model(small_run_config(), dtype), trainer(start(model, seed), data, accumulating_options()) {}
+      : model(small_run_config(), dtype), trainer(start(model, seed), data, accumulating_options().trainer()) {}
   static DistilBert& start(DistilBert& model, uint64_t seed) {
     model.initialise(seed);
     return model;
@@ -106,6 +108,32 @@ TEST_CASE("a trainer that has pending gradients of its own can go back to a chec
     other.advance(micro_steps - cut);
     CHECK(first_difference(other.model, expected) == "");
   }
+}
+
+TEST_CASE("counts that no run can have are refused by name") {
+  const TempDir directory;
+  const TokenizedDataset data = small_data(22, 1, 9);
+  Run run(data, DType::f32);
+  run.advance(4);
+  const std::string fingerprint = fingerprint_of(accumulating_options(), data, run.model);
+  write_checkpoint(directory.path(), run.trainer, small_tokenizer(), small_max_length, {}, fingerprint);
+  const std::string path = directory / "trainer_state.json", intact = read_file(path);
+  for (const char* key : {"step", "micro_step", "accumulated", "loss_count", "train_tokens", "best_step",
+                          "evaluations_without_gain", "last_evaluation"}) {
+    for (const char* value : {"-2", "9223372036854775807", "18446744073709551615", "1e300", "1.5", "\"1\"", "null"}) {
+      INFO(key << " " << value);
+      nlohmann::ordered_json state = nlohmann::ordered_json::parse(intact);
+      state[key] = nlohmann::ordered_json::parse(value);
+      write_file(path, state.dump());
+      const auto read = [&] { read_checkpoint(directory.path(), run.trainer, fingerprint); };
+      const std::string message = message_of<BadInput>(read);
+      CHECK(contains(message, fmt::format("{}: \"{}\" is ", path, key)));
+      CHECK(contains(message, state[key].is_null() ? "missing" : "it must be a whole number from"));
+    }
+  }
+  write_file(path, intact);
+  read_checkpoint(directory.path(), run.trainer, fingerprint);
+  CHECK(run.trainer.state().micro_step == 4);
 }
 
 TEST_CASE("a checkpoint of other settings is refused, naming them") {

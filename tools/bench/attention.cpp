@@ -184,7 +184,7 @@ Command add_attention(CLI::App& program) {
               "Parts of the scores that are kept in each row");
   add_integer(*app, "tokens", options->tokens, 1, 1'000'000, "In all sentences together, about");
   add_integer(*app, "heads", options->heads, 1, 768, "That share 768 columns: 12 of 64, as DistilBERT's, 24 of 32");
-  add_real(*app, "dropout", options->dropout, {.high = 1}, "On the weights");
+  add_real(*app, "dropout", options->dropout, dropout_range, "On the weights");
   add_text(*app, "init", options->init, "The model of whole steps: distilbert-base or a config.json");
   add_flag(*app, "listed", options->listed, "Keep the nearest keys, from lists, instead of the largest scores");
   add_common_options(*app, options->common);

@@ -21,11 +21,9 @@ void add_numbers(CLI::App& app, const std::string& names, std::vector<double>& n
     std::vector<double> parsed;
     for (const std::string& part : split(text, ',')) {
       const std::optional<double> value = parse_number<double>(part);
-      const bool above = value && (interval.open_low ? *value > interval.low : *value >= interval.low);
-      if (!above || !(*value <= interval.high) || (whole && *value != std::floor(*value)))
-        return fmt::format("must be {}numbers {} {:g} and up to {:g}, with commas between them, not '{}'",
-                           whole ? "whole " : "", interval.open_low ? "above" : "from", interval.low, interval.high,
-                           text);
+      if (!value || !interval.contains(*value) || (whole && *value != std::floor(*value)))
+        return fmt::format("must be {}s with commas between them, each {}, not '{}'", whole ? "whole number" : "number",
+                           interval.str(), text);
       parsed.push_back(*value);
     }
     numbers = parsed;

@@ -36,7 +36,7 @@ struct StepSetup {
 StepSetup set_up_step(StepOptions options);
 
 /// A constant rate, and a run that does not end within the measured steps.
-TrainOptions train_options(const StepOptions& options);
+TrainerOptions train_options(const StepOptions& options);
 
 /// One training step and the part of it that was spent in the kernels of attention.
 struct StepTime {

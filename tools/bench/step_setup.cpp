@@ -52,8 +52,8 @@ StepSetup set_up_step(StepOptions o) {
   return {std::move(sentences), std::move(model)};
 }
 
-TrainOptions train_options(const StepOptions& o) {
-  TrainOptions options;
+TrainerOptions train_options(const StepOptions& o) {
+  TrainerOptions options;
   options.max_steps = o.warm + o.steps + 1;  // the last step of a run brings every row of the words up to date
   options.learning_rate = o.learning_rate;
   options.schedule = ScheduleType::constant;

@@ -6,7 +6,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
@@ -68,7 +67,7 @@ class Scratch {
 double last_rate(const std::string& path) {
   double rate = 0;
   for_each_json_line(path, [&](const JsonFields<ordered_json>& line) {
-    rate = line.real("tokens_per_second", 0, std::numeric_limits<double>::max()).value_or(rate);
+    rate = line.real("tokens_per_second", {.low = 0}).value_or(rate);
   });
   return rate;
 }

@@ -23,10 +23,10 @@ using nlohmann::ordered_json;
 namespace fs = std::filesystem;
 using Fields = JsonFields<ordered_json>;
 
-constexpr double largest = std::numeric_limits<double>::max();
+constexpr double infinity = std::numeric_limits<double>::infinity();
 
 /// NaN for none: JSON has no other word for it.
-double number(const Fields& fields, const char* key) { return fields.real(key, -largest, largest).value_or(unknown); }
+double number(const Fields& fields, const char* key) { return fields.real(key, {.low = -infinity}).value_or(unknown); }
 
 int64_t count(const Fields& fields, const char* key) { return fields.whole(key, 0, INT64_MAX).value_or(0); }
 
@@ -92,7 +92,7 @@ void read_results(const Fields& fields, StudyRun& run) {
   run.settings = object->dump();
   const Fields settings(*object, fields.where());
   run.select_best = settings.text("select").value_or("") == "best";
-  run.selection_part = settings.real("selection_part", 0, 1).value_or(0);
+  run.selection_part = settings.real("selection_part", {.low = 0, .high = 1}).value_or(0);
   run.patience = count(settings, "early_stopping_patience");
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
@@ -64,7 +63,7 @@ RunState parse_state(const ordered_json& object) try {
     if (word == name) state.status = value;
   state.exit_code = static_cast<int>(fields.whole("exit_code", INT32_MIN, INT32_MAX).value_or(0));
   state.message = fields.text("message").value_or("");
-  state.seconds = fields.real("seconds", 0, std::numeric_limits<double>::max()).value_or(0);
+  state.seconds = fields.real("seconds", {.low = 0}).value_or(0);
   state.starts = fields.whole("starts", 0, INT64_MAX).value_or(0);
   state.own = fields.flag("own").value_or(false);
   return state;

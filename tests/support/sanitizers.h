@@ -1,0 +1,25 @@
+// Under which sanitizer a test was compiled, whichever compiler did it.
+#pragma once
+
+#if defined(__has_feature)  // clang
+#define CRISP_HAS_FEATURE(name) __has_feature(name)
+#else
+#define CRISP_HAS_FEATURE(name) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || CRISP_HAS_FEATURE(address_sanitizer)
+#define CRISP_ADDRESS_SANITIZER 1
+#else
+#define CRISP_ADDRESS_SANITIZER 0
+#endif
+#if defined(__SANITIZE_THREAD__) || CRISP_HAS_FEATURE(thread_sanitizer)
+#define CRISP_THREAD_SANITIZER 1
+#else
+#define CRISP_THREAD_SANITIZER 0
+#endif
+
+namespace crisp::test {
+
+constexpr bool address_sanitizer = CRISP_ADDRESS_SANITIZER, thread_sanitizer = CRISP_THREAD_SANITIZER;
+constexpr bool sanitizer = address_sanitizer || thread_sanitizer;
+
+}  // namespace crisp::test
