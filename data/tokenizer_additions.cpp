@@ -38,13 +38,12 @@ int32_t id_of(const Fields& owner, const char* key, const json& value) {
 // The special tokens that tokenizer_config.json or special_tokens_map.json names.
 void add_named(const JsonFile& file, Additions& additions) {
   const Fields f = file.fields();
-  // Only special_tokens_map.json may spell a token as an object that does not say that it is special.
   for (const auto& [key, value] : file.object.items()) {
     const bool standard = std::find(std::begin(named_tokens), std::end(named_tokens), key) != std::end(named_tokens);
     if (value.is_null()) continue;
     if (standard) {
       additions.named(key, parse_added(f, key.c_str(), value, true));
-    } else if (key.ends_with("_token") && value.is_string()) {
+    } else if (key.ends_with("_token") && value.is_string()) {  // transformers takes any such key for a special token
       additions.extra(parse_added(f, key.c_str(), value, true));
     }
   }

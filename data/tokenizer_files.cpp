@@ -64,8 +64,10 @@ void read_config(const JsonFile& config, const JsonFile& whole, TokenizerFiles& 
   std::optional<std::string> side = f.text("truncation_side");
   if (!side && whole.exists)
     if (const json* truncation = whole.fields().object("truncation"))
-      if (const auto direction = Fields(*truncation, whole.path).text("direction"))
+      if (const Fields t(*truncation, whole.path); const auto direction = t.text("direction")) {
+        if (*direction != "Left" && *direction != "Right") t.refuse("direction", *t.find("direction"), "Left or Right");
         side = *direction == "Left" ? "left" : "right";
+      }
   if (side && *side != "left" && *side != "right")
     f.refuse("truncation_side", *f.find("truncation_side"), "left or right");
   s.truncate_left = side == "left";

@@ -29,7 +29,7 @@ class BadInput : public Error {
   using Error::Error;
 };
 
-/// Training produced a loss or gradient that is not finite. Exit code 4.
+/// A loss or gradient in training, or a model's logits, are not finite. Exit code 4.
 class Diverged : public Error {
  public:
   using Error::Error;

@@ -164,8 +164,8 @@ void refuse_metrics_over_inputs(const PredictOptions& options, const LoadedModel
   for (const std::string& input : inputs) {
     std::error_code ignored;
     if (std::filesystem::equivalent(options.metrics, input, ignored))
-      fail<UsageError>("--metrics {}: would replace {}, which this program reads; choose another file", options.metrics,
-                       input == options.metrics ? "a file" : input);
+      fail<UsageError>("--metrics {}: would replace {}; choose another file", options.metrics,
+                       input == options.metrics ? "what this program reads" : input);
   }
 }
 

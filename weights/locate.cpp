@@ -42,7 +42,8 @@ std::string locate_weights(const std::string& file_or_directory) {
   }
   const fs::path wanted = fs::path(published_directory(file_or_directory)) / "model.safetensors";
   if (input_exists(wanted.string())) return wanted.string();
-  if (fs::exists(given / "model.safetensors.index.json", ignored)) fail<BadInput>("{}: {}", file_or_directory, sharded);
+  if (input_exists((given / "model.safetensors.index.json").string()))
+    fail<BadInput>("{}: {}", file_or_directory, sharded);
   for (const char* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
     if (fs::exists(given / pickle, ignored)) {
       fail<BadInput>("{}: has {} but no model.safetensors; {}", file_or_directory, pickle, how_to_convert);

@@ -90,11 +90,15 @@ bool begins_like(std::string_view content, std::string_view lower_case) {
                     [](char a, char b) { return a == std::tolower(static_cast<unsigned char>(b)); });
 }
 
+// Sentences shrink to a third or a tenth; what shrinks more is made to fill the memory of who unpacks it.
+constexpr uint64_t harmless_size = uint64_t{64} << 20, most_expansion = 200;
+
 }  // namespace
 
 bool is_gzip(std::string_view content) { return content.starts_with("\x1F\x8B"); }
 
 std::string gunzip(std::string_view content, const std::string& name, uint64_t limit) {
+  limit = std::min(limit, std::max(harmless_size, most_expansion * content.size()));
   std::string text;
   Inflater inflater(content);
   z_stream& stream = inflater.stream;
@@ -118,7 +122,8 @@ std::string gunzip(std::string_view content, const std::string& name, uint64_t l
     status = inflate(&stream, Z_NO_FLUSH);
     text.resize(before + room - stream.avail_out);
     if (text.size() > limit)
-      fail<BadInput>("{}: unpacks to more than the {} MiB that such a file may have", name, limit >> 20);
+      fail<BadInput>("{}: unpacks to more than the {} MiB that such a file may have (above {} MiB, {} times its size)",
+                     name, limit >> 20, harmless_size >> 20, most_expansion);
     if (status == Z_MEM_ERROR) throw std::bad_alloc();
     if (status == Z_BUF_ERROR || (status == Z_OK && rest().empty() && stream.avail_out > 0))
       fail<BadInput>("{}: this gzip file ends before it is complete; fetch or pack it again", name);

@@ -41,8 +41,12 @@ TEST_CASE("packed: gzip that is damaged, cut short or a bomb is refused") {
   CHECK(refusal(packed + "x") == "d.gz: this gzip file is damaged: other bytes follow its end");
   const std::string zeros = gzipped(std::string(3 << 20, 'x'));
   CHECK(zeros.size() < 10'000);
-  CHECK(refusal(zeros, 1 << 20) == "d.gz: unpacks to more than the 1 MiB that such a file may have");
-  CHECK(refusal(zeros, (3 << 20) - 1) == "d.gz: unpacks to more than the 2 MiB that such a file may have");
+  CHECK(refusal(zeros, 1 << 20) ==
+        "d.gz: unpacks to more than the 1 MiB that such a file may have (above 64 MiB, 200 times its size)");
+  CHECK(refusal(gzipped(std::string(70 << 20, 'x')), uint64_t{1} << 32).find("more than the 64 MiB") !=
+        std::string::npos);
+  CHECK(refusal(zeros, (3 << 20) - 1) ==
+        "d.gz: unpacks to more than the 2 MiB that such a file may have (above 64 MiB, 200 times its size)");
   CHECK(refusal(zeros, 3 << 20) == "(nothing thrown)");
 }
 

@@ -50,7 +50,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     differing_input(first, second);
     Study plan;
     plan.seeds = study.seeds;
-    for (const StudyArm& arm : study.arms) plan.arms.push_back({.name = arm.name});
+    for (const StudyArm& arm : study.arms) plan.arms.push_back({.name = arm.name, .description = "", .options = {}});
     estimate_from_finished(plan, directory.path());
   });
 }

@@ -32,7 +32,9 @@ inline NewCounts new_counts;
   throw std::bad_alloc();
 }
 [[gnu::noinline]] void* operator new[](size_t n) { return operator new(n); }
-[[gnu::noinline]] void* operator new[](size_t n, const std::nothrow_t&) noexcept { return operator new(n, std::nothrow); }
+[[gnu::noinline]] void* operator new[](size_t n, const std::nothrow_t&) noexcept {
+  return operator new(n, std::nothrow);
+}
 [[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
 [[gnu::noinline]] void operator delete[](void* p) noexcept { std::free(p); }
 [[gnu::noinline]] void operator delete(void* p, size_t) noexcept { std::free(p); }

@@ -262,12 +262,12 @@ TEST_CASE("an option file may be a JSON object, with the same names") {
   CHECK(silently({"--config", dir / "run.toml", "--eval_steps", "9"}).eval_steps == 9);
   test::write_file(dir / "run.toml",
                    "\xEF\xBB\xBF"
-                   "seed = 3\n# a\n\nsparsity = [\n0,\n1\n]\n");
+                   "seed = 3\n# a\n\nsparsity = [0.5, 0]\n");
   CHECK(silently({"--config", dir / "run.toml"}).seed == 3);
   test::write_file(dir / "bad.json", R"({"learning_rat": 1})");
-  refused({"--config", dir / "bad.json"}, "bad.json: there is no option \"learning_rat\"");
+  refused({"--config", dir / "bad.json"}, "--config: " + (dir / "bad.json") + ": there is no option \"learning_rat\"");
   test::write_file(dir / "bad.json", R"({"epochs": [1, 2]})");
-  refused({"--config", dir / "bad.json"}, "bad.json: \"epochs\" has several values");
+  refused({"--config", dir / "bad.json"}, "--config: " + (dir / "bad.json") + ": \"epochs\" has several values");
   test::write_file(dir / "bad.json", "{\"epochs\": }");
   CHECK(contains(run_with({"--config", dir / "bad.json"}).err, "bad.json:1:12"));
 }

@@ -334,7 +334,7 @@ TEST_CASE("mistakes in an option file are named") {
       {"[train]\nepochs = 3\n", "run.toml: sections are not known, but there is [train]"},
       {"output = my runs\n", "run.toml: \"output\" has several values"},
       {"seed = 1\nseed = 2\n", "run.toml: \"seed\" has several values; it is there twice"},
-      {"epochs = 1\nx\n", "run.toml:2: expected NAME = VALUE, not \"x\""},
+      {"epochs = 1\nx\n", "run.toml:2: expected NAME = VALUE on one line, not \"x\""},
       {"learning-rate = 0\n", "--learning-rate: must be a number above 0, not '0'"},
       {"resume = true\noverwrite = true\n", "excludes"},
       {"resume = perhaps\n", "perhaps"},

@@ -113,7 +113,8 @@ TEST_CASE("option --metrics measures a labelled file") {
   };
   refuses(at.with_input("good\n", {"--metrics", "m.json"}), 3, "standard input: has no labels, which --metrics needs");
   refuses(at.with_input("", {"--metrics", "m.json"}), 3, "standard input: has no sentences, which --metrics needs");
-  refuses(at.predict({"--model", "model", "dev.tsv", "--metrics", "dev.tsv"}), 2, "--metrics dev.tsv: is the input");
+  refuses(at.predict({"--model", "model", "dev.tsv", "--metrics", "dev.tsv"}), 2,
+          "--metrics dev.tsv: would replace what this program reads; choose another file");
   CHECK_FALSE(at.has("m.json"));
 }
 
