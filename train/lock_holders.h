@@ -1,5 +1,6 @@
 // Who holds a lock that is a file's being there (lock_file.h): one line "HOST PID START" for each process, START being
-// the time at which it began, so that another one with the same number is not taken for it.
+// the time at which it began, so that another one with the same number is not taken for it (0: the system does not
+// say).
 #pragma once
 
 #include <sys/types.h>
