@@ -162,6 +162,9 @@ DistilBertConfig parse_config(const std::string& text, const std::string& where)
   c.initializer_range = f.real("initializer_range", initializer_range_range).value_or(c.initializer_range);
   check_config(c, where);
   read_architecture(f, c);
+  if (f.has("quantization_config"))
+    fail<BadInput>("{}: the weights are quantised (\"quantization_config\"); only F64, F32, BF16 and F16 are read",
+                   where);
   read_labels(object, c, where);
   read_problem_type(f, c);
   if (const json* settings = f.object("crisp")) c.sparsity = parse_sparsity_json(*settings, c.layers, c.heads, where);

@@ -91,31 +91,69 @@ std::string complaint(std::string_view text, size_t at) {
   return fmt::format("unexpected {}, this is not valid JSON", quote(word, 32));
 }
 
+// What Watch finds, at the n-th key or bracket of the text, counted from 1.
+struct Refused {
+  std::string what;
+  size_t key = 0, bracket = 0;
+};
+
 // Watches what the parser itself lets pass: depth, and keys that come twice.
 template <class Json>
 class Watch {
  public:
-  explicit Watch(std::string where) : where_(std::move(where)) {}
-
   bool operator()(int depth, typename Json::parse_event_t event, Json& value) {
     using Event = typename Json::parse_event_t;
-    if ((event == Event::object_start || event == Event::array_start) && depth >= json_depth_limit)
-      fail<BadInput>("{}: JSON nested deeper than {} levels is refused", where_, json_depth_limit);
+    if (event == Event::object_start || event == Event::array_start) {
+      ++brackets_;
+      if (depth >= json_depth_limit)
+        throw Refused{fmt::format("JSON nested deeper than {} levels is refused", json_depth_limit), 0, brackets_};
+    }
     if (event == Event::object_start) keys_.emplace_back();
     if (event == Event::object_end) keys_.pop_back();
     if (event == Event::key) {
       const auto& key = value.template get_ref<const std::string&>();
-      if (!keys_.back().insert(key).second) fail<BadInput>("{}: {} is there twice in one object", where_, quote(key));
+      ++seen_;
+      if (!keys_.back().insert(key).second)
+        throw Refused{fmt::format("{} is there twice in one object", quote(key)), seen_};
       if (std::is_same_v<Json, ordered_json> && keys_.back().size() > ordered_keys_limit)
-        fail<BadInput>("{}: more than {} keys in one object are refused here", where_, ordered_keys_limit);
+        throw Refused{fmt::format("more than {} keys in one object are refused here", ordered_keys_limit), seen_};
     }
     return true;
   }
 
  private:
-  std::string where_;
-  std::vector<std::unordered_set<std::string>> keys_;
+  size_t seen_ = 0, brackets_ = 0;                     // so far in the text
+  std::vector<std::unordered_set<std::string>> keys_;  // of the objects around
 };
+
+// Where the text goes on after white space and comments.
+size_t skip_space(std::string_view text, size_t at) {
+  for (;;) {
+    at = std::min(text.find_first_not_of(" \t\r\n", at), text.size());
+    const char* const end = text.substr(at).starts_with("//")   ? "\n"
+                            : text.substr(at).starts_with("/*") ? "*/"
+                                                                : nullptr;
+    if (end == nullptr) return at;
+    const size_t found = text.find(end, at + 2);
+    at = found == std::string_view::npos ? text.size() : found + std::string_view(end).size();
+  }
+}
+
+// The place of what was refused in a text that the parser took till there.
+size_t position_of(const Refused& refused, std::string_view text) {
+  size_t keys = 0, brackets = 0;
+  for (size_t at = skip_space(text, 0); at < text.size(); at = skip_space(text, at)) {
+    const size_t begin = at++;
+    if (text[begin] == '{' || text[begin] == '[') {
+      if (++brackets == refused.bracket) return begin;
+    } else if (text[begin] == '"') {
+      while (at < text.size() && text[at] != '"') at += text[at] == '\\' ? 2 : 1;
+      at = skip_space(text, at + 1);
+      if (at < text.size() && text[at] == ':' && ++keys == refused.key) return begin;
+    }
+  }
+  return text.size();
+}
 
 template <class Json>
 Json parse(std::string_view text, const std::string& where, JsonComments comments, size_t first_line = 1) {
@@ -129,9 +167,9 @@ Json parse(std::string_view text, const std::string& where, JsonComments comment
   if (const size_t nul = text.find('\0'); nul != std::string_view::npos)
     fail<BadInput>("{}: a NUL byte is not allowed in JSON", at_byte(nul));
   try {
-    return Json::parse(text.begin(), text.end(),
-                       Watch<Json>(first_line == 1 ? where : fmt::format("{}:{}", where, first_line)), true,
-                       comments == JsonComments::allowed);
+    return Json::parse(text.begin(), text.end(), Watch<Json>(), true, comments == JsonComments::allowed);
+  } catch (const Refused& refused) {
+    fail<BadInput>("{}: {}", at_byte(position_of(refused, text)), refused.what);
   } catch (const typename Json::parse_error& error) {
     const size_t at = error.byte > 0 ? error.byte - 1 : 0;
     fail<BadInput>("{}: {}", at_byte(at), complaint(text, at));

@@ -150,14 +150,16 @@ TEST_CASE("json: errors in our words, with line and column") {
   CHECK(json_refusal("{\"a\": \"\xff\"}") == "f:1:8: the byte 0xFF is not valid UTF-8; save the file as UTF-8");
   CHECK(json_refusal(std::string("{}\0", 3)) == "f:1:3: a NUL byte is not allowed in JSON");
   CHECK(json_refusal("{\"a\": 1e999}") == "f:1:7: the number \"1e999\" is too large");
-  CHECK(json_refusal("{\"a\": 1, \"a\": 2}") == "f: \"a\" is there twice in one object");
+  CHECK(json_refusal("{\"a\": 1, \"a\": 2}") == "f:1:10: \"a\" is there twice in one object");
+  CHECK(json_refusal("{\"a\": [\"a\", {\"a\": \"\\\"a\"}],\n \"a\" : 2}") ==
+        "f:2:2: \"a\" is there twice in one object");
 }
 
 TEST_CASE("json: an object in the file's order has a bounded number of keys") {
   std::string keys;
   for (int i = 0; i < 10'001; ++i) keys += fmt::format("{}\"{}\": 0", i == 0 ? "" : ", ", i);
   CHECK(message_of<BadInput>([&] { crisp::parse_ordered_json("{" + keys + "}", "f"); }) ==
-        "f: more than 10000 keys in one object are refused here");
+        "f:1:108892: more than 10000 keys in one object are refused here");
   CHECK(crisp::parse_json("{" + keys + "}", "f").size() == 10'001);
 }
 
@@ -173,12 +175,12 @@ TEST_CASE("json: depth is bounded, however deep the text") {
   const auto nested = [](size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
   const auto limit = static_cast<size_t>(crisp::json_depth_limit);
   CHECK(crisp::show_json(crisp::parse_json(nested(limit), "f")) == "[a list]");
-  const std::string expected = "f: JSON nested deeper than 64 levels is refused";
-  CHECK(json_refusal(nested(limit + 1)) == expected);
-  CHECK(json_refusal(nested(200'000)) == expected);
+  const std::string expected = "JSON nested deeper than 64 levels is refused";
+  CHECK(json_refusal(nested(limit + 1)) == "f:1:65: " + expected);
+  CHECK(json_refusal(nested(200'000)) == "f:1:65: " + expected);
   std::string objects;
   for (int i = 0; i < 200'000; ++i) objects += "{\"crisp\":";
-  CHECK(json_refusal(objects) == expected);
+  CHECK(json_refusal(objects) == "f:1:577: " + expected);
 }
 
 TEST_CASE("json: values in messages are short and on one line") {

@@ -156,10 +156,12 @@ TEST_CASE("what is no configuration is refused") {
   CHECK(complaint("{\"dim\": }") == "dir/config.json:1:9: unexpected \"}\", this is not valid JSON");
   CHECK(complaint("\xff") == "dir/config.json:1:1: the byte 0xFF is not valid UTF-8; save the file as UTF-8");
   std::string nested = R"({"model_type": "distilbert", "crisp": {"window": )" + std::string(200'000, '[');
-  CHECK(complaint(nested) == "dir/config.json: JSON nested deeper than 64 levels is refused");
+  CHECK(complaint(nested) == "dir/config.json:1:112: JSON nested deeper than 64 levels is refused");
 }
 
 TEST_CASE("a model that cannot be reproduced is refused") {
+  CHECK(mentions(with(distilbert(), "quantization_config", {{"quant_method", "gptq"}}), "the weights are quantised"));
+  CHECK(parse_config(with(distilbert(), "quantization_config", nullptr).dump(), "f").layers > 0);
   CHECK(mentions(with(distilbert(), "model_type", "roberta"), "model_type \"roberta\""));
   CHECK(mentions(with(distilbert(), "model_type", 3), "\"model_type\" is 3; it must be a string"));
   CHECK(mentions(with(distilbert(), "activation", "relu"), "activation \"relu\""));

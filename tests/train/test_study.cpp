@@ -77,7 +77,7 @@ TEST_CASE("mistakes in a study file are named") {
       {R"({"arms": [{"name": 3}]})", "f: an arm: \"name\" is 3; it must be a string"},
       {R"({"arms": [{"name": "x"}, {"name": "x"}]})", "f: there are two arms 'x'"},
       {R"({"arms": [{"name": "x", "option": {}}]})", "f: arm x: there is no key \"option\""},
-      {R"({"arms": [{"name": "x", "options": {"lr": 1, "lr": 2}}]})", "f: \"lr\" is there twice in one object"},
+      {R"({"arms": [{"name": "x", "options": {"lr": 1, "lr": 2}}]})", "f:1:46: \"lr\" is there twice in one object"},
       {R"({"arms": [{"name": "x", "options": {"lr": 1, "--lr": 2}}]})", "f: arm x: option \"lr\" is there twice"},
       {R"({"arms": [{"name": "x", "options": {"lr": null}}]})", "f: arm x: option \"lr\": a value must be a string"},
       {R"({"arms": [{"name": "x", "options": {"lr": [[1]]}}]})", "f: arm x: option \"lr\": a list within a list"},
