@@ -62,6 +62,7 @@ class Translation {
     choose_checkpoints();
     choose_resumption();
     explain_best_model();
+    refuse_shares();
   }
 
   OwnArguments result() && {
@@ -252,6 +253,15 @@ class Translation {
     const Argument* argument = theirs("load-best-model-at-end");
     if (argument && value_of("load-best-model-at-end") == "true" && theirs("metric-for-best-model") == nullptr)
       note(*argument, "the best is chosen by accuracy, not by loss");
+  }
+
+  // Numbers of steps below 1 are parts of all steps there.
+  void refuse_shares() const {
+    for (const char* name : {"eval-steps", "save-steps", "logging-steps"}) {
+      const std::optional<double> steps = parse_number<double>(own_value(name));
+      if (steps && *steps > 0 && *steps < 1)
+        refuse(*own(name), "a part of all steps is not known here; give a number of steps");
+    }
   }
 
   const CLI::App& app_;

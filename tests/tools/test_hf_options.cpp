@@ -268,6 +268,7 @@ TEST_CASE("an option file may be a JSON object, with the same names") {
   refused({"--config", dir / "bad.json"}, "--config: " + (dir / "bad.json") + ": there is no option \"learning_rat\"");
   test::write_file(dir / "bad.json", R"({"epochs": [1, 2]})");
   refused({"--config", dir / "bad.json"}, "--config: " + (dir / "bad.json") + ": \"epochs\" has several values");
+  refused({"--eval_steps", "0.5"}, "--eval_steps 0.5: a part of all steps is not known here; give a number of steps");
   test::write_file(dir / "bad.json", "{\"epochs\": }");
   CHECK(contains(run_with({"--config", dir / "bad.json"}).err, "bad.json:1:12"));
 }
