@@ -3,7 +3,9 @@
 
 #include "tests/support/catch.h"
 #include "tests/train/support.h"
+#include "train/checkpoint_manifest.h"
 #include "train/checkpoint_store.h"
+#include "train/lock_holders.h"
 
 namespace crisp {
 namespace {
@@ -93,6 +95,16 @@ TEST_CASE("a damaged checkpoint is passed over with the reason, whatever the dam
     CHECK(contains(message, "no checkpoint is usable; --overwrite starts afresh"));
     CHECK(contains(message, damage.reason));
   }
+}
+
+TEST_CASE("what a manifest or a lock names cannot steer a terminal") {
+  const test::TempDir dir;
+  const Manifest manifest = parse_manifest(R"({"format": "crisp-checkpoint", "version": 1, "step": 1,
+                         "files": {"a\u001b[2J": {"size": 1, "sha256": ""}}})",
+                                           "m");
+  CHECK(manifest_damage(dir.path(), manifest) == R"("a\u001b[2J" is missing)");
+  test::write_file(dir / "lock", "h\x1b[2J 1 5\n");
+  CHECK(living_lock_holder(dir / "lock").starts_with(R"(process 1 on host "h\u001b[2J")"));
 }
 
 TEST_CASE("a file added to a checkpoint by someone else does no harm") {

@@ -121,6 +121,32 @@ TEST_CASE("counts that cannot be make a run a failed one") {
   }
 }
 
+TEST_CASE("a result of the wrong type makes a run a failed one") {
+  const test::TempDir dir;
+  test::SyntheticStudy study = test::crisp_study();
+  study.arms.resize(2);
+  study.seeds = {0, 1};
+  test::write_study(dir.path(), study);
+  const std::pair<ordered_json, std::string> table[] = {
+      {{{"train_loss", "0.3"}}, R"("train_loss" is "0.3"; it must be a finite number)"},
+      {{{"step", 1.5}}, R"("step" is 1.5; it must be a whole number from)"},
+      {{{"eval_layer_sparsity", {0.5, "\x1b[31m"}}},
+       R"("eval_layer_sparsity" is [0.5, "\u001b[31m"]; it must be a list)"},
+      {{{"eval_flops", 3}}, R"("eval_flops" is 3; it must be an object)"}};
+  for (const auto& [changes, words] : table) {
+    CAPTURE(words);
+    test::write_run(dir.path(), study, study.arms[1], 0);
+    CHECK(read_study(dir.path()).arms[1].runs[0].complete());
+    test::change_results(dir.path(), "uniform", 0, changes);
+    const StudyResults results = read_study(dir.path());
+    CHECK(results.arms[1].runs[0].status == RunStatus::failed);
+    REQUIRE(results.notes.size() == 1);
+    CHECK(results.notes[0].starts_with("uniform, seed 0: all_results.json: " + words));
+    CHECK(results.notes[0].ends_with(", so the run counts as failed."));
+    check_self_contained(report_of(dir.path()));
+  }
+}
+
 TEST_CASE("the summary says where dev sentences decide how long runs train, and that lengths differ") {
   const test::TempDir dir;
   test::SyntheticStudy study = test::crisp_study();
