@@ -124,10 +124,12 @@ std::string Dataset::place(size_t i) const {
 namespace {
 Dataset parse(std::string_view content, const std::string& name, const ReadOptions& options) {
   std::string unpacked;
-  if (is_gzip(content)) content = unpacked = gunzip(content, name, input_limit::dataset);
-  refuse_foreign_file(content, name);
+  if (!options.continues) {
+    if (is_gzip(content)) content = unpacked = gunzip(content, name, input_limit::dataset);
+    refuse_foreign_file(content, name);
+  }
   check_text(content, name);
-  content = without_byte_order_mark(content);
+  if (!options.continues) content = without_byte_order_mark(content);
   Collector collector(name, options);
   if (content.empty()) return collector.finish();
   RecognisedFormat found{options.format};

@@ -47,6 +47,8 @@ struct ReadOptions {
   TextFormat format = TextFormat::automatic;
   /// Between tabs a double quote is a part of the text, instead of what the whole file tells (find_quotes).
   bool literal_quotes = false;
+  /// Lines of a file whose beginning has been read: how they begin says nothing of what the file is.
+  bool continues = false;
 };
 
 /// Reads a file. TextFormat (data/text_format.h) says what it may be: a table with a header that names the columns

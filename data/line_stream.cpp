@@ -86,7 +86,8 @@ ExampleStream::ExampleStream(int fd, std::string name, const ReadOptions& option
 
 // Settles the format by the first line, so that no later one is taken for a first one. True for a header.
 bool ExampleStream::recognise(std::string_view first_line) {
-  begun_ = true;
+  begun_ = options_.continues = true;
+  refuse_foreign_file(first_line, lines_.name());
   if (options_.format == TextFormat::automatic && first_line.starts_with('{')) options_.format = TextFormat::jsonl;
   if (options_.format == TextFormat::text || options_.format == TextFormat::jsonl) return false;
   const Dataset alone = parse(first_line);

@@ -83,6 +83,10 @@ TEST_CASE("the first line of a stream tells what the others are") {
   const Case cases[] = {
       {"a film\n\nsentence\tlabel\nx\t1\n", {"a film", "", "sentence\tlabel", "x\t1"}},
       {"\xEF\xBB\xBFgood\r\nbad", {"good", "bad"}},
+      // What would mark a file's beginning is text in a later line.
+      {"good\n\xEF\xBB\xBF\nPK\3\4 is a zip file\n",
+       {"good", "\xEF\xBB\xBF", "PK\3\4 is a zip file"},
+       TextFormat::text},
       {"sentence\tlabel\na\t1\nsentence\t0\n\n\n", {"a=1", "sentence=0"}},
       {"index\tsentence\n0\ta\n1\tb\n", {"a", "b"}},
       {"a\t1\nsentence\t0\n", {"a=1", "sentence=0"}},
