@@ -140,7 +140,7 @@ Dataset parse(std::string_view content, const std::string& name, const ReadOptio
       return read_json(content, name, collector);
     case TextFormat::tsv:
     case TextFormat::csv:
-      return read_table(content, name, found.delimiter, options.literal_quotes, collector);
+      return read_table(content, name, found.delimiter, options.continues, collector);
     default:
       return read_plain(content, name, collector);
   }

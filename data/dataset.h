@@ -45,9 +45,8 @@ struct ReadOptions {
   bool allow_empty = false;
   /// Other than `automatic`: no guess, so that any sentence may stand in the first line.
   TextFormat format = TextFormat::automatic;
-  /// Between tabs a double quote is a part of the text, instead of what the whole file tells (find_quotes).
-  bool literal_quotes = false;
-  /// Lines of a file whose beginning has been read: how they begin says nothing of what the file is.
+  /// Lines of a stream after its beginning: what only the beginning or the whole of a file tells does not count. A byte
+  /// order mark and the first bytes of other kinds of files are text, and between tabs so are double quotes.
   bool continues = false;
 };
 

@@ -86,8 +86,8 @@ ExampleStream::ExampleStream(int fd, std::string name, const ReadOptions& option
 
 // Settles the format by the first line, so that no later one is taken for a first one. True for a header.
 bool ExampleStream::recognise(std::string_view first_line) {
-  begun_ = options_.continues = true;
-  refuse_foreign_file(first_line, lines_.name());
+  begun_ = true;
+  options_.continues = true;  // what the lines to come could tell, they do not before this one is answered
   if (options_.format == TextFormat::automatic && first_line.starts_with('{')) options_.format = TextFormat::jsonl;
   if (options_.format == TextFormat::text || options_.format == TextFormat::jsonl) return false;
   const Dataset alone = parse(first_line);
@@ -99,20 +99,17 @@ bool ExampleStream::recognise(std::string_view first_line) {
   const bool is_header = alone.examples.empty();
   header_ = is_header ? std::string(text) + "\n" : "sentence\tlabel\n";  // the one that it lacks
   options_.format = TextFormat::tsv;
-  options_.literal_quotes = true;  // the lines to come could tell otherwise, but not before this one is answered
   return is_header;
 }
 
 bool ExampleStream::has_records_beyond_lines(std::string_view first_line) const {
   // Without a line end it is all that came, perhaps lines that end in CR alone.
   if (!first_line.ends_with('\n') || is_gzip(first_line) || options_.format == TextFormat::csv) return true;
+  refuse_foreign_file(first_line, lines_.name());
   const size_t begin = first_line.find_first_not_of(" \t\r\n");
   const bool list = begin != std::string_view::npos && first_line[begin] == '[';
   TextFormat format = options_.format;
-  if (format == TextFormat::automatic) {
-    refuse_foreign_file(first_line, lines_.name());
-    format = recognise_format(first_line, lines_.name(), true).format;
-  }
+  if (format == TextFormat::automatic) format = recognise_format(first_line, lines_.name(), true).format;
   if (format == TextFormat::jsonl) return list;
   // A header in quotes: its writer puts quotes around sentences, too, which may go on to another line then.
   const bool quoted = format == TextFormat::tsv && first_line.find('"') != std::string_view::npos;
@@ -165,7 +162,7 @@ void ExampleStream::check_labels(const Dataset& examples, size_t number) {
 
 // Once, where the same lines may be read otherwise when they are a file.
 void ExampleStream::note_quotes(Dataset& examples) {
-  if (!options_.literal_quotes || quotes_noted_) return;
+  if (options_.format != TextFormat::tsv || quotes_noted_) return;
   for (const Example& example : examples.examples) quotes_noted_ |= example.text.starts_with('"');
   if (quotes_noted_)
     examples.notes.push_back(

@@ -36,9 +36,9 @@ std::vector<std::pair<std::string, std::string>> tokenizer_documents(const Token
 
   std::vector<AddedToken> added = files.tokenizer().added();
   std::sort(added.begin(), added.end(), [](const auto& a, const auto& b) { return a.stated_id < b.stated_id; });
-  // A name in these files adds the token; a tokenizer.json may know tokens that are not added.
-  const auto is_added = [&](const std::string& name) {
-    return std::any_of(added.begin(), added.end(), [&](const AddedToken& t) { return t.content == name; });
+  // A name in these files adds the token and makes it special; a tokenizer.json may know tokens that are neither.
+  const auto is_special = [&](const std::string& name) {
+    return std::any_of(added.begin(), added.end(), [&](const AddedToken& t) { return t.content == name && t.special; });
   };
   ordered_json named = ordered_json::object();
   for (const auto& [key, name] : {std::pair{"unk_token", s.unk},
@@ -46,7 +46,7 @@ std::vector<std::pair<std::string, std::string>> tokenizer_documents(const Token
                                   {"pad_token", s.pad},
                                   {"cls_token", s.cls},
                                   {"mask_token", s.mask}})
-    if (!name.empty() && (!files.json_decides || is_added(name))) named[key] = name;
+    if (!name.empty() && (!files.json_decides || is_special(name))) named[key] = name;
   documents.emplace_back(specials_name, named.dump(2) + "\n");
 
   ordered_json config = named;

@@ -4,6 +4,7 @@
 #include <array>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "data/input/file.h"
 #include "data/input/text.h"
@@ -97,25 +98,13 @@ WordPiece::WordPiece(Vocabulary vocabulary, const TokenizerSettings& settings, c
 // vocabulary's number of (different) tokens, whatever a file says.
 void WordPiece::add_tokens(const TokenizerSettings& settings, size_t vocabulary_count, const std::string& name) {
   std::unordered_map<std::string_view, size_t> places;  // of contents, in added_
+  std::vector<AddedToken> invented;  // named tokens that no file adds, with the ids that HF gives them
   auto next = static_cast<int32_t>(vocabulary_count);
   added_.reserve(settings.added.size());  // the keys above point into it
-  for (const AddedToken& token : settings.added) {
-    if (token.content.empty()) continue;
-    const auto before = places.find(token.content);
-    int32_t id = before != places.end() ? added_[before->second].stated_id : words_.find(token.content);
-    if (id < 0) {
-      id = next++;
-      // One that no file adds: HF would invent an id that the model does not have.
-      if (token.stated_id < 0 && settings.names(token.content)) continue;
-    }
-    if (token.stated_id >= 0 && token.stated_id != id)
-      fail<BadInput>(
-          "{}: the added token {} is stated to have the id {}, but Hugging Face's tokenizers give it {}: the files of "
-          "this tokenizer do not belong together",
-          name, quote(token.content), token.stated_id, id);
+  const auto add = [&](const AddedToken& token, int32_t id) {
     if (static_cast<size_t>(id) >= tokens_.size()) tokens_.resize(static_cast<size_t>(id) + 1);
     tokens_[static_cast<size_t>(id)] = token.content;
-    if (before != places.end()) {
+    if (const auto before = places.find(token.content); before != places.end()) {
       added_[before->second] = token;
       added_[before->second].stated_id = id;
     } else {
@@ -123,6 +112,29 @@ void WordPiece::add_tokens(const TokenizerSettings& settings, size_t vocabulary_
       added_.back().stated_id = id;
       places.emplace(added_.back().content, added_.size() - 1);
     }
+  };
+  for (const AddedToken& token : settings.added) {
+    if (token.content.empty()) continue;
+    const auto before = places.find(token.content);
+    int32_t id = before != places.end() ? added_[before->second].stated_id : words_.find(token.content);
+    const bool is_new = id < 0;
+    if (is_new) {
+      id = next++;
+      // The model does not have its id, unless a file adds another one after it.
+      if (token.stated_id < 0 && settings.names(token.content)) {
+        invented.push_back(token);
+        invented.back().stated_id = id;
+        continue;
+      }
+    }
+    if (token.stated_id >= 0 && token.stated_id != id)
+      fail<BadInput>(
+          "{}: the added token {} is stated to have the id {}, but Hugging Face's tokenizers give it {}: the files of "
+          "this tokenizer do not belong together",
+          name, quote(token.content), token.stated_id, id);
+    if (is_new)
+      for (const AddedToken& earlier : std::exchange(invented, {})) add(earlier, earlier.stated_id);
+    add(token, id);
   }
   std::unordered_map<std::string, const AddedToken*> patterns;
   for (const AddedToken& token : added_) {

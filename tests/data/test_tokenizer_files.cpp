@@ -133,6 +133,31 @@ TEST_CASE("tokenizer files: another vocabulary that is asked for") {
         }).starts_with(other.path("none.txt") + ": cannot be opened"));
 }
 
+TEST_CASE("tokenizer files: a named token that the vocabulary lacks has an id where another one is added after it") {
+  const TempFolder folder, written;
+  folder.write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n");
+  CHECK(read_tokenizer(folder.path()).tokenizer().mask_id() == -1);
+  folder.write("special_tokens_map.json", R"({"additional_special_tokens": ["<s>"]})");
+  const TokenizerFiles files = read_tokenizer(folder.path());
+  const std::vector<int32_t> ids{2, 5, 6, 4, 3};
+  CHECK(files.tokenizer().encode("[MASK] <s> the", 10) == ids);
+  write(written.path(), files);
+  CHECK(read_tokenizer(written.path()).tokenizer().encode("[MASK] <s> the", 10) == ids);
+}
+
+TEST_CASE("tokenizer files: what is written makes no token special that was not") {
+  const TempFolder folder, written;
+  folder.write("tokenizer_config.json", R"({"tokenizer_class": "TokenizersBackend", "split_special_tokens": true})");
+  folder.write("tokenizer.json", whole_file(word_piece, R"(, "pre_tokenizer": {"type": "BertPreTokenizer"},
+                          "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]},
+                          "added_tokens": [{"id": 2, "content": "[CLS]"}, {"id": 3, "content": "[SEP]", "special": true}])"));
+  const TokenizerFiles files = read_tokenizer(folder.path());
+  const std::vector<int32_t> ids{2, 2, 1, 1, 1, 3};
+  CHECK(files.tokenizer().encode("[CLS] [SEP]", 10) == ids);
+  write(written.path(), files);
+  CHECK(read_tokenizer(written.path()).tokenizer().encode("[CLS] [SEP]", 10) == ids);
+}
+
 TEST_CASE("tokenizer files: a byte order mark and blank lines") {
   const TempFolder folder;
   folder.write("vocab.txt", "\xEF\xBB\xBF" + vocabulary + "\n");
