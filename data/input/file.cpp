@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "data/input/text.h"
 #include "engine/error.h"
 
 namespace crisp {
@@ -20,7 +21,7 @@ namespace {
   std::error_code none;
   if (error == ENOENT && std::filesystem::is_symlink(path, none)) {
     fail<BadInput>("{}: is a symbolic link to {}, which is not there", path,
-                   std::filesystem::read_symlink(path, none).string());
+                   printable(std::filesystem::read_symlink(path, none).string()));
   }
   fail<BadInput>("{}: cannot be opened: {}", path, std::strerror(error));
 }

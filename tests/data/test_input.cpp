@@ -62,6 +62,9 @@ TEST_CASE("input: a link that leads nowhere is there, and is refused when it is 
   std::filesystem::create_symlink("../blobs/0123", link);
   CHECK(crisp::input_exists(link));
   CHECK(refusal(link) == link + ": is a symbolic link to ../blobs/0123, which is not there");
+  const std::string odd = link + "-odd";
+  std::filesystem::create_symlink("x\n\x1b[31m", odd);
+  CHECK(refusal(odd) == odd + ": is a symbolic link to \"x\\n\\u001b[31m\", which is not there");
   const std::string loop = temp.path("loop");
   std::filesystem::create_symlink(loop, loop);
   CHECK(crisp::input_exists(loop));
