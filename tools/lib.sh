@@ -24,6 +24,7 @@ requirement() {
     catch2) echo header catch2/catch.hpp catch2/catch_all.hpp ;;
     clang-format-14) echo command clang-format-14 ;;
     debootstrap) echo command debootstrap ;;
+    python3) echo command python3 ;;
     *) die "tools/lib.sh: no rule to find the package $1" ;;
   esac
 }

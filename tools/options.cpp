@@ -53,6 +53,18 @@ class OneNameFormatter : public CLI::Formatter {
   std::string make_option_name(const CLI::Option* option, bool is_positional) const override {
     return option->get_name(is_positional, false);
   }
+  // CLI11's own looks different from version 2.3 on.
+  std::string make_option_opts(const CLI::Option* option) const override {
+    std::string text;
+    if (option->get_type_size() != 0) {
+      if (!option->get_type_name().empty()) text += " " + option->get_type_name();
+      if (!option->get_default_str().empty()) text += "=" + option->get_default_str();
+      if (option->get_required()) text += " REQUIRED";
+    }
+    if (!option->get_excludes().empty()) text += " Excludes:";
+    for (const CLI::Option* other : option->get_excludes()) text += " " + other->get_name();
+    return text;
+  }
 };
 
 // Ends a program with a message, which spells options as the user has.

@@ -24,7 +24,7 @@ inline Matchers::StringContainsMatcher Contains(const std::string& text) { retur
 #include <string>
 
 namespace crisp::test {
-/// Set by CRISP_SKIP; support/main.cpp then exits with 77 if nothing failed, which ctest reports as "Skipped".
+/// Set by CRISP_SKIP; support/main.cpp then exits with 4 if nothing failed, which ctest reports as "Skipped".
 inline bool skipped = false;
 }  // namespace crisp::test
 
