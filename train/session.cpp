@@ -86,7 +86,8 @@ void Session::open_logs() {
   const JsonFields fields(results, where);
   complete_ = ended() && s.last_evaluation >= 0 && !evaluation_due() && fields.has("settings") &&
               fields.whole("step", 0, INT64_MAX) == s.step;
-  const std::string &before = state.kernels, now = kernels_in_use();
+  const std::string& before = state.kernels;
+  const std::string now = kernels_in_use();
   if (!complete_ && !before.empty() && before != now)
     progress_.message(
         fmt::format("the checkpoint was written with {} kernels, and {} ones go on: the last bits may differ from "
