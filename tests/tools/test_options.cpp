@@ -358,7 +358,8 @@ TEST_CASE("the option --help names each option once, with its default, in groups
   for (const char* text :
        {"--learning-rate X=2e-05", "--epochs X=3", "--batch-size N=32", "--schedule linear|cosine|constant=linear",
         "--sparse-eval on|off=on", "--precision f32|strict-f32|bf16|bf16x3|bf16x6|f64=f32",
-        "--sparsity-scope row|head=row Excludes: --sparse-method", "Sparse attention:", "Files:", "--config FILE", "--resume", "--weights FILE|DIR|NAME"}) {
+        "--sparsity-scope row|head=row Excludes: --sparse-method", "Sparse attention:", "Files:", "--config FILE",
+        "--resume", "--weights FILE|DIR|NAME"}) {
     INFO(text);
     CHECK(contains(outcome.out, text));
   }
