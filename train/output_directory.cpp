@@ -134,7 +134,9 @@ OutputDirectory::OutputDirectory(std::string path, const std::vector<std::string
   for (const std::string& name : files) {
     if (std::find(listed_.begin(), listed_.end(), name) == listed_.end()) listed_.push_back(name);
   }
-  write_file_atomically(file(marker_name), format_run_marker(listed_));
+  // The folder of a run that replaces another one holds nothing that would be missed until its first checkpoint, and
+  // that flushes the folder.
+  write_file_atomically(file(marker_name), format_run_marker(listed_), replaces_run() ? Flush::content : Flush::now);
 }
 
 // Which of the runs here is meant, and whether that is allowed.

@@ -99,7 +99,7 @@ void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(te
 
 void AtomicFile::commit(Flush flush) {
   if (fd_ < 0) fail("{}: committed twice", path_);
-  if (flush == Flush::now && !flush_descriptor(fd_)) fail_with(errno, "cannot be flushed to the disk");
+  if (flush != Flush::by_caller && !flush_descriptor(fd_)) fail_with(errno, "cannot be flushed to the disk");
   // On network file systems the last chance to hear of a failed write.
   if (file_calls::close(std::exchange(fd_, -1)) != 0 && errno != EINTR) fail_with(errno, "cannot be closed");
   if (file_calls::rename(temporary_.c_str(), path_.c_str()) != 0) fail_with(errno, "cannot be put in place");

@@ -15,7 +15,8 @@ namespace crisp {
 
 /// Who makes a new file survive a power failure.
 enum class Flush : uint8_t {
-  now,        // the function that writes it, before the file takes its name
+  now,        // the function that writes it: the content before the file takes its name, then the name
+  content,    // as now, but the name with whatever flushes the directory next
   by_caller,  // a sync_tree() of the directory, which nobody reads before
 };
 
@@ -32,7 +33,8 @@ class AtomicFile {
 
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
-  /// fsync, rename, fsync of the directory. A symbolic link at `path` is replaced, what it points to is not touched.
+  /// fsync, rename, fsync of the directory, less what `flush` leaves to others. A symbolic link at `path` is replaced,
+  /// what it points to is not touched.
   void commit(Flush flush = Flush::now);
 
  private:

@@ -52,9 +52,6 @@ TEST_CASE("after a crash at any point a good state is found, and no fsync can be
     for (const CallLog::Entry& call : recorded.calls) {
       if (call.kind != file_calls::Kind::fsync) continue;
       ++n;
-      // AtomicFile's, as everywhere; but a new run's folder holds nothing that would be missed until its first
-      // checkpoint, and that flushes the name of the marker, too.
-      if (call.level == 0 && call.path == "out/.crisp-new-run") continue;
       INFO("without fsync " << n << " of '" << call.path << "' at level " << call.level);
       KnownCrashes known = harmless;
       CHECK_FALSE(first_complaint(scenario, recorded, n, known) == "");

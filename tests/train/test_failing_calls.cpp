@@ -2,6 +2,9 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <nlohmann/json.hpp>
+#include <sstream>
+
 #include "tests/support/catch.h"
 #include "tests/train/crash_model.h"
 #include "tests/train/durable_scenarios.h"
@@ -137,27 +140,60 @@ std::vector<std::string> names_in_run(const std::string& directory) {
   return names;
 }
 
+// The steps and losses of metrics.jsonl: what does not depend on the time.
+std::vector<std::string> logged_in(const std::string& directory) {
+  std::vector<std::string> logged;
+  std::istringstream lines(read_or_nothing(directory + "/metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const auto entry = nlohmann::json::parse(line);
+    for (const char* name : {"loss", "eval_loss"})
+      if (entry.contains(name))
+        logged.push_back(fmt::format("{} {} {}", entry["step"].dump(), name, entry[name].dump()));
+  }
+  return logged;
+}
+
+// A run of two steps whose disk is gone once the first has left a checkpoint.
+void cut_off_after_first_step(const std::string& directory, const std::string& output, bool last) {
+  for (int n = 0; !fs::exists(output + "/checkpoint-1"); ++n) {
+    fs::remove_all(output);
+    const Failing failing(n, ENOSPC, true);
+    try {
+      train_task(directory, output, 2, false, false, last);
+    } catch (const Error&) {
+      continue;
+    }
+    FAIL("the run did not notice that its disk was gone");
+  }
+  REQUIRE_FALSE(fs::exists(output + "/checkpoint-2"));
+}
+
 TEST_CASE("whichever call of a whole run fails, the run can be resumed and ends with the same model") {
+  enum class Start { alone, in_place_of_another, resumed };
   const TempDir task;
   write_task(task.path());
-  REQUIRE(train_task(task.path(), task / "former", 1, false, false) == 0);
-  for (const bool overwrite : {false, true}) {
+  for (const Start start : {Start::alone, Start::in_place_of_another, Start::resumed}) {
+    const bool overwrite = start == Start::in_place_of_another, resume = start == Start::resumed;
     const bool last = !overwrite;  // else the first checkpoint is the best one, and none is ever removed
-    const std::string whole = task / fmt::format("whole-{}", overwrite);
+    const std::string suffix = std::to_string(static_cast<int>(start));
+    const std::string former = task / ("former-" + suffix), whole = task / ("whole-" + suffix);
+    if (overwrite) REQUIRE(train_task(task.path(), former, 1, false, false, last) == 0);
+    if (resume) cut_off_after_first_step(task.path(), former, last);
     REQUIRE(train_task(task.path(), whole, 2, false, false, last) == 0);
+    const std::string former_model = read_or_nothing(former + "/model.safetensors");
     const std::string model = read_file(whole + "/model.safetensors");
+    const std::vector<std::string> logged = logged_in(whole);
+    REQUIRE(logged.size() == 4);
     int n = 0, errors = 0;
-    // In place of another run every third call: the others are those of a run alone.
-    for (bool failed = true; failed; n += overwrite ? 3 : 1) {
+    for (bool failed = true; failed; ++n) {
       const std::string out = task / "out";
       fs::remove_all(out);
-      if (overwrite) fs::copy(task / "former", out, fs::copy_options::recursive);
-      const std::string former = read_or_nothing(out + "/model.safetensors");
-      INFO("call " << n << (overwrite ? ", --overwrite" : ""));
+      if (start != Start::alone) fs::copy(former, out, fs::copy_options::recursive);
+      INFO("start " << suffix << ", call " << n);
       {
         const Failing failing(n, ENOSPC, false);
         try {
-          train_task(task.path(), out, 2, false, overwrite, last);
+          train_task(task.path(), out, 2, resume, overwrite, last);
         } catch (const Error&) {
           ++errors;
         }
@@ -166,16 +202,21 @@ TEST_CASE("whichever call of a whole run fails, the run can be resumed and ends 
       // No model without its configuration; the former one where there is no new one.
       const std::string found = read_or_nothing(out + "/model.safetensors");
       if (overwrite && !fs::exists(out + "/.crisp-publication")) CHECK_FALSE(found.empty());
-      if (!found.empty() && found != former) CHECK(fs::exists(out + "/config.json"));
+      if (!found.empty() && found != former_model) CHECK(fs::exists(out + "/config.json"));
+      if (resume) CHECK((fs::exists(out + "/checkpoint-1") || fs::exists(out + "/checkpoint-2") || !found.empty()));
       // What was begun goes on, and where nothing was begun a new run is.
-      const bool begun = !overwrite || fs::exists(out + "/.crisp-new-run/crisp_run.json") || found != former;
+      const bool begun = !overwrite || fs::exists(out + "/.crisp-new-run/crisp_run.json") || found != former_model;
       const NoFlush fast;
       REQUIRE(train_task(task.path(), out, 2, begun, !begun, last) == 0);
       CHECK((read_file(out + "/model.safetensors") == model));
       CHECK(names_in_run(out) == names_in_run(whole));
+      CHECK(logged_in(out) == logged);
     }
     std::printf("%s: %d calls, %d runs ended with an error; all were resumed\n",
-                overwrite ? "a run in place of another" : "a run", n, errors);
+                resume      ? "a resumed run"
+                : overwrite ? "a run in place of another"
+                            : "a run",
+                n - 1, errors);
   }
 }
 
