@@ -18,11 +18,12 @@ constexpr const char* named_tokens[] = {"bos_token", "eos_token", "unk_token", "
 
 // An added token as a string or an object; what the object does not say is as in Python's AddedToken.
 AddedToken parse_added(const Fields& owner, const char* key, const json& value, bool special) {
-  if (value.is_string()) return {.content = value.get<std::string>(), .special = special, .normalized = !special};
+  if (value.is_string())
+    return {.content = value.get<std::string>(), .special = special, .normalized = !special, .where = owner.where()};
   if (!value.is_object()) owner.refuse(key, value, "a token: a string, or an object with its \"content\"");
   const std::string where = fmt::format("{}, {}", owner.where(), key);
   const Fields f(value, where);
-  AddedToken token{.content = f.need("content", f.text("content"))};
+  AddedToken token{.content = f.need("content", f.text("content")), .where = owner.where()};
   token.special = f.flag("special").value_or(special);
   token.normalized = f.flag("normalized").value_or(!token.special);
   token.single_word = f.flag("single_word").value_or(false);
@@ -124,7 +125,8 @@ void read_additions(const JsonFile& config, const JsonFile& specials, const Json
       additions.by_id({.content = content,
                        .special = special,
                        .normalized = !special,
-                       .stated_id = id_of(fields, content.c_str(), id)});
+                       .stated_id = id_of(fields, content.c_str(), id),
+                       .where = added.path});
     }
   }
   if (whole.exists) add_from_json(whole, additions);

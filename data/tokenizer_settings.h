@@ -16,6 +16,7 @@ struct AddedToken {
   bool single_word = false;
   bool lstrip = false, rstrip = false;  // takes white space before, after it
   int32_t stated_id = -1;               // the id that a file gives it, -1 when none does
+  std::string where = {};               // the file that adds or names it, "" when none does
 };
 
 /// Defaults are those of an uncased BERT without tokenizer_config.json.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "data/input/text.h"
 #include "data/unicode_tables.h"
 
 namespace crisp {
@@ -20,18 +21,14 @@ const Range* find_range(const Range (&ranges)[N], char32_t code) {
   return at != std::end(ranges) && at->first <= code ? at : nullptr;
 }
 
-struct Decoded {
+// The first character of a text that is not empty; a byte that is no UTF-8 is U+FFFD.
+struct Character {
   char32_t code;
   size_t length;  // in bytes
 };
-
-// The first character of a text that is not empty; a byte that is no UTF-8 is U+FFFD.
-Decoded decode(std::string_view text) {
-  utf8proc_int32_t code;
-  const auto length = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                                       static_cast<utf8proc_ssize_t>(text.size()), &code);
-  if (length <= 0) return {replacement_character, 1};
-  return {static_cast<char32_t>(code), static_cast<size_t>(length)};
+Character first_character(std::string_view text) {
+  const Decoded c = decode_utf8(text);
+  return {c.code < 0 ? replacement_character : static_cast<char32_t>(c.code), c.length};
 }
 
 // Where the last character begins.
@@ -142,7 +139,7 @@ void bert_normalize(std::string_view text, size_t begin, size_t end, std::vector
                     const NormalizeOptions& options) {
   const size_t first = out.size();
   for (size_t i = begin; i < end;) {
-    const auto [code, length] = decode(text.substr(i, end - i));
+    const auto [code, length] = first_character(text.substr(i, end - i));
     const auto from = static_cast<uint32_t>(i), to = static_cast<uint32_t>(i + length);
     i = to;
     if (options.clean_text && is_dropped(code)) continue;
@@ -202,7 +199,7 @@ bool is_white_space(char32_t code) {
 std::string_view trim_end(std::string_view text) {
   while (!text.empty()) {
     const size_t start = last_character(text);
-    if (!is_white_space(decode(text.substr(start)).code)) break;
+    if (!is_white_space(first_character(text.substr(start)).code)) break;
     text = text.substr(0, start);
   }
   return text;
@@ -210,17 +207,17 @@ std::string_view trim_end(std::string_view text) {
 
 std::string_view trim_start(std::string_view text) {
   while (!text.empty()) {
-    const auto [code, length] = decode(text);
+    const auto [code, length] = first_character(text);
     if (!is_white_space(code)) break;
     text.remove_prefix(length);
   }
   return text;
 }
 
-bool starts_with_word(std::string_view text) { return !text.empty() && is_word_character(decode(text).code); }
+bool starts_with_word(std::string_view text) { return !text.empty() && is_word_character(first_character(text).code); }
 
 bool ends_with_word(std::string_view text) {
-  return !text.empty() && is_word_character(decode(text.substr(last_character(text))).code);
+  return !text.empty() && is_word_character(first_character(text.substr(last_character(text))).code);
 }
 
 void append_utf8(char32_t code, std::string& out) {

@@ -80,7 +80,11 @@ WordPiece::WordPiece(Vocabulary vocabulary, const TokenizerSettings& settings, c
   std::string missing;
   const auto find = [&](const std::string& token, int32_t& id, bool required) {
     id = token.empty() ? -1 : this->id(token);
-    if (id < 0 && required) missing += fmt::format("{}{}", missing.empty() ? "" : ", ", printable(token));
+    if (id >= 0 || !required) return;
+    const auto naming = std::find_if(settings.added.begin(), settings.added.end(),
+                                     [&](const AddedToken& t) { return t.content == token && !t.where.empty(); });
+    missing += fmt::format("{}{}", missing.empty() ? "" : ", ", printable(token));
+    if (naming != settings.added.end()) missing += fmt::format(" (which {} names)", naming->where);
   };
   find(settings.pad, pad_id_, !settings.pad.empty());
   find(settings.unk, unk_id_, true);
@@ -131,7 +135,7 @@ void WordPiece::add_tokens(const TokenizerSettings& settings, size_t vocabulary_
       fail<BadInput>(
           "{}: the added token {} is stated to have the id {}, but Hugging Face's tokenizers give it {}: the files of "
           "this tokenizer do not belong together",
-          name, quote(token.content), token.stated_id, id);
+          token.where.empty() ? name : token.where, quote(token.content), token.stated_id, id);
     if (is_new)
       for (const AddedToken& earlier : std::exchange(invented, {})) add(earlier, earlier.stated_id);
     add(token, id);
@@ -152,7 +156,7 @@ void WordPiece::add_tokens(const TokenizerSettings& settings, size_t vocabulary_
       notes_.push_back(fmt::format(
           "{}: the added tokens {} and {} are one text once normalised; the second is taken, but transformers' choice "
           "changes from run to run",
-          name, quote(same->second->content), quote(token.content)));
+          token.where.empty() ? name : token.where, quote(same->second->content), quote(token.content)));
     same->second = &token;
     normalized_.add(pattern, token, token.stated_id);
   }

@@ -6,18 +6,6 @@
 namespace crisp {
 namespace {
 
-// The character at text[at] and its length in bytes; -1 and 1 where no well-formed one begins.
-struct Decoded {
-  utf8proc_int32_t code;
-  size_t length;
-};
-Decoded decode(std::string_view text, size_t at) {
-  utf8proc_int32_t code = -1;
-  const auto length = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()) + at,
-                                       static_cast<utf8proc_ssize_t>(text.size() - at), &code);
-  return length > 0 ? Decoded{code, static_cast<size_t>(length)} : Decoded{-1, 1};
-}
-
 // Whether a character, shown as it is, is seen and nothing else.
 bool is_harmless(utf8proc_int32_t code) {
   if (code < 0) return false;
@@ -55,13 +43,20 @@ std::string escaped(utf8proc_int32_t code, unsigned char byte) {
 
 }  // namespace
 
+Decoded decode_utf8(std::string_view text, size_t at) {
+  utf8proc_int32_t code = -1;
+  const auto length = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()) + at,
+                                       static_cast<utf8proc_ssize_t>(text.size() - at), &code);
+  return length > 0 ? Decoded{code, static_cast<size_t>(length)} : Decoded{-1, 1};
+}
+
 size_t find_invalid_utf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
     if (static_cast<unsigned char>(text[i]) < 0x80) {
       ++i;
       continue;
     }
-    const Decoded c = decode(text, i);
+    const Decoded c = decode_utf8(text, i);
     if (c.code < 0) return i;
     i += c.length;
   }
@@ -80,7 +75,7 @@ std::string quote(std::string_view text, size_t limit) {
       shown += "...";
       break;
     }
-    const Decoded c = decode(text, i);
+    const Decoded c = decode_utf8(text, i);
     if (c.code == '"' || c.code == '\\') shown += '\\';
     if (is_harmless(c.code)) {
       shown += text.substr(i, c.length);
@@ -94,7 +89,7 @@ std::string quote(std::string_view text, size_t limit) {
 
 std::string printable(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
-    const Decoded c = decode(text, i);
+    const Decoded c = decode_utf8(text, i);
     if (!is_harmless(c.code)) return quote(text, std::string_view::npos);
     i += c.length;
   }
@@ -104,7 +99,7 @@ std::string printable(std::string_view text) {
 std::string printable_lines(std::string_view text) {
   std::string shown;
   for (size_t i = 0; i < text.size();) {
-    const Decoded c = decode(text, i);
+    const Decoded c = decode_utf8(text, i);
     if (c.code == '\n' || is_harmless(c.code)) {
       shown += text.substr(i, c.length);
     } else {

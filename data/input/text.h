@@ -2,10 +2,19 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace crisp {
+
+/// A character and its length in bytes; code -1 and length 1 for a byte where no well-formed character begins.
+struct Decoded {
+  int32_t code;
+  size_t length;
+};
+/// The character at text[at]; `at` is less than the size.
+Decoded decode_utf8(std::string_view text, size_t at = 0);
 
 /// The position of the first byte that is not well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms), or npos.
 size_t find_invalid_utf8(std::string_view text);

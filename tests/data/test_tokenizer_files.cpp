@@ -196,14 +196,19 @@ TEST_CASE("tokenizer files: what is refused, by name") {
   refuses({{"tokenizer.json", whole_file(R"({"vocab": {"a": 99999999}})")}},
           "tokenizer.json: \"vocab\" is 99999999; it must be a whole number from 0 to 1048576");
   refuses({{"vocab.txt", vocabulary}, {"added_tokens.json", R"({"covid": 40})"}},
-          "vocab.txt: the added token \"covid\" is stated to have the id 40, but Hugging Face's tokenizers give it 8: "
+          "added_tokens.json: the added token \"covid\" is stated to have the id 40, but Hugging Face's tokenizers "
+          "give it 8: "
           "the files of this tokenizer do not belong together");
   refuses({{"vocab.txt", vocabulary}, {"tokenizer_config.json", R"({"do_lower_case": "no"})"}},
           "tokenizer_config.json: \"do_lower_case\" is \"no\"; it must be true or false");
   refuses({{"vocab.txt", vocabulary}, {"tokenizer_config.json", R"({"truncation_side": "up"})"}},
           "tokenizer_config.json: \"truncation_side\" is \"up\"; it must be left or right");
   refuses({{"vocab.txt", vocabulary}, {"tokenizer_config.json", R"({"cls_token": "<s>"})"}},
-          "vocab.txt: no <s> among its 8 tokens; expected the vocabulary of a BERT model, one token per line");
+          "vocab.txt: no <s> (which tokenizer_config.json names) among its 8 tokens; expected the vocabulary of a BERT "
+          "model, one token per line");
+  refuses({{"vocab.txt", vocabulary}, {"special_tokens_map.json", R"({"sep_token": {"content": "</s>"}})"}},
+          "vocab.txt: no </s> (which special_tokens_map.json names) among its 8 tokens; expected the vocabulary of a "
+          "BERT model, one token per line");
   refuses(
       {{"vocab.txt", vocabulary}, {"tokenizer_config.json", R"({"added_tokens_decoder": {"x": {"content": "a"}}})"}},
       "tokenizer_config.json: \"added_tokens_decoder\" has the key \"x\"; it must be an id");
