@@ -26,6 +26,7 @@ std::string report_of(F&& f) {
     dup2(ends[1], STDERR_FILENO);
     close(ends[0]);
     close(ends[1]);
+    report_to_stderr();
     f();
     _exit(0);
   }

@@ -16,10 +16,20 @@
 #else
 #define CRISP_THREAD_SANITIZER 0
 #endif
+#if CRISP_ADDRESS_SANITIZER || CRISP_THREAD_SANITIZER
+#include <sanitizer/common_interface_defs.h>
+#endif
 
 namespace crisp::test {
 
 constexpr bool address_sanitizer = CRISP_ADDRESS_SANITIZER, thread_sanitizer = CRISP_THREAD_SANITIZER;
 constexpr bool sanitizer = address_sanitizer || thread_sanitizer;
+
+/// For a child that offends on purpose: its report goes to standard error, not to where tests/sanitize collects them.
+inline void report_to_stderr() {
+#if CRISP_ADDRESS_SANITIZER || CRISP_THREAD_SANITIZER
+  __sanitizer_set_report_fd(reinterpret_cast<void*>(2));
+#endif
+}
 
 }  // namespace crisp::test
