@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <string_view>
 #include <utility>
 
@@ -155,13 +156,14 @@ Spread rate_of(double work, const Effort& effort, F f) {
   return {work / time.median, work / time.q3, work / time.q1, time.samples};
 }
 
-volatile float sink;
+std::atomic<float> sink;  // what is computed must go somewhere, from any thread
 
 // Of a loop that does `per_round` operations on each thread.
 Spread arithmetic(double per_round, float (*loop)(int64_t), const Effort& effort) {
   constexpr int64_t rounds = 400'000;
   const double work = per_round * static_cast<double>(rounds) * num_threads();
-  return rate_of(work, effort, [&] { on_all_threads([&](int) { sink = loop(rounds); }); });
+  return rate_of(work, effort,
+                 [&] { on_all_threads([&](int) { sink.store(loop(rounds), std::memory_order_relaxed); }); });
 }
 
 // Thread t's share of n floats, in whole blocks of 128.
@@ -220,7 +222,7 @@ void read_in_order(const float* data, int64_t n) {
   const auto read = loops().read;
   on_all_threads([&](int t) {
     const auto [begin, end] = part(n, t);
-    sink = read(data + begin, end - begin);
+    sink.store(read(data + begin, end - begin), std::memory_order_relaxed);
   });
 }
 
