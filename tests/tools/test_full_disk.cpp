@@ -135,7 +135,7 @@ TEST_CASE("a disk that is full at a publication leaves the former model, and the
   at.check_resumes(options);
 }
 
-TEST_CASE("a disk that is full at a log line ends the run; the lines before it and the checkpoint stay") {
+TEST_CASE("a disk that is full at a log line ends the run, and the lines before it and the checkpoint stay") {
   const FullDisk at;
   if (!at.disk.mounted()) CRISP_SKIP("no file system may be mounted here");
   const Words options{"--eval-steps", "300", "--save-steps", "100"};

@@ -88,7 +88,7 @@ TEST_CASE("options that join others are checked together with them, not alone") 
   CHECK_THROWS_AS(app.parse("--resume --overwrite"), CLI::ValidationError);
 }
 
-TEST_CASE("what the options accept, config.json gives back; what they refuse, they say the bounds of") {
+TEST_CASE("what the options accept, config.json gives back, and what they refuse, they say the bounds of") {
   struct Number {
     std::vector<std::string> others;
     std::string option;
