@@ -323,8 +323,7 @@ TEST_CASE("power of the paired t test") {
   CHECK(std::isnan(paired_t_power(5, nan, 1)));
 }
 
-TEST_CASE(
-    "detectable difference: TTestPower.solve_power of statsmodels, taken to more digits; corrected ones: mpmath") {
+TEST_CASE("detectable difference: statsmodels' TTestPower to more digits, and corrected ones by mpmath") {
   const struct {
     int64_t seeds;
     double power;
