@@ -216,12 +216,15 @@ TEST_CASE("a child process that ends in the usual way waits for nobody") {
   CHECK(in_child([]() -> int { std::exit(team_size(2) + 5); }) == 7);
 }
 
-TEST_CASE("where the system grants no threads a loop runs on fewer") {
+TEST_CASE("where the system grants no more threads a loop runs on fewer") {
   if (sanitizer) CRISP_SKIP("the sanitizer needs more addresses than any limit");
+  constexpr int many = 200;
   CHECK(in_child([] {
           const rlimit none{1, 1};
           if (setrlimit(RLIMIT_AS, &none) != 0) return 1;
-          return team_size(4) == 1 ? 0 : 2;
+          // The C library may have kept the stacks of this process's former threads, though not of so many.
+          const int size = team_size(many);
+          return size < many && team_size(many) == size ? 0 : 2;
         }) == 0);
 }
 
