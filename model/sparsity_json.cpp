@@ -152,7 +152,7 @@ SparsityConfig parse_sparsity_json(const json& object, int64_t layers, int64_t h
   set(c.tree_distance, f.whole("tree_distance", 0, INT32_MAX));
   read_bigbird(f, c, where);
   if (const json* seed = f.find("mask_seed")) {
-    if (!seed->is_number_unsigned()) fail<BadInput>("{}: \"mask_seed\" must be a whole number", where);
+    if (!seed->is_number_unsigned()) f.refuse("mask_seed", *seed, "a whole number from 0");
     c.seed = seed->get<uint64_t>();
   }
   set(c.attention_drop, f.real("attention_drop", any_part));

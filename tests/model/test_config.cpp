@@ -331,7 +331,7 @@ TEST_CASE("a broken sparsity section is refused") {
   CHECK(mentions(section({{"drop_attention", 1}}), "\"drop_attention\" is 1"));
   CHECK(mentions(section({{"drop_attention_unit", "row"}}), "must be entry or column"));
   CHECK(mentions(section({{"span_ramp", 0}}), "\"span_ramp\" is 0"));
-  CHECK(mentions(section({{"mask_seed", -1}}), "\"mask_seed\" must be a whole number"));
+  CHECK(mentions(section({{"mask_seed", -1}}), "\"mask_seed\" is -1; it must be a whole number from 0"));
   const auto spans = [&](const json& list) { return section({{"sparse_method", "learned-span"}, {"spans", list}}); };
   const json four{1, 2, 3, 4};
   CHECK(parse(spans({four, four, four})).sparsity.spans[2] == std::vector<double>{1, 2, 3, 4});
