@@ -90,7 +90,7 @@ const Kernels<T>& cpu_table() {
 }
 
 void cpu_copy(void* to, Device, const void* from, Device, size_t bytes) {
-  if (bytes) std::memcpy(to, from, bytes);
+  if (bytes) std::memmove(to, from, bytes);  // views of one tensor may overlap
 }
 
 }  // namespace

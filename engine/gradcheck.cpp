@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "engine/error.h"
 #include "engine/ops.h"
@@ -32,6 +33,16 @@ double difference_quotient(const std::vector<double> (&at)[4], const std::vector
 }
 
 constexpr double multiples[4] = {-2, -1, 1, 2};
+
+template <class F>
+class AtEnd {
+ public:
+  explicit AtEnd(F f) : f_(std::move(f)) {}
+  ~AtEnd() { f_(); }
+
+ private:
+  F f_;
+};
 
 InputCheck compare(const std::string& label, const std::vector<double>& analytic, const std::vector<double>& numeric) {
   InputCheck check{.label = label, .elements = static_cast<int64_t>(numeric.size())};
@@ -103,7 +114,7 @@ GradCheckReport check_gradients(const std::function<Tensor(Tape&, std::span<cons
       continue;
     }
     if (inputs[i].requires_grad()) require_f64(inputs[i]);
-    own.push_back(inputs[i].clone().set_name(inputs[i].name()).set_requires_grad(inputs[i].requires_grad()));
+    own.push_back(inputs[i].detach().clone().set_name(inputs[i].name()).set_requires_grad(inputs[i].requires_grad()));
   }
 
   Tape tape;
@@ -194,11 +205,13 @@ DirectionalReport check_directional(const std::function<Tensor(Tape&)>& f, const
       }
     };
     std::vector<double> at[4];
-    for (int k = 0; k < 4; ++k) {
-      move(multiples[k] * step);
-      at[k] = loss();
+    {
+      const AtEnd back([&] { move(0); });  // also where f throws
+      for (int k = 0; k < 4; ++k) {
+        move(multiples[k] * step);
+        at[k] = loss();
+      }
     }
-    move(0);
     check.numeric = difference_quotient(at, {1.0}, step);
     check.relative_error = relative(std::abs(check.analytic - check.numeric), check.analytic, check.numeric);
     report.directions.push_back(check);

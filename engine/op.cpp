@@ -1,6 +1,7 @@
 #include "engine/op.h"
 
 #include <cstring>
+#include <limits>
 
 #include "engine/error.h"
 
@@ -44,14 +45,24 @@ void check_same_type(const Tape& tape, const Op& op, std::initializer_list<Opera
   if (!first) fail_operands(tape, op, "an operand is missing", operands);
 }
 
-void check_ids(const Tape& tape, const Op& op, const Operand& ids, int64_t limit) {
+void check_ids(const Tape& tape, const Op& op, const Operand& ids, int64_t limit, Device device) {
   if (!ids.tensor || ids.tensor.dtype() != DType::i32)
     fail_operands(tape, op, fmt::format("{} must be an i32 tensor", ids.role), {ids});
+  if (ids.tensor.device() != device)
+    fail_operands(tape, op, fmt::format("{} must be on the {}", ids.role, device_name(device)), {ids});
+  if (ids.tensor.numel() > std::numeric_limits<int32_t>::max())
+    fail_operands(tape, op, fmt::format("{} are too many", ids.role), {ids});
   const Tensor host = ids.tensor.to(Device::cpu);
   const auto* values = host.data<int32_t>();
   for (int64_t i = 0; i < host.numel(); ++i)
     if (values[i] < 0 || values[i] >= limit)
       fail_operands(tape, op, fmt::format("{}[{}] = {} is outside 0..{}", ids.role, i, values[i], limit - 1), {ids});
+}
+
+void add_in_place(const Tensor& sum, const Tensor& x) {
+  with_type(sum, [&]<class T>() {
+    need(kernels<T>(sum.device()).scale, "scale", sum.device())(nullptr, sum.numel(), 1, x.data<T>(), sum.data<T>(), 1);
+  });
 }
 
 }  // namespace crisp

@@ -4,6 +4,8 @@
 // operation is named in the list of engine/ops/list.cpp; the tests walk that list.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <functional>
 #include <initializer_list>
 #include <span>
@@ -52,7 +54,43 @@ struct Operand {
                                 std::initializer_list<Operand> operands);
 /// All operands on one device and of one floating-point dtype (empty handles are ignored).
 void check_same_type(const Tape& tape, const Op& op, std::initializer_list<Operand> operands);
-/// ids is i32 and every value lies in [0, limit). Reads the values: they must be on the CPU or are copied there.
-void check_ids(const Tape& tape, const Op& op, const Operand& ids, int64_t limit);
+/// ids is i32, on `device`, with fewer than 2^31 elements, and every value lies in [0, limit). Reads the values: they
+/// must be on the CPU or are copied there.
+void check_ids(const Tape& tape, const Op& op, const Operand& ids, int64_t limit, Device device);
+
+/// sum += x, which have one shape, type and device.
+void add_in_place(const Tensor& sum, const Tensor& x);
+
+/// The places of several inputs' gradients for one kernel that writes them all. An input that is there twice gets
+/// memory of its own the second time, so that nothing depends on the order in which the kernel writes; add_up(), after
+/// the kernel, adds that to the first.
+template <size_t N>
+class GradTargets {
+ public:
+  template <class... Inputs>
+  explicit GradTargets(const Inputs&... inputs) : targets_{inputs.grad_target()...} {
+    for (size_t i = 1; i < N; ++i)
+      for (size_t j = 0; j < i; ++j)
+        if (targets_[i] && targets_[j] && targets_[i].tensor.same_as(targets_[j].tensor)) {
+          sums_[i] = targets_[i].tensor;
+          targets_[i].tensor = Tensor::empty(sums_[i].shape(), sums_[i].dtype(), sums_[i].device());
+          targets_[i].beta = 0;
+          break;
+        }
+  }
+
+  const GradTarget& operator[](size_t i) const { return targets_[i]; }
+
+  void add_up() const {
+    for (size_t i = 1; i < N; ++i)
+      if (sums_[i]) add_in_place(sums_[i], targets_[i].tensor);
+  }
+
+ private:
+  std::array<GradTarget, N> targets_;
+  std::array<Tensor, N> sums_;
+};
+template <class... Inputs>
+GradTargets(const Inputs&...) -> GradTargets<sizeof...(Inputs)>;
 
 }  // namespace crisp

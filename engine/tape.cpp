@@ -2,9 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <list>
-#include <mutex>
 
+#include "engine/allocator.h"
 #include "engine/op.h"
 #include "engine/tensor_impl.h"
 
@@ -18,16 +17,6 @@ uint64_t next_recording() {
   return ++last;
 }
 
-// Interns (parent, name). A list keeps addresses stable; models have a few hundred names at most.
-const ScopeName* intern(const ScopeName* parent, std::string_view name) {
-  static std::mutex mutex;
-  static std::list<ScopeName>* const names = new std::list<ScopeName>;
-  const std::lock_guard lock(mutex);
-  for (const ScopeName& s : *names)
-    if (s.parent == parent && s.name == name) return &s;
-  return &names->emplace_back(ScopeName{parent, std::string(name)});
-}
-
 }  // namespace
 
 std::string ScopeName::path() const { return parent ? parent->path() + " > " + name : name; }
@@ -35,7 +24,7 @@ std::string ScopeName::path() const { return parent ? parent->path() + " > " + n
 Tape::Tape(Mode mode) : mode_(mode), recording_(next_recording()) {}
 
 Tape::Scope::Scope(Tape& tape, std::string_view name) : tape_(tape), outer_(tape.scope_) {
-  tape.scope_ = intern(tape.scope_, name);
+  tape.scope_ = std::allocate_shared<ScopeName>(CachedAlloc<ScopeName>(), outer_, std::string(name));
 }
 
 void Tape::check_made_here(const Op& op, const Tensor& input) const {
@@ -104,8 +93,8 @@ void Tape::append(Node node) {
 }
 
 void Tape::call_hooks(const Tensor& t) {
-  for (const auto& [tensor, f] : hooks_)
-    if (tensor.same_as(t)) f(t.grad());
+  for (size_t i = 0; i < hooks_.size(); ++i)
+    if (hooks_[i].first.same_as(t)) hooks_[i].second(t.grad());
 }
 
 void Tape::backward(const Tensor& loss, double seed) {
@@ -116,6 +105,11 @@ void Tape::backward(const Tensor& loss, double seed) {
   if (!known) fail("backward: {} was not recorded on this tape (does any input require a gradient?)", loss.label());
 
   consumed_ = true;
+  struct Running {
+    bool& flag;
+    explicit Running(bool& f) : flag(f) { flag = true; }
+    ~Running() { flag = false; }
+  } const running(running_);
   // A gradient that an intermediate tensor already has (a caller wrote it, say) is not part of this pass.
   for (const Node& node : nodes_) node.output.clear_grad();
   loss.grad_target().tensor.copy_from(Tensor::full(loss.shape(), loss.dtype(), seed, loss.device()));
@@ -132,7 +126,8 @@ void Tape::backward(const Tensor& loss, double seed) {
     if (!node.output.impl().keep_grad) node.output.clear_grad();
     node.output = {};
   }
-  for (const auto& [tensor, f] : hooks_) {
+  for (size_t i = 0; i < hooks_.size(); ++i) {
+    const auto& [tensor, f] = hooks_[i];
     if (!tensor.impl().leaf) continue;
     const Tensor gradient = tensor.grad();
     if (!gradient) continue;
@@ -141,10 +136,17 @@ void Tape::backward(const Tensor& loss, double seed) {
   }
 }
 
-void Tape::clear() {
+Tape::~Tape() { drop_nodes(); }
+
+void Tape::drop_nodes() {
   for (Node& node : nodes_)
     if (node.closure) node.destroy(node.closure);
   nodes_.clear();
+}
+
+void Tape::clear() {
+  if (running_) fail("clear: this tape is running backward");
+  drop_nodes();
   hooks_.clear();
   block_ = used_ = 0;
   consumed_ = false;

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <initializer_list>
 #include <memory>
@@ -25,17 +26,20 @@ namespace crisp {
 
 struct Op;  // engine/op.h
 
-/// A place in the model, for messages: "DistilBert > layer.2 > ffn.lin1". Interned and never freed.
+/// A place in the model, for messages: "DistilBert > layer.2 > ffn.lin1". It lives as long as what was made there.
 struct ScopeName {
-  const ScopeName* parent = nullptr;
-  std::string name;
+  ScopeName(std::shared_ptr<const ScopeName> of, std::string called) : parent(std::move(of)), name(std::move(called)) {}
   std::string path() const;
+
+  std::shared_ptr<const ScopeName> parent;
+  std::string name;
 };
+using ScopeHandle = std::shared_ptr<const ScopeName>;
 
 /// One recorded operation, as inspection sees it.
 struct NodeInfo {
   const Op* op;
-  const ScopeName* scope;
+  ScopeHandle scope;
   Tensor output;  // without values unless the tape keeps them; empty once the node has run backward
   double flops;   // of the forward pass; of attention for all pairs of query and key, kept or not
 };
@@ -45,7 +49,7 @@ class Tape {
   enum class Mode { record, inference };  // inference records nothing
 
   explicit Tape(Mode mode = Mode::record);
-  ~Tape() { clear(); }
+  ~Tape();
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
 
@@ -56,7 +60,7 @@ class Tape {
   /// Error when the tape was consumed already, or when nothing on it leads to `loss`.
   void backward(const Tensor& loss, double seed = 1.0);
 
-  /// Drops all nodes and keeps their memory for the next step.
+  /// Drops all nodes and keeps their memory for the next step. Throws Error within backward().
   void clear();
 
   /// Whether the tape holds the values of every result until its node has run backward, for inspection. Otherwise a
@@ -67,7 +71,8 @@ class Tape {
   void keep_grad(const Tensor& t);
   /// Calls f with the complete gradient of t during backward(): for an intermediate tensor before the node that made it
   /// runs, for a leaf at the end. f may change the gradient in place; that of a table with a row gradient is a dense
-  /// copy, from which the rows are taken again afterwards (slow for a large table).
+  /// copy, from which the rows are taken again afterwards (slow for a large table). What a hook adds is called, too, if
+  /// its tensor's turn is still to come.
   void on_grad(const Tensor& t, std::function<void(const Tensor&)> f);
 
   /// Calls f before each operation, forward and backward, until another takes its place; {}: nothing. f may throw to
@@ -104,20 +109,20 @@ class Tape {
   class Scope {
    public:
     Scope(Tape& tape, std::string_view name);
-    ~Scope() { tape_.scope_ = outer_; }
+    ~Scope() { tape_.scope_ = std::move(outer_); }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
 
    private:
     Tape& tape_;
-    const ScopeName* outer_;
+    ScopeHandle outer_;
   };
-  const ScopeName* scope() const { return scope_; }
+  const ScopeHandle& scope() const { return scope_; }
 
  private:
   struct Node {
     const Op* op;
-    const ScopeName* scope;
+    ScopeHandle scope;
     Tensor output;
     double flops;
     void* closure;
@@ -125,6 +130,7 @@ class Tape {
     void (*destroy)(void*);
   };
 
+  void drop_nodes();
   void check_made_here(const Op& op, const Tensor& input) const;
   void mark(const Op& op, TensorImpl& result, bool requires_grad) const;
   void* arena(size_t bytes);
@@ -133,11 +139,12 @@ class Tape {
 
   Mode mode_;
   bool consumed_ = false;
+  bool running_ = false;  // backward() is at work
   bool keep_values_ = false;
   uint64_t recording_;  // tells this tape, between two calls of clear(), from every other; never 0
-  const ScopeName* scope_ = nullptr;
+  ScopeHandle scope_;
   std::vector<Node> nodes_;
-  std::vector<std::pair<Tensor, std::function<void(const Tensor&)>>> hooks_;
+  std::deque<std::pair<Tensor, std::function<void(const Tensor&)>>> hooks_;  // one that runs may add others
   std::function<void()> before_each_;
   std::vector<std::unique_ptr<std::byte[]>> blocks_;  // closures live here; kept across clear()
   size_t block_ = 0, used_ = 0;

@@ -42,6 +42,7 @@ void store(void* data, DType dtype, int64_t i, double value) {
       static_cast<Float16*>(data)[i] = to_float16(static_cast<float>(value));
       break;
     case DType::i32:
+      if (!(value > -2147483649.0 && value < 2147483648.0)) fail("{} does not fit into i32", value);
       static_cast<int32_t*>(data)[i] = static_cast<int32_t>(value);
       break;
   }
@@ -151,12 +152,12 @@ void* Tensor::checked_data(DType wanted) const {
 
 double Tensor::item() const {
   if (numel() != 1) fail("item() needs a tensor of one element; {} has shape {}", label(), shape().str());
-  const Tensor host = to(Device::cpu);
+  const Tensor host = detach().to(Device::cpu);
   return load(host.raw(), dtype(), 0);
 }
 
 std::vector<double> Tensor::to_vector() const {
-  const Tensor host = to(Device::cpu);
+  const Tensor host = detach().to(Device::cpu);
   std::vector<double> values(static_cast<size_t>(numel()));
   for (size_t i = 0; i < values.size(); ++i) values[i] = load(host.raw(), dtype(), static_cast<int64_t>(i));
   return values;
@@ -165,31 +166,44 @@ std::vector<double> Tensor::to_vector() const {
 void Tensor::copy_from(const Tensor& other) const {
   if (shape() != other.shape())
     fail("cannot copy {} of shape {} into {} of shape {}", other.label(), other.shape().str(), label(), shape().str());
-  const Tensor same_type = other.to(dtype());
+  const Tensor same_type = other.detach().to(dtype());
   backend(device()).copy(raw(), device(), same_type.raw(), same_type.device(), bytes());
+}
+
+void Tensor::refuse_to_cut(const char* what) const {
+  if (requires_grad())
+    fail("{} of {} would cut its gradient: record an operation, or take it as a constant with detach()", what, label());
 }
 
 Tensor Tensor::to(DType wanted) const {
   if (dtype() == wanted) return *this;
+  refuse_to_cut("to()");
   const Tensor host = to(Device::cpu);
   return filled(shape(), wanted, device(), [&](int64_t i) { return load(host.raw(), dtype(), i); });
 }
 
 Tensor Tensor::to(Device wanted) const {
   if (device() == wanted) return *this;
+  refuse_to_cut("to()");
   const Tensor copy = empty(shape(), dtype(), wanted);
   backend(wanted == Device::cpu ? device() : wanted).copy(copy.raw(), wanted, raw(), device(), bytes());
   return copy;
 }
 
 Tensor Tensor::clone() const {
+  refuse_to_cut("clone()");
   const Tensor copy = empty(shape(), dtype(), device());
   copy.copy_from(*this);
   return copy;
 }
 
 Tensor Tensor::view(const Shape& wanted) const {
+  refuse_to_cut("view()");
   if (wanted.numel() != numel()) fail("{} of shape {} cannot be viewed as {}", label(), shape().str(), wanted.str());
+  return view_of_all(wanted);
+}
+
+Tensor Tensor::view_of_all(const Shape& wanted) const {
   Tensor t;
   t.impl_ = std::allocate_shared<TensorImpl>(CachedAlloc<TensorImpl>());
   t.impl_->shape = wanted;
@@ -201,6 +215,7 @@ Tensor Tensor::view(const Shape& wanted) const {
 }
 
 Tensor Tensor::view_rows(int64_t begin, int64_t count) const {
+  refuse_to_cut("view_rows()");
   const int64_t n = dim(0);
   if (begin < 0 || count < 0 || begin > n - count)
     fail("rows {}..{} are outside {} of shape {}", begin, begin + count, label(), shape().str());
@@ -217,7 +232,7 @@ Tensor Tensor::without_values() const {
 }
 
 Tensor Tensor::detach() const {
-  const Tensor t = view(shape());
+  const Tensor t = view_of_all(shape());
   t.impl_->name = impl().name;
   t.impl_->made_by = impl().made_by;
   t.impl_->scope = impl().scope;
@@ -258,14 +273,17 @@ Tensor Tensor::grad() const {
 }
 
 void Tensor::set_grad(const Tensor& values) const {
-  if (!has_row_gradient()) {
-    clear_grad();
-    grad_target().tensor.copy_from(values);
-  } else if (values.shape() != shape() || values.dtype() != dtype()) {
+  if (!requires_grad()) fail("{} requires no gradient", label());
+  if (values.shape() != shape() || values.dtype() != dtype())
     fail("the gradient of {} is {} {}, not {} {}", label(), shape().str(), name_of(dtype()), values.shape().str(),
          name_of(values.dtype()));
-  } else {
+  if (has_row_gradient()) {
     set_row_grad(rows_of(values));
+  } else {
+    const Tensor copy = values.detach().clone().to(device());
+    clear_grad();
+    impl().grad = copy;
+    impl().has_grad = true;
   }
 }
 
@@ -274,6 +292,10 @@ void Tensor::clear_grad() const {
   impl().has_grad = false;
   impl().grad_sum_squares = unknown;
   impl().row_grad = {};
+}
+
+GradTarget::~GradTarget() {
+  if (owner_ && std::uncaught_exceptions() > exceptions_) owner_.clear_grad();
 }
 
 GradTarget Tensor::grad_target() const {
@@ -286,6 +308,7 @@ GradTarget Tensor::grad_target() const {
   GradTarget target{self.grad, self.has_grad ? 1.0 : 0.0};
   self.has_grad = true;
   self.grad_sum_squares = unknown;
+  target.owner_ = without_values();
   if (device() == Device::cpu) target.sum_squares = &self.grad_sum_squares;
   return target;
 }
@@ -315,7 +338,7 @@ std::string Tensor::str(int64_t limit) const {
   for (int64_t r = 0; r < std::min(rows, limit); ++r) {
     text += "\n  ";
     for (int64_t c = 0; c < std::min(cols, limit); ++c)
-      text += fmt::format("{:>12.5g}", values[static_cast<size_t>(r * cols + c)]);
+      text += fmt::format("{:>12.{}g}", values[static_cast<size_t>(r * cols + c)], dtype() == DType::i32 ? 10 : 5);
     if (cols > limit) text += " ...";
   }
   if (rows > limit) text += "\n  ...";

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "engine/backend.h"
@@ -18,7 +20,7 @@ namespace crisp {
 struct ScopeName;  // engine/tape.h
 struct Storage;
 struct TensorImpl;
-struct GradTarget;
+class GradTarget;
 struct RowGradient;
 
 class Tensor {
@@ -64,8 +66,11 @@ class Tensor {
   std::vector<double> to_vector() const;
   /// Same shape; converts dtype and moves between devices. As with every write in place (data()), the tape does not
   /// notice: changing a tensor between an operation that saved it and backward() gives a wrong gradient, without an
-  /// error. Parameters are changed after backward(), or cloned first.
+  /// error. Parameters are changed after backward(), or cloned first. The two may share elements.
   void copy_from(const Tensor& other) const;
+  /// The tensor itself where nothing has to change. These, clone() and the views below are recorded on no tape, so a
+  /// gradient would end at them: they throw Error for a tensor that requires one. detach() first takes it as a
+  /// constant.
   Tensor to(DType dtype) const;
   Tensor to(Device device) const;
   Tensor clone() const;
@@ -78,7 +83,7 @@ class Tensor {
   /// live as long as some other handle has them. For backward functions that need no more than an input's gradient.
   Tensor without_values() const;
 
-  /// Views that share storage; not recorded on any tape (crisp::reshape is).
+  /// Views that share storage (with a gradient: crisp::reshape, crisp::slice).
   Tensor view(const Shape& shape) const;
   Tensor view_rows(int64_t begin, int64_t count) const;  // of the leading dimension
 
@@ -93,7 +98,8 @@ class Tensor {
   /// here on; ask again after another backward(). Of a table with a row gradient it is a dense copy, for looking at:
   /// changes to it are lost, except those of a hook (Tape::on_grad).
   Tensor grad() const;
-  /// Makes a copy of `values` (same shape) the gradient: what a checkpoint restores.
+  /// Makes a copy of `values` (same shape and dtype) the gradient: what a checkpoint restores. Throws Error for others,
+  /// and where none is required.
   void set_grad(const Tensor& values) const;
   /// Forgets the gradient and gives its memory back, for activations and the next gradients to use.
   void clear_grad() const;
@@ -120,14 +126,24 @@ class Tensor {
  private:
   friend class Tape;
   void* checked_data(DType wanted) const;
+  void refuse_to_cut(const char* what) const;
+  Tensor view_of_all(const Shape& shape) const;
   TensorImpl& impl() const;
   static Tensor make(const Shape& shape, DType dtype, Device device, bool zeroed);
   std::shared_ptr<TensorImpl> impl_;
   std::shared_ptr<Storage> storage_;  // the elements; null in a handle without values
 };
 
-/// beta = 0: overwrite (first contribution); beta = 1: add.
-struct GradTarget {
+/// A place for a gradient, to be written at once. beta = 0: overwrite (first contribution); beta = 1: add. Where an
+/// exception ends the writing, the gradient is forgotten: nobody can tell how much of it is there.
+class GradTarget {
+ public:
+  GradTarget() = default;
+  GradTarget(Tensor place, double beta_of_it) : tensor(std::move(place)), beta(beta_of_it) {}
+  GradTarget(GradTarget&&) noexcept = default;
+  GradTarget& operator=(GradTarget&&) = delete;
+  ~GradTarget();
+
   Tensor tensor;
   double beta = 0;
   /// Who writes the gradient may put the sum of squares of what is there afterwards here (host memory), or leave it.
@@ -138,6 +154,11 @@ struct GradTarget {
   T* data() const {
     return tensor ? tensor.data<T>() : nullptr;
   }
+
+ private:
+  friend class Tensor;
+  Tensor owner_;  // whose gradient it is, if it is a tensor's
+  int exceptions_ = std::uncaught_exceptions();
 };
 
 /// The gradient of a table of which few rows are used; it is 0 in all others.

@@ -35,7 +35,7 @@ struct TensorImpl {
   RowGradient row_grad;
   std::string name;
   const char* made_by = nullptr;  // the operation
-  const ScopeName* scope = nullptr;
+  std::shared_ptr<const ScopeName> scope;
 };
 
 }  // namespace crisp

@@ -1,6 +1,7 @@
 #include "train/checkpoint.h"
 
 #include <nlohmann/json.hpp>
+#include <set>
 #include <span>
 
 #include "data/input/file.h"
@@ -12,6 +13,7 @@
 #include "train/model_files.h"
 #include "train/sha256.h"
 #include "weights/atomic_file.h"
+#include "weights/safetensors.h"
 
 namespace crisp {
 namespace {
@@ -21,8 +23,9 @@ using nlohmann::ordered_json;
 
 constexpr const char* state_file = "/trainer_state.json";
 constexpr const char* optimizer_file = "/optimizer.safetensors";
+constexpr const char* gradient_prefix = "grad.";
 
-std::vector<NamedTensor> optimizer_tensors(Trainer& trainer, bool with_gradients) {
+std::vector<NamedTensor> optimizer_tensors(Trainer& trainer) {
   std::vector<NamedTensor> tensors;
   const std::vector<Parameter>& parameters = trainer.model().parameters();
   for (size_t i = 0; i < parameters.size(); ++i) {
@@ -30,14 +33,28 @@ std::vector<NamedTensor> optimizer_tensors(Trainer& trainer, bool with_gradients
     tensors.push_back({"m." + p.name, trainer.optimizer().first_moments()[i]});
     tensors.push_back({"v." + p.name, trainer.optimizer().second_moments()[i]});
     if (p.is_span) tensors.push_back({p.name, p.tensor});  // which the model's file does not hold
-    if (!with_gradients) continue;
-    // Restoring asks for the gradients' memory through grad_target(), which marks them as present. A gradient of rows
-    // passes through a dense copy.
-    Tensor gradient = p.tensor.grad();
-    if (!gradient && p.tensor.has_row_gradient()) gradient = Tensor::zeros(p.tensor.shape(), p.tensor.dtype());
-    tensors.push_back({"grad." + p.name, gradient ? gradient : p.tensor.grad_target().tensor});
   }
   return tensors;
+}
+
+// In the middle of an accumulation: of the parameters that have one. One of rows passes through a dense copy.
+std::vector<NamedTensor> gradients(const std::vector<Parameter>& parameters) {
+  std::vector<NamedTensor> tensors;
+  for (const Parameter& p : parameters)
+    if (const Tensor gradient = p.tensor.grad()) tensors.push_back({gradient_prefix + p.name, gradient});
+  return tensors;
+}
+
+void restore_gradients(const std::string& path, const std::vector<Parameter>& parameters) {
+  std::set<std::string> saved;
+  for (const TensorEntry& entry : SafetensorsFile::open(path).tensors()) saved.insert(entry.name);
+  for (const Parameter& p : parameters) {
+    const std::string name = gradient_prefix + p.name;
+    if (!saved.contains(name)) continue;
+    const Tensor gradient = Tensor::empty(p.tensor.shape(), p.tensor.dtype(), p.tensor.device());
+    load_tensors(path, {{name, gradient}});
+    p.tensor.set_grad(gradient);
+  }
 }
 
 // Of what is trained on: the tokens and labels, and parses where they are used, wherever the file lies.
@@ -119,8 +136,10 @@ void check_same_run(const std::string& saved_settings, const std::string& finger
 void write_checkpoint(const std::string& directory, Trainer& trainer, const TokenizerFiles& tokenizer, int max_length,
                       const LogPositions& logs, const std::string& fingerprint) {
   save_model(directory, trainer.model(), tokenizer, max_length, Flush::by_caller);
-  save_tensors(directory + optimizer_file, optimizer_tensors(trainer, trainer.state().accumulated > 0),
-               Flush::by_caller);
+  std::vector<NamedTensor> optimizer = optimizer_tensors(trainer);
+  if (trainer.state().accumulated > 0)
+    for (NamedTensor& t : gradients(trainer.model().parameters())) optimizer.push_back(std::move(t));
+  save_tensors(directory + optimizer_file, optimizer, Flush::by_caller);
   const CheckpointState state{trainer.state(), logs, kernels_in_use(), fingerprint};
   write_file_atomically(directory + state_file, format_checkpoint_state(state), Flush::by_caller);
 }
@@ -134,11 +153,8 @@ CheckpointState read_checkpoint(const std::string& directory, Trainer& trainer, 
   for (const Parameter& p : trainer.model().parameters())
     if (!p.is_span) model.push_back({p.name, p.tensor});
   load_tensors(directory + "/model.safetensors", model);
-  const std::vector<NamedTensor> optimizer = optimizer_tensors(trainer, trainer.state().accumulated > 0);
-  load_tensors(directory + optimizer_file, optimizer);
-  for (const Parameter& p : trainer.model().parameters())
-    for (const NamedTensor& t : optimizer)
-      if (p.tensor.has_row_gradient() && t.name == "grad." + p.name) p.tensor.set_grad(t.tensor);
+  load_tensors(directory + optimizer_file, optimizer_tensors(trainer));
+  if (trainer.state().accumulated > 0) restore_gradients(directory + optimizer_file, trainer.model().parameters());
   trainer.restore_position();
   return state;
 }

@@ -1,6 +1,7 @@
 // What an optimizer step needs, outside of any tape: the AdamW update, the sum of squares for the gradient norm, and
 // the search for values that are not finite.
 #include <utility>
+#include <vector>
 
 #include "engine/error.h"
 #include "engine/ops.h"
@@ -34,10 +35,14 @@ void check_rows(const Tensor& parameter, int64_t steps, const Tensor& rows, cons
          wanted.str(), name_of(parameter.dtype()), gradient.shape().str(), name_of(gradient.dtype()));
   const Tensor host_rows = rows.to(Device::cpu), host_from = from.to(Device::cpu);
   const int64_t last = gradient ? steps - 1 : steps;  // to begin at: with a gradient, the last step must be due
+  std::vector<bool> seen(static_cast<size_t>(parameter.dim(0)));
   for (int64_t i = 0; i < n; ++i) {
     const int64_t row = host_rows.data<int32_t>()[i], begin = host_from.data<int32_t>()[i];
     if (row < 0 || row >= parameter.dim(0))
       fail("adamw_rows: rows[{}] = {} is outside {} of shape {}", i, row, parameter.label(), parameter.shape().str());
+    if (seen[static_cast<size_t>(row)])
+      fail("adamw_rows: row {} of {} is there twice, the second time as rows[{}]", row, parameter.label(), i);
+    seen[static_cast<size_t>(row)] = true;
     if (begin < 0 || begin > last)
       fail("adamw_rows: from[{}] = {} for row {} of {}; with {} steps{} it must be from 0 to {}", i, begin, row,
            parameter.label(), steps, gradient ? " and a gradient" : "", last);
@@ -48,9 +53,11 @@ void check_rows(const Tensor& parameter, int64_t steps, const Tensor& rows, cons
 
 void adamw(const Tensor& parameter, const Tensor& gradient, const Tensor& m, const Tensor& v, const AdamWStep& step) {
   check_moments(parameter, m, v);
-  if (gradient.shape() != parameter.shape() || gradient.dtype() != parameter.dtype())
-    fail("adamw: {} is {} {}, but its gradient is {} {}", parameter.label(), parameter.shape().str(),
-         name_of(parameter.dtype()), gradient.shape().str(), name_of(gradient.dtype()));
+  if (gradient.shape() != parameter.shape() || gradient.dtype() != parameter.dtype() ||
+      gradient.device() != parameter.device())
+    fail("adamw: {} is {} {}, but its gradient is {} {}{}", parameter.label(), parameter.shape().str(),
+         name_of(parameter.dtype()), gradient.shape().str(), name_of(gradient.dtype()),
+         gradient.device() == parameter.device() ? "" : ", on another device");
   if (step.step < 1) fail("adamw: steps count from 1, not {}", step.step);
   const Device device = parameter.device();
   with_type(parameter, [&]<class T>() {

@@ -113,8 +113,8 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
   tape.record(op, y, flops,
               [q, k, v, span, q_offsets, kv_offsets, weight_offsets, weights, counts, s](const Tensor& dy) {
                 with_type(q, [&]<class T>() {
-                  const GradTarget dq = q.grad_target(), dk = k.grad_target(), dv = v.grad_target();
-                  const GradTarget dspan = span ? span.grad_target() : GradTarget{};
+                  const GradTargets targets(q, k, v, span);
+                  const GradTarget &dq = targets[0], &dk = targets[1], &dv = targets[2], &dspan = targets[3];
                   const Tensor sums = dspan ? Tensor::empty({s.batch * s.heads}, DType::f64, q.device()) : Tensor();
                   need(kernels<T>(q.device()).attention_backward, "attention_backward", q.device())(
                       nullptr, s,
@@ -134,6 +134,7 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
                        .dspan = dspan.data<T>(),
                        .beta_span = dspan.beta,
                        .span_sums = dspan ? sums.data<double>() : nullptr});
+                  targets.add_up();
                 });
               });
   return y;

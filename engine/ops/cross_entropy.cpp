@@ -27,8 +27,7 @@ Tensor cross_entropy(Tape& tape, const Tensor& logits, const Tensor& labels) {
     fail_operands(tape, cross_entropy_op, "logits must be [n, classes] and labels [n]", operands);
   const int64_t rows = logits.dim(0), classes = logits.dim(1);
   if (rows == 0) fail_operands(tape, cross_entropy_op, "there are no rows to average over", operands);
-  if (labels.device() != logits.device()) fail_operands(tape, cross_entropy_op, "devices differ", operands);
-  check_ids(tape, cross_entropy_op, {"labels", labels}, classes);
+  check_ids(tape, cross_entropy_op, {"labels", labels}, classes, logits.device());
   const Device device = logits.device();
   const Tensor loss = tape.output(cross_entropy_op, {}, logits.dtype(), {logits});
   const Tensor losses = Tensor::empty({rows}, logits.dtype(), device);

@@ -49,9 +49,7 @@ Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids) {
   check_same_type(tape, embedding_op, {{"table", table}});
   if (table.rank() != 2) fail_operands(tape, embedding_op, "the table needs two dimensions", {{"table", table}});
   const int64_t rows = table.dim(0), dim = table.dim(1);
-  check_ids(tape, embedding_op, {"ids", ids}, rows);
-  if (ids.device() != table.device())
-    fail_operands(tape, embedding_op, "devices differ", {{"table", table}, {"ids", ids}});
+  check_ids(tape, embedding_op, {"ids", ids}, rows, table.device());
   std::array<int64_t, Shape::max_rank + 1> dims{};
   std::copy(ids.shape().dims().begin(), ids.shape().dims().end(), dims.begin());
   const auto rank = static_cast<size_t>(ids.rank());

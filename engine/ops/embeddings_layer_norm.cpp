@@ -47,8 +47,8 @@ Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& posi
     complain("words and positions must be [n, dim] with one dim");
   const int64_t cols = words.dim(1);
   if (weight.shape() != Shape{cols} || bias.shape() != Shape{cols}) complain("weight and bias must be [dim]");
-  check_ids(tape, op, {"ids", ids}, words.dim(0));
-  check_ids(tape, op, {"position_ids", position_ids}, positions.dim(0));
+  check_ids(tape, op, {"ids", ids}, words.dim(0), words.device());
+  check_ids(tape, op, {"position_ids", position_ids}, positions.dim(0), words.device());
   if (ids.rank() != 1 || ids.shape() != position_ids.shape()) complain("ids and position_ids must both be [total]");
   if (!(dropout.p >= 0 && dropout.p < 1)) complain("the dropout probability must lie in [0, 1)");
 
@@ -80,7 +80,8 @@ Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& posi
                 with_type(words, [&]<class T>() {
                   const Device device = words.device();
                   const Kernels<T>& k = kernels<T>(device);
-                  const GradTarget dw = weight.grad_target(), db = bias.grad_target();
+                  const GradTargets parameters(weight, bias);
+                  const GradTarget &dw = parameters[0], &db = parameters[1];
                   const bool tables = words.requires_grad() || positions.requires_grad();
                   const Tensor dz = tables ? Tensor::empty({rows, cols}, words.dtype(), device) : Tensor();
                   need(k.layer_norm_backward, "layer_norm_backward", device)(nullptr, {.rows = rows,
@@ -96,6 +97,7 @@ Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& posi
                                                                                        .beta_weight = dw.beta,
                                                                                        .dbias = db.data<T>(),
                                                                                        .beta_bias = db.beta});
+                  parameters.add_up();
                   if (!tables) return;
                   add_row_gradients(words, ids, dz);
                   add_row_gradients(positions, position_ids, dz);

@@ -70,7 +70,7 @@ Tensor feed_forward(Tape& tape, const Tensor& x, const Tensor& up, const Tensor&
     }
     if (!x.requires_grad() && !up.requires_grad() && !up_bias.requires_grad()) return;
     const Tensor d = another();  // the gradient at gelu's result, and then at its input
-    linear_backward_input(dy, down, {d, 0});
+    linear_backward_input(dy, down, GradTarget(d, 0));
     gelu_backward(before, d, d, up_bias);
     linear_backward_input(d, up, x.grad_target());
     linear_backward_parameters(d, x, up, Tensor());

@@ -51,7 +51,8 @@ Tensor layer_norm(Tape& tape, const Tensor& x, const Tensor& weight, const Tenso
   tape.record(layer_norm_op, y, 8.0 * static_cast<double>(x.numel()),
               [x, weight, bias, stats, rows, cols, device](const Tensor& dy) {
                 with_type(dy, [&]<class T>() {
-                  const GradTarget dx = x.grad_target(), dw = weight.grad_target(), db = bias.grad_target();
+                  const GradTargets targets(x, weight, bias);
+                  const GradTarget &dx = targets[0], &dw = targets[1], &db = targets[2];
                   need(kernels<T>(device).layer_norm_backward, "layer_norm_backward", device)(
                       nullptr, {.rows = rows,
                                 .cols = cols,
@@ -67,6 +68,7 @@ Tensor layer_norm(Tape& tape, const Tensor& x, const Tensor& weight, const Tenso
                                 .beta_weight = dw.beta,
                                 .dbias = db.data<T>(),
                                 .beta_bias = db.beta});
+                  targets.add_up();
                 });
               });
   return y;

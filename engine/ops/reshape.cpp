@@ -30,7 +30,7 @@ Tensor reshape(Tape& tape, const Tensor& x, const Shape& shape) {
   if (shape.numel() != x.numel())
     fail_operands(tape, reshape_op, fmt::format("{} has another number of elements", shape.str()), {{"x", x}});
   const Device device = x.device();
-  const Tensor out = tape.output_view(reshape_op, x, x.view(shape));
+  const Tensor out = tape.output_view(reshape_op, x, x.detach().view(shape));
   tape.record(reshape_op, out, 0, [x = x.without_values(), device](const Tensor& dy) {
     if (const GradTarget dx = x.grad_target()) {
       with_type(dy, [&]<class T>() {

@@ -60,8 +60,8 @@ Tensor residual_layer_norm(Tape& tape, const Tensor& x, const Tensor& residual, 
               [x = x.without_values(), residual = residual.without_values(), dropout, weight,
                bias = bias.without_values(), z, stats, rows, cols](const Tensor& dy) {
                 with_type(x, [&]<class T>() {
-                  const GradTarget dx = x.grad_target(), dr = residual.grad_target();
-                  const GradTarget dw = weight.grad_target(), db = bias.grad_target();
+                  const GradTargets targets(x, residual, weight, bias);
+                  const GradTarget &dx = targets[0], &dr = targets[1], &dw = targets[2], &db = targets[3];
                   need(kernels<T>(x.device()).layer_norm_backward, "layer_norm_backward", x.device())(
                       nullptr, {.rows = rows,
                                 .cols = cols,
@@ -79,6 +79,7 @@ Tensor residual_layer_norm(Tape& tape, const Tensor& x, const Tensor& residual, 
                                 .beta_weight = dw.beta,
                                 .dbias = db.data<T>(),
                                 .beta_bias = db.beta});
+                  targets.add_up();
                 });
               });
   return y;

@@ -170,6 +170,18 @@ TEST_CASE("tensors") {
     CHECK(contains(text, "[3, 2] f32 cpu \"weights\""));
     CHECK(contains(text, "6"));
   }
+  SECTION("ids are printed whole, and what is no whole number of 32 bits makes none") {
+    CHECK(contains(sample_ids({2147483647, -2147483647}).str(), " 2147483647 -2147483647"));
+    for (const double bad : {std::nan(""), 1e10, -2147483649.0, HUGE_VAL})
+      CHECK(contains(error_of([&] { (void)vec({bad}, DType::i32); }), "does not fit into i32"));
+    CHECK(contains(error_of([&] { (void)vec({std::nan("")}).to(DType::i32); }), "nan does not fit into i32"));
+    CHECK(vec({-2147483648.0, 2147483647.0}, DType::i32).to_vector() == std::vector<double>{-2147483648.0, 2147483647});
+  }
+  SECTION("views that overlap are copied as if through another place") {
+    const Tensor row = vec({0, 1, 2, 3, 4, 5, 6, 7});
+    row.view_rows(1, 7).copy_from(row.view_rows(0, 7));
+    CHECK(row.to_vector() == std::vector<double>{0, 0, 1, 2, 3, 4, 5, 6});
+  }
   SECTION("normal numbers do not depend on the dtype, only their rounding does") {
     const auto a = numbers({100}, 1, DType::f64).to_vector(), b = numbers({100}, 1, DType::f32).to_vector();
     for (size_t i = 0; i < 100; ++i) CHECK(static_cast<double>(static_cast<float>(a[i])) == b[i]);

@@ -15,7 +15,7 @@ std::vector<Tensor> results(const Function& f, const std::vector<Tensor>& inputs
   for (const Tensor& t : inputs) t.clear_grad();
   Tape tape;
   const Tensor out = f(tape, inputs);
-  std::vector<Tensor> all{out.clone()};
+  std::vector<Tensor> all{out.detach().clone()};
   tape.backward(sum(tape, mul(tape, out, numbers(out.shape(), 99, out.dtype()))));
   for (const Tensor& t : inputs)
     if (t.requires_grad() && t.grad()) all.push_back(t.grad().clone());

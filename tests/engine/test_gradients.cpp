@@ -66,7 +66,8 @@ TEST_CASE("gradients in f32 equal those in f64 to f32's precision", "[isa]") {
       const auto gradients = [&](DType type) {
         std::vector<Tensor> inputs;
         for (const Tensor& t : sample.inputs)
-          inputs.push_back(t.dtype() == DType::i32 ? t : t.to(DType::f32).to(type).clone().set_requires_grad());
+          inputs.push_back(t.dtype() == DType::i32 ? t
+                                                   : t.detach().to(DType::f32).to(type).clone().set_requires_grad());
         Tape tape;
         const Tensor out = sample.run(tape, inputs);
         CHECK(out.dtype() == type);
@@ -242,6 +243,10 @@ TEST_CASE("directional derivatives check whole functions") {
   INFO(report.str());
   CHECK(report.directions.size() == 20);
   CHECK(report.passes(1e-9));
+  CHECK(w.to_vector() == before);
+
+  const auto throws = [&](Tape& t) { return t.recording() ? loss(t) : throw Error("no more"); };
+  CHECK(error_of([&] { check_directional(throws, {w, b}, 3); }) == "no more");
   CHECK(w.to_vector() == before);
 
   const auto wrong = [&](Tape& t) { return t.recording() ? loss(t) : scale(t, loss(t), 1.001); };

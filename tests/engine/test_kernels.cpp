@@ -136,6 +136,8 @@ TEST_CASE("adamw_rows refuses rows and steps that do not exist") {
   says(run(sample_ids({1, 2}), {}), "they are missing");
   says(run(sample_ids({1}), sample_ids({0}), two), "must be [1, 3] f64");
   says(run(sample_ids({1, 2}), sample_ids({0, 0}), numbers({2, 3}, 2, DType::f32)), "it is [2, 3] f32");
+  says(run(sample_ids({1, 4, 1}), sample_ids({0, 0, 0})),
+       "row 1 of \"words\" is there twice, the second time as rows[2]");
   says(error_of([&] {
          adamw_rows(p.view({15}), m.view({15}), v.view({15}), rule, rates, sample_ids({1}), sample_ids({0}), {});
        }),

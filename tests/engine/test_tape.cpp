@@ -151,6 +151,110 @@ TEST_CASE("hooks see complete gradients, kept gradients stay, the others go") {
   CHECK(!dropped.grad());
 }
 
+TEST_CASE("a hook may add hooks, but not clear the tape that runs") {
+  const Tensor x = vec({1, 2}).set_requires_grad();
+  Tape tape;
+  const Tensor y = scale(tape, x, 3), z = scale(tape, y, 2);
+  std::string refused;
+  int calls = 0;
+  tape.on_grad(z, [&](const Tensor&) {
+    for (int i = 0; i < 100; ++i)
+      for (const Tensor& t : {x, y, z}) tape.on_grad(t, [&](const Tensor&) { ++calls; });
+    refused = error_of([&] { tape.clear(); });
+  });
+  tape.backward(sum(tape, z));
+  CHECK(calls == 300);
+  CHECK(refused == "clear: this tape is running backward");
+  tape.clear();
+}
+
+TEST_CASE("only detach() cuts a gradient; what else is recorded nowhere is refused") {
+  const Tensor x = vec({1, 2}).set_requires_grad().set_name("x");
+  Tape tape;
+  const Tensor y = scale(tape, x, 2);
+  for (const Tensor& t : {x, y}) {
+    CHECK(contains(error_of([&] { (void)t.view({2, 1}); }), "view() of " + t.label() + " would cut its gradient"));
+    CHECK(contains(error_of([&] { (void)t.view_rows(0, 1); }), "view_rows() of"));
+    CHECK(contains(error_of([&] { (void)t.clone(); }), "clone() of"));
+    CHECK(contains(error_of([&] { (void)t.to(DType::f32); }), "to() of"));
+    CHECK(t.to(DType::f64).same_as(t));
+    CHECK(t.to(Device::cpu).same_as(t));
+    CHECK(t.to_vector().size() == 2);  // looking is no use
+    CHECK(t.detach().clone().to_vector() == t.to_vector());
+  }
+  const Tensor loss = add(tape, sum(tape, y), add(tape, sum(tape, reshape(tape, y, {2, 1})), sum(tape, y.detach())));
+  tape.backward(loss);
+  CHECK(x.grad().to_vector() == std::vector<double>{4, 4});
+}
+
+TEST_CASE("a gradient is there once it is written, and gone where the writing failed") {
+  const Tensor x = vec({1, 2}).set_requires_grad();
+  CHECK_THROWS_AS(x.set_grad(vec({1, 2, 3})), Error);
+  CHECK(!x.grad());
+  x.set_grad(vec({5, 6}));
+  CHECK_THROWS_AS(x.set_grad(vec({1, 2, 3})), Error);
+  CHECK(x.grad().to_vector() == std::vector<double>{5, 6});
+
+  // An operation that fails between its two gradients, when x has one from before.
+  static const Op failing{"failing", nullptr};
+  const Tensor y = vec({3, 4}).set_requires_grad();
+  Tape tape;
+  const Tensor out = tape.output(failing, {}, DType::f64, {x, y});
+  tape.record(failing, out, 0, [&](const Tensor&) {
+    {
+      const GradTarget dy = y.grad_target();
+      dy.tensor.copy_from(vec({7, 8}));
+    }
+    const GradTarget dx = x.grad_target();
+    CHECK(dx.beta == 1);
+    fail("no memory");
+  });
+  CHECK(error_of([&] { tape.backward(out); }) == "no memory");
+  CHECK(!x.grad());
+  CHECK(y.grad().to_vector() == std::vector<double>{7, 8});
+  const GradTarget again = x.grad_target();
+  CHECK(again.beta == 0);
+}
+
+TEST_CASE("names of scopes live as long as what was made in them") {
+  const Tensor x = vec({1, 2}).set_requires_grad();
+  Tensor y;
+  std::weak_ptr<const ScopeName> outer, inner;
+  {
+    Tape tape;
+    const Tape::Scope model(tape, "model");
+    outer = tape.scope();
+    {
+      const Tape::Scope layer(tape, "layer.0");
+      inner = tape.scope();
+      y = scale(tape, x, 2);
+    }
+    for (int i = 0; i < 1000; ++i) const Tape::Scope step(tape, std::to_string(i));
+    CHECK(tape.scope() == outer.lock());
+  }
+  CHECK(y.label() == "\"model > layer.0 > scale\"");
+  y = {};
+  CHECK((outer.expired() && inner.expired()));
+}
+
+TEST_CASE("where one tensor is two operands a kernel writes two places, which are added") {
+  const Tensor x = vec({1, 2}).set_requires_grad(), y = vec({3, 4}).set_requires_grad(), constant = vec({0, 0});
+  x.set_grad(vec({10, 20}));
+  {
+    const GradTargets targets(x, y, x, constant, Tensor(), x);
+    CHECK(targets[0].beta == 1);
+    for (const size_t i : {size_t{1}, size_t{2}, size_t{5}}) CHECK(targets[i].beta == 0);
+    CHECK((!targets[3] && !targets[4]));
+    // In whatever order, here backwards.
+    for (const size_t i : {size_t{5}, size_t{2}, size_t{1}})
+      targets[i].tensor.copy_from(vec({static_cast<double>(i), 2 * static_cast<double>(i)}));
+    targets[0].tensor.copy_from(vec({11, 22}));
+    targets.add_up();
+  }
+  CHECK(x.grad().to_vector() == std::vector<double>{18, 36});
+  CHECK(y.grad().to_vector() == std::vector<double>{1, 2});
+}
+
 TEST_CASE("backward releases what was saved, node by node") {
   const Tensor x = sample_input({256, 64}, 1);  // 128 KiB
   const auto in_use = [] { return allocator_stats().bytes_in_use; };

@@ -75,7 +75,7 @@ inline DistilBert small_run_model(const DistilBertConfig& config, DType dtype = 
 /// Copies of all parameters.
 inline std::vector<Tensor> weights_now(const DistilBert& model) {
   std::vector<Tensor> copies;
-  for (const Parameter& p : model.parameters()) copies.push_back(p.tensor.clone());
+  for (const Parameter& p : model.parameters()) copies.push_back(p.tensor.detach().clone());
   return copies;
 }
 
