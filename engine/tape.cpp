@@ -93,8 +93,8 @@ void Tape::append(Node node) {
 }
 
 void Tape::call_hooks(const Tensor& t) {
-  for (size_t i = 0; i < hooks_.size(); ++i)
-    if (hooks_[i].first.same_as(t)) hooks_[i].second(t.grad());
+  for (const auto& [tensor, f] : hooks_)
+    if (tensor.same_as(t)) f(t.grad());
 }
 
 void Tape::backward(const Tensor& loss, double seed) {
@@ -126,8 +126,7 @@ void Tape::backward(const Tensor& loss, double seed) {
     if (!node.output.impl().keep_grad) node.output.clear_grad();
     node.output = {};
   }
-  for (size_t i = 0; i < hooks_.size(); ++i) {
-    const auto& [tensor, f] = hooks_[i];
+  for (const auto& [tensor, f] : hooks_) {
     if (!tensor.impl().leaf) continue;
     const Tensor gradient = tensor.grad();
     if (!gradient) continue;

@@ -10,9 +10,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <initializer_list>
+#include <list>
 #include <memory>
 #include <new>
 #include <string>
@@ -144,7 +144,7 @@ class Tape {
   uint64_t recording_;  // tells this tape, between two calls of clear(), from every other; never 0
   ScopeHandle scope_;
   std::vector<Node> nodes_;
-  std::deque<std::pair<Tensor, std::function<void(const Tensor&)>>> hooks_;  // one that runs may add others
+  std::list<std::pair<Tensor, std::function<void(const Tensor&)>>> hooks_;  // one that runs may add others
   std::function<void()> before_each_;
   std::vector<std::unique_ptr<std::byte[]>> blocks_;  // closures live here; kept across clear()
   size_t block_ = 0, used_ = 0;

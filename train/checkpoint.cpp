@@ -1,7 +1,6 @@
 #include "train/checkpoint.h"
 
 #include <nlohmann/json.hpp>
-#include <set>
 #include <span>
 
 #include "data/input/file.h"
@@ -46,11 +45,11 @@ std::vector<NamedTensor> gradients(const std::vector<Parameter>& parameters) {
 }
 
 void restore_gradients(const std::string& path, const std::vector<Parameter>& parameters) {
-  std::set<std::string> saved;
-  for (const TensorEntry& entry : SafetensorsFile::open(path).tensors()) saved.insert(entry.name);
+  const SafetensorsFile file = SafetensorsFile::open(path);
   for (const Parameter& p : parameters) {
+    p.tensor.clear_grad();
     const std::string name = gradient_prefix + p.name;
-    if (!saved.contains(name)) continue;
+    if (!file.find(name)) continue;
     const Tensor gradient = Tensor::empty(p.tensor.shape(), p.tensor.dtype(), p.tensor.device());
     load_tensors(path, {{name, gradient}});
     p.tensor.set_grad(gradient);
@@ -154,7 +153,7 @@ CheckpointState read_checkpoint(const std::string& directory, Trainer& trainer, 
     if (!p.is_span) model.push_back({p.name, p.tensor});
   load_tensors(directory + "/model.safetensors", model);
   load_tensors(directory + optimizer_file, optimizer_tensors(trainer));
-  if (trainer.state().accumulated > 0) restore_gradients(directory + optimizer_file, trainer.model().parameters());
+  restore_gradients(directory + optimizer_file, trainer.model().parameters());
   trainer.restore_position();
   return state;
 }

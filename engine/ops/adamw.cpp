@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/allocator.h"
 #include "engine/error.h"
 #include "engine/ops.h"
 
@@ -35,7 +36,7 @@ void check_rows(const Tensor& parameter, int64_t steps, const Tensor& rows, cons
          wanted.str(), name_of(parameter.dtype()), gradient.shape().str(), name_of(gradient.dtype()));
   const Tensor host_rows = rows.to(Device::cpu), host_from = from.to(Device::cpu);
   const int64_t last = gradient ? steps - 1 : steps;  // to begin at: with a gradient, the last step must be due
-  std::vector<bool> seen(static_cast<size_t>(parameter.dim(0)));
+  std::vector<bool, CachedAlloc<bool>> seen(static_cast<size_t>(parameter.dim(0)));
   for (int64_t i = 0; i < n; ++i) {
     const int64_t row = host_rows.data<int32_t>()[i], begin = host_from.data<int32_t>()[i];
     if (row < 0 || row >= parameter.dim(0))

@@ -168,7 +168,7 @@ TEST_CASE("a hook may add hooks, but not clear the tape that runs") {
   tape.clear();
 }
 
-TEST_CASE("only detach() cuts a gradient; what else is recorded nowhere is refused") {
+TEST_CASE("only detach() cuts a gradient, and what else is recorded nowhere is refused") {
   const Tensor x = vec({1, 2}).set_requires_grad().set_name("x");
   Tape tape;
   const Tensor y = scale(tape, x, 2);
