@@ -189,12 +189,12 @@ TEST_CASE("attention refuses one tensor as queries and keys under different offs
   const Tensor some = sample_ids({0, 2, 6}), others = sample_ids({0, 3, 6});
   const AttentionRule rule{.heads = 2, .dropout = {}};
   Tape t;
-  for (const auto& [k, v] : {std::pair{x, y}, {y, x}, {x, x}}) {
-    const std::string message = error_of([&, k = k, v = v] { attention(t, x, k, v, some, others, rule); });
+  for (const auto& kv : {std::pair{x, y}, {y, x}, {x, x}}) {
+    const std::string message = error_of([&] { attention(t, x, kv.first, kv.second, some, others, rule); });
     INFO(message);
     CHECK(contains(
         message, "attention: where one tensor is queries and keys or values, q_offsets and kv_offsets must be equal"));
-    CHECK_NOTHROW(attention(t, x, k, v, some, sample_ids({0, 2, 6}), rule));
+    CHECK_NOTHROW(attention(t, x, kv.first, kv.second, some, sample_ids({0, 2, 6}), rule));
   }
   CHECK_NOTHROW(attention(t, x, y, y, some, others, rule));
 }
