@@ -110,6 +110,27 @@ TEST_CASE("a trainer that has pending gradients of its own can go back to a chec
   }
 }
 
+TEST_CASE("what has no gradient in the middle of an accumulation has none after the checkpoint") {
+  const TempDir directory;
+  const TokenizedDataset data = small_data(22, 1, 9);
+  Run run(data, DType::f32), other(data, DType::f32);
+  run.advance(4);
+  const std::string fingerprint = fingerprint_of(accumulating_options(), data, run.model);
+  const auto &saved = run.model.parameters(), &restored = other.model.parameters();
+  for (size_t i = 0; i < saved.size(); i += 2) saved[i].tensor.clear_grad();
+  write_checkpoint(directory.path(), run.trainer, small_tokenizer(), small_max_length, {}, fingerprint);
+
+  other.advance(10);
+  read_checkpoint(directory.path(), other.trainer, fingerprint);
+  for (size_t i = 0; i < saved.size(); ++i) {
+    INFO(saved[i].name);
+    const Tensor before = saved[i].tensor.grad(), after = restored[i].tensor.grad();
+    CHECK(static_cast<bool>(before) == (i % 2 == 1));
+    REQUIRE(static_cast<bool>(after) == static_cast<bool>(before));
+    if (before) CHECK(after.to_vector() == before.to_vector());
+  }
+}
+
 TEST_CASE("counts that no run can have are refused by name") {
   const TempDir directory;
   const TokenizedDataset data = small_data(22, 1, 9);
