@@ -10,6 +10,7 @@
 
 #include "engine/arena.h"
 #include "engine/checked.h"
+#include "engine/context.h"
 #include "engine/error.h"
 #include "engine/poison.h"
 #include "engine/team.h"
@@ -143,12 +144,6 @@ Cache& cache() {
   return *instance;
 }
 
-struct Workspace {
-  void* block = nullptr;
-  size_t bytes = 0;
-  ~Workspace() { cached_free(block); }
-};
-
 }  // namespace
 
 void* cached_allocate(size_t bytes) { return cache().allocate(bytes, false); }
@@ -157,18 +152,20 @@ void cached_free(void* block) noexcept { cache().free(block); }
 void release_cached_memory() noexcept { cache().release(); }
 AllocatorStats allocator_stats() { return cache().stats(); }
 
-void* thread_workspace(size_t bytes) {
-  thread_local Workspace own;
-  if (own.bytes < bytes) {
-    cached_free(own.block);
-    own = Workspace{};  // stays valid if the next line throws
-    own.block = cached_allocate(bytes);
-    own.bytes = bytes;
+void* Workspace::of(size_t bytes) {
+  if (bytes_ < bytes) {
+    cached_free(block_);
+    block_ = nullptr;  // stays valid if cached_allocate() throws
+    bytes_ = 0;
+    block_ = cached_allocate(bytes);
+    bytes_ = bytes;
   }
-  unpoison(own.block, bytes);
-  poison(static_cast<char*>(own.block) + bytes, own.bytes - bytes);
-  return own.block;
+  unpoison(block_, bytes);
+  poison(static_cast<char*>(block_) + bytes, bytes_ - bytes);
+  return block_;
 }
+
+void* thread_workspace(size_t bytes) { return workspace_in_use().of(bytes); }
 
 void* Workspaces::mine() const { return first_ + static_cast<size_t>(team_rank()) * stride_; }
 

@@ -33,9 +33,23 @@ void cached_free(void* block) noexcept;
 void release_cached_memory() noexcept;
 AllocatorStats allocator_stats();
 
-/// Scratch memory of the calling thread, at least `bytes` long and 64-byte aligned; it grows and is kept. The next call
-/// of this function or of reserve_workspaces() on the same thread invalidates it: a kernel asks once and divides the
-/// block itself. Throws Error when memory runs out.
+/// A block of scratch memory that grows to the largest size that was asked for.
+class Workspace {
+ public:
+  Workspace() = default;
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+  ~Workspace() { cached_free(block_); }
+  /// At least `bytes`, 64-byte aligned; what was there before is lost. Throws Error when memory runs out.
+  void* of(size_t bytes);
+
+ private:
+  void* block_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+/// Scratch memory for a kernel: `bytes` of the workspace_in_use() (engine/context.h). The next call of this function or
+/// of reserve_workspaces() on the same thread invalidates it: a kernel asks once and divides the block itself.
 void* thread_workspace(size_t bytes);
 
 /// Scratch memory for each member of the team (engine/team.h) that is at work next.

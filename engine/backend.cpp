@@ -7,6 +7,7 @@
 #include "engine/allocator.h"
 #include "engine/cpu/gemm_bf16.h"
 #include "engine/cpu/tables.h"
+#include "engine/precision.h"
 #include "engine/profile.h"
 
 #if defined(CRISP_HAVE_AMX) && defined(__linux__)
@@ -69,17 +70,6 @@ bool request_amx() {
 #endif
 }
 
-// The instruction set's table, with what the CPU has beside it.
-Kernels<float> with_extensions(Kernels<float> table) {
-#if defined(CRISP_HAVE_AVX512_BF16)
-  if (has_avx512_bf16()) table.gemm_bf16 = cpu_avx512_bf16::gemm_bf16;
-#endif
-#if defined(CRISP_HAVE_AMX)
-  if (amx_usable()) cpu_amx::fill_gemm_tiles(table);
-#endif
-  return table;
-}
-
 template <class T>
 const Kernels<T>& cpu_table() {
 #if defined(CRISP_HAVE_X86_ISAS)
@@ -87,6 +77,27 @@ const Kernels<T>& cpu_table() {
   if (isa() == Isa::avx2) return cpu_avx2::table(T{});
 #endif
   return cpu_generic::table(T{});
+}
+
+bool cpu_supports(MatmulPrecision precision) {
+  return precision == MatmulPrecision::f32 || amx_usable() || (precision == MatmulPrecision::bf16 && has_avx512_bf16());
+}
+
+void cpu_gemm(const GemmCall<float>& call) {
+  if (!cpu_supports(call.precision)) fail("this CPU has no {} products", name_of(call.precision));
+  if (call.precision == MatmulPrecision::f32) return cpu_table<float>().gemm(call);
+#if defined(CRISP_HAVE_AMX)
+  if (amx_usable()) return cpu_amx::gemm_tiles(call);
+#endif
+#if defined(CRISP_HAVE_AVX512_BF16)
+  cpu_avx512_bf16::gemm_bf16(call);
+#endif
+}
+
+Kernels<float> cpu_f32() {
+  Kernels<float> table = cpu_table<float>();
+  table.gemm = cpu_gemm;
+  return table;
 }
 
 void cpu_copy(void* to, Device, const void* from, Device, size_t bytes) {
@@ -115,11 +126,11 @@ bool amx_usable() {
 const char* cpu_bf16_unit() { return amx_usable() ? "amx" : has_avx512_bf16() ? "avx512_bf16" : ""; }
 
 const Backend& backend(Device device) {
-  static const Kernels<float> cpu_f32 = with_extensions(cpu_table<float>());
-  static const Backend cpu{"cpu",    cached_allocate, cached_allocate_zeroed, cached_free,
-                           cpu_copy, cpu_f32,         cpu_table<double>()};
-  static const Backend profiled{cpu.name, cpu.allocate,   cpu.allocate_zeroed, cpu.free,
-                                cpu.copy, timed(cpu.f32), timed(cpu.f64)};
+  static const Kernels<float> f32 = cpu_f32();
+  static const Backend cpu{"cpu", cached_allocate,    cached_allocate_zeroed, cached_free, cpu_copy, cpu_supports,
+                           f32,   cpu_table<double>()};
+  static const Backend profiled{cpu.name, cpu.allocate, cpu.allocate_zeroed, cpu.free,
+                                cpu.copy, cpu.supports, timed(cpu.f32),      timed(cpu.f64)};
   if (device == Device::cuda) fail("this build has no cuda backend");
   return profiling() ? profiled : cpu;
 }

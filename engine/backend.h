@@ -18,6 +18,8 @@ struct Backend {
   void* (*allocate_zeroed)(size_t bytes);
   void (*free)(void* block) noexcept;
   void (*copy)(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
+  /// Whether its f32 products can be computed so.
+  bool (*supports)(MatmulPrecision precision);
   const Kernels<float>& f32;
   const Kernels<double>& f64;
 };
@@ -42,13 +44,6 @@ const Kernels<T>& kernels(Device device) {
   } else {
     return backend(device).f32;
   }
-}
-
-/// The kernel, or "layer_norm has no cuda kernel".
-template <class F>
-F need(F kernel, const char* name, Device device) {
-  if (!kernel) fail("{} has no {} kernel", name, backend(device).name);
-  return kernel;
 }
 
 }  // namespace crisp

@@ -1,8 +1,9 @@
-// The kernel contract: what a backend provides. Raw pointers, sizes and a stream; no tensors, no allocation policy, no
-// exceptions. A leaf header, included by every backend.
+// The kernel contract: what a backend provides. Raw pointers and sizes; no tensors, no allocation policy. A leaf
+// header, included by every backend.
 //
 // Rules for every kernel:
 // - Arrays are contiguous and row-major; pointers are device pointers of the backend; sizes may be 0.
+// - Kernels run in the order in which they are called; on a GPU the call may return before the kernel ran.
 // - A gradient kernel takes `beta`: 0 overwrites the destination without reading it, 1 adds to it.
 // - The result is the same, bit for bit, at any thread count: reductions have a fixed order.
 // - NaN and infinity pass through as IEEE arithmetic has them.
@@ -14,9 +15,6 @@
 #include "engine/random.h"
 
 namespace crisp {
-
-/// The backend's queue: a cudaStream_t on the GPU, always null on the CPU.
-using StreamHandle = void*;
 
 enum class UnaryOp : uint8_t { exp, log, sqrt, tanh, sigmoid, relu, erf, gelu };
 enum class BinaryOp : uint8_t { add, sub, mul, div };
@@ -55,6 +53,7 @@ enum class MatmulPrecision : uint8_t {
 /// that does not depend on the number of threads.
 template <class T>
 struct GemmCall {
+  MatmulPrecision precision = MatmulPrecision::f32;  // of T = float
   bool trans_a = false, trans_b = false;
   int64_t m = 0, n = 0, k = 0;
   const T* a = nullptr;
@@ -231,106 +230,94 @@ struct AdamWRates {
           1 / std::sqrt(1 - std::pow(s.beta2, step))};
 }
 
-/// One table per backend and compute type. A null entry means that the backend has no such kernel; calling it through
-/// crisp::need() (engine/backend.h) is a clear error, never a fallback.
+/// One table per backend and compute type, without a null entry: where a backend has no such kernel, the entry throws
+/// Error with its name.
 template <class T>
 struct Kernels {
   // elementwise
-  void (*unary)(StreamHandle, UnaryOp, int64_t n, const T* x, T* y);
-  void (*unary_backward)(StreamHandle, UnaryOp, int64_t n, const T* x, const T* y, const T* dy, T* dx, double beta);
+  void (*unary)(UnaryOp, int64_t n, const T* x, T* y);
+  void (*unary_backward)(UnaryOp, int64_t n, const T* x, const T* y, const T* dy, T* dx, double beta);
   /// dx = dy gelu'(x) over [rows, cols] and dbias[c] = sum over rows of dx + beta dbias[c]; dbias may be null. dx may
   /// be dy or x.
-  void (*gelu_backward_bias)(StreamHandle, int64_t rows, int64_t cols, const T* x, const T* dy, T* dx, T* dbias,
-                             double beta);
-  void (*binary)(StreamHandle, BinaryOp, const BroadcastPlan&, const T* a, const T* b, T* out);
+  void (*gelu_backward_bias)(int64_t rows, int64_t cols, const T* x, const T* dy, T* dx, T* dbias, double beta);
+  void (*binary)(BinaryOp, const BroadcastPlan&, const T* a, const T* b, T* out);
   /// Gradient for operand a (wrt = 0) or b (wrt = 1), summed over the dimensions along which it was broadcast.
-  void (*binary_backward)(StreamHandle, BinaryOp, int wrt, const BroadcastPlan&, const T* a, const T* b, const T* dy,
-                          T* dx, double beta);
+  void (*binary_backward)(BinaryOp, int wrt, const BroadcastPlan&, const T* a, const T* b, const T* dy, T* dx,
+                          double beta);
   /// out = alpha x + beta out
-  void (*scale)(StreamHandle, int64_t n, double alpha, const T* x, T* out, double beta);
-  void (*dropout)(StreamHandle, int64_t n, const Dropout&, const T* x, T* y, double beta);
+  void (*scale)(int64_t n, double alpha, const T* x, T* out, double beta);
+  void (*dropout)(int64_t n, const Dropout&, const T* x, T* y, double beta);
 
   // reductions and moves over [outer, n, inner]
-  void (*reduce)(StreamHandle, ReduceOp, int64_t outer, int64_t n, int64_t inner, const T* x, T* out);
-  void (*reduce_backward)(StreamHandle, ReduceOp, int64_t outer, int64_t n, int64_t inner, const T* dy, T* dx,
-                          double beta);
+  void (*reduce)(ReduceOp, int64_t outer, int64_t n, int64_t inner, const T* x, T* out);
+  void (*reduce_backward)(ReduceOp, int64_t outer, int64_t n, int64_t inner, const T* dy, T* dx, double beta);
   /// index: position along n of the first maximum; a NaN counts as larger than everything.
-  void (*max)(StreamHandle, int64_t outer, int64_t n, int64_t inner, const T* x, T* out, int32_t* index);
-  void (*max_backward)(StreamHandle, int64_t outer, int64_t n, int64_t inner, const T* dy, const int32_t* index, T* dx,
-                       double beta);
+  void (*max)(int64_t outer, int64_t n, int64_t inner, const T* x, T* out, int32_t* index);
+  void (*max_backward)(int64_t outer, int64_t n, int64_t inner, const T* dy, const int32_t* index, T* dx, double beta);
   /// out[r, c] = x[r, c] + beta out[r, c] on [rows, cols] blocks with row strides; slices and concatenations are made
   /// of it.
-  void (*copy_2d)(StreamHandle, int64_t rows, int64_t cols, const T* x, int64_t x_stride, T* out, int64_t out_stride,
-                  double beta);
+  void (*copy_2d)(int64_t rows, int64_t cols, const T* x, int64_t x_stride, T* out, int64_t out_stride, double beta);
   /// out[b, c, r] = x[b, r, c] + beta out[b, c, r]
-  void (*transpose)(StreamHandle, int64_t batch, int64_t rows, int64_t cols, const T* x, T* out, double beta);
+  void (*transpose)(int64_t batch, int64_t rows, int64_t cols, const T* x, T* out, double beta);
   /// out[c] = sum over r of x[r, c] + beta out[c]
-  void (*column_sum)(StreamHandle, int64_t rows, int64_t cols, const T* x, T* out, double beta);
+  void (*column_sum)(int64_t rows, int64_t cols, const T* x, T* out, double beta);
   /// Sum of squares in f64, to *out (host memory on the CPU, device memory on the GPU).
-  void (*sum_squares)(StreamHandle, int64_t n, const T* x, double* out);
+  void (*sum_squares)(int64_t n, const T* x, double* out);
   /// *out = 1 if every element is finite, else 0.
-  void (*all_finite)(StreamHandle, int64_t n, const T* x, int32_t* out);
+  void (*all_finite)(int64_t n, const T* x, int32_t* out);
 
   // matrix product
-  void (*gemm)(StreamHandle, const GemmCall<T>&);
+  void (*gemm)(const GemmCall<T>&);
 
   // normalisation, over the last dimension
-  void (*softmax)(StreamHandle, int64_t rows, int64_t cols, const T* x, T* y);
-  void (*softmax_backward)(StreamHandle, int64_t rows, int64_t cols, const T* y, const T* dy, T* dx, double beta);
-  void (*log_softmax)(StreamHandle, int64_t rows, int64_t cols, const T* x, T* y);
-  void (*log_softmax_backward)(StreamHandle, int64_t rows, int64_t cols, const T* y, const T* dy, T* dx, double beta);
-  void (*layer_norm)(StreamHandle, const LayerNormCall<T>&);
-  void (*layer_norm_backward)(StreamHandle, const LayerNormGradient<T>&);
+  void (*softmax)(int64_t rows, int64_t cols, const T* x, T* y);
+  void (*softmax_backward)(int64_t rows, int64_t cols, const T* y, const T* dy, T* dx, double beta);
+  void (*log_softmax)(int64_t rows, int64_t cols, const T* x, T* y);
+  void (*log_softmax_backward)(int64_t rows, int64_t cols, const T* y, const T* dy, T* dx, double beta);
+  void (*layer_norm)(const LayerNormCall<T>&);
+  void (*layer_norm_backward)(const LayerNormGradient<T>&);
 
   // rows of tables
   /// out[i] = table[ids[i]] + beta out[i]; ids have been checked.
-  void (*gather_rows)(StreamHandle, int64_t n, int64_t cols, const int32_t* ids, const T* table, T* out, double beta);
+  void (*gather_rows)(int64_t n, int64_t cols, const int32_t* ids, const T* table, T* out, double beta);
   /// dtable[r] = sum over i with ids[i] = r of dy[i] + beta dtable[r], summed in order of i. beta = 0 writes all
   /// `rows`.
-  void (*scatter_rows)(StreamHandle, int64_t n, int64_t rows, int64_t cols, const int32_t* ids, const T* dy, T* dtable,
-                       double beta);
+  void (*scatter_rows)(int64_t n, int64_t rows, int64_t cols, const int32_t* ids, const T* dy, T* dtable, double beta);
   /// The same sum for a gradient that consists of rows: to `old_n` rows of increasing ids `old_ids` with values
   /// `old_values` [old_n, cols] it adds dy[i] in row ids[i], in order of i. The union goes to out_ids (increasing) and
   /// out_values, which have room for old_n + n rows and overlap nothing; returns its number of rows. The bits are those
   /// of scatter_rows.
-  int64_t (*accumulate_rows)(StreamHandle, int64_t n, int64_t rows, int64_t cols, const int32_t* ids, const T* dy,
-                             int64_t old_n, const int32_t* old_ids, const T* old_values, int32_t* out_ids,
-                             T* out_values);
+  int64_t (*accumulate_rows)(int64_t n, int64_t rows, int64_t cols, const int32_t* ids, const T* dy, int64_t old_n,
+                             const int32_t* old_ids, const T* old_values, int32_t* out_ids, T* out_values);
 
   // loss
   /// losses[i] = -log softmax(logits[i])[labels[i]]; probabilities receives the softmax.
-  void (*cross_entropy)(StreamHandle, int64_t rows, int64_t cols, const T* logits, const int32_t* labels, T* losses,
+  void (*cross_entropy)(int64_t rows, int64_t cols, const T* logits, const int32_t* labels, T* losses,
                         T* probabilities);
   /// dlogits = *dy / rows * (probabilities - onehot) + beta dlogits
-  void (*cross_entropy_backward)(StreamHandle, int64_t rows, int64_t cols, const T* probabilities,
-                                 const int32_t* labels, const T* dy, T* dlogits, double beta);
+  void (*cross_entropy_backward)(int64_t rows, int64_t cols, const T* probabilities, const int32_t* labels, const T* dy,
+                                 T* dlogits, double beta);
 
   // attention
   /// A key that was not selected has weight 0 and takes no further part: its value is not read, so an infinity there
   /// does no harm. A selected key whose weight underflowed to 0 or was dropped does take part: 0 times an infinite
   /// value is NaN.
-  void (*attention)(StreamHandle, const AttentionShape&, const AttentionCall<T>&);
+  void (*attention)(const AttentionShape&, const AttentionCall<T>&);
   /// `weights` and `counts` as the forward pass left them. Unless all keys are selected, one whose weight is exactly 0
   /// may be left out. Through a dropped weight nothing flows back to the scores. The terms left out have a factor 0;
   /// they could differ from 0 only where the other factor is infinite or NaN.
-  void (*attention_backward)(StreamHandle, const AttentionShape&, const AttentionGradient<T>&);
+  void (*attention_backward)(const AttentionShape&, const AttentionGradient<T>&);
 
   // optimizer
   /// First moments that are too small to move a weight become 0, so that none ends as a denormal number: see
   /// engine/cpu/adamw.cpp.
-  void (*adamw)(StreamHandle, int64_t n, const AdamWStep&, const T* gradient, T* parameter, T* m, T* v);
+  void (*adamw)(int64_t n, const AdamWStep&, const T* gradient, T* parameter, T* m, T* v);
   /// Brings n rows of a table [.., cols] up to date. Row rows[i] (each occurs once) is due the steps from[i] .. steps,
   /// whose numbers are in `rates`; its gradient is 0 in all of them, except that gradient[i], unless `gradient` is
   /// null, is the one of the last (which must be due). Of AdamWStep the betas, epsilon and gradient_scale count. The
   /// bits are those of `adamw` step by step.
-  void (*adamw_rows)(StreamHandle, int64_t n, int64_t cols, const AdamWStep&, const AdamWRates* rates, int64_t steps,
+  void (*adamw_rows)(int64_t n, int64_t cols, const AdamWStep&, const AdamWRates* rates, int64_t steps,
                      const int32_t* rows, const int32_t* from, const T* gradient, T* parameter, T* m, T* v);
-
-  // Last, because they may be missing: the other modes of MatmulPrecision. Null for f64, and where the machine has no
-  // instructions for them.
-  void (*gemm_bf16)(StreamHandle, const GemmCall<T>&);
-  void (*gemm_bf16x3)(StreamHandle, const GemmCall<T>&);
-  void (*gemm_bf16x6)(StreamHandle, const GemmCall<T>&);
 };
 
 }  // namespace crisp

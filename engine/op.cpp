@@ -59,10 +59,8 @@ void check_ids(const Tape& tape, const Op& op, const Operand& ids, int64_t limit
       fail_operands(tape, op, fmt::format("{}[{}] = {} is outside 0..{}", ids.role, i, values[i], limit - 1), {ids});
 }
 
-void add_in_place(const Tensor& sum, const Tensor& x) {
-  with_type(sum, [&]<class T>() {
-    need(kernels<T>(sum.device()).scale, "scale", sum.device())(nullptr, sum.numel(), 1, x.data<T>(), sum.data<T>(), 1);
-  });
+void add_in_place(const Context& context, const Tensor& sum, const Tensor& x) {
+  run(context, sum, [&](auto k) { k->scale(x.numel(), 1, k(x), k(sum), 1); });
 }
 
 }  // namespace crisp

@@ -17,6 +17,46 @@
 
 namespace crisp {
 
+// --- kernels
+// ----------------------------------------------------------------------------------------------------------
+
+/// The kernels of one device and type, as an operation calls them: `k->softmax(rows, cols, k(x), k(y))`.
+template <class T>
+class KernelCall {
+ public:
+  KernelCall(const Kernels<T>& table, const Context& context) : precision(context.products()), table_(table) {}
+  const Kernels<T>* operator->() const { return &table_; }
+  /// The elements of a tensor or of a gradient's place; null for an empty one.
+  T* operator()(const Tensor& t) const { return elements<T>(t); }
+  T* operator()(const GradTarget& d) const { return elements<T>(d.tensor); }
+  /// Of an i32 tensor.
+  int32_t* ids(const Tensor& t) const { return elements<int32_t>(t); }
+  double* f64(const Tensor& t) const { return elements<double>(t); }
+
+  const MatmulPrecision precision;  // for GemmCall
+
+ private:
+  template <class E>
+  static E* elements(const Tensor& t) {
+    return t ? t.data<E>() : nullptr;
+  }
+  const Kernels<T>& table_;
+};
+
+/// f(k) with the kernels (a KernelCall) for like's device and type, f32 or f64, in the context.
+template <class F>
+void run(const Context& context, const Tensor& like, F&& f) {
+  const Context::Use use(context);
+  with_type(like, [&]<class T>() { f(KernelCall<T>(kernels<T>(like.device()), context)); });
+}
+template <class F>
+void run(const Tape& tape, const Tensor& like, F&& f) {
+  run(tape.context(), like, f);
+}
+
+// --- samples
+// ----------------------------------------------------------------------------------------------------------
+
 /// One case for the tests: f64 inputs and a function of them. Every input that requires a gradient is checked against
 /// central differences, element by element, to `tolerance` (relative).
 struct Sample {
@@ -59,7 +99,7 @@ void check_same_type(const Tape& tape, const Op& op, std::initializer_list<Opera
 void check_ids(const Tape& tape, const Op& op, const Operand& ids, int64_t limit, Device device);
 
 /// sum += x, which have one shape, type and device.
-void add_in_place(const Tensor& sum, const Tensor& x);
+void add_in_place(const Context& context, const Tensor& sum, const Tensor& x);
 
 /// The places of several inputs' gradients for one kernel that writes them all. An input that is there twice gets
 /// memory of its own the second time, so that nothing depends on the order in which the kernel writes; add_up(), after
@@ -81,9 +121,9 @@ class GradTargets {
 
   const GradTarget& operator[](size_t i) const { return targets_[i]; }
 
-  void add_up() const {
+  void add_up(const Context& context) const {
     for (size_t i = 1; i < N; ++i)
-      if (sums_[i]) add_in_place(sums_[i], targets_[i].tensor);
+      if (sums_[i]) add_in_place(context, sums_[i], targets_[i].tensor);
   }
 
  private:

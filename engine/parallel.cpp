@@ -17,7 +17,7 @@ void set_num_threads(int n) {
   chosen.store(n == 0 ? default_num_threads() : n, std::memory_order_relaxed);
 }
 
-int num_threads() {
+int chosen_threads() {
   if (const int n = chosen.load(std::memory_order_relaxed); n > 0) return n;
   static const int at_first = default_num_threads();
   return at_first;

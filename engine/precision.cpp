@@ -62,20 +62,7 @@ void set_precision(Precision precision, Device device) {
   set_matmul_precision(products_for(precision, device), device);
 }
 
-bool supports(Device device, MatmulPrecision precision) {
-  const Kernels<float>& k = backend(device).f32;
-  switch (precision) {
-    case MatmulPrecision::f32:
-      return k.gemm != nullptr;
-    case MatmulPrecision::bf16:
-      return k.gemm_bf16 != nullptr;
-    case MatmulPrecision::bf16x3:
-      return k.gemm_bf16x3 != nullptr;
-    case MatmulPrecision::bf16x6:
-      return k.gemm_bf16x6 != nullptr;
-  }
-  return false;
-}
+bool supports(Device device, MatmulPrecision precision) { return backend(device).supports(precision); }
 
 void set_matmul_precision(MatmulPrecision precision, Device device) {
   if (!supports(device, precision)) {

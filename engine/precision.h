@@ -37,23 +37,4 @@ std::string kernels_in_use();
 /// What computes the products now, for people: "f32 products by avx512 kernels".
 std::string describe_products(DType dtype);
 
-/// The kernel for the precision that is set; f64 products are always f64.
-template <class T>
-auto matmul_kernel(Device device) {
-  const Kernels<T>& k = kernels<T>(device);
-  if constexpr (sizeof(T) == 4) {
-    switch (matmul_precision()) {
-      case MatmulPrecision::bf16:
-        return need(k.gemm_bf16, "gemm_bf16", device);
-      case MatmulPrecision::bf16x3:
-        return need(k.gemm_bf16x3, "gemm_bf16x3", device);
-      case MatmulPrecision::bf16x6:
-        return need(k.gemm_bf16x6, "gemm_bf16x6", device);
-      case MatmulPrecision::f32:
-        break;
-    }
-  }
-  return need(k.gemm, "gemm", device);
-}
-
 }  // namespace crisp

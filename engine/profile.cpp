@@ -58,9 +58,6 @@ constexpr auto entries() {
       Entry<&K::attention_backward>{"attention_backward", attention},
       Entry<&K::adamw>{"adamw", optimizer},
       Entry<&K::adamw_rows>{"adamw_rows", optimizer},
-      Entry<&K::gemm_bf16>{"gemm_bf16", gemm},
-      Entry<&K::gemm_bf16x3>{"gemm_bf16x3", gemm},
-      Entry<&K::gemm_bf16x6>{"gemm_bf16x6", gemm},
   };
 }
 
@@ -119,7 +116,7 @@ struct Timed<T, Index, Member, Result (*)(Arguments...)> {
 template <class T, size_t Index, auto Member>
 void wrap(Entry<Member>, const Kernels<T>& original, Kernels<T>& table) {
   using Function = std::remove_cvref_t<decltype(original.*Member)>;
-  if (original.*Member) table.*Member = Timed<T, Index, Member, Function>::call;
+  table.*Member = Timed<T, Index, Member, Function>::call;
 }
 
 template <class F>

@@ -34,8 +34,7 @@ bool profiling();
 /// thread counts for both.
 std::vector<KernelProfile> profile();
 
-/// A table that times the kernels of `original`, which is the only table of its type that is ever given; a null entry
-/// stays null. For backend().
+/// A table that times the kernels of `original`, which is the only table of its type that is ever given. For backend().
 template <class T>
 const Kernels<T>& timed(const Kernels<T>& original);
 

@@ -21,7 +21,7 @@ uint64_t next_recording() {
 
 std::string ScopeName::path() const { return parent ? parent->path() + " > " + name : name; }
 
-Tape::Tape(Mode mode) : mode_(mode), recording_(next_recording()) {}
+Tape::Tape(const Context& context, Mode mode) : context_(&context), mode_(mode), recording_(next_recording()) {}
 
 Tape::Scope::Scope(Tape& tape, std::string_view name) : tape_(tape), outer_(tape.scope_) {
   tape.scope_ = std::allocate_shared<ScopeName>(CachedAlloc<ScopeName>(), outer_, std::string(name));
@@ -110,6 +110,7 @@ void Tape::backward(const Tensor& loss, double seed) {
     explicit Running(bool& f) : flag(f) { flag = true; }
     ~Running() { flag = false; }
   } const running(running_);
+  const Context::Use use(*context_);
   // A gradient that an intermediate tensor already has (a caller wrote it, say) is not part of this pass.
   for (const Node& node : nodes_) node.output.clear_grad();
   loss.grad_target().tensor.copy_from(Tensor::full(loss.shape(), loss.dtype(), seed, loss.device()));
@@ -119,7 +120,7 @@ void Tape::backward(const Tensor& loss, double seed) {
     if (gradient) {
       if (before_each_) before_each_();
       call_hooks(node.output);
-      node.run(node.closure, gradient);
+      node.run(node.closure, *context_, gradient);
     }
     node.destroy(node.closure);
     node.closure = nullptr;

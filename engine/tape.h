@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/context.h"
 #include "engine/tensor.h"
 
 namespace crisp {
@@ -48,12 +49,15 @@ class Tape {
  public:
   enum class Mode { record, inference };  // inference records nothing
 
-  explicit Tape(Mode mode = Mode::record);
+  explicit Tape(Mode mode = Mode::record) : Tape(Context::standard(), mode) {}
+  /// All that is recorded computes with `context`, forward and backward; it must outlive the tape.
+  explicit Tape(const Context& context, Mode mode = Mode::record);
   ~Tape();
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
 
   bool recording() const { return mode_ == Mode::record; }
+  const Context& context() const { return *context_; }
 
   /// Runs the tape backwards from `loss`, which must have one element; its own gradient is `seed`. Gradients accumulate
   /// into grad() of every leaf that requires one. Each node's saved tensors are released as soon as it has run. Throws
@@ -93,15 +97,16 @@ class Tape {
   /// The same for an operation whose result is a view of `base`.
   Tensor output_view(const Op& op, const Tensor& base, const Tensor& view);
 
-  /// Appends a node if `out` requires a gradient. `backward` is called with the gradient of `out`; it captures what it
-  /// needs (that is what the node saves) and writes to grad_target() of its inputs.
+  /// Appends a node if `out` requires a gradient. `backward` is called with the tape's context and the gradient of
+  /// `out`; it captures what it needs (that is what the node saves) and writes to grad_target() of its inputs.
   template <class F>
   void record(const Op& op, const Tensor& out, double flops, F backward) {
     if (!out.requires_grad()) return;
     static_assert(alignof(F) <= alignof(std::max_align_t));
     void* place = arena(sizeof(F));
     new (place) F(std::move(backward));
-    append({&op, scope_, out, flops, place, [](void* f, const Tensor& dy) { (*static_cast<F*>(f))(dy); },
+    append({&op, scope_, out, flops, place,
+            [](void* f, const Context& context, const Tensor& dy) { (*static_cast<F*>(f))(context, dy); },
             [](void* f) { static_cast<F*>(f)->~F(); }});
   }
 
@@ -126,7 +131,7 @@ class Tape {
     Tensor output;
     double flops;
     void* closure;
-    void (*run)(void*, const Tensor&);
+    void (*run)(void*, const Context&, const Tensor&);
     void (*destroy)(void*);
   };
 
@@ -137,6 +142,7 @@ class Tape {
   void append(Node node);
   void call_hooks(const Tensor& t);
 
+  const Context* context_;
   Mode mode_;
   bool consumed_ = false;
   bool running_ = false;  // backward() is at work

@@ -61,7 +61,7 @@ bool prefetches() {
 }
 
 template <class T>
-void adamw(StreamHandle, int64_t n, const AdamWStep& s, const T* gradient, T* parameter, T* m, T* v) {
+void adamw(int64_t n, const AdamWStep& s, const T* gradient, T* parameter, T* m, T* v) {
   constexpr int64_t line = 64 / sizeof(T), distance = 32 * line;
   const Constants<T> c(s);
   const Rates<T> r(adamw_rates(s));
@@ -136,7 +136,7 @@ CRISP_INLINE void replay(const Constants<T>& c, const AdamWRates* rates, int64_t
 }
 
 template <class T>
-void adamw_rows(StreamHandle, int64_t n, int64_t cols, const AdamWStep& s, const AdamWRates* rates, int64_t steps,
+void adamw_rows(int64_t n, int64_t cols, const AdamWStep& s, const AdamWRates* rates, int64_t steps,
                 const int32_t* rows, const int32_t* from, const T* gradient, T* parameter, T* m, T* v) {
   const Constants<T> c(s);
   const T scale = static_cast<T>(s.gradient_scale);

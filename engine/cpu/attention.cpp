@@ -195,7 +195,7 @@ BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, cons
 }
 
 template <class T>
-void attention(StreamHandle, const AttentionShape& s, const AttentionCall<T>& call) {
+void attention(const AttentionShape& s, const AttentionCall<T>& call) {
   const Workspaces scratch = reserve_attention_scratch<T>(s);
   parallel_tasks(s.batch * s.heads, 1, scratch.members(), [=](int64_t index) {
     const AttentionBlock b = attention_block<T>(s, index);

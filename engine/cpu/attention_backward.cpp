@@ -246,7 +246,7 @@ void listed_backward(const AttentionShape& s, const AttentionBlock& b, const Att
 }
 
 template <class T>
-void attention_backward(StreamHandle, const AttentionShape& s, const AttentionGradient<T>& call) {
+void attention_backward(const AttentionShape& s, const AttentionGradient<T>& call) {
   const Workspaces scratch = reserve_attention_scratch<T>(s);
   const int64_t dim = s.heads * s.head_dim;
   // Two of q, k and v may be one tensor, and their gradients one array: beta is 0 for the first only. Then everything

@@ -62,7 +62,7 @@ void unary_backward_loop(int64_t n, const T* x, const T* y, const T* dy, T* dx, 
 }
 
 template <class T>
-void unary(StreamHandle, UnaryOp op, int64_t n, const T* x, T* y) {
+void unary(UnaryOp op, int64_t n, const T* x, T* y) {
   switch (op) {
     case UnaryOp::exp:
       return unary_loop<UnaryOp::exp>(n, x, y);
@@ -84,7 +84,7 @@ void unary(StreamHandle, UnaryOp op, int64_t n, const T* x, T* y) {
 }
 
 template <class T>
-void unary_backward(StreamHandle, UnaryOp op, int64_t n, const T* x, const T* y, const T* dy, T* dx, double beta) {
+void unary_backward(UnaryOp op, int64_t n, const T* x, const T* y, const T* dy, T* dx, double beta) {
   switch (op) {
     case UnaryOp::exp:
       return unary_backward_loop<UnaryOp::exp>(n, x, y, dy, dx, beta);
@@ -106,8 +106,7 @@ void unary_backward(StreamHandle, UnaryOp op, int64_t n, const T* x, const T* y,
 }
 
 template <class T>
-void gelu_backward_bias(StreamHandle, int64_t rows, int64_t cols, const T* x, const T* dy, T* dx, T* dbias,
-                        double beta) {
+void gelu_backward_bias(int64_t rows, int64_t cols, const T* x, const T* dy, T* dx, T* dbias, double beta) {
   column_sums(rows, cols, dbias, beta, [=](int64_t first, int64_t count, int64_t col, int64_t width, double* total) {
     for (int64_t c = 0; c < width; ++c) total[c] = 0;
     for (int64_t r = first; r < first + count; ++r) {
@@ -178,7 +177,7 @@ void binary_loop(const BroadcastPlan& p, const T* a, const T* b, T* out) {
 }
 
 template <class T>
-void binary(StreamHandle, BinaryOp op, const BroadcastPlan& plan, const T* a, const T* b, T* out) {
+void binary(BinaryOp op, const BroadcastPlan& plan, const T* a, const T* b, T* out) {
   if (plan.numel == 0) return;
   switch (op) {
     case BinaryOp::add:
@@ -279,8 +278,8 @@ void binary_backward_for(int wrt, const BroadcastPlan& p, const T* a, const T* b
 }
 
 template <class T>
-void binary_backward(StreamHandle, BinaryOp op, int wrt, const BroadcastPlan& plan, const T* a, const T* b, const T* dy,
-                     T* dx, double beta) {
+void binary_backward(BinaryOp op, int wrt, const BroadcastPlan& plan, const T* a, const T* b, const T* dy, T* dx,
+                     double beta) {
   switch (op) {
     case BinaryOp::add:
       return binary_backward_for<BinaryOp::add>(wrt, plan, a, b, dy, dx, beta);
@@ -294,7 +293,7 @@ void binary_backward(StreamHandle, BinaryOp op, int wrt, const BroadcastPlan& pl
 }
 
 template <class T>
-void scale(StreamHandle, int64_t n, double alpha, const T* x, T* out, double beta) {
+void scale(int64_t n, double alpha, const T* x, T* out, double beta) {
   const T factor = static_cast<T>(alpha), keep = static_cast<T>(beta);
   for_chunks(n, [=](int64_t begin, int64_t end) {
     if (keep == T(0)) {
@@ -308,7 +307,7 @@ void scale(StreamHandle, int64_t n, double alpha, const T* x, T* out, double bet
 }
 
 template <class T>
-void dropout(StreamHandle, int64_t n, const Dropout& d, const T* x, T* y, double beta) {
+void dropout(int64_t n, const Dropout& d, const T* x, T* y, double beta) {
   for_chunks(n, [=](int64_t begin, int64_t end) {
     constexpr int64_t width = 1024;
     T buffer[dropout_room(width)];

@@ -13,7 +13,7 @@ void eigen_gemm(const GemmCall<T>& g);  // gemm_eigen.cpp
 namespace {
 
 template <class T>
-void gemm(StreamHandle, const GemmCall<T>& g) {
+void gemm(const GemmCall<T>& g) {
 #if defined(__AVX2__)
   gemm_panels<Plain<T>>(g);
 #else

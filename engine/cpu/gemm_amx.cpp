@@ -46,6 +46,6 @@ struct Amx {
 
 }  // namespace
 
-void fill_gemm_tiles(Kernels<float>& table) { fill_gemm_tiles<Amx>(table); }
+void gemm_tiles(const GemmCall<float>& call) { gemm_tiles<Amx>(call); }
 
 }  // namespace crisp::CRISP_ISA

@@ -55,6 +55,6 @@ struct Bf16Pairs {
 
 }  // namespace
 
-void gemm_bf16(StreamHandle, const GemmCall<float>& g) { gemm_panels<Bf16Pairs>(g); }
+void gemm_bf16(const GemmCall<float>& g) { gemm_panels<Bf16Pairs>(g); }
 
 }  // namespace crisp::CRISP_ISA

@@ -1,8 +1,8 @@
-// The bf16 product of CPUs with AVX-512 BF16; engine/backend.cpp puts it into the avx512 table where there is one.
+// The bf16 product of CPUs with AVX-512 BF16; engine/backend.cpp calls it where there is one.
 #pragma once
 
 #include "engine/kernels.h"
 
 namespace crisp::cpu_avx512_bf16 {
-void gemm_bf16(StreamHandle, const GemmCall<float>& g);
+void gemm_bf16(const GemmCall<float>& g);
 }

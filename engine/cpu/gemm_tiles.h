@@ -210,7 +210,7 @@ CRISP_INLINE int64_t threads_down(int64_t blocks, int64_t panels, int64_t thread
 }
 
 template <class Unit, int Parts>
-void gemm_tiles(StreamHandle, const GemmCall<float>& g) {
+void gemm_tiles(const GemmCall<float>& g) {
   if (g.m <= 0 || g.n <= 0) {
     if (g.sum_squares) *g.sum_squares = 0;
     return;
@@ -277,12 +277,12 @@ void gemm_tiles(StreamHandle, const GemmCall<float>& g) {
   *g.sum_squares = sum;
 }
 
-/// Puts the three modes into the table.
+/// In as many parts as the call's precision splits an operand into.
 template <class Unit>
-CRISP_INLINE void fill_gemm_tiles(Kernels<float>& table) {
-  table.gemm_bf16 = gemm_tiles<Unit, 1>;
-  table.gemm_bf16x3 = gemm_tiles<Unit, 2>;
-  table.gemm_bf16x6 = gemm_tiles<Unit, 3>;
+CRISP_INLINE void gemm_tiles(const GemmCall<float>& g) {
+  if (g.precision == MatmulPrecision::bf16x6) return gemm_tiles<Unit, 3>(g);
+  if (g.precision == MatmulPrecision::bf16x3) return gemm_tiles<Unit, 2>(g);
+  gemm_tiles<Unit, 1>(g);
 }
 
 }  // namespace crisp::CRISP_ISA

@@ -85,7 +85,7 @@ void layer_norm_row(const LayerNormCall<T>& c, int64_t i, T* buffer) {
 }
 
 template <class T>
-void layer_norm(StreamHandle, const LayerNormCall<T>& call) {
+void layer_norm(const LayerNormCall<T>& call) {
   const int64_t factors = max_of(room(call.dropout_r, call.cols), room(call.dropout_y, call.cols));
   const Workspaces scratch = reserve_workspaces(static_cast<size_t>(factors) * sizeof(T));
   parallel_for(call.rows, call.rows * call.cols > parallel_threshold ? scratch.members() : 1,
@@ -179,7 +179,7 @@ void backward_row(const LayerNormGradient<T>& c, int64_t i, const ChunkScratch<T
 }
 
 template <class T>
-void layer_norm_backward(StreamHandle, const LayerNormGradient<T>& call) {
+void layer_norm_backward(const LayerNormGradient<T>& call) {
   constexpr int64_t rows_at_least = 32, most_chunks = 64;
   const int64_t cols = call.cols, chunk = max_of(rows_at_least, divide_up(call.rows, most_chunks));
   const int64_t chunks = divide_up(call.rows, chunk), bytes = ChunkScratch<T>(call, nullptr).bytes;

@@ -6,8 +6,7 @@ namespace crisp::CRISP_ISA {
 namespace {
 
 template <class T>
-void copy_2d(StreamHandle, int64_t rows, int64_t cols, const T* x, int64_t x_stride, T* out, int64_t out_stride,
-             double beta) {
+void copy_2d(int64_t rows, int64_t cols, const T* x, int64_t x_stride, T* out, int64_t out_stride, double beta) {
   for_row_chunks(rows, cols, [=](int64_t r, int64_t begin, int64_t end) {
     const T* from = x + r * x_stride;
     T* to = out + r * out_stride;
@@ -24,7 +23,7 @@ void copy_2d(StreamHandle, int64_t rows, int64_t cols, const T* x, int64_t x_str
 constexpr int64_t tile = 32;  // reads and writes of a tile stay within the first-level cache
 
 template <class T>
-void transpose(StreamHandle, int64_t batch, int64_t rows, int64_t cols, const T* x, T* out, double beta) {
+void transpose(int64_t batch, int64_t rows, int64_t cols, const T* x, T* out, double beta) {
   const int64_t down = divide_up(rows, tile);
   for_rows(batch * down, tile * cols, [=](int64_t task) {
     const int64_t b = task / down, r0 = task % down * tile, r1 = min_of(rows, r0 + tile);

@@ -17,7 +17,7 @@ template <class T>
 }
 
 template <class T>
-void reduce(StreamHandle, ReduceOp op, int64_t outer, int64_t n, int64_t inner, const T* x, T* out) {
+void reduce(ReduceOp op, int64_t outer, int64_t n, int64_t inner, const T* x, T* out) {
   // The mean over nothing is 0 / 0, NaN.
   const auto finish = [=](double total) {
     return static_cast<T>(op == ReduceOp::mean ? total / static_cast<double>(n) : total);
@@ -43,8 +43,7 @@ void reduce(StreamHandle, ReduceOp op, int64_t outer, int64_t n, int64_t inner, 
 }
 
 template <class T>
-void reduce_backward(StreamHandle, ReduceOp op, int64_t outer, int64_t n, int64_t inner, const T* dy, T* dx,
-                     double beta) {
+void reduce_backward(ReduceOp op, int64_t outer, int64_t n, int64_t inner, const T* dy, T* dx, double beta) {
   const T factor = op == ReduceOp::mean ? static_cast<T>(1.0 / static_cast<double>(n)) : T(1);
   if (inner == 1) {
     for_row_chunks(outer, n, [=](int64_t r, int64_t begin, int64_t end) {
@@ -73,7 +72,7 @@ void reduce_backward(StreamHandle, ReduceOp op, int64_t outer, int64_t n, int64_
 }
 
 template <class T>
-void max(StreamHandle, int64_t outer, int64_t n, int64_t inner, const T* x, T* out, int32_t* index) {
+void max(int64_t outer, int64_t n, int64_t inner, const T* x, T* out, int32_t* index) {
   for_rows(outer, n * inner, [=](int64_t o) {
     const T* block = x + o * n * inner;
     T* best = out + o * inner;
@@ -95,8 +94,7 @@ void max(StreamHandle, int64_t outer, int64_t n, int64_t inner, const T* x, T* o
 }
 
 template <class T>
-void max_backward(StreamHandle, int64_t outer, int64_t n, int64_t inner, const T* dy, const int32_t* index, T* dx,
-                  double beta) {
+void max_backward(int64_t outer, int64_t n, int64_t inner, const T* dy, const int32_t* index, T* dx, double beta) {
   for_rows(outer, n * inner, [=](int64_t o) {
     T* block = dx + o * n * inner;
     if (beta == 0) {
@@ -107,14 +105,14 @@ void max_backward(StreamHandle, int64_t outer, int64_t n, int64_t inner, const T
 }
 
 template <class T>
-void column_sum(StreamHandle, int64_t rows, int64_t cols, const T* x, T* out, double beta) {
+void column_sum(int64_t rows, int64_t cols, const T* x, T* out, double beta) {
   column_sums(rows, cols, out, beta, [=](int64_t first, int64_t count, int64_t col, int64_t width, double* total) {
     add_block(count, width, x + first * cols + col, cols, total);
   });
 }
 
 template <class T>
-void sum_squares(StreamHandle, int64_t n, const T* x, double* out) {
+void sum_squares(int64_t n, const T* x, double* out) {
   *out = sum_chunks(n, n >= parallel_threshold, [=](int64_t i) {
     const auto v = static_cast<double>(x[i]);
     return v * v;
@@ -122,7 +120,7 @@ void sum_squares(StreamHandle, int64_t n, const T* x, double* out) {
 }
 
 template <class T>
-void all_finite(StreamHandle, int64_t n, const T* x, int32_t* out) {
+void all_finite(int64_t n, const T* x, int32_t* out) {
   *out = 1;
   const int64_t chunks = divide_up(n, chunk_size);
   parallel_for(chunks, threads_if(n >= parallel_threshold), [=](int64_t c) {

@@ -7,7 +7,7 @@ namespace crisp::CRISP_ISA {
 namespace {
 
 template <class T>
-void gather_rows(StreamHandle, int64_t n, int64_t cols, const int32_t* ids, const T* table, T* out, double beta) {
+void gather_rows(int64_t n, int64_t cols, const int32_t* ids, const T* table, T* out, double beta) {
   for_rows(n, cols, [=](int64_t i) {
     const T* from = table + ids[i] * cols;
     T* to = out + i * cols;
@@ -78,8 +78,7 @@ CRISP_INLINE void sum_run(const Runs& runs, int64_t k, int64_t cols, const T* dy
 }
 
 template <class T>
-void scatter_rows(StreamHandle, int64_t n, int64_t rows, int64_t cols, const int32_t* ids, const T* dy, T* dtable,
-                  double beta) {
+void scatter_rows(int64_t n, int64_t rows, int64_t cols, const int32_t* ids, const T* dy, T* dtable, double beta) {
   const bool overwrite = beta == 0;
   const Runs runs = runs_of(n, rows, ids, overwrite ? rows : 0);
   if (!overwrite) {
@@ -103,8 +102,8 @@ void scatter_rows(StreamHandle, int64_t n, int64_t rows, int64_t cols, const int
 }
 
 template <class T>
-int64_t accumulate_rows(StreamHandle, int64_t n, int64_t rows, int64_t cols, const int32_t* ids, const T* dy,
-                        int64_t old_n, const int32_t* old_ids, const T* old_values, int32_t* out_ids, T* out_values) {
+int64_t accumulate_rows(int64_t n, int64_t rows, int64_t cols, const int32_t* ids, const T* dy, int64_t old_n,
+                        const int32_t* old_ids, const T* old_values, int32_t* out_ids, T* out_values) {
   // For each row of the result its run and its old row, or -1.
   const Runs runs = runs_of(n, rows, ids, 2 * (n + old_n));
   int32_t* const run_of = runs.spare;

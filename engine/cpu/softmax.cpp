@@ -37,13 +37,13 @@ CRISP_INLINE void softmax_row(int64_t cols, const T* x, T* y) {
 }
 
 template <class T>
-void softmax(StreamHandle, int64_t rows, int64_t cols, const T* x, T* y) {
+void softmax(int64_t rows, int64_t cols, const T* x, T* y) {
   if (cols == 0) return;
   for_rows(rows, cols, [=](int64_t r) { softmax_row(cols, x + r * cols, y + r * cols); });
 }
 
 template <class T>
-void softmax_backward(StreamHandle, int64_t rows, int64_t cols, const T* y, const T* dy, T* dx, double beta) {
+void softmax_backward(int64_t rows, int64_t cols, const T* y, const T* dy, T* dx, double beta) {
   for_rows(rows, cols, [=](int64_t r) {
     const T* p = y + r * cols;
     const T* g = dy + r * cols;
@@ -63,7 +63,7 @@ void softmax_backward(StreamHandle, int64_t rows, int64_t cols, const T* y, cons
 }
 
 template <class T>
-void log_softmax(StreamHandle, int64_t rows, int64_t cols, const T* x, T* y) {
+void log_softmax(int64_t rows, int64_t cols, const T* x, T* y) {
   if (cols == 0) return;
   for_rows(rows, cols, [=](int64_t r) {
     const T* in = x + r * cols;
@@ -76,7 +76,7 @@ void log_softmax(StreamHandle, int64_t rows, int64_t cols, const T* x, T* y) {
 }
 
 template <class T>
-void log_softmax_backward(StreamHandle, int64_t rows, int64_t cols, const T* y, const T* dy, T* dx, double beta) {
+void log_softmax_backward(int64_t rows, int64_t cols, const T* y, const T* dy, T* dx, double beta) {
   for_rows(rows, cols, [=](int64_t r) {
     const T* l = y + r * cols;
     const T* g = dy + r * cols;
@@ -96,8 +96,7 @@ void log_softmax_backward(StreamHandle, int64_t rows, int64_t cols, const T* y, 
 }
 
 template <class T>
-void cross_entropy(StreamHandle, int64_t rows, int64_t cols, const T* logits, const int32_t* labels, T* losses,
-                   T* probabilities) {
+void cross_entropy(int64_t rows, int64_t cols, const T* logits, const int32_t* labels, T* losses, T* probabilities) {
   if (cols == 0) return;
   for_rows(rows, cols, [=](int64_t r) {
     const T* x = logits + r * cols;
@@ -112,8 +111,8 @@ void cross_entropy(StreamHandle, int64_t rows, int64_t cols, const T* logits, co
 }
 
 template <class T>
-void cross_entropy_backward(StreamHandle, int64_t rows, int64_t cols, const T* probabilities, const int32_t* labels,
-                            const T* dy, T* dlogits, double beta) {
+void cross_entropy_backward(int64_t rows, int64_t cols, const T* probabilities, const int32_t* labels, const T* dy,
+                            T* dlogits, double beta) {
   const T factor = static_cast<T>(static_cast<double>(*dy) / static_cast<double>(rows));
   for_rows(rows, cols, [=](int64_t r) {
     const T* p = probabilities + r * cols;

@@ -15,7 +15,7 @@ CRISP_DECLARE_TABLES(cpu_avx512)
 #undef CRISP_DECLARE_TABLES
 
 namespace crisp::cpu_amx {
-/// Sets gemm_bf16, gemm_bf16x3 and gemm_bf16x6. For CPUs with AMX (amx-tile, amx-bf16) and what cpu_avx512 needs, in a
-/// process that the system has permitted to use tile data.
-void fill_gemm_tiles(Kernels<float>& table);
+/// bf16, bf16x3 and bf16x6 products. For CPUs with AMX (amx-tile, amx-bf16) and what cpu_avx512 needs, in a process
+/// that the system has permitted to use tile data.
+void gemm_tiles(const GemmCall<float>& call);
 }  // namespace crisp::cpu_amx

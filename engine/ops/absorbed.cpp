@@ -6,9 +6,176 @@
 // tensors' own type in every MatmulPrecision, as linear() adds its bias.
 #include "engine/op.h"
 #include "engine/ops.h"
-#include "engine/precision.h"
 
 namespace crisp {
+
+extern const Op absorb_keys_op, absorb_values_op;
+
+namespace {
+
+// The heads of one projection: weight [heads * head_dim, in], bias [heads * head_dim].
+struct Projection {
+  Tensor weight, bias;
+  int64_t heads, n, width;  // n narrow rows
+
+  int64_t in() const { return weight.dim(1); }
+  int64_t dim() const { return weight.dim(0); }
+  int64_t head_dim() const { return dim() / heads; }
+};
+
+// Columns of a matrix of rows `stride` apart as a matrix of their own, and back.
+template <class T>
+class Columns {
+ public:
+  Columns(const KernelCall<T>& k, const Projection& p, int64_t cols)
+      : k_(k), tensor_(Tensor::empty({p.n, cols}, dtype_of<T>, p.weight.device())), rows_(p.n), cols_(cols) {}
+  T* data() const { return tensor_.data<T>(); }
+  const T* take(const T* from, int64_t stride) const {
+    k_->copy_2d(rows_, cols_, from, stride, data(), cols_, 0);
+    return data();
+  }
+  void put(T* to, int64_t stride, double beta) const { k_->copy_2d(rows_, cols_, data(), cols_, to, stride, beta); }
+
+ private:
+  const KernelCall<T>& k_;
+  Tensor tensor_;
+  int64_t rows_, cols_;
+};
+
+// wide row (i, h) = (narrow_ih W_h | narrow_ih b_h | 0) + beta wide
+template <class T>
+void widen(const KernelCall<T>& k, const Projection& p, const T* narrow, T* wide, double beta) {
+  const int64_t d = p.head_dim(), in = p.in(), rest = p.width - in - 1, row = p.heads * p.width;
+  const Columns<T> head(k, p, d), product(k, p, in), of_bias(k, p, 1);
+  const Tensor zeros = Tensor::zeros({p.n, rest}, dtype_of<T>, p.weight.device());
+  for (int64_t h = 0; h < p.heads; ++h, wide += p.width) {
+    const T* q = head.take(narrow + h * d, p.dim());
+    k->gemm({.precision = k.precision,
+             .m = p.n,
+             .n = in,
+             .k = d,
+             .a = q,
+             .b = k(p.weight) + h * d * in,
+             .c = product.data()});
+    k->gemm({.m = p.n, .n = 1, .k = d, .a = q, .b = k(p.bias) + h * d, .c = of_bias.data()});
+    product.put(wide, row, beta);
+    of_bias.put(wide + in, row, beta);
+    if (beta == 0) k->copy_2d(p.n, rest, k(zeros), rest, wide + in + 1, row, 0);
+  }
+}
+
+// narrow_ih = W_h wide_ih[0..in) + b_h wide_ih[in] + beta narrow
+template <class T>
+void narrow_down(const KernelCall<T>& k, const Projection& p, const T* wide, T* narrow, double beta) {
+  const int64_t d = p.head_dim(), in = p.in(), row = p.heads * p.width;
+  const Columns<T> head(k, p, d), inputs(k, p, in), of_bias(k, p, 1);
+  for (int64_t h = 0; h < p.heads; ++h, wide += p.width) {
+    k->gemm({.precision = k.precision,
+             .trans_b = true,
+             .m = p.n,
+             .n = d,
+             .k = in,
+             .a = inputs.take(wide, row),
+             .b = k(p.weight) + h * d * in,
+             .c = head.data()});
+    k->gemm({.m = p.n,
+             .n = d,
+             .k = 1,
+             .a = of_bias.take(wide + in, row),
+             .b = k(p.bias) + h * d,
+             .c = head.data(),
+             .beta = 1});
+    head.put(narrow + h * d, p.dim(), beta);
+  }
+}
+
+// dW_h = narrow_h' wide_h[0..in), db_h = narrow_h' wide_h[in]: of either map, with what it reads and the gradient of
+// what it writes.
+template <class T>
+void parameter_gradients(const KernelCall<T>& k, const Projection& p, const T* narrow, const T* wide) {
+  const GradTarget dw = p.weight.grad_target(), db = p.bias.grad_target();
+  if (!dw && !db) return;
+  const int64_t d = p.head_dim(), in = p.in(), row = p.heads * p.width;
+  const Columns<T> head(k, p, d), inputs(k, p, in), of_bias(k, p, 1);
+  double squares = 0;
+  for (int64_t h = 0; h < p.heads; ++h, wide += p.width) {
+    const T* of_head = head.take(narrow + h * d, p.dim());
+    double squares_of_head = 0;
+    if (dw)
+      k->gemm({.precision = k.precision,
+               .trans_a = true,
+               .m = d,
+               .n = in,
+               .k = p.n,
+               .a = of_head,
+               .b = inputs.take(wide, row),
+               .c = k(dw) + h * d * in,
+               .beta = dw.beta,
+               .sum_squares = dw.sum_squares ? &squares_of_head : nullptr});
+    squares += squares_of_head;
+    if (db)
+      k->gemm({.trans_a = true,
+               .m = d,
+               .n = 1,
+               .k = p.n,
+               .a = of_head,
+               .b = of_bias.take(wide + in, row),
+               .c = k(db) + h * d,
+               .beta = db.beta});
+  }
+  if (dw.sum_squares) *dw.sum_squares = squares;
+}
+
+void check_projection(const Tape& tape, const Op& op, const Operand& rows, const Projection& p, int64_t narrow_dim) {
+  const auto complain = [&](const char* problem) {
+    fail_operands(tape, op, problem, {rows, {"weight", p.weight}, {"bias", p.bias}});
+  };
+  check_same_type(tape, op, {rows, {"weight", p.weight}, {"bias", p.bias}});
+  if (!rows.tensor || !p.weight || !p.bias) complain("all operands are needed");
+  if (rows.tensor.rank() != 2 || p.weight.rank() != 2 || p.bias.shape() != Shape{p.dim()})
+    complain("rows, weight [dim, in] and bias [dim] are needed");
+  if (p.heads < 1 || p.dim() % p.heads != 0 || narrow_dim != p.dim()) complain("dim does not divide into the heads");
+  if (p.width < p.in() + 1) complain("the wide rows have no place for the inputs and the bias");
+}
+
+double flops_of(const Projection& p) { return 2.0 * static_cast<double>(p.n * p.dim()) * static_cast<double>(p.in()); }
+
+}  // namespace
+
+Tensor absorb_keys(Tape& tape, const Tensor& q, const Tensor& weight, const Tensor& bias, int64_t heads,
+                   int64_t width) {
+  const Projection p{weight, bias, heads, q && q.rank() == 2 ? q.dim(0) : 0, width};
+  check_projection(tape, absorb_keys_op, {"q", q}, p, q && q.rank() == 2 ? q.dim(1) : 0);
+  const Tensor wide = tape.output(absorb_keys_op, {p.n * heads, width}, q.dtype(), {q, weight, bias});
+  run(tape, q, [&](auto k) { widen(k, p, k(q), k(wide), 0); });
+  tape.record(absorb_keys_op, wide, flops_of(p), [q, p](const Context& context, const Tensor& d) {
+    run(context, d, [&](auto k) {
+      if (const GradTarget dq = q.grad_target()) narrow_down(k, p, k(d), k(dq), dq.beta);
+      parameter_gradients(k, p, k(q), k(d));
+    });
+  });
+  return wide;
+}
+
+Tensor absorb_values(Tape& tape, const Tensor& sums, const Tensor& weight, const Tensor& bias, int64_t heads) {
+  const bool matrix = sums && sums.rank() == 2 && heads > 0;
+  const Projection p{weight, bias, heads, matrix ? sums.dim(0) / heads : 0, matrix ? sums.dim(1) : 0};
+  check_projection(tape, absorb_values_op, {"sums", sums}, p, weight && weight.rank() == 2 ? weight.dim(0) : 0);
+  if (p.n * heads != sums.dim(0))
+    fail_operands(tape, absorb_values_op, fmt::format("the rows are no multiple of {} heads", heads), {{"sums", sums}});
+  const Tensor narrow = tape.output(absorb_values_op, {p.n, p.dim()}, sums.dtype(), {sums, weight, bias});
+  run(tape, sums, [&](auto k) { narrow_down(k, p, k(sums), k(narrow), 0); });
+  tape.record(absorb_values_op, narrow, flops_of(p), [sums, p](const Context& context, const Tensor& d) {
+    run(context, d, [&](auto k) {
+      if (const GradTarget ds = sums.grad_target()) widen(k, p, k(d), k(ds), ds.beta);
+      parameter_gradients(k, p, k(d), k(sums));
+    });
+  });
+  return narrow;
+}
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
 namespace {
 
 constexpr int64_t sample_width = 6;  // 4 inputs, the bias, one zero
@@ -35,164 +202,9 @@ std::vector<Sample> absorb_values_samples() {
   };
 }
 
-// The heads of one projection: weight [heads * head_dim, in], bias [heads * head_dim].
-struct Projection {
-  Tensor weight, bias;
-  int64_t heads, n, width;  // n narrow rows
-
-  int64_t in() const { return weight.dim(1); }
-  int64_t dim() const { return weight.dim(0); }
-  int64_t head_dim() const { return dim() / heads; }
-};
-
-// Columns of a matrix of rows `stride` apart as a matrix of their own, and back.
-template <class T>
-class Columns {
- public:
-  Columns(const Projection& p, int64_t cols, Device device)
-      : tensor_(Tensor::empty({p.n, cols}, dtype_of<T>, device)), rows_(p.n), cols_(cols) {}
-  T* data() const { return tensor_.data<T>(); }
-  const T* take(const T* from, int64_t stride) const {
-    copy()(nullptr, rows_, cols_, from, stride, data(), cols_, 0);
-    return data();
-  }
-  void put(T* to, int64_t stride, double beta) const { copy()(nullptr, rows_, cols_, data(), cols_, to, stride, beta); }
-
- private:
-  auto copy() const { return need(kernels<T>(tensor_.device()).copy_2d, "copy_2d", tensor_.device()); }
-  Tensor tensor_;
-  int64_t rows_, cols_;
-};
-
-// wide row (i, h) = (narrow_ih W_h | narrow_ih b_h | 0) + beta wide
-template <class T>
-void widen(const Projection& p, const T* narrow, T* wide, double beta) {
-  const Device device = p.weight.device();
-  const auto gemm = matmul_kernel<T>(device), bias_gemm = need(kernels<T>(device).gemm, "gemm", device);
-  const int64_t d = p.head_dim(), in = p.in(), rest = p.width - in - 1, row = p.heads * p.width;
-  const Columns<T> head(p, d, device), product(p, in, device), of_bias(p, 1, device);
-  const Tensor zeros = Tensor::zeros({p.n, rest}, dtype_of<T>, device);
-  for (int64_t h = 0; h < p.heads; ++h, wide += p.width) {
-    const T* q = head.take(narrow + h * d, p.dim());
-    gemm(nullptr, {.m = p.n, .n = in, .k = d, .a = q, .b = p.weight.data<T>() + h * d * in, .c = product.data()});
-    bias_gemm(nullptr, {.m = p.n, .n = 1, .k = d, .a = q, .b = p.bias.data<T>() + h * d, .c = of_bias.data()});
-    product.put(wide, row, beta);
-    of_bias.put(wide + in, row, beta);
-    if (beta == 0)
-      need(kernels<T>(device).copy_2d, "copy_2d", device)(nullptr, p.n, rest, zeros.data<T>(), rest, wide + in + 1, row,
-                                                          0);
-  }
-}
-
-// narrow_ih = W_h wide_ih[0..in) + b_h wide_ih[in] + beta narrow
-template <class T>
-void narrow_down(const Projection& p, const T* wide, T* narrow, double beta) {
-  const Device device = p.weight.device();
-  const auto gemm = matmul_kernel<T>(device), bias_gemm = need(kernels<T>(device).gemm, "gemm", device);
-  const int64_t d = p.head_dim(), in = p.in(), row = p.heads * p.width;
-  const Columns<T> head(p, d, device), inputs(p, in, device), of_bias(p, 1, device);
-  for (int64_t h = 0; h < p.heads; ++h, wide += p.width) {
-    gemm(nullptr, {.trans_b = true,
-                   .m = p.n,
-                   .n = d,
-                   .k = in,
-                   .a = inputs.take(wide, row),
-                   .b = p.weight.data<T>() + h * d * in,
-                   .c = head.data()});
-    bias_gemm(nullptr, {.m = p.n,
-                        .n = d,
-                        .k = 1,
-                        .a = of_bias.take(wide + in, row),
-                        .b = p.bias.data<T>() + h * d,
-                        .c = head.data(),
-                        .beta = 1});
-    head.put(narrow + h * d, p.dim(), beta);
-  }
-}
-
-// dW_h = narrow_h' wide_h[0..in), db_h = narrow_h' wide_h[in]: of either map, with what it reads and the gradient of
-// what it writes.
-template <class T>
-void parameter_gradients(const Projection& p, const T* narrow, const T* wide) {
-  const GradTarget dw = p.weight.grad_target(), db = p.bias.grad_target();
-  if (!dw && !db) return;
-  const Device device = p.weight.device();
-  const auto gemm = matmul_kernel<T>(device), bias_gemm = need(kernels<T>(device).gemm, "gemm", device);
-  const int64_t d = p.head_dim(), in = p.in(), row = p.heads * p.width;
-  const Columns<T> head(p, d, device), inputs(p, in, device), of_bias(p, 1, device);
-  double squares = 0;
-  for (int64_t h = 0; h < p.heads; ++h, wide += p.width) {
-    GemmCall<T> call{.trans_a = true, .m = d, .n = in, .k = p.n, .a = head.take(narrow + h * d, p.dim())};
-    double of_head = 0;
-    if (dw) {
-      call.b = inputs.take(wide, row);
-      call.c = dw.data<T>() + h * d * in;
-      call.beta = dw.beta;
-      call.sum_squares = dw.sum_squares ? &of_head : nullptr;
-      gemm(nullptr, call);
-      squares += of_head;
-    }
-    if (db) {
-      call.n = 1;
-      call.b = of_bias.take(wide + in, row);
-      call.c = db.data<T>() + h * d;
-      call.beta = db.beta;
-      call.sum_squares = nullptr;
-      bias_gemm(nullptr, call);
-    }
-  }
-  if (dw.sum_squares) *dw.sum_squares = squares;
-}
-
-void check_projection(const Tape& tape, const Op& op, const Operand& rows, const Projection& p, int64_t narrow_dim) {
-  const auto complain = [&](const char* problem) {
-    fail_operands(tape, op, problem, {rows, {"weight", p.weight}, {"bias", p.bias}});
-  };
-  check_same_type(tape, op, {rows, {"weight", p.weight}, {"bias", p.bias}});
-  if (!rows.tensor || !p.weight || !p.bias) complain("all operands are needed");
-  if (rows.tensor.rank() != 2 || p.weight.rank() != 2 || p.bias.shape() != Shape{p.dim()})
-    complain("rows, weight [dim, in] and bias [dim] are needed");
-  if (p.heads < 1 || p.dim() % p.heads != 0 || narrow_dim != p.dim()) complain("dim does not divide into the heads");
-  if (p.width < p.in() + 1) complain("the wide rows have no place for the inputs and the bias");
-}
-
-double flops_of(const Projection& p) { return 2.0 * static_cast<double>(p.n * p.dim()) * static_cast<double>(p.in()); }
-
 }  // namespace
 
-extern const Op absorb_keys_op{"absorb_keys", absorb_keys_samples};
-extern const Op absorb_values_op{"absorb_values", absorb_values_samples};
-
-Tensor absorb_keys(Tape& tape, const Tensor& q, const Tensor& weight, const Tensor& bias, int64_t heads,
-                   int64_t width) {
-  const Projection p{weight, bias, heads, q && q.rank() == 2 ? q.dim(0) : 0, width};
-  check_projection(tape, absorb_keys_op, {"q", q}, p, q && q.rank() == 2 ? q.dim(1) : 0);
-  const Tensor wide = tape.output(absorb_keys_op, {p.n * heads, width}, q.dtype(), {q, weight, bias});
-  with_type(q, [&]<class T>() { widen(p, q.data<T>(), wide.data<T>(), 0); });
-  tape.record(absorb_keys_op, wide, flops_of(p), [q, p](const Tensor& d) {
-    with_type(d, [&]<class T>() {
-      if (const GradTarget dq = q.grad_target()) narrow_down(p, d.data<T>(), dq.data<T>(), dq.beta);
-      parameter_gradients(p, q.data<T>(), d.data<T>());
-    });
-  });
-  return wide;
-}
-
-Tensor absorb_values(Tape& tape, const Tensor& sums, const Tensor& weight, const Tensor& bias, int64_t heads) {
-  const bool matrix = sums && sums.rank() == 2 && heads > 0;
-  const Projection p{weight, bias, heads, matrix ? sums.dim(0) / heads : 0, matrix ? sums.dim(1) : 0};
-  check_projection(tape, absorb_values_op, {"sums", sums}, p, weight && weight.rank() == 2 ? weight.dim(0) : 0);
-  if (p.n * heads != sums.dim(0))
-    fail_operands(tape, absorb_values_op, fmt::format("the rows are no multiple of {} heads", heads), {{"sums", sums}});
-  const Tensor narrow = tape.output(absorb_values_op, {p.n, p.dim()}, sums.dtype(), {sums, weight, bias});
-  with_type(sums, [&]<class T>() { narrow_down(p, sums.data<T>(), narrow.data<T>(), 0); });
-  tape.record(absorb_values_op, narrow, flops_of(p), [sums, p](const Tensor& d) {
-    with_type(d, [&]<class T>() {
-      if (const GradTarget ds = sums.grad_target()) widen(p, d.data<T>(), ds.data<T>(), ds.beta);
-      parameter_gradients(p, d.data<T>(), sums.data<T>());
-    });
-  });
-  return narrow;
-}
+const Op absorb_keys_op{"absorb_keys", absorb_keys_samples};
+const Op absorb_values_op{"absorb_values", absorb_values_samples};
 
 }  // namespace crisp

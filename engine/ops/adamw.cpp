@@ -5,6 +5,7 @@
 
 #include "engine/allocator.h"
 #include "engine/error.h"
+#include "engine/op.h"
 #include "engine/ops.h"
 
 namespace crisp {
@@ -60,56 +61,43 @@ void adamw(const Tensor& parameter, const Tensor& gradient, const Tensor& m, con
          name_of(parameter.dtype()), gradient.shape().str(), name_of(gradient.dtype()),
          gradient.device() == parameter.device() ? "" : ", on another device");
   if (step.step < 1) fail("adamw: steps count from 1, not {}", step.step);
-  const Device device = parameter.device();
-  with_type(parameter, [&]<class T>() {
-    need(kernels<T>(device).adamw, "adamw", device)(nullptr, parameter.numel(), step, gradient.data<T>(),
-                                                    parameter.data<T>(), m.data<T>(), v.data<T>());
-  });
+  run(Context::standard(), parameter,
+      [&](auto k) { k->adamw(parameter.numel(), step, k(gradient), k(parameter), k(m), k(v)); });
 }
 
 void adamw_rows(const Tensor& parameter, const Tensor& m, const Tensor& v, const AdamWStep& step,
                 std::span<const AdamWRates> rates, const Tensor& rows, const Tensor& from, const Tensor& gradient) {
+  const auto steps = static_cast<int64_t>(rates.size());
   check_moments(parameter, m, v);
-  check_rows(parameter, static_cast<int64_t>(rates.size()), rows, from, gradient);
-  const int64_t n = rows.numel();
-  const Device device = parameter.device();
-  with_type(parameter, [&]<class T>() {
-    need(kernels<T>(device).adamw_rows, "adamw_rows", device)(
-        nullptr, n, parameter.dim(1), step, rates.data(), static_cast<int64_t>(rates.size()), rows.data<int32_t>(),
-        from.data<int32_t>(), gradient ? gradient.data<T>() : nullptr, parameter.data<T>(), m.data<T>(), v.data<T>());
+  check_rows(parameter, steps, rows, from, gradient);
+  run(Context::standard(), parameter, [&](auto k) {
+    k->adamw_rows(rows.numel(), parameter.dim(1), step, rates.data(), steps, k.ids(rows), k.ids(from), k(gradient),
+                  k(parameter), k(m), k(v));
   });
 }
 
 double sum_squares(const Tensor& x) {
-  const Device device = x.device();
-  const Tensor out = Tensor::empty({}, DType::f64, device);
-  with_type(x, [&]<class T>() {
-    need(kernels<T>(device).sum_squares, "sum_squares", device)(nullptr, x.numel(), x.data<T>(), out.data<double>());
-  });
-  return out.item();
+  const Tensor sum = Tensor::empty({}, DType::f64, x.device());
+  run(Context::standard(), x, [&](auto k) { k->sum_squares(x.numel(), k(x), k.f64(sum)); });
+  return sum.item();
 }
 
 double sum_squares(const RowGradient& gradient) {
-  const Device device = gradient.values.device();
   const int64_t n = gradient.values.dim(0), dim = gradient.values.dim(1);
-  const Tensor out = Tensor::empty({n}, DType::f64, device);
-  with_type(gradient.values, [&]<class T>() {
-    const auto kernel = need(kernels<T>(device).sum_squares, "sum_squares", device);
-    for (int64_t r = 0; r < n; ++r) kernel(nullptr, dim, gradient.values.data<T>() + r * dim, out.data<double>() + r);
+  const Tensor sums = Tensor::empty({n}, DType::f64, gradient.values.device());
+  run(Context::standard(), gradient.values, [&](auto k) {
+    for (int64_t r = 0; r < n; ++r) k->sum_squares(dim, k(gradient.values) + r * dim, k.f64(sums) + r);
   });
-  const Tensor host = out.to(Device::cpu);
+  const Tensor host = sums.to(Device::cpu);
   double sum = 0;
   for (int64_t r = 0; r < n; ++r) sum += host.data<double>()[r];
   return sum;
 }
 
 bool all_finite(const Tensor& x) {
-  const Device device = x.device();
-  const Tensor out = Tensor::empty({}, DType::i32, device);
-  with_type(x, [&]<class T>() {
-    need(kernels<T>(device).all_finite, "all_finite", device)(nullptr, x.numel(), x.data<T>(), out.data<int32_t>());
-  });
-  return out.item() != 0;
+  const Tensor finite = Tensor::empty({}, DType::i32, x.device());
+  run(Context::standard(), x, [&](auto k) { k->all_finite(x.numel(), k(x), k.ids(finite)); });
+  return finite.item() != 0;
 }
 
 }  // namespace crisp

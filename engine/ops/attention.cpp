@@ -87,18 +87,17 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
     entropy = Tensor::zeros({batch * heads}, DType::f64, device);
     log_kept = Tensor::zeros({batch * heads}, DType::f64, device);
   }
-  with_type(q, [&]<class T>() {
-    need(kernels<T>(device).attention, "attention", device)(nullptr, s,
-                                                            {.q = q.data<T>(),
-                                                             .k = k.data<T>(),
-                                                             .v = v.data<T>(),
-                                                             .span = span ? span.data<T>() : nullptr,
-                                                             .weights = weights.data<T>(),
-                                                             .counts = counts ? counts.data<int32_t>() : nullptr,
-                                                             .out = y.data<T>(),
-                                                             .kept = stats ? kept.data<int32_t>() : nullptr,
-                                                             .entropy = stats ? entropy.data<double>() : nullptr,
-                                                             .log_kept = stats ? log_kept.data<double>() : nullptr});
+  run(tape, q, [&](auto kernel) {
+    kernel->attention(s, {.q = kernel(q),
+                          .k = kernel(k),
+                          .v = kernel(v),
+                          .span = kernel(span),
+                          .weights = kernel(weights),
+                          .counts = kernel.ids(counts),
+                          .out = kernel(y),
+                          .kept = kernel.ids(kept),
+                          .entropy = kernel.f64(entropy),
+                          .log_kept = kernel.f64(log_kept)});
   });
   if (stats) {
     stats->kept = sum_over_sequences<int32_t>(kept, batch, heads);
@@ -111,31 +110,30 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
   // Scores and the weighted sum: 2 head_dim FLOPs each for every pair of every head.
   const double flops = 4.0 * static_cast<double>(total) * static_cast<double>(s.head_dim);
   tape.record(op, y, flops,
-              [q, k, v, span, q_offsets, kv_offsets, weight_offsets, weights, counts, s](const Tensor& dy) {
-                with_type(q, [&]<class T>() {
-                  const GradTargets targets(q, k, v, span);
-                  const GradTarget &dq = targets[0], &dk = targets[1], &dv = targets[2], &dspan = targets[3];
-                  const Tensor sums = dspan ? Tensor::empty({s.batch * s.heads}, DType::f64, q.device()) : Tensor();
-                  need(kernels<T>(q.device()).attention_backward, "attention_backward", q.device())(
-                      nullptr, s,
-                      {.q = q.data<T>(),
-                       .k = k.data<T>(),
-                       .v = v.data<T>(),
-                       .span = span ? span.data<T>() : nullptr,
-                       .weights = weights.data<T>(),
-                       .counts = counts ? counts.data<int32_t>() : nullptr,
-                       .dout = dy.data<T>(),
-                       .dq = dq.data<T>(),
-                       .beta_q = dq.beta,
-                       .dk = dk.data<T>(),
-                       .beta_k = dk.beta,
-                       .dv = dv.data<T>(),
-                       .beta_v = dv.beta,
-                       .dspan = dspan.data<T>(),
-                       .beta_span = dspan.beta,
-                       .span_sums = dspan ? sums.data<double>() : nullptr});
-                  targets.add_up();
+              [q, k, v, span, q_offsets, kv_offsets, weight_offsets, weights, counts, s](const Context& context,
+                                                                                         const Tensor& dy) {
+                const GradTargets targets(q, k, v, span);
+                const GradTarget &dq = targets[0], &dk = targets[1], &dv = targets[2], &dspan = targets[3];
+                const Tensor sums = dspan ? Tensor::empty({s.batch * s.heads}, DType::f64, q.device()) : Tensor();
+                run(context, dy, [&](auto kernel) {
+                  kernel->attention_backward(s, {.q = kernel(q),
+                                                 .k = kernel(k),
+                                                 .v = kernel(v),
+                                                 .span = kernel(span),
+                                                 .weights = kernel(weights),
+                                                 .counts = kernel.ids(counts),
+                                                 .dout = kernel(dy),
+                                                 .dq = kernel(dq),
+                                                 .beta_q = dq.beta,
+                                                 .dk = kernel(dk),
+                                                 .beta_k = dk.beta,
+                                                 .dv = kernel(dv),
+                                                 .beta_v = dv.beta,
+                                                 .dspan = kernel(dspan),
+                                                 .beta_span = dspan.beta,
+                                                 .span_sums = kernel.f64(sums)});
                 });
+                targets.add_up(context);
               });
   return y;
 }

@@ -6,25 +6,12 @@
 #include "engine/ops.h"
 
 namespace crisp {
+
+extern const Op add_op, sub_op, mul_op, div_op;
+
 namespace {
 
 using Function = Tensor (*)(Tape&, const Tensor&, const Tensor&);
-
-std::vector<Sample> samples_of(Function f) {
-  const auto run = [f](Tape& t, std::span<const Tensor> in) { return f(t, in[0], in[1]); };
-  const auto x = [](const Shape& shape) { return sample_input(shape, 1); };
-  const auto y = [](const Shape& shape) { return sample_input(shape, 2, 3, 0.5); };  // a divisor keeps away from 0
-  return {
-      {"same shape", {x({3, 4}), y({3, 4})}, run},
-      {"row vector", {x({3, 4}), y({4})}, run},
-      {"column vector", {x({3, 4}), y({3, 1})}, run},
-      {"left operand broadcast", {x({4}), y({2, 3, 4})}, run},
-      {"both broadcast", {x({3, 1, 4}), y({2, 1, 5, 1})}, run},
-      {"scalar", {x({2, 3}), y({})}, run},
-      {"one row", {x({1, 4}), y({1, 4})}, run},
-      {"no rows", {x({0, 4}), y({4})}, run},
-  };
-}
 
 // Dimensions of the output with each operand's strides; neighbours that both operands walk alike are merged, so that
 // the kernel's inner loop is long.
@@ -73,34 +60,51 @@ Tensor binary(Tape& tape, const Op& op, BinaryOp kind, const Tensor& a, const Te
       fail_operands(tape, op, "shapes do not broadcast", {{"a", a}, {"b", b}});
   const Shape shape = broadcast(a.shape(), b.shape(), op.name);
   const BroadcastPlan plan = make_plan(shape, a.shape(), b.shape());
-  const Device device = a.device();
-  const Tensor out = tape.output(op, shape, a.dtype(), {a, b});
-  with_type(a, [&]<class T>() {
-    need(kernels<T>(device).binary, op.name, device)(nullptr, kind, plan, a.data<T>(), b.data<T>(), out.data<T>());
-  });
-  tape.record(op, out, static_cast<double>(plan.numel), [a, b, plan, kind, device](const Tensor& dy) {
-    with_type(dy, [&]<class T>() {
-      const auto backward = need(kernels<T>(device).binary_backward, "binary_backward", device);
+  const Tensor y = tape.output(op, shape, a.dtype(), {a, b});
+  run(tape, y, [&](auto k) { k->binary(kind, plan, k(a), k(b), k(y)); });
+  const double flops = static_cast<double>(plan.numel);
+  tape.record(op, y, flops, [a, b, plan, kind](const Context& context, const Tensor& dy) {
+    run(context, dy, [&](auto k) {
       // One after the other: a and b may be the same tensor, and then the second call adds to the first.
-      if (const GradTarget da = a.grad_target())
-        backward(nullptr, kind, 0, plan, a.data<T>(), b.data<T>(), dy.data<T>(), da.data<T>(), da.beta);
-      if (const GradTarget db = b.grad_target())
-        backward(nullptr, kind, 1, plan, a.data<T>(), b.data<T>(), dy.data<T>(), db.data<T>(), db.beta);
+      if (const GradTarget da = a.grad_target()) k->binary_backward(kind, 0, plan, k(a), k(b), k(dy), k(da), da.beta);
+      if (const GradTarget db = b.grad_target()) k->binary_backward(kind, 1, plan, k(a), k(b), k(dy), k(db), db.beta);
     });
   });
-  return out;
+  return y;
 }
 
 }  // namespace
-
-extern const Op add_op{"add", [] { return samples_of(add); }};
-extern const Op sub_op{"sub", [] { return samples_of(sub); }};
-extern const Op mul_op{"mul", [] { return samples_of(mul); }};
-extern const Op div_op{"div", [] { return samples_of(div); }};
 
 Tensor add(Tape& tape, const Tensor& a, const Tensor& b) { return binary(tape, add_op, BinaryOp::add, a, b); }
 Tensor sub(Tape& tape, const Tensor& a, const Tensor& b) { return binary(tape, sub_op, BinaryOp::sub, a, b); }
 Tensor mul(Tape& tape, const Tensor& a, const Tensor& b) { return binary(tape, mul_op, BinaryOp::mul, a, b); }
 Tensor div(Tape& tape, const Tensor& a, const Tensor& b) { return binary(tape, div_op, BinaryOp::div, a, b); }
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
+namespace {
+
+std::vector<Sample> samples_of(Function f) {
+  const auto run = [f](Tape& t, std::span<const Tensor> in) { return f(t, in[0], in[1]); };
+  const auto x = [](const Shape& shape) { return sample_input(shape, 1); };
+  const auto y = [](const Shape& shape) { return sample_input(shape, 2, 3, 0.5); };  // a divisor keeps away from 0
+  return {
+      {"same shape", {x({3, 4}), y({3, 4})}, run},
+      {"row vector", {x({3, 4}), y({4})}, run},
+      {"column vector", {x({3, 4}), y({3, 1})}, run},
+      {"left operand broadcast", {x({4}), y({2, 3, 4})}, run},
+      {"both broadcast", {x({3, 1, 4}), y({2, 1, 5, 1})}, run},
+      {"scalar", {x({2, 3}), y({})}, run},
+      {"one row", {x({1, 4}), y({1, 4})}, run},
+      {"no rows", {x({0, 4}), y({4})}, run},
+  };
+}
+
+}  // namespace
+
+const Op add_op{"add", [] { return samples_of(add); }};
+const Op sub_op{"sub", [] { return samples_of(sub); }};
+const Op mul_op{"mul", [] { return samples_of(mul); }};
+const Op div_op{"div", [] { return samples_of(div); }};
 
 }  // namespace crisp

@@ -4,6 +4,39 @@
 #include "engine/ops.h"
 
 namespace crisp {
+
+extern const Op cross_entropy_op;
+
+Tensor cross_entropy(Tape& tape, const Tensor& logits, const Tensor& labels) {
+  const auto operands = {Operand{"logits", logits}, Operand{"labels", labels}};
+  check_same_type(tape, cross_entropy_op, {{"logits", logits}});
+  if (!labels || labels.dtype() != DType::i32) fail_operands(tape, cross_entropy_op, "labels must be i32", operands);
+  if (logits.rank() != 2 || labels.shape() != Shape{logits.dim(0)})
+    fail_operands(tape, cross_entropy_op, "logits must be [n, classes] and labels [n]", operands);
+  const int64_t rows = logits.dim(0), classes = logits.dim(1);
+  if (rows == 0) fail_operands(tape, cross_entropy_op, "there are no rows to average over", operands);
+  check_ids(tape, cross_entropy_op, {"labels", labels}, classes, logits.device());
+  const Tensor loss = tape.output(cross_entropy_op, {}, logits.dtype(), {logits});
+  const Tensor losses = Tensor::empty({rows}, logits.dtype(), logits.device());
+  const Tensor probabilities = Tensor::empty(logits.shape(), logits.dtype(), logits.device());
+  run(tape, logits, [&](auto k) {
+    k->cross_entropy(rows, classes, k(logits), k.ids(labels), k(losses), k(probabilities));
+    k->reduce(ReduceOp::mean, 1, rows, 1, k(losses), k(loss));
+  });
+  const double flops = 5.0 * static_cast<double>(logits.numel());
+  tape.record(cross_entropy_op, loss, flops,
+              [logits = logits.without_values(), labels, probabilities, rows, classes](const Context& context,
+                                                                                       const Tensor& dy) {
+                if (const GradTarget d = logits.grad_target())
+                  run(context, dy, [&](auto k) {
+                    k->cross_entropy_backward(rows, classes, k(probabilities), k.ids(labels), k(dy), k(d), d.beta);
+                  });
+              });
+  return loss;
+}
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
 namespace {
 
 std::vector<Sample> cross_entropy_samples() {
@@ -17,38 +50,6 @@ std::vector<Sample> cross_entropy_samples() {
 
 }  // namespace
 
-extern const Op cross_entropy_op{"cross_entropy", cross_entropy_samples};
-
-Tensor cross_entropy(Tape& tape, const Tensor& logits, const Tensor& labels) {
-  const auto operands = {Operand{"logits", logits}, Operand{"labels", labels}};
-  check_same_type(tape, cross_entropy_op, {{"logits", logits}});
-  if (!labels || labels.dtype() != DType::i32) fail_operands(tape, cross_entropy_op, "labels must be i32", operands);
-  if (logits.rank() != 2 || labels.shape() != Shape{logits.dim(0)})
-    fail_operands(tape, cross_entropy_op, "logits must be [n, classes] and labels [n]", operands);
-  const int64_t rows = logits.dim(0), classes = logits.dim(1);
-  if (rows == 0) fail_operands(tape, cross_entropy_op, "there are no rows to average over", operands);
-  check_ids(tape, cross_entropy_op, {"labels", labels}, classes, logits.device());
-  const Device device = logits.device();
-  const Tensor loss = tape.output(cross_entropy_op, {}, logits.dtype(), {logits});
-  const Tensor losses = Tensor::empty({rows}, logits.dtype(), device);
-  const Tensor probabilities = Tensor::empty(logits.shape(), logits.dtype(), device);
-  with_type(logits, [&]<class T>() {
-    const Kernels<T>& k = kernels<T>(device);
-    need(k.cross_entropy, "cross_entropy", device)(nullptr, rows, classes, logits.data<T>(), labels.data<int32_t>(),
-                                                   losses.data<T>(), probabilities.data<T>());
-    need(k.reduce, "reduce", device)(nullptr, ReduceOp::mean, 1, rows, 1, losses.data<T>(), loss.data<T>());
-  });
-  tape.record(cross_entropy_op, loss, 5.0 * static_cast<double>(logits.numel()),
-              [logits = logits.without_values(), labels, probabilities, rows, classes, device](const Tensor& dy) {
-                if (const GradTarget d = logits.grad_target()) {
-                  with_type(dy, [&]<class T>() {
-                    need(kernels<T>(device).cross_entropy_backward, "cross_entropy_backward", device)(
-                        nullptr, rows, classes, probabilities.data<T>(), labels.data<int32_t>(), dy.data<T>(),
-                        d.data<T>(), d.beta);
-                  });
-                }
-              });
-  return loss;
-}
+const Op cross_entropy_op{"cross_entropy", cross_entropy_samples};
 
 }  // namespace crisp

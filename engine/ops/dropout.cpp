@@ -3,6 +3,26 @@
 #include "engine/ops.h"
 
 namespace crisp {
+
+extern const Op dropout_op;
+
+Tensor dropout(Tape& tape, const Tensor& x, const Dropout& rule) {
+  check_same_type(tape, dropout_op, {{"x", x}});
+  if (!(rule.p >= 0 && rule.p < 1))
+    fail_operands(tape, dropout_op, fmt::format("probability {} is outside [0, 1)", rule.p), {{"x", x}});
+  if (rule.p == 0) return x;
+  const Tensor y = tape.output(dropout_op, x.shape(), x.dtype(), {x});
+  run(tape, y, [&](auto k) { k->dropout(x.numel(), rule, k(x), k(y), 0); });
+  const double flops = static_cast<double>(x.numel());
+  tape.record(dropout_op, y, flops, [x = x.without_values(), rule](const Context& context, const Tensor& dy) {
+    if (const GradTarget dx = x.grad_target())
+      run(context, dy, [&](auto k) { k->dropout(dy.numel(), rule, k(dy), k(dx), dx.beta); });
+  });
+  return y;
+}
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
 namespace {
 
 std::vector<Sample> dropout_samples() {
@@ -20,28 +40,6 @@ std::vector<Sample> dropout_samples() {
 
 }  // namespace
 
-extern const Op dropout_op{"dropout", dropout_samples};
-
-Tensor dropout(Tape& tape, const Tensor& x, const Dropout& rule) {
-  check_same_type(tape, dropout_op, {{"x", x}});
-  if (!(rule.p >= 0 && rule.p < 1))
-    fail_operands(tape, dropout_op, fmt::format("probability {} is outside [0, 1)", rule.p), {{"x", x}});
-  if (rule.p == 0) return x;
-  const Device device = x.device();
-  const Tensor out = tape.output(dropout_op, x.shape(), x.dtype(), {x});
-  with_type(x, [&]<class T>() {
-    need(kernels<T>(device).dropout, "dropout", device)(nullptr, x.numel(), rule, x.data<T>(), out.data<T>(), 0);
-  });
-  tape.record(dropout_op, out, static_cast<double>(x.numel()),
-              [x = x.without_values(), rule, device](const Tensor& dy) {
-                if (const GradTarget dx = x.grad_target()) {
-                  with_type(dy, [&]<class T>() {
-                    need(kernels<T>(device).dropout, "dropout", device)(nullptr, dy.numel(), rule, dy.data<T>(),
-                                                                        dx.data<T>(), dx.beta);
-                  });
-                }
-              });
-  return out;
-}
+const Op dropout_op{"dropout", dropout_samples};
 
 }  // namespace crisp

@@ -3,30 +3,8 @@
 #include "engine/ops/rows.h"
 
 namespace crisp {
-namespace {
 
-std::vector<Sample> embeddings_layer_norm_samples() {
-  const auto run = [](Tensor ids, Tensor positions, double p) {
-    return [ids, positions, p](Tape& tape, std::span<const Tensor> in) {
-      const Dropout dropout{p, {.seed = 3, .stream = Stream::dropout}};
-      return embeddings_layer_norm(tape, in[0], in[1], ids, positions, in[2], in[3], 1e-12, dropout);
-    };
-  };
-  const std::vector<Tensor> tables{sample_input({6, 5}, 1), sample_input({4, 5}, 2), sample_input({5}, 3, 1, 0.3),
-                                   sample_input({5}, 4)};
-  // Id 2 occurs three times: its row of the gradient is a sum.
-  const Tensor ids = sample_ids({2, 0, 2, 5, 2}), positions = sample_ids({0, 1, 2, 0, 1});
-  return {
-      {"repeated ids", tables, run(ids, positions, 0), 1e-6},
-      {"with dropout", tables, run(ids, positions, 0.3), 1e-6},
-      {"one token", tables, run(sample_ids({4}), sample_ids({0}), 0), 1e-6},
-      {"no tokens", tables, run(sample_ids({}), sample_ids({}), 0), 1e-6},
-  };
-}
-
-}  // namespace
-
-extern const Op embeddings_layer_norm_op{"embeddings_layer_norm", embeddings_layer_norm_samples};
+extern const Op embeddings_layer_norm_op;
 
 Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& positions, const Tensor& ids,
                              const Tensor& position_ids, const Tensor& weight, const Tensor& bias, double epsilon,
@@ -56,54 +34,79 @@ Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& posi
   const Tensor y = tape.output(op, {rows, cols}, words.dtype(), {words, positions, weight, bias});
   const Tensor z = Tensor::empty({rows, cols}, words.dtype(), words.device());
   const Tensor stats = Tensor::empty({rows, 2}, words.dtype(), words.device());
-  with_type(words, [&]<class T>() {
-    need(kernels<T>(words.device()).layer_norm, "layer_norm", words.device())(nullptr,
-                                                                              {.rows = rows,
-                                                                               .cols = cols,
-                                                                               .x = words.data<T>(),
-                                                                               .x_rows = ids.data<int32_t>(),
-                                                                               .r = positions.data<T>(),
-                                                                               .r_rows = position_ids.data<int32_t>(),
-                                                                               .dropout_r = {},
-                                                                               .weight = weight.data<T>(),
-                                                                               .bias = bias.data<T>(),
-                                                                               .epsilon = epsilon,
-                                                                               .z = z.data<T>(),
-                                                                               .stats = stats.data<T>(),
-                                                                               .y = y.data<T>(),
-                                                                               .dropout_y = dropout});
+  run(tape, y, [&](auto k) {
+    k->layer_norm({.rows = rows,
+                   .cols = cols,
+                   .x = k(words),
+                   .x_rows = k.ids(ids),
+                   .r = k(positions),
+                   .r_rows = k.ids(position_ids),
+                   .dropout_r = {},
+                   .weight = k(weight),
+                   .bias = k(bias),
+                   .epsilon = epsilon,
+                   .z = k(z),
+                   .stats = k(stats),
+                   .y = k(y),
+                   .dropout_y = dropout});
   });
 
   const double flops = 9.0 * static_cast<double>(rows * cols);
   tape.record(op, y, flops,
-              [words, positions, ids, position_ids, weight, bias, dropout, z, stats, rows, cols](const Tensor& dy) {
-                with_type(words, [&]<class T>() {
-                  const Device device = words.device();
-                  const Kernels<T>& k = kernels<T>(device);
-                  const GradTargets parameters(weight, bias);
-                  const GradTarget &dw = parameters[0], &db = parameters[1];
-                  const bool tables = words.requires_grad() || positions.requires_grad();
-                  const Tensor dz = tables ? Tensor::empty({rows, cols}, words.dtype(), device) : Tensor();
-                  need(k.layer_norm_backward, "layer_norm_backward", device)(nullptr, {.rows = rows,
-                                                                                       .cols = cols,
-                                                                                       .z = z.data<T>(),
-                                                                                       .stats = stats.data<T>(),
-                                                                                       .weight = weight.data<T>(),
-                                                                                       .dy = dy.data<T>(),
-                                                                                       .dropout_r = {},
-                                                                                       .dropout_y = dropout,
-                                                                                       .dx = dz.data<T>(),
-                                                                                       .dweight = dw.data<T>(),
-                                                                                       .beta_weight = dw.beta,
-                                                                                       .dbias = db.data<T>(),
-                                                                                       .beta_bias = db.beta});
-                  parameters.add_up();
-                  if (!tables) return;
-                  add_row_gradients(words, ids, dz);
-                  add_row_gradients(positions, position_ids, dz);
+              [words = words.without_values(), positions = positions.without_values(), ids, position_ids, weight,
+               bias = bias.without_values(), dropout, z, stats, rows, cols](const Context& context, const Tensor& dy) {
+                const GradTargets parameters(weight, bias);
+                const GradTarget &dw = parameters[0], &db = parameters[1];
+                const bool tables = words.requires_grad() || positions.requires_grad();
+                const Tensor dz = tables ? Tensor::empty({rows, cols}, dy.dtype(), dy.device()) : Tensor();
+                run(context, dy, [&](auto k) {
+                  k->layer_norm_backward({.rows = rows,
+                                          .cols = cols,
+                                          .z = k(z),
+                                          .stats = k(stats),
+                                          .weight = k(weight),
+                                          .dy = k(dy),
+                                          .dropout_r = {},
+                                          .dropout_y = dropout,
+                                          .dx = k(dz),
+                                          .dweight = k(dw),
+                                          .beta_weight = dw.beta,
+                                          .dbias = k(db),
+                                          .beta_bias = db.beta});
                 });
+                parameters.add_up(context);
+                if (!tables) return;
+                add_row_gradients(context, words, ids, dz);
+                add_row_gradients(context, positions, position_ids, dz);
               });
   return y;
 }
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
+namespace {
+
+std::vector<Sample> embeddings_layer_norm_samples() {
+  const auto run = [](Tensor ids, Tensor positions, double p) {
+    return [ids, positions, p](Tape& tape, std::span<const Tensor> in) {
+      const Dropout dropout{p, {.seed = 3, .stream = Stream::dropout}};
+      return embeddings_layer_norm(tape, in[0], in[1], ids, positions, in[2], in[3], 1e-12, dropout);
+    };
+  };
+  const std::vector<Tensor> tables{sample_input({6, 5}, 1), sample_input({4, 5}, 2), sample_input({5}, 3, 1, 0.3),
+                                   sample_input({5}, 4)};
+  // Id 2 occurs three times: its row of the gradient is a sum.
+  const Tensor ids = sample_ids({2, 0, 2, 5, 2}), positions = sample_ids({0, 1, 2, 0, 1});
+  return {
+      {"repeated ids", tables, run(ids, positions, 0), 1e-6},
+      {"with dropout", tables, run(ids, positions, 0.3), 1e-6},
+      {"one token", tables, run(sample_ids({4}), sample_ids({0}), 0), 1e-6},
+      {"no tokens", tables, run(sample_ids({}), sample_ids({}), 0), 1e-6},
+  };
+}
+
+}  // namespace
+
+const Op embeddings_layer_norm_op{"embeddings_layer_norm", embeddings_layer_norm_samples};
 
 }  // namespace crisp

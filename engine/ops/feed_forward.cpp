@@ -3,6 +3,54 @@
 #include "engine/ops/linear.h"
 
 namespace crisp {
+
+extern const Op feed_forward_op;
+
+Tensor feed_forward(Tape& tape, const Tensor& x, const Tensor& up, const Tensor& up_bias, const Tensor& down,
+                    const Tensor& down_bias) {
+  const Op& op = feed_forward_op;
+  const auto complain = [&](const char* problem) {
+    fail_operands(tape, op, problem,
+                  {{"x", x}, {"up", up}, {"up_bias", up_bias}, {"down", down}, {"down_bias", down_bias}});
+  };
+  check_same_type(tape, op, {{"x", x}, {"up", up}, {"up_bias", up_bias}, {"down", down}, {"down_bias", down_bias}});
+  if (!x || !up || !down) complain("x, up and down are needed");
+  if (x.rank() < 1 || up.rank() != 2 || down.rank() != 2)
+    complain("x must be [.., in], up [hidden, in] and down [out, hidden]");
+  if (x.shape().last() != up.dim(1) || up.dim(0) != down.dim(1)) complain("inner dimensions differ");
+  const int64_t hidden = up.dim(0), out = down.dim(0);
+  if (up_bias && up_bias.shape() != Shape{hidden}) complain("up_bias must be [hidden]");
+  if (down_bias && down_bias.shape() != Shape{out}) complain("down_bias must be [out]");
+
+  const Tensor y = tape.output(op, x.shape().with(-1, out), x.dtype(), {x, up, up_bias, down, down_bias});
+  const Tensor before = Tensor::empty(x.shape().with(-1, hidden), x.dtype(), x.device());
+  {
+    const Tensor after = Tensor::empty(before.shape(), x.dtype(), x.device());
+    linear_forward(tape.context(), x, up, up_bias, before, after);
+    linear_forward(tape.context(), after, down, down_bias, y, Tensor());
+  }
+
+  const double flops = 2.0 * static_cast<double>(x.shape().rows() * hidden) * static_cast<double>(up.dim(1) + out);
+  tape.record(op, y, flops, [x, up, up_bias, down, down_bias, before](const Context& context, const Tensor& dy) {
+    const auto another = [&] { return Tensor::empty(before.shape(), before.dtype(), before.device()); };
+    {
+      // gelu(before) is computed again: it would be the largest of the tensors kept for the backward pass.
+      const Tensor after = another();
+      run(context, before, [&](auto k) { k->unary(UnaryOp::gelu, before.numel(), k(before), k(after)); });
+      linear_backward_parameters(context, dy, after, down, down_bias);
+    }
+    if (!x.requires_grad() && !up.requires_grad() && !up_bias.requires_grad()) return;
+    const Tensor d = another();  // the gradient at gelu's result, and then at its input
+    linear_backward_input(context, dy, down, GradTarget(d, 0));
+    gelu_backward(context, before, d, d, up_bias);
+    linear_backward_input(context, d, up, x.grad_target());
+    linear_backward_parameters(context, d, x, up, Tensor());
+  });
+  return y;
+}
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
 namespace {
 
 std::vector<Sample> feed_forward_samples() {
@@ -30,52 +78,6 @@ std::vector<Sample> feed_forward_samples() {
 
 }  // namespace
 
-extern const Op feed_forward_op{"feed_forward", feed_forward_samples};
-
-Tensor feed_forward(Tape& tape, const Tensor& x, const Tensor& up, const Tensor& up_bias, const Tensor& down,
-                    const Tensor& down_bias) {
-  const Op& op = feed_forward_op;
-  const auto complain = [&](const char* problem) {
-    fail_operands(tape, op, problem,
-                  {{"x", x}, {"up", up}, {"up_bias", up_bias}, {"down", down}, {"down_bias", down_bias}});
-  };
-  check_same_type(tape, op, {{"x", x}, {"up", up}, {"up_bias", up_bias}, {"down", down}, {"down_bias", down_bias}});
-  if (!x || !up || !down) complain("x, up and down are needed");
-  if (x.rank() < 1 || up.rank() != 2 || down.rank() != 2)
-    complain("x must be [.., in], up [hidden, in] and down [out, hidden]");
-  if (x.shape().last() != up.dim(1) || up.dim(0) != down.dim(1)) complain("inner dimensions differ");
-  const int64_t hidden = up.dim(0), out = down.dim(0);
-  if (up_bias && up_bias.shape() != Shape{hidden}) complain("up_bias must be [hidden]");
-  if (down_bias && down_bias.shape() != Shape{out}) complain("down_bias must be [out]");
-
-  const Tensor y = tape.output(op, x.shape().with(-1, out), x.dtype(), {x, up, up_bias, down, down_bias});
-  const Tensor before = Tensor::empty(x.shape().with(-1, hidden), x.dtype(), x.device());
-  {
-    const Tensor after = Tensor::empty(before.shape(), x.dtype(), x.device());
-    linear_forward(x, up, up_bias, before, after);
-    linear_forward(after, down, down_bias, y, Tensor());
-  }
-
-  const double flops = 2.0 * static_cast<double>(x.shape().rows() * hidden) * static_cast<double>(up.dim(1) + out);
-  tape.record(op, y, flops, [x, up, up_bias, down, down_bias, before](const Tensor& dy) {
-    const auto another = [&] { return Tensor::empty(before.shape(), before.dtype(), before.device()); };
-    {
-      // gelu(before) is computed again: it would be the largest of the tensors kept for the backward pass.
-      const Tensor after = another();
-      with_type(before, [&]<class T>() {
-        need(kernels<T>(before.device()).unary, "unary", before.device())(nullptr, UnaryOp::gelu, before.numel(),
-                                                                          before.data<T>(), after.data<T>());
-      });
-      linear_backward_parameters(dy, after, down, down_bias);
-    }
-    if (!x.requires_grad() && !up.requires_grad() && !up_bias.requires_grad()) return;
-    const Tensor d = another();  // the gradient at gelu's result, and then at its input
-    linear_backward_input(dy, down, GradTarget(d, 0));
-    gelu_backward(before, d, d, up_bias);
-    linear_backward_input(d, up, x.grad_target());
-    linear_backward_parameters(d, x, up, Tensor());
-  });
-  return y;
-}
+const Op feed_forward_op{"feed_forward", feed_forward_samples};
 
 }  // namespace crisp

@@ -4,6 +4,58 @@
 #include "engine/ops.h"
 
 namespace crisp {
+
+extern const Op layer_norm_op;
+
+Tensor layer_norm(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon) {
+  const auto operands = {Operand{"x", x}, Operand{"weight", weight}, Operand{"bias", bias}};
+  if (!x || !weight || !bias) fail_operands(tape, layer_norm_op, "an operand is missing", operands);
+  check_same_type(tape, layer_norm_op, operands);
+  if (x.rank() < 1) fail_operands(tape, layer_norm_op, "x needs at least one dimension", operands);
+  const int64_t rows = x.shape().rows(), cols = x.shape().last();
+  if (weight.shape() != Shape{cols} || bias.shape() != Shape{cols})
+    fail_operands(tape, layer_norm_op, "weight and bias need one element per column of x", operands);
+  const Tensor y = tape.output(layer_norm_op, x.shape(), x.dtype(), {x, weight, bias});
+  const Tensor stats = Tensor::empty({rows, 2}, x.dtype(), x.device());
+  run(tape, y, [&](auto k) {
+    k->layer_norm({.rows = rows,
+                   .cols = cols,
+                   .x = k(x),
+                   .dropout_r = {},
+                   .weight = k(weight),
+                   .bias = k(bias),
+                   .epsilon = epsilon,
+                   .stats = k(stats),
+                   .y = k(y),
+                   .dropout_y = {}});
+  });
+  const double flops = 8.0 * static_cast<double>(x.numel());
+  tape.record(layer_norm_op, y, flops, [x, weight, bias, stats, rows, cols](const Context& context, const Tensor& dy) {
+    const GradTargets targets(x, weight, bias);
+    const GradTarget &dx = targets[0], &dw = targets[1], &db = targets[2];
+    run(context, dy, [&](auto k) {
+      k->layer_norm_backward({.rows = rows,
+                              .cols = cols,
+                              .z = k(x),
+                              .stats = k(stats),
+                              .weight = k(weight),
+                              .dy = k(dy),
+                              .dropout_r = {},
+                              .dropout_y = {},
+                              .dx = k(dx),
+                              .beta_x = dx.beta,
+                              .dweight = k(dw),
+                              .beta_weight = dw.beta,
+                              .dbias = k(db),
+                              .beta_bias = db.beta});
+    });
+    targets.add_up(context);
+  });
+  return y;
+}
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
 namespace {
 
 std::vector<Sample> layer_norm_samples() {
@@ -23,55 +75,6 @@ std::vector<Sample> layer_norm_samples() {
 
 }  // namespace
 
-extern const Op layer_norm_op{"layer_norm", layer_norm_samples};
-
-Tensor layer_norm(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon) {
-  const auto operands = {Operand{"x", x}, Operand{"weight", weight}, Operand{"bias", bias}};
-  if (!x || !weight || !bias) fail_operands(tape, layer_norm_op, "an operand is missing", operands);
-  check_same_type(tape, layer_norm_op, operands);
-  if (x.rank() < 1) fail_operands(tape, layer_norm_op, "x needs at least one dimension", operands);
-  const int64_t rows = x.shape().rows(), cols = x.shape().last();
-  if (weight.shape() != Shape{cols} || bias.shape() != Shape{cols})
-    fail_operands(tape, layer_norm_op, "weight and bias need one element per column of x", operands);
-  const Device device = x.device();
-  const Tensor y = tape.output(layer_norm_op, x.shape(), x.dtype(), {x, weight, bias});
-  const Tensor stats = Tensor::empty({rows, 2}, x.dtype(), device);
-  with_type(x, [&]<class T>() {
-    need(kernels<T>(device).layer_norm, "layer_norm", device)(nullptr, {.rows = rows,
-                                                                        .cols = cols,
-                                                                        .x = x.data<T>(),
-                                                                        .dropout_r = {},
-                                                                        .weight = weight.data<T>(),
-                                                                        .bias = bias.data<T>(),
-                                                                        .epsilon = epsilon,
-                                                                        .stats = stats.data<T>(),
-                                                                        .y = y.data<T>(),
-                                                                        .dropout_y = {}});
-  });
-  tape.record(layer_norm_op, y, 8.0 * static_cast<double>(x.numel()),
-              [x, weight, bias, stats, rows, cols, device](const Tensor& dy) {
-                with_type(dy, [&]<class T>() {
-                  const GradTargets targets(x, weight, bias);
-                  const GradTarget &dx = targets[0], &dw = targets[1], &db = targets[2];
-                  need(kernels<T>(device).layer_norm_backward, "layer_norm_backward", device)(
-                      nullptr, {.rows = rows,
-                                .cols = cols,
-                                .z = x.data<T>(),
-                                .stats = stats.data<T>(),
-                                .weight = weight.data<T>(),
-                                .dy = dy.data<T>(),
-                                .dropout_r = {},
-                                .dropout_y = {},
-                                .dx = dx.data<T>(),
-                                .beta_x = dx.beta,
-                                .dweight = dw.data<T>(),
-                                .beta_weight = dw.beta,
-                                .dbias = db.data<T>(),
-                                .beta_bias = db.beta});
-                  targets.add_up();
-                });
-              });
-  return y;
-}
+const Op layer_norm_op{"layer_norm", layer_norm_samples};
 
 }  // namespace crisp

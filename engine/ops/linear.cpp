@@ -2,9 +2,102 @@
 
 #include "engine/op.h"
 #include "engine/ops.h"
-#include "engine/precision.h"
 
 namespace crisp {
+
+extern const Op linear_op;
+
+void linear_forward(const Context& context, const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y,
+                    const Tensor& gelu_out) {
+  run(context, x, [&](auto k) {
+    k->gemm({.precision = k.precision,
+             .trans_b = true,
+             .m = x.shape().rows(),
+             .n = weight.dim(0),
+             .k = weight.dim(1),
+             .a = k(x),
+             .b = k(weight),
+             .c = k(y),
+             .bias = k(bias),
+             .gelu_out = k(gelu_out)});
+  });
+}
+
+// dx = d weight
+void linear_backward_input(const Context& context, const Tensor& d, const Tensor& weight, const GradTarget& dx) {
+  if (!dx) return;
+  run(context, d, [&](auto k) {
+    k->gemm({.precision = k.precision,
+             .m = d.shape().rows(),
+             .n = weight.dim(1),
+             .k = weight.dim(0),
+             .a = k(d),
+             .b = k(weight),
+             .c = k(dx),
+             .beta = dx.beta});
+  });
+}
+
+// dweight = d' x, dbias = column sums of d
+void linear_backward_parameters(const Context& context, const Tensor& d, const Tensor& x, const Tensor& weight,
+                                const Tensor& bias) {
+  const int64_t rows = d.shape().rows(), in = weight.dim(1), out = weight.dim(0);
+  run(context, d, [&](auto k) {
+    if (const GradTarget dw = weight.grad_target())
+      k->gemm({.precision = k.precision,
+               .trans_a = true,
+               .m = out,
+               .n = in,
+               .k = rows,
+               .a = k(d),
+               .b = k(x),
+               .c = k(dw),
+               .beta = dw.beta,
+               .sum_squares = dw.sum_squares});
+    if (const GradTarget db = bias.grad_target()) k->column_sum(rows, out, k(d), k(db), db.beta);
+  });
+}
+
+void gelu_backward(const Context& context, const Tensor& before, const Tensor& dy, const Tensor& d,
+                   const Tensor& bias) {
+  const GradTarget db = bias.grad_target();
+  run(context, before, [&](auto k) {
+    k->gelu_backward_bias(before.shape().rows(), before.shape().last(), k(before), k(dy), k(d), k(db), db.beta);
+  });
+}
+
+Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
+  const auto complain = [&](const char* problem) {
+    fail_operands(tape, linear_op, problem, {{"x", x}, {"weight", weight}, {"bias", bias}});
+  };
+  check_same_type(tape, linear_op, {{"x", x}, {"weight", weight}, {"bias", bias}});
+  if (!x || !weight) complain("x and weight are needed");
+  if (x.rank() < 1 || weight.rank() != 2) complain("x must be [.., in] and weight [out, in]");
+  if (x.shape().last() != weight.dim(1)) complain("inner dimensions differ");
+  const int64_t rows = x.shape().rows(), in = weight.dim(1), out = weight.dim(0);
+  if (bias && bias.shape() != Shape{out}) complain("bias must be [out]");
+
+  const Tensor y = tape.output(linear_op, x.shape().with(-1, out), x.dtype(), {x, weight, bias});
+  // With an activation, its input is kept for the backward pass.
+  const bool gelu = activation == Activation::gelu;
+  const Tensor before = gelu ? Tensor::empty(y.shape(), y.dtype(), y.device()) : Tensor();
+  linear_forward(tape.context(), x, weight, bias, gelu ? before : y, gelu ? y : Tensor());
+
+  const double flops = 2.0 * static_cast<double>(rows * in) * static_cast<double>(out);
+  tape.record(linear_op, y, flops, [x, weight, bias, before](const Context& context, const Tensor& dy) {
+    Tensor d = dy;  // the gradient at the product
+    if (before) {
+      d = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
+      gelu_backward(context, before, dy, d, bias);
+    }
+    linear_backward_input(context, d, weight, x.grad_target());
+    linear_backward_parameters(context, d, x, weight, before ? Tensor() : bias);
+  });
+  return y;
+}
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
 namespace {
 
 std::vector<Sample> linear_samples() {
@@ -26,91 +119,6 @@ std::vector<Sample> linear_samples() {
 
 }  // namespace
 
-extern const Op linear_op{"linear", linear_samples};
-
-void linear_forward(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y,
-                    const Tensor& gelu_out) {
-  const int64_t rows = x.shape().rows(), in = weight.dim(1), out = weight.dim(0);
-  with_type(x, [&]<class T>() {
-    GemmCall<T> call{.trans_b = true, .m = rows, .n = out, .k = in, .a = x.data<T>(), .b = weight.data<T>()};
-    call.c = y.data<T>();
-    call.bias = bias ? bias.data<T>() : nullptr;
-    call.gelu_out = gelu_out ? gelu_out.data<T>() : nullptr;
-    matmul_kernel<T>(x.device())(nullptr, call);
-  });
-}
-
-// dx = d weight
-void linear_backward_input(const Tensor& d, const Tensor& weight, const GradTarget& dx) {
-  if (!dx) return;
-  with_type(d, [&]<class T>() {
-    matmul_kernel<T>(d.device())(nullptr, {.m = d.shape().rows(),
-                                           .n = weight.dim(1),
-                                           .k = weight.dim(0),
-                                           .a = d.data<T>(),
-                                           .b = weight.data<T>(),
-                                           .c = dx.data<T>(),
-                                           .beta = dx.beta});
-  });
-}
-
-// dweight = d' x, dbias = column sums of d
-void linear_backward_parameters(const Tensor& d, const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  const int64_t rows = d.shape().rows(), in = weight.dim(1), out = weight.dim(0);
-  with_type(d, [&]<class T>() {
-    const Device device = d.device();
-    if (const GradTarget dw = weight.grad_target())
-      matmul_kernel<T>(device)(nullptr, {.trans_a = true,
-                                         .m = out,
-                                         .n = in,
-                                         .k = rows,
-                                         .a = d.data<T>(),
-                                         .b = x.data<T>(),
-                                         .c = dw.data<T>(),
-                                         .beta = dw.beta,
-                                         .sum_squares = dw.sum_squares});
-    if (const GradTarget db = bias.grad_target())
-      need(kernels<T>(device).column_sum, "column_sum", device)(nullptr, rows, out, d.data<T>(), db.data<T>(), db.beta);
-  });
-}
-
-void gelu_backward(const Tensor& before, const Tensor& dy, const Tensor& d, const Tensor& bias) {
-  const GradTarget db = bias.grad_target();
-  with_type(before, [&]<class T>() {
-    need(kernels<T>(before.device()).gelu_backward_bias, "gelu_backward_bias", before.device())(
-        nullptr, before.shape().rows(), before.shape().last(), before.data<T>(), dy.data<T>(), d.data<T>(),
-        db.data<T>(), db.beta);
-  });
-}
-
-Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
-  const auto complain = [&](const char* problem) {
-    fail_operands(tape, linear_op, problem, {{"x", x}, {"weight", weight}, {"bias", bias}});
-  };
-  check_same_type(tape, linear_op, {{"x", x}, {"weight", weight}, {"bias", bias}});
-  if (!x || !weight) complain("x and weight are needed");
-  if (x.rank() < 1 || weight.rank() != 2) complain("x must be [.., in] and weight [out, in]");
-  if (x.shape().last() != weight.dim(1)) complain("inner dimensions differ");
-  const int64_t rows = x.shape().rows(), in = weight.dim(1), out = weight.dim(0);
-  if (bias && bias.shape() != Shape{out}) complain("bias must be [out]");
-
-  const Tensor y = tape.output(linear_op, x.shape().with(-1, out), x.dtype(), {x, weight, bias});
-  // With an activation, its input is kept for the backward pass.
-  const bool gelu = activation == Activation::gelu;
-  const Tensor before = gelu ? Tensor::empty(y.shape(), y.dtype(), y.device()) : Tensor();
-  linear_forward(x, weight, bias, gelu ? before : y, gelu ? y : Tensor());
-
-  const double flops = 2.0 * static_cast<double>(rows * in) * static_cast<double>(out);
-  tape.record(linear_op, y, flops, [x, weight, bias, before](const Tensor& dy) {
-    Tensor d = dy;  // the gradient at the product
-    if (before) {
-      d = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
-      gelu_backward(before, dy, d, bias);
-    }
-    linear_backward_input(d, weight, x.grad_target());
-    linear_backward_parameters(d, x, weight, before ? Tensor() : bias);
-  });
-  return y;
-}
+const Op linear_op{"linear", linear_samples};
 
 }  // namespace crisp

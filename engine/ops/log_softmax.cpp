@@ -3,6 +3,26 @@
 #include "engine/ops.h"
 
 namespace crisp {
+
+extern const Op log_softmax_op;
+
+Tensor log_softmax(Tape& tape, const Tensor& x) {
+  check_same_type(tape, log_softmax_op, {{"x", x}});
+  if (x.rank() < 1) fail_operands(tape, log_softmax_op, "x needs at least one dimension", {{"x", x}});
+  const int64_t rows = x.shape().rows(), cols = x.shape().last();
+  const Tensor y = tape.output(log_softmax_op, x.shape(), x.dtype(), {x});
+  run(tape, y, [&](auto k) { k->log_softmax(rows, cols, k(x), k(y)); });
+  const double flops = 4.0 * static_cast<double>(x.numel());
+  tape.record(log_softmax_op, y, flops,
+              [x = x.without_values(), y, rows, cols](const Context& context, const Tensor& dy) {
+                if (const GradTarget dx = x.grad_target())
+                  run(context, dy, [&](auto k) { k->log_softmax_backward(rows, cols, k(y), k(dy), k(dx), dx.beta); });
+              });
+  return y;
+}
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
 namespace {
 
 std::vector<Sample> log_softmax_samples() {
@@ -19,27 +39,6 @@ std::vector<Sample> log_softmax_samples() {
 
 }  // namespace
 
-extern const Op log_softmax_op{"log_softmax", log_softmax_samples};
-
-Tensor log_softmax(Tape& tape, const Tensor& x) {
-  check_same_type(tape, log_softmax_op, {{"x", x}});
-  if (x.rank() < 1) fail_operands(tape, log_softmax_op, "x needs at least one dimension", {{"x", x}});
-  const int64_t rows = x.shape().rows(), cols = x.shape().last();
-  const Device device = x.device();
-  const Tensor y = tape.output(log_softmax_op, x.shape(), x.dtype(), {x});
-  with_type(x, [&]<class T>() {
-    need(kernels<T>(device).log_softmax, "log_softmax", device)(nullptr, rows, cols, x.data<T>(), y.data<T>());
-  });
-  tape.record(log_softmax_op, y, 4.0 * static_cast<double>(x.numel()),
-              [x = x.without_values(), y, rows, cols, device](const Tensor& dy) {
-                if (const GradTarget dx = x.grad_target()) {
-                  with_type(dy, [&]<class T>() {
-                    need(kernels<T>(device).log_softmax_backward, "log_softmax_backward", device)(
-                        nullptr, rows, cols, y.data<T>(), dy.data<T>(), dx.data<T>(), dx.beta);
-                  });
-                }
-              });
-  return y;
-}
+const Op log_softmax_op{"log_softmax", log_softmax_samples};
 
 }  // namespace crisp

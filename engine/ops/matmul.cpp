@@ -1,9 +1,78 @@
 // Matrix products over the last two dimensions. Transposition is a flag of the product, never a copy.
 #include "engine/op.h"
 #include "engine/ops.h"
-#include "engine/precision.h"
 
 namespace crisp {
+
+extern const Op matmul_op;
+
+namespace {
+
+// The sizes of one product c [m, n] = op(a) op(b) with inner dimension k, repeated over a batch.
+struct Sizes {
+  int64_t batch = 1, m, n, k;
+};
+
+// `batch` products c [m, n] = op(a) op(b) + beta c with inner dimension `depth`, one after the other in memory.
+template <class T>
+void products(const KernelCall<T>& k, int64_t batch, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t depth,
+              const T* a, const T* b, T* c, double beta) {
+  for (int64_t i = 0; i < batch; ++i)
+    k->gemm({.precision = k.precision,
+             .trans_a = trans_a,
+             .trans_b = trans_b,
+             .m = m,
+             .n = n,
+             .k = depth,
+             .a = a + i * m * depth,
+             .b = b + i * depth * n,
+             .c = c + i * m * n,
+             .beta = beta});
+}
+
+}  // namespace
+
+Tensor matmul(Tape& tape, const Tensor& a, const Tensor& b, bool trans_a, bool trans_b) {
+  if (!a || !b) fail_operands(tape, matmul_op, "an operand is missing", {{"a", a}, {"b", b}});
+  check_same_type(tape, matmul_op, {{"a", a}, {"b", b}});
+  if (a.rank() < 2 || a.rank() != b.rank())
+    fail_operands(tape, matmul_op, "a and b need the same number of dimensions, at least two", {{"a", a}, {"b", b}});
+  Sizes s{.m = a.dim(trans_a ? -1 : -2), .n = b.dim(trans_b ? -2 : -1), .k = a.dim(trans_a ? -2 : -1)};
+  if (b.dim(trans_b ? -1 : -2) != s.k)
+    fail_operands(
+        tape, matmul_op,
+        fmt::format("inner dimensions differ{}{}", trans_a ? ", a transposed" : "", trans_b ? ", b transposed" : ""),
+        {{"a", a}, {"b", b}});
+  for (int i = 0; i + 2 < a.rank(); ++i) {
+    if (a.dim(i) != b.dim(i)) fail_operands(tape, matmul_op, "leading dimensions differ", {{"a", a}, {"b", b}});
+    s.batch *= a.dim(i);
+  }
+  const Tensor y = tape.output(matmul_op, a.shape().with(-2, s.m).with(-1, s.n), a.dtype(), {a, b});
+  run(tape, y, [&](auto k) { products(k, s.batch, trans_a, trans_b, s.m, s.n, s.k, k(a), k(b), k(y), 0); });
+  const double flops = 2.0 * static_cast<double>(s.batch * s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
+  tape.record(matmul_op, y, flops, [a, b, trans_a, trans_b, s](const Context& context, const Tensor& dy) {
+    run(context, dy, [&](auto k) {
+      if (const GradTarget da = a.grad_target()) {
+        if (trans_a) {  // [k, m] = op(b) dy'
+          products(k, s.batch, trans_b, true, s.k, s.m, s.n, k(b), k(dy), k(da), da.beta);
+        } else {  // [m, k] = dy op(b)'
+          products(k, s.batch, false, !trans_b, s.m, s.k, s.n, k(dy), k(b), k(da), da.beta);
+        }
+      }
+      if (const GradTarget db = b.grad_target()) {
+        if (trans_b) {  // [n, k] = dy' op(a)
+          products(k, s.batch, true, trans_a, s.n, s.k, s.m, k(dy), k(a), k(db), db.beta);
+        } else {  // [k, n] = op(a)' dy
+          products(k, s.batch, !trans_a, false, s.k, s.n, s.m, k(a), k(dy), k(db), db.beta);
+        }
+      }
+    });
+  });
+  return y;
+}
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
 namespace {
 
 std::vector<Sample> matmul_samples() {
@@ -22,71 +91,8 @@ std::vector<Sample> matmul_samples() {
   };
 }
 
-// The sizes of one product c [m, n] = op(a) op(b) with inner dimension k, repeated over a batch.
-struct Sizes {
-  int64_t batch = 1, m, n, k;
-};
-
-template <class T>
-void products(Device device, int64_t batch, GemmCall<T> call) {
-  const auto gemm = matmul_kernel<T>(device);
-  for (int64_t i = 0; i < batch; ++i) {
-    gemm(nullptr, call);
-    call.a += call.m * call.k;
-    call.b += call.k * call.n;
-    call.c += call.m * call.n;
-  }
-}
-
 }  // namespace
 
-extern const Op matmul_op{"matmul", matmul_samples};
-
-Tensor matmul(Tape& tape, const Tensor& a, const Tensor& b, bool trans_a, bool trans_b) {
-  if (!a || !b) fail_operands(tape, matmul_op, "an operand is missing", {{"a", a}, {"b", b}});
-  check_same_type(tape, matmul_op, {{"a", a}, {"b", b}});
-  if (a.rank() < 2 || a.rank() != b.rank())
-    fail_operands(tape, matmul_op, "a and b need the same number of dimensions, at least two", {{"a", a}, {"b", b}});
-  Sizes s{.m = a.dim(trans_a ? -1 : -2), .n = b.dim(trans_b ? -2 : -1), .k = a.dim(trans_a ? -2 : -1)};
-  if (b.dim(trans_b ? -1 : -2) != s.k)
-    fail_operands(
-        tape, matmul_op,
-        fmt::format("inner dimensions differ{}{}", trans_a ? ", a transposed" : "", trans_b ? ", b transposed" : ""),
-        {{"a", a}, {"b", b}});
-  for (int i = 0; i + 2 < a.rank(); ++i) {
-    if (a.dim(i) != b.dim(i)) fail_operands(tape, matmul_op, "leading dimensions differ", {{"a", a}, {"b", b}});
-    s.batch *= a.dim(i);
-  }
-  const Device device = a.device();
-  const Tensor out = tape.output(matmul_op, a.shape().with(-2, s.m).with(-1, s.n), a.dtype(), {a, b});
-  with_type(a, [&]<class T>() {
-    products<T>(device, s.batch, {trans_a, trans_b, s.m, s.n, s.k, a.data<T>(), b.data<T>(), out.data<T>()});
-  });
-  const double flops = 2.0 * static_cast<double>(s.batch * s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
-  tape.record(matmul_op, out, flops, [a, b, trans_a, trans_b, s, device](const Tensor& dy) {
-    with_type(dy, [&]<class T>() {
-      const T* g = dy.data<T>();  // [m, n]
-      if (const GradTarget da = a.grad_target()) {
-        const T* pb = b.data<T>();
-        T* d = da.data<T>();
-        if (trans_a) {  // [k, m] = op(b) dy'
-          products<T>(device, s.batch, {trans_b, true, s.k, s.m, s.n, pb, g, d, da.beta});
-        } else {  // [m, k] = dy op(b)'
-          products<T>(device, s.batch, {false, !trans_b, s.m, s.k, s.n, g, pb, d, da.beta});
-        }
-      }
-      if (const GradTarget db = b.grad_target()) {
-        const T* pa = a.data<T>();
-        T* d = db.data<T>();
-        if (trans_b) {  // [n, k] = dy' op(a)
-          products<T>(device, s.batch, {true, trans_a, s.n, s.k, s.m, g, pa, d, db.beta});
-        } else {  // [k, n] = op(a)' dy
-          products<T>(device, s.batch, {!trans_a, false, s.k, s.n, s.m, pa, g, d, db.beta});
-        }
-      }
-    });
-  });
-  return out;
-}
+const Op matmul_op{"matmul", matmul_samples};
 
 }  // namespace crisp

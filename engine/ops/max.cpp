@@ -6,6 +6,28 @@
 #include "engine/ops/axis.h"
 
 namespace crisp {
+
+extern const Op max_op;
+
+Tensor max(Tape& tape, const Tensor& x, int axis) {
+  check_same_type(tape, max_op, {{"x", x}});
+  const AxisSplit s = split_axis(tape, max_op, x, axis);
+  if (s.n == 0) fail_operands(tape, max_op, fmt::format("axis {} is empty and has no maximum", axis), {{"x", x}});
+  if (s.n > std::numeric_limits<int32_t>::max())
+    fail_operands(tape, max_op, fmt::format("axis {} has more than 2^31 - 1 elements", axis), {{"x", x}});
+  const Tensor y = tape.output(max_op, without_axis(x, s.axis), x.dtype(), {x});
+  const Tensor index = Tensor::empty(y.shape(), DType::i32, x.device());
+  run(tape, y, [&](auto k) { k->max(s.outer, s.n, s.inner, k(x), k(y), k.ids(index)); });
+  const double flops = static_cast<double>(x.numel());
+  tape.record(max_op, y, flops, [x = x.without_values(), index, s](const Context& context, const Tensor& dy) {
+    if (const GradTarget dx = x.grad_target())
+      run(context, dy, [&](auto k) { k->max_backward(s.outer, s.n, s.inner, k(dy), k.ids(index), k(dx), dx.beta); });
+  });
+  return y;
+}
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
 namespace {
 
 std::vector<Sample> max_samples() {
@@ -20,31 +42,6 @@ std::vector<Sample> max_samples() {
 
 }  // namespace
 
-extern const Op max_op{"max", max_samples};
-
-Tensor max(Tape& tape, const Tensor& x, int axis) {
-  check_same_type(tape, max_op, {{"x", x}});
-  const AxisSplit s = split_axis(tape, max_op, x, axis);
-  if (s.n == 0) fail_operands(tape, max_op, fmt::format("axis {} is empty and has no maximum", axis), {{"x", x}});
-  if (s.n > std::numeric_limits<int32_t>::max())
-    fail_operands(tape, max_op, fmt::format("axis {} has more than 2^31 - 1 elements", axis), {{"x", x}});
-  const Device device = x.device();
-  const Tensor out = tape.output(max_op, without_axis(x, s.axis), x.dtype(), {x});
-  const Tensor index = Tensor::empty(out.shape(), DType::i32, device);
-  with_type(x, [&]<class T>() {
-    need(kernels<T>(device).max, "max", device)(nullptr, s.outer, s.n, s.inner, x.data<T>(), out.data<T>(),
-                                                index.data<int32_t>());
-  });
-  tape.record(max_op, out, static_cast<double>(x.numel()),
-              [x = x.without_values(), index, s, device](const Tensor& dy) {
-                if (const GradTarget dx = x.grad_target()) {
-                  with_type(dy, [&]<class T>() {
-                    need(kernels<T>(device).max_backward, "max_backward", device)(
-                        nullptr, s.outer, s.n, s.inner, dy.data<T>(), index.data<int32_t>(), dx.data<T>(), dx.beta);
-                  });
-                }
-              });
-  return out;
-}
+const Op max_op{"max", max_samples};
 
 }  // namespace crisp

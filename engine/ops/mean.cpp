@@ -4,6 +4,22 @@
 #include "engine/ops/axis.h"
 
 namespace crisp {
+
+extern const Op mean_op;
+
+Tensor mean(Tape& tape, const Tensor& x, int axis) {
+  check_same_type(tape, mean_op, {{"x", x}});
+  const AxisSplit s = split_axis(tape, mean_op, x, axis);
+  return reduce(tape, mean_op, ReduceOp::mean, x, s, without_axis(x, s.axis));
+}
+
+Tensor mean(Tape& tape, const Tensor& x) {
+  check_same_type(tape, mean_op, {{"x", x}});
+  return reduce(tape, mean_op, ReduceOp::mean, x, {.n = x.numel()}, {});
+}
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
 namespace {
 
 std::vector<Sample> mean_samples() {
@@ -19,17 +35,6 @@ std::vector<Sample> mean_samples() {
 
 }  // namespace
 
-extern const Op mean_op{"mean", mean_samples};
-
-Tensor mean(Tape& tape, const Tensor& x, int axis) {
-  check_same_type(tape, mean_op, {{"x", x}});
-  const AxisSplit s = split_axis(tape, mean_op, x, axis);
-  return reduce(tape, mean_op, ReduceOp::mean, x, s, without_axis(x, s.axis));
-}
-
-Tensor mean(Tape& tape, const Tensor& x) {
-  check_same_type(tape, mean_op, {{"x", x}});
-  return reduce(tape, mean_op, ReduceOp::mean, x, {.n = x.numel()}, {});
-}
+const Op mean_op{"mean", mean_samples};
 
 }  // namespace crisp

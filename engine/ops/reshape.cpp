@@ -3,6 +3,23 @@
 #include "engine/ops.h"
 
 namespace crisp {
+
+extern const Op reshape_op;
+
+Tensor reshape(Tape& tape, const Tensor& x, const Shape& shape) {
+  check_same_type(tape, reshape_op, {{"x", x}});
+  if (shape.numel() != x.numel())
+    fail_operands(tape, reshape_op, fmt::format("{} has another number of elements", shape.str()), {{"x", x}});
+  const Tensor y = tape.output_view(reshape_op, x, x.detach().view(shape));
+  tape.record(reshape_op, y, 0, [x = x.without_values()](const Context& context, const Tensor& dy) {
+    if (const GradTarget dx = x.grad_target())
+      run(context, dy, [&](auto k) { k->scale(dy.numel(), 1, k(dy), k(dx), dx.beta); });
+  });
+  return y;
+}
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
 namespace {
 
 std::vector<Sample> reshape_samples() {
@@ -23,22 +40,6 @@ std::vector<Sample> reshape_samples() {
 
 }  // namespace
 
-extern const Op reshape_op{"reshape", reshape_samples};
-
-Tensor reshape(Tape& tape, const Tensor& x, const Shape& shape) {
-  check_same_type(tape, reshape_op, {{"x", x}});
-  if (shape.numel() != x.numel())
-    fail_operands(tape, reshape_op, fmt::format("{} has another number of elements", shape.str()), {{"x", x}});
-  const Device device = x.device();
-  const Tensor out = tape.output_view(reshape_op, x, x.detach().view(shape));
-  tape.record(reshape_op, out, 0, [x = x.without_values(), device](const Tensor& dy) {
-    if (const GradTarget dx = x.grad_target()) {
-      with_type(dy, [&]<class T>() {
-        need(kernels<T>(device).scale, "scale", device)(nullptr, dy.numel(), 1, dy.data<T>(), dx.data<T>(), dx.beta);
-      });
-    }
-  });
-  return out;
-}
+const Op reshape_op{"reshape", reshape_samples};
 
 }  // namespace crisp

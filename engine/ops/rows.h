@@ -1,12 +1,13 @@
 // What the operations that look up rows of tables share.
 #pragma once
 
+#include "engine/context.h"
 #include "engine/tensor.h"
 
 namespace crisp {
 
 /// Adds dy [n, dim] to the gradient of the rows ids [n] of `table`, dense or as rows, whichever the table takes.
 /// Nothing where nobody needs it.
-void add_row_gradients(const Tensor& table, const Tensor& ids, const Tensor& dy);
+void add_row_gradients(const Context& context, const Tensor& table, const Tensor& ids, const Tensor& dy);
 
 }  // namespace crisp

@@ -3,6 +3,23 @@
 #include "engine/ops.h"
 
 namespace crisp {
+
+extern const Op scale_op;
+
+Tensor scale(Tape& tape, const Tensor& x, double factor) {
+  check_same_type(tape, scale_op, {{"x", x}});
+  const Tensor y = tape.output(scale_op, x.shape(), x.dtype(), {x});
+  run(tape, y, [&](auto k) { k->scale(x.numel(), factor, k(x), k(y), 0); });
+  const double flops = static_cast<double>(x.numel());
+  tape.record(scale_op, y, flops, [x = x.without_values(), factor](const Context& context, const Tensor& dy) {
+    if (const GradTarget dx = x.grad_target())
+      run(context, dy, [&](auto k) { k->scale(dy.numel(), factor, k(dy), k(dx), dx.beta); });
+  });
+  return y;
+}
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
 namespace {
 
 std::vector<Sample> scale_samples() {
@@ -15,25 +32,6 @@ std::vector<Sample> scale_samples() {
 
 }  // namespace
 
-extern const Op scale_op{"scale", scale_samples};
-
-Tensor scale(Tape& tape, const Tensor& x, double factor) {
-  check_same_type(tape, scale_op, {{"x", x}});
-  const Device device = x.device();
-  const Tensor out = tape.output(scale_op, x.shape(), x.dtype(), {x});
-  with_type(x, [&]<class T>() {
-    need(kernels<T>(device).scale, "scale", device)(nullptr, x.numel(), factor, x.data<T>(), out.data<T>(), 0);
-  });
-  tape.record(scale_op, out, static_cast<double>(x.numel()),
-              [x = x.without_values(), factor, device](const Tensor& dy) {
-                if (const GradTarget dx = x.grad_target()) {
-                  with_type(dy, [&]<class T>() {
-                    need(kernels<T>(device).scale, "scale", device)(nullptr, dy.numel(), factor, dy.data<T>(),
-                                                                    dx.data<T>(), dx.beta);
-                  });
-                }
-              });
-  return out;
-}
+const Op scale_op{"scale", scale_samples};
 
 }  // namespace crisp

@@ -6,6 +6,38 @@
 #include "engine/ops/axis.h"
 
 namespace crisp {
+
+extern const Op slice_op;
+
+Tensor slice(Tape& tape, const Tensor& x, int axis, int64_t begin, int64_t count) {
+  check_same_type(tape, slice_op, {{"x", x}});
+  const AxisSplit s = split_axis(tape, slice_op, x, axis);
+  if (begin < 0 || count < 0 || count > s.n || begin > s.n - count)
+    fail_operands(tape, slice_op, fmt::format("{} elements from {} are outside axis {}", count, begin, axis),
+                  {{"x", x}});
+  const Tensor y = tape.output(slice_op, x.shape().with(s.axis, count), x.dtype(), {x});
+  const int64_t outer = s.outer, row = s.n * s.inner;
+  const int64_t width = count * s.inner, before = begin * s.inner, after = row - before - width;
+  run(tape, y, [&](auto k) { k->copy_2d(outer, width, k(x) + before, row, k(y), width, 0); });
+  tape.record(slice_op, y, 0,
+              [x = x.without_values(), outer, width, row, before, after](const Context& context, const Tensor& dy) {
+                const GradTarget dx = x.grad_target();
+                if (!dx) return;
+                run(context, dy, [&](auto k) {
+                  k->copy_2d(outer, width, k(dy), width, k(dx) + before, row, dx.beta);
+                  if (dx.beta != 0) return;
+                  // A first contribution also writes what was cut away: zeros, one row of them read again and again
+                  // (stride 0).
+                  const Tensor zeros = Tensor::zeros({std::max(before, after)}, dy.dtype(), dy.device());
+                  k->copy_2d(outer, before, k(zeros), 0, k(dx), row, 0);
+                  k->copy_2d(outer, after, k(zeros), 0, k(dx) + before + width, row, 0);
+                });
+              });
+  return y;
+}
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
 namespace {
 
 std::vector<Sample> slice_samples() {
@@ -20,38 +52,6 @@ std::vector<Sample> slice_samples() {
 
 }  // namespace
 
-extern const Op slice_op{"slice", slice_samples};
-
-Tensor slice(Tape& tape, const Tensor& x, int axis, int64_t begin, int64_t count) {
-  check_same_type(tape, slice_op, {{"x", x}});
-  const AxisSplit s = split_axis(tape, slice_op, x, axis);
-  if (begin < 0 || count < 0 || count > s.n || begin > s.n - count)
-    fail_operands(tape, slice_op, fmt::format("{} elements from {} are outside axis {}", count, begin, axis),
-                  {{"x", x}});
-  const Device device = x.device();
-  const Tensor out = tape.output(slice_op, x.shape().with(s.axis, count), x.dtype(), {x});
-  const int64_t width = count * s.inner, row = s.n * s.inner, before = begin * s.inner, after = row - before - width;
-  with_type(x, [&]<class T>() {
-    need(kernels<T>(device).copy_2d, "copy_2d", device)(nullptr, s.outer, width, x.data<T>() + before, row,
-                                                        out.data<T>(), width, 0);
-  });
-  tape.record(slice_op, out, 0,
-              [x = x.without_values(), outer = s.outer, width, row, before, after, device](const Tensor& dy) {
-                const GradTarget dx = x.grad_target();
-                if (!dx) return;
-                with_type(dy, [&]<class T>() {
-                  const auto copy = need(kernels<T>(device).copy_2d, "copy_2d", device);
-                  T* to = dx.data<T>();
-                  copy(nullptr, outer, width, dy.data<T>(), width, to + before, row, dx.beta);
-                  if (dx.beta != 0) return;
-                  // A first contribution also writes what was cut away: zeros, one row of them read again and again
-                  // (stride 0).
-                  const Tensor zeros = Tensor::zeros({std::max(before, after)}, dy.dtype(), device);
-                  copy(nullptr, outer, before, zeros.data<T>(), 0, to, row, 0);
-                  copy(nullptr, outer, after, zeros.data<T>(), 0, to + before + width, row, 0);
-                });
-              });
-  return out;
-}
+const Op slice_op{"slice", slice_samples};
 
 }  // namespace crisp

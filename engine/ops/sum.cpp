@@ -4,6 +4,33 @@
 #include "engine/ops/axis.h"
 
 namespace crisp {
+
+extern const Op sum_op;
+
+Tensor reduce(Tape& tape, const Op& op, ReduceOp kind, const Tensor& x, const AxisSplit& s, const Shape& shape) {
+  const Tensor y = tape.output(op, shape, x.dtype(), {x});
+  run(tape, y, [&](auto k) { k->reduce(kind, s.outer, s.n, s.inner, k(x), k(y)); });
+  const double flops = static_cast<double>(x.numel());
+  tape.record(op, y, flops, [x = x.without_values(), s, kind](const Context& context, const Tensor& dy) {
+    if (const GradTarget dx = x.grad_target())
+      run(context, dy, [&](auto k) { k->reduce_backward(kind, s.outer, s.n, s.inner, k(dy), k(dx), dx.beta); });
+  });
+  return y;
+}
+
+Tensor sum(Tape& tape, const Tensor& x, int axis) {
+  check_same_type(tape, sum_op, {{"x", x}});
+  const AxisSplit s = split_axis(tape, sum_op, x, axis);
+  return reduce(tape, sum_op, ReduceOp::sum, x, s, without_axis(x, s.axis));
+}
+
+Tensor sum(Tape& tape, const Tensor& x) {
+  check_same_type(tape, sum_op, {{"x", x}});
+  return reduce(tape, sum_op, ReduceOp::sum, x, {.n = x.numel()}, {});
+}
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
 namespace {
 
 std::vector<Sample> sum_samples() {
@@ -19,34 +46,6 @@ std::vector<Sample> sum_samples() {
 
 }  // namespace
 
-extern const Op sum_op{"sum", sum_samples};
-
-Tensor reduce(Tape& tape, const Op& op, ReduceOp kind, const Tensor& x, const AxisSplit& s, const Shape& shape) {
-  const Tensor out = tape.output(op, shape, x.dtype(), {x});
-  const Device device = x.device();
-  with_type(x, [&]<class T>() {
-    need(kernels<T>(device).reduce, "reduce", device)(nullptr, kind, s.outer, s.n, s.inner, x.data<T>(), out.data<T>());
-  });
-  tape.record(op, out, static_cast<double>(x.numel()), [x = x.without_values(), s, kind, device](const Tensor& dy) {
-    if (const GradTarget dx = x.grad_target()) {
-      with_type(dy, [&]<class T>() {
-        need(kernels<T>(device).reduce_backward, "reduce_backward", device)(nullptr, kind, s.outer, s.n, s.inner,
-                                                                            dy.data<T>(), dx.data<T>(), dx.beta);
-      });
-    }
-  });
-  return out;
-}
-
-Tensor sum(Tape& tape, const Tensor& x, int axis) {
-  check_same_type(tape, sum_op, {{"x", x}});
-  const AxisSplit s = split_axis(tape, sum_op, x, axis);
-  return reduce(tape, sum_op, ReduceOp::sum, x, s, without_axis(x, s.axis));
-}
-
-Tensor sum(Tape& tape, const Tensor& x) {
-  check_same_type(tape, sum_op, {{"x", x}});
-  return reduce(tape, sum_op, ReduceOp::sum, x, {.n = x.numel()}, {});
-}
+const Op sum_op{"sum", sum_samples};
 
 }  // namespace crisp

@@ -3,6 +3,27 @@
 #include "engine/ops.h"
 
 namespace crisp {
+
+extern const Op transpose_op;
+
+Tensor transpose(Tape& tape, const Tensor& x) {
+  check_same_type(tape, transpose_op, {{"x", x}});
+  if (x.rank() < 2) fail_operands(tape, transpose_op, "x needs at least two dimensions", {{"x", x}});
+  const int64_t rows = x.dim(-2), cols = x.dim(-1);
+  int64_t batch = 1;
+  for (int i = 0; i + 2 < x.rank(); ++i) batch *= x.dim(i);
+  const Tensor y = tape.output(transpose_op, x.shape().with(-2, cols).with(-1, rows), x.dtype(), {x});
+  run(tape, y, [&](auto k) { k->transpose(batch, rows, cols, k(x), k(y), 0); });
+  tape.record(transpose_op, y, 0,
+              [x = x.without_values(), batch, rows, cols](const Context& context, const Tensor& dy) {
+                if (const GradTarget dx = x.grad_target())
+                  run(context, dy, [&](auto k) { k->transpose(batch, cols, rows, k(dy), k(dx), dx.beta); });
+              });
+  return y;
+}
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
 namespace {
 
 std::vector<Sample> transpose_samples() {
@@ -17,28 +38,6 @@ std::vector<Sample> transpose_samples() {
 
 }  // namespace
 
-extern const Op transpose_op{"transpose", transpose_samples};
-
-Tensor transpose(Tape& tape, const Tensor& x) {
-  check_same_type(tape, transpose_op, {{"x", x}});
-  if (x.rank() < 2) fail_operands(tape, transpose_op, "x needs at least two dimensions", {{"x", x}});
-  const int64_t rows = x.dim(-2), cols = x.dim(-1);
-  int64_t batch = 1;
-  for (int i = 0; i + 2 < x.rank(); ++i) batch *= x.dim(i);
-  const Device device = x.device();
-  const Tensor out = tape.output(transpose_op, x.shape().with(-2, cols).with(-1, rows), x.dtype(), {x});
-  with_type(x, [&]<class T>() {
-    need(kernels<T>(device).transpose, "transpose", device)(nullptr, batch, rows, cols, x.data<T>(), out.data<T>(), 0);
-  });
-  tape.record(transpose_op, out, 0, [x = x.without_values(), batch, rows, cols, device](const Tensor& dy) {
-    if (const GradTarget dx = x.grad_target()) {
-      with_type(dy, [&]<class T>() {
-        need(kernels<T>(device).transpose, "transpose", device)(nullptr, batch, cols, rows, dy.data<T>(), dx.data<T>(),
-                                                                dx.beta);
-      });
-    }
-  });
-  return out;
-}
+const Op transpose_op{"transpose", transpose_samples};
 
 }  // namespace crisp

@@ -68,6 +68,6 @@ struct Emulated {
 
 }  // namespace
 
-void fill_gemm_tiles(Kernels<float>& table) { fill_gemm_tiles<Emulated>(table); }
+void gemm_tiles(const GemmCall<float>& call) { gemm_tiles<Emulated>(call); }
 
 }  // namespace crisp::CRISP_ISA

@@ -5,9 +5,9 @@
 #include "engine/kernels.h"
 
 namespace crisp::cpu_emulated {
-void fill_gemm_tiles(Kernels<float>& table);
+void gemm_tiles(const GemmCall<float>& call);
 }  // namespace crisp::cpu_emulated
 
 namespace crisp::cpu_emulated_avx512 {
-void fill_gemm_tiles(Kernels<float>& table);
+void gemm_tiles(const GemmCall<float>& call);
 }  // namespace crisp::cpu_emulated_avx512

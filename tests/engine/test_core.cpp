@@ -189,6 +189,7 @@ TEST_CASE("tensors") {
 }
 
 TEST_CASE("a reservation gives every thread of a region its own workspace") {
+  const Context::Use use(Context::standard());
   const int before = num_threads();
   for (const int threads : {1, 3, 4}) {
     set_num_threads(threads);

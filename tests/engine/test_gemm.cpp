@@ -32,6 +32,7 @@ template <class T>
 struct Product {
   Size size;
   bool trans_a, trans_b;
+  MatmulPrecision precision = MatmulPrecision::f32;
   double beta = 0;
   bool with_bias = false, with_gelu = false;
   std::vector<T> a, b, c, bias, gelu;
@@ -49,7 +50,12 @@ struct Product {
     gelu.assign(c.size(), T(0));
   }
   GemmCall<T> call() {
-    GemmCall<T> g{trans_a, trans_b, size.m, size.n, size.k, a.data(), b.data(), c.data(), beta};
+    GemmCall<T> g{
+        .precision = precision, .trans_a = trans_a, .trans_b = trans_b, .m = size.m, .n = size.n, .k = size.k};
+    g.a = a.data();
+    g.b = b.data();
+    g.c = c.data();
+    g.beta = beta;
     if (with_bias) g.bias = bias.data();
     if (with_gelu) g.gelu_out = gelu.data();
     g.sum_squares = &squares;
@@ -65,7 +71,8 @@ struct Product {
     GemmCall<T> g = call();
     g.c = memory.data() + shift;
     std::copy(c.begin(), c.end(), g.c);
-    gemm(nullptr, g);
+    const Context::Use use(Context::standard());
+    gemm(g);
     std::copy_n(g.c, c.size(), c.begin());
     const auto changed = [](T x) { return x != untouched; };
     CHECK(std::none_of(memory.begin(), memory.begin() + static_cast<ptrdiff_t>(shift), changed));
@@ -99,19 +106,22 @@ std::vector<double> as_doubles(const std::vector<T>& values) {
 
 double bf16_rounded(float x) { return static_cast<double>(to_float(to_bfloat16(x))); }
 
-using Gemm32 = void (*)(StreamHandle, const GemmCall<float>&);
 struct Mode {
-  const char* name;
-  Gemm32 gemm;
+  MatmulPrecision precision;
   double at_768;  // relative error against f64 at k = 768: the limit that performance measurements promise
+  const char* name = name_of(precision);
+
+  void gemm(GemmCall<float> call) const {
+    const Context::Use use(Context::standard());
+    call.precision = precision;
+    backend(Device::cpu).f32.gemm(call);
+  }
 };
 // Those that this machine has.
 std::vector<Mode> modes() {
-  const Kernels<float>& k = backend(Device::cpu).f32;
-  std::vector<Mode> all;
-  for (const Mode& mode : {Mode{"f32", k.gemm, 6e-7}, Mode{"bf16", k.gemm_bf16, 2.6e-3},
-                           Mode{"bf16x3", k.gemm_bf16x3, 6e-6}, Mode{"bf16x6", k.gemm_bf16x6, 4e-7}})
-    if (mode.gemm) all.push_back(mode);
+  using enum MatmulPrecision;
+  std::vector<Mode> all{{f32, 6e-7}, {bf16, 2.6e-3}, {bf16x3, 6e-6}, {bf16x6, 4e-7}};
+  std::erase_if(all, [](const Mode& mode) { return !supports(Device::cpu, mode.precision); });
   return all;
 }
 
@@ -177,15 +187,18 @@ TEST_CASE("every precision keeps its promise against f64 at k = 768") {
       INFO(mode.name << " " << describe(s, trans_a, trans_b));
       Product<float> p(s, trans_a, trans_b);
       const std::vector<double> expected = p.expected();
-      mode.gemm(nullptr, p.call());
+      mode.gemm(p.call());
       CHECK(relative_error(as_doubles(p.c), expected) <= mode.at_768);
     }
   }
 }
 
 TEST_CASE("a bf16 product is that of the operands rounded to bf16, with every tail and epilogue") {
-  const Gemm32 gemm = backend(Device::cpu).f32.gemm_bf16;
-  if (!gemm) CRISP_SKIP("this CPU multiplies no bf16 numbers");
+  if (!supports(Device::cpu, MatmulPrecision::bf16)) CRISP_SKIP("this CPU multiplies no bf16 numbers");
+  const auto gemm = [](GemmCall<float> call) {
+    call.precision = MatmulPrecision::bf16;
+    backend(Device::cpu).f32.gemm(call);
+  };
   for (const Size& s : sizes()) {
     for (const bool trans_a : {false, true}) {
       for (const bool trans_b : {false, true}) {
@@ -219,13 +232,13 @@ TEST_CASE("a product's bits do not depend on the threads, and not on the other r
       INFO(mode.name << describe({426, 200, 1000}, trans_a, trans_b));
       Product<float> p({426, 200, 1000}, trans_a, trans_b);
       set_num_threads(1);
-      mode.gemm(nullptr, p.call());
+      mode.gemm(p.call());
       const std::vector<float> one = p.c;
       const double squares = p.squares;
       for (const int threads : {2, 3, 4}) {
         set_num_threads(threads);
         p.c.assign(p.c.size(), 0.0f);
-        mode.gemm(nullptr, p.call());
+        mode.gemm(p.call());
         CHECK(std::memcmp(p.c.data(), one.data(), one.size() * sizeof(float)) == 0);
         CHECK(p.squares == squares);
       }
@@ -234,7 +247,7 @@ TEST_CASE("a product's bits do not depend on the threads, and not on the other r
       Product<float> few({5, 200, 1000}, trans_a, trans_b);
       std::copy_n(p.a.begin(), few.a.size(), few.a.begin());
       few.b = p.b;
-      mode.gemm(nullptr, few.call());
+      mode.gemm(few.call());
       CHECK(std::memcmp(few.c.data(), one.data(), few.c.size() * sizeof(float)) == 0);
     }
   }
@@ -256,7 +269,7 @@ TEST_CASE("NaN and infinity survive every precision") {
           } else {
             p.b[static_cast<size_t>(trans_b ? j * 70 + k : k * 50 + j)] = bad;
           }
-          mode.gemm(nullptr, p.call());
+          mode.gemm(p.call());
           // The row of a (the column of b) is broken, everything else is not.
           for (int64_t r = 0; r < 20; ++r) {
             for (int64_t c = 0; c < 50; ++c) {
@@ -277,7 +290,8 @@ TEST_CASE("each element of a product is finite, infinite or NaN as a plain loop 
   const auto class_of = [](double x) {
     return std::isnan(x) ? not_a_number : !std::isinf(x) ? finite : x > 0 ? plus_infinity : minus_infinity;
   };
-  const auto check = [&]<class T>(const char* name, void (*gemm)(StreamHandle, const GemmCall<T>&), auto rounded) {
+  const auto check = [&]<class T>(const char* name, MatmulPrecision precision, void (*gemm)(const GemmCall<T>&),
+                                  auto rounded) {
     const T infinity = std::numeric_limits<T>::infinity();
     for (const Size& s : {Size{20, 50, 70}, Size{37, 96, 801}}) {
       for (const auto& [trans_a, trans_b] : {std::pair{false, true}, {false, false}, {true, false}, {true, true}}) {
@@ -311,6 +325,7 @@ TEST_CASE("each element of a product is finite, infinite or NaN as a plain loop 
           const std::vector<double> expected = p.expected(rounded);
           for (const Class c : {finite, plus_infinity, minus_infinity, not_a_number})
             REQUIRE(std::any_of(expected.begin(), expected.end(), [&](double x) { return class_of(x) == c; }));
+          p.precision = precision;
           p.run(gemm, 0);
           for (size_t i = 0; i < expected.size(); ++i)
             if (class_of(static_cast<double>(p.c[i])) != class_of(expected[i]))
@@ -321,12 +336,11 @@ TEST_CASE("each element of a product is finite, infinite or NaN as a plain loop 
   };
   const Backend& cpu = backend(Device::cpu);
   const auto as_it_is = [](auto x) { return static_cast<double>(x); };
-  check("f32", cpu.f32.gemm, as_it_is);
-  check("f64", cpu.f64.gemm, as_it_is);
-  if (cpu.f32.gemm_bf16) check("bf16", cpu.f32.gemm_bf16, bf16_rounded);
-  Kernels<float> tiles{};
-  cpu_emulated::fill_gemm_tiles(tiles);
-  check("bf16 on emulated tiles", tiles.gemm_bf16, bf16_rounded);
+  const auto f32 = MatmulPrecision::f32, bf16 = MatmulPrecision::bf16;
+  check("f32", f32, cpu.f32.gemm, as_it_is);
+  check("f64", f32, cpu.f64.gemm, as_it_is);
+  if (cpu.supports(bf16)) check("bf16", bf16, cpu.f32.gemm, bf16_rounded);
+  check("bf16 on emulated tiles", bf16, &cpu_emulated::gemm_tiles, bf16_rounded);
 }
 
 TEST_CASE("the kernels' name says which unit multiplies") {

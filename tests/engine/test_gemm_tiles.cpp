@@ -13,27 +13,34 @@ using namespace crisp::test;
 
 namespace {
 
-using Gemm = void (*)(StreamHandle, const GemmCall<float>&);
+using Gemm = void (*)(const GemmCall<float>&);
 using Matrix = std::vector<float>;
 
 struct Mode {
   const char* name;
-  Gemm gemm;
+  MatmulPrecision precision;
   int parts;
+  Gemm product;
+
+  void gemm(GemmCall<float> call) const {
+    const Context::Use use(Context::standard());
+    call.precision = precision;
+    product(call);
+  }
 };
 
-std::vector<Mode> modes_of(void (*fill)(Kernels<float>&)) {
-  Kernels<float> table{};
-  fill(table);
-  return {{"bf16", table.gemm_bf16, 1}, {"bf16x3", table.gemm_bf16x3, 2}, {"bf16x6", table.gemm_bf16x6, 3}};
+std::vector<Mode> modes_of(Gemm product) {
+  return {{"bf16", MatmulPrecision::bf16, 1, product},
+          {"bf16x3", MatmulPrecision::bf16x3, 2, product},
+          {"bf16x6", MatmulPrecision::bf16x6, 3, product}};
 }
 
 // The emulated modes, compiled for AVX-512 where this machine can run that.
 std::vector<Mode> modes() {
 #if defined(CRISP_HAVE_EMULATED_AVX512)
-  if (std::string(cpu_instruction_set()) == "avx512") return modes_of(cpu_emulated_avx512::fill_gemm_tiles);
+  if (std::string(cpu_instruction_set()) == "avx512") return modes_of(cpu_emulated_avx512::gemm_tiles);
 #endif
-  return modes_of(cpu_emulated::fill_gemm_tiles);
+  return modes_of(cpu_emulated::gemm_tiles);
 }
 
 size_t size(int64_t rows, int64_t cols) { return static_cast<size_t>(rows * cols); }
@@ -93,7 +100,7 @@ Problem random_problem(int64_t m, int64_t n, int64_t k, uint64_t seed) {
 }
 
 std::vector<double> run(const Mode& mode, Problem& p) {
-  mode.gemm(nullptr, p.call());
+  mode.gemm(p.call());
   return {p.c.begin(), p.c.end()};
 }
 
@@ -118,7 +125,7 @@ void check_exactly(const Mode& mode, int64_t m, int64_t n, int64_t k, int option
   if (gelu) p.gelu.assign(size(m, n), std::nanf(""));
   const Matrix before = p.c;
   if (p.beta == 0) p.c.assign(size(m, n), std::nanf(""));  // must not be read
-  mode.gemm(nullptr, p.call());
+  mode.gemm(p.call());
   double squares = 0;
   bool exact = true;
   double gelu_error = 0;
@@ -173,11 +180,11 @@ TEST_CASE("tile products: strips of rows and groups of columns, exactly") {
 }
 
 TEST_CASE("tile products: the error against f64 is the mode's") {
-  const Gemm f32 = backend(Device::cpu).f32.gemm;
+  const Mode f32{"f32", MatmulPrecision::f32, 0, backend(Device::cpu).f32.gemm};
   for (const int64_t k : {768, 3072}) {
     Problem p = random_problem(64, 96, k, 7);
     const auto expected = p.expected();
-    const double sgemm = relative_error(run({"f32", f32, 0}, p), expected);
+    const double sgemm = relative_error(run(f32, p), expected);
     std::printf("[error] k = %ld: f32 %.2e", static_cast<long>(k), sgemm);
     for (const Mode& mode : modes()) {
       const double error = relative_error(run(mode, p), expected);
@@ -201,13 +208,13 @@ TEST_CASE("tile products: the same bits at any thread count, and for a row whate
       p.bias = normal(1, n, 12);
       p.gelu = Matrix(size(m, n));
       set_num_threads(1);
-      mode.gemm(nullptr, p.call());
+      mode.gemm(p.call());
       for (const int threads : {2, 3, 4}) {
         Problem q = p;
         q.c.assign(size(m, n), 0);
         q.gelu.assign(size(m, n), 0);
         set_num_threads(threads);
-        mode.gemm(nullptr, q.call());
+        mode.gemm(q.call());
         INFO(mode.name << ", " << threads << " threads");
         CHECK(equal_bits(p.c, q.c));
         CHECK(equal_bits(p.gelu, q.gelu));
@@ -215,7 +222,7 @@ TEST_CASE("tile products: the same bits at any thread count, and for a row whate
       }
       Problem row{.m = 1, .n = n, .k = k, .b = p.b, .c = Matrix(size(1, n)), .bias = p.bias};
       row.a.assign(p.a.begin() + (m - 1) * k, p.a.end());
-      mode.gemm(nullptr, row.call());
+      mode.gemm(row.call());
       CHECK(equal_bits(row.c, Matrix(p.c.end() - n, p.c.end())));
     }
   }
@@ -240,7 +247,7 @@ TEST_CASE("tile products: what is not finite stays so, and stays where it belong
         for (size_t i = 0; i < p.a.size(); i += 5) p.a[i] = 0;
         for (size_t i = 0; i < p.b.size(); i += 7) p.b[i] = -0.0f;
         (options & 4 ? p.a : p.b)[1234] = x;
-        mode.gemm(nullptr, p.call());
+        mode.gemm(p.call());
         bool same = true;
         for (int64_t i = 0; i < p.m; ++i) {
           for (int64_t j = 0; j < p.n; ++j) {
@@ -258,7 +265,7 @@ TEST_CASE("tile products: what is not finite stays so, and stays where it belong
     for (const float x : {HUGE_VALF, -HUGE_VALF, std::nanf(""), 0.0f, 1.0f, FLT_MIN / 8}) {
       for (const float y : {HUGE_VALF, -HUGE_VALF, std::nanf(""), 0.0f, -1.0f, FLT_MIN / 8}) {
         Problem p{.m = 1, .n = 1, .k = 1, .a = {x}, .b = {y}, .c = {0}};
-        mode.gemm(nullptr, p.call());
+        mode.gemm(p.call());
         INFO(mode.name << " " << x << " * " << y << " = " << p.c[0]);
         CHECK((std::isfinite(x * y) || !std::isfinite(p.c[0])));
         CHECK((!std::isfinite(x) || !std::isfinite(y) || std::isfinite(p.c[0])));
@@ -267,7 +274,7 @@ TEST_CASE("tile products: what is not finite stays so, and stays where it belong
     // bias brings its own.
     Problem p = random_problem(3, 2, 4, 22);
     p.bias = {1, std::nanf("")};
-    mode.gemm(nullptr, p.call());
+    mode.gemm(p.call());
     CHECK(std::isfinite(p.c[2]));
     CHECK(std::isnan(p.c[3]));
   }
@@ -277,7 +284,7 @@ TEST_CASE("tile products: the largest numbers") {
   for (const Mode& mode : modes()) {
     const auto product = [&](std::vector<float> a, std::vector<float> b) {
       Problem p{.m = 1, .n = 1, .k = static_cast<int64_t>(a.size()), .a = a, .b = b, .c = {0}};
-      mode.gemm(nullptr, p.call());
+      mode.gemm(p.call());
       return p.c[0];
     };
     INFO(mode.name);
@@ -306,10 +313,10 @@ TEST_CASE("tile products: the largest numbers") {
 }
 
 TEST_CASE("the emulated unit adds as TDPBF16PS does") {
-  const Gemm gemm = modes()[0].gemm;
+  const Mode bf16 = modes()[0];
   const auto product = [&](std::vector<float> a, std::vector<float> b) {
     Problem p{.m = 1, .n = 1, .k = static_cast<int64_t>(a.size()), .a = a, .b = b, .c = {0}};
-    gemm(nullptr, p.call());
+    bf16.gemm(p.call());
     return p.c[0];
   };
   const float big = 16777216;                            // 2^24: 1 is lost beside it
@@ -333,7 +340,7 @@ TEST_CASE("the emulated unit adds as TDPBF16PS does") {
 TEST_CASE("tile products: compiled with AVX-512 they have the bits of the plain build") {
 #if defined(CRISP_HAVE_EMULATED_AVX512)
   if (std::string(cpu_instruction_set()) != "avx512") CRISP_SKIP("this machine has no AVX-512");
-  const auto plain = modes_of(cpu_emulated::fill_gemm_tiles), wide = modes_of(cpu_emulated_avx512::fill_gemm_tiles);
+  const auto plain = modes_of(cpu_emulated::gemm_tiles), wide = modes_of(cpu_emulated_avx512::gemm_tiles);
   for (size_t i = 0; i < plain.size(); ++i) {
     for (int options = 0; options < 4; ++options) {
       Problem p = random_problem(67, 50, 830, 41);
@@ -343,8 +350,8 @@ TEST_CASE("tile products: compiled with AVX-512 they have the bits of the plain 
       p.b[200] = HUGE_VALF;
       p.a[300] = -FLT_MAX;
       Problem q = p;
-      plain[i].gemm(nullptr, p.call());
-      wide[i].gemm(nullptr, q.call());
+      plain[i].gemm(p.call());
+      wide[i].gemm(q.call());
       CHECK(equal_bits(p.c, q.c));
     }
   }
@@ -355,9 +362,7 @@ TEST_CASE("tile products: compiled with AVX-512 they have the bits of the plain 
 
 TEST_CASE("AMX has the bits of the emulated unit") {
   if (!amx_usable()) CRISP_SKIP("this machine has no AMX");
-  const Kernels<float>& real = backend(Device::cpu).f32;
-  const Gemm gemms[] = {real.gemm_bf16, real.gemm_bf16x3, real.gemm_bf16x6};
-  const auto emulated = modes();
+  const auto real = modes_of(backend(Device::cpu).f32.gemm), emulated = modes();
   for (size_t i = 0; i < emulated.size(); ++i) {
     for (int options = 0; options < 8; ++options) {
       Problem p = random_problem(99, 130, 1000, 51);
@@ -368,8 +373,8 @@ TEST_CASE("AMX has the bits of the emulated unit") {
       p.a[0] = 1e-39f;
       p.b[0] = -FLT_MAX;
       Problem q = p;
-      gemms[i](nullptr, p.call());
-      emulated[i].gemm(nullptr, q.call());
+      real[i].gemm(p.call());
+      emulated[i].gemm(q.call());
       INFO(emulated[i].name << ", options " << options);
       CHECK(equal_bits(p.c, q.c));
       CHECK(equal_bits(p.sum_squares, q.sum_squares));

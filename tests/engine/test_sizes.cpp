@@ -107,6 +107,7 @@ TEST_CASE("sizes of empty tensors do not overflow either") {
 }
 
 TEST_CASE("the allocator refuses what would overflow when it is rounded up") {
+  const Context::Use use(Context::standard());
   constexpr size_t all = std::numeric_limits<size_t>::max();
   for (const size_t bytes : {all, all - 62, all - 4096, all / 2, most_bytes + 1}) {
     INFO(bytes);

@@ -200,7 +200,7 @@ TEST_CASE("a gradient is there once it is written, and gone where the writing fa
   const Tensor y = vec({3, 4}).set_requires_grad();
   Tape tape;
   const Tensor out = tape.output(failing, {}, DType::f64, {x, y});
-  tape.record(failing, out, 0, [&](const Tensor&) {
+  tape.record(failing, out, 0, [&](const Context&, const Tensor&) {
     {
       const GradTarget dy = y.grad_target();
       dy.tensor.copy_from(vec({7, 8}));
@@ -249,7 +249,7 @@ TEST_CASE("where one tensor is two operands a kernel writes two places, which ar
     for (const size_t i : {size_t{5}, size_t{2}, size_t{1}})
       targets[i].tensor.copy_from(vec({static_cast<double>(i), 2 * static_cast<double>(i)}));
     targets[0].tensor.copy_from(vec({11, 22}));
-    targets.add_up();
+    targets.add_up(Context::standard());
   }
   CHECK(x.grad().to_vector() == std::vector<double>{18, 36});
   CHECK(y.grad().to_vector() == std::vector<double>{1, 2});

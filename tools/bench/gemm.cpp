@@ -81,9 +81,10 @@ Spread time_product(const LinearShape& s, int64_t rows, Pass pass, DType dtype, 
   const auto random = [&](const Shape& shape, uint64_t seed) { return Tensor::normal(shape, dtype, {.seed = seed}); };
   const Tensor x = random({rows, s.in}, 1), w = random({s.out, s.in}, 2), y = random({rows, s.out}, 3);
   return with_type(x, [&]<class T>() {
-    const auto kernel = matmul_kernel<T>(Device::cpu);
-    const GemmCall<T> call = call_of<T>(s, rows, pass, x, w, y);
-    return measure([&] { kernel(nullptr, call); }, effort);
+    GemmCall<T> call = call_of<T>(s, rows, pass, x, w, y);
+    call.precision = matmul_precision();
+    const Context::Use use(Context::standard());
+    return measure([&] { kernels<T>(Device::cpu).gemm(call); }, effort);
   });
 }
 
