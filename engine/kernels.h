@@ -209,11 +209,44 @@ struct AttentionGradient {
   double* span_sums = nullptr;  // with dspan, room for a sum per (sequence, head)
 };
 
+/// What clipping finds, in the backend's memory, so that an optimizer step needs no answer from the device.
+struct ClipResult {
+  double norm;       // the 2-norm of the gradients that are clipped
+  double other;      // that of the others
+  double loss;       // of the step, or 0
+  double factor;     // min(1, max_norm / (norm + 1e-6)), as torch's clip_grad_norm_
+  double is_finite;  // 1 if all of the above are finite, else 0: then the optimizer changes nothing
+};
+
+/// From sums of squares, one per gradient. The arrays of pointers are in host memory, what they point to is not.
+template <class T>
+struct ClipCall {
+  const double* const* squares = nullptr;
+  int64_t count = 0;
+  const double* const* other_squares = nullptr;
+  int64_t other_count = 0;
+  const T* loss = nullptr;  // one element, or null
+  double max_norm = 0;      // 0: factor is 1
+  ClipResult* result = nullptr;
+};
+
 /// One step of decoupled-weight-decay Adam (Loshchilov & Hutter, arXiv 1711.05101).
 struct AdamWStep {
   double learning_rate, beta1, beta2, epsilon, weight_decay;
-  double gradient_scale;  // clipping, or 1 / accumulation steps
+  double gradient_scale;  // what the gradient is multiplied with
   int64_t step;           // 1 for the first update; bias correction uses it
+};
+
+/// The AdamW update of one parameter of n elements.
+template <class T>
+struct AdamWUpdate {
+  AdamWStep step;
+  bool clipped = true;  // whether the gradient is also scaled by ClipResult::factor
+  int64_t n = 0;
+  const T* gradient = nullptr;
+  T* parameter = nullptr;
+  T* m = nullptr;
+  T* v = nullptr;
 };
 
 /// What one step multiplies with, whatever the element: all that rows which catch up later need to know of it.
@@ -221,6 +254,25 @@ struct AdamWRates {
   double decay;  // learning rate * weight decay
   double size;   // learning rate / (1 - beta1^step)
   double root;   // 1 / sqrt(1 - beta2^step)
+};
+
+/// AdamW on rows of a table whose other rows wait. Row rows[i] (each occurs once) is due the steps from[i] ..
+/// steps - 1, whose numbers are in `rates` (host memory), or the last alone where `from` is null; its gradient is 0 in
+/// all of them, except that gradient[i], unless `gradient` is null, is the one of the last (which must be due). Of
+/// `step` the betas, epsilon and gradient_scale count. The bits are those of `adamw` step by step.
+template <class T>
+struct AdamWRowsCall {
+  AdamWStep step;
+  bool clipped = true;
+  const AdamWRates* rates = nullptr;
+  int64_t steps = 0;
+  int64_t n = 0, cols = 0;
+  const int32_t* rows = nullptr;
+  const int32_t* from = nullptr;
+  const T* gradient = nullptr;
+  T* parameter = nullptr;
+  T* m = nullptr;
+  T* v = nullptr;
 };
 
 /// Inlined by force, because kernels of several instruction sets use it.
@@ -261,10 +313,14 @@ struct Kernels {
   void (*transpose)(int64_t batch, int64_t rows, int64_t cols, const T* x, T* out, double beta);
   /// out[c] = sum over r of x[r, c] + beta out[c]
   void (*column_sum)(int64_t rows, int64_t cols, const T* x, T* out, double beta);
-  /// Sum of squares in f64, to *out (host memory on the CPU, device memory on the GPU).
-  void (*sum_squares)(int64_t n, const T* x, double* out);
+  /// *out = the sum over rows of their sums of squares, in f64, so that a row of zeros changes no bit of it.
+  void (*sum_squares)(int64_t rows, int64_t cols, const T* x, double* out);
   /// *out = 1 if every element is finite, else 0.
   void (*all_finite)(int64_t n, const T* x, int32_t* out);
+
+  void (*fill)(int64_t n, double value, T* x);
+  /// x = min(max(x, low), high); a NaN stays.
+  void (*clamp)(int64_t n, double low, double high, T* x);
 
   // matrix product
   void (*gemm)(const GemmCall<T>&);
@@ -311,13 +367,11 @@ struct Kernels {
   // optimizer
   /// First moments that are too small to move a weight become 0, so that none ends as a denormal number: see
   /// engine/cpu/adamw.cpp.
-  void (*adamw)(int64_t n, const AdamWStep&, const T* gradient, T* parameter, T* m, T* v);
-  /// Brings n rows of a table [.., cols] up to date. Row rows[i] (each occurs once) is due the steps from[i] .. steps,
-  /// whose numbers are in `rates`; its gradient is 0 in all of them, except that gradient[i], unless `gradient` is
-  /// null, is the one of the last (which must be due). Of AdamWStep the betas, epsilon and gradient_scale count. The
-  /// bits are those of `adamw` step by step.
-  void (*adamw_rows)(int64_t n, int64_t cols, const AdamWStep&, const AdamWRates* rates, int64_t steps,
-                     const int32_t* rows, const int32_t* from, const T* gradient, T* parameter, T* m, T* v);
+  /// `clip` may be null; where it says that the step is not finite, nothing is changed.
+  void (*adamw)(int64_t count, const AdamWUpdate<T>* updates, const ClipResult* clip);
+  /// Brings n rows of a table [.., cols] up to date: see AdamWRowsCall.
+  void (*adamw_rows)(const AdamWRowsCall<T>&, const ClipResult* clip);
+  void (*clip)(const ClipCall<T>&);
 };
 
 }  // namespace crisp

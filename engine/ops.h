@@ -171,20 +171,4 @@ Tensor absorb_keys(Tape& tape, const Tensor& q, const Tensor& weight, const Tens
 /// sums [n * heads, width], weight [dim, in], bias [dim] -> [n, dim].
 Tensor absorb_values(Tape& tape, const Tensor& sums, const Tensor& weight, const Tensor& bias, int64_t heads);
 
-// --- not on the tape -------------------------------------------------------------------------------------------------
-/// One AdamW update in place: parameter, m and v of one shape and dtype.
-void adamw(const Tensor& parameter, const Tensor& gradient, const Tensor& m, const Tensor& v, const AdamWStep& step);
-/// AdamW on some rows of a table whose other rows wait. Row rows[i] (i32 [n], each once) of parameter, m and v runs the
-/// steps from[i] (i32 [n]) to rates.size() - 1, given by their rates: without a gradient, except that gradient [n,
-/// dim], unless it is an empty handle, belongs to the last step, with step.gradient_scale. Of `step` the betas and
-/// epsilon count besides. The result has the bits of adamw(), step by step, on gradients that are 0 elsewhere. Throws
-/// Error for a row or a step outside of what there is.
-void adamw_rows(const Tensor& parameter, const Tensor& m, const Tensor& v, const AdamWStep& step,
-                std::span<const AdamWRates> rates, const Tensor& rows, const Tensor& from, const Tensor& gradient);
-/// Sum of squares of all elements, in f64.
-double sum_squares(const Tensor& x);
-/// The same, row by row, so that a row of zeros changes no bit of it.
-double sum_squares(const RowGradient& gradient);
-bool all_finite(const Tensor& x);
-
 }  // namespace crisp

@@ -42,6 +42,8 @@ constexpr auto entries() {
       Entry<&K::column_sum>{"column_sum", layers},
       Entry<&K::sum_squares>{"sum_squares", optimizer},
       Entry<&K::all_finite>{"all_finite", other},
+      Entry<&K::fill>{"fill", other},
+      Entry<&K::clamp>{"clamp", other},
       Entry<&K::gemm>{"gemm", gemm},
       Entry<&K::softmax>{"softmax", layers},
       Entry<&K::softmax_backward>{"softmax_backward", layers},
@@ -58,6 +60,7 @@ constexpr auto entries() {
       Entry<&K::attention_backward>{"attention_backward", attention},
       Entry<&K::adamw>{"adamw", optimizer},
       Entry<&K::adamw_rows>{"adamw_rows", optimizer},
+      Entry<&K::clip>{"clip", optimizer},
   };
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 #include "engine/allocator.h"
 #include "engine/op.h"
@@ -15,6 +16,15 @@ constexpr size_t block_bytes = size_t{64} << 10;
 uint64_t next_recording() {
   static std::atomic<uint64_t> last{0};
   return ++last;
+}
+
+// The hook gets a copy, so that one that only looks changes nothing, not even what is known of the gradient.
+void call_hook(const std::function<void(const Tensor&)>& hook, const Tensor& t) {
+  if (!t.gradient()) return;
+  const Tensor copy = t.grad();
+  hook(copy);
+  const Tensor before = t.grad().to(Device::cpu), after = copy.to(Device::cpu);
+  if (std::memcmp(before.raw(), after.raw(), after.bytes()) != 0) t.set_grad(copy);
 }
 
 }  // namespace
@@ -92,11 +102,6 @@ void Tape::append(Node node) {
   nodes_.push_back(std::move(node));
 }
 
-void Tape::call_hooks(const Tensor& t) {
-  for (const auto& [tensor, f] : hooks_)
-    if (tensor.same_as(t)) f(t.grad());
-}
-
 void Tape::backward(const Tensor& loss, double seed) {
   if (!recording()) fail("backward: this tape is in inference mode and has recorded nothing");
   if (consumed_) fail("backward: this tape has run backward already and released what it saved; record the step again");
@@ -113,13 +118,17 @@ void Tape::backward(const Tensor& loss, double seed) {
   const Context::Use use(*context_);
   // A gradient that an intermediate tensor already has (a caller wrote it, say) is not part of this pass.
   for (const Node& node : nodes_) node.output.clear_grad();
-  loss.grad_target().tensor.copy_from(Tensor::full(loss.shape(), loss.dtype(), seed, loss.device()));
+  {
+    const GradTarget start = loss.grad_target();
+    run(*context_, loss, [&](auto k) { k->fill(1, seed, k(start)); });
+  }
   for (size_t i = nodes_.size(); i-- > 0;) {
     Node& node = nodes_[i];
-    const Tensor gradient = node.output.grad();
-    if (gradient) {
+    if (node.output.gradient()) {
       if (before_each_) before_each_();
-      call_hooks(node.output);
+      for (const auto& [tensor, hook] : hooks_)
+        if (tensor.same_as(node.output)) call_hook(hook, tensor);
+      const Tensor gradient = node.output.gradient().values();
       node.run(node.closure, *context_, gradient);
     }
     node.destroy(node.closure);
@@ -127,13 +136,8 @@ void Tape::backward(const Tensor& loss, double seed) {
     if (!node.output.impl().keep_grad) node.output.clear_grad();
     node.output = {};
   }
-  for (const auto& [tensor, f] : hooks_) {
-    if (!tensor.impl().leaf) continue;
-    const Tensor gradient = tensor.grad();
-    if (!gradient) continue;
-    f(gradient);
-    if (tensor.has_row_gradient()) tensor.set_grad(gradient);  // that was a copy
-  }
+  for (const auto& [tensor, hook] : hooks_)
+    if (tensor.impl().leaf) call_hook(hook, tensor);
 }
 
 Tape::~Tape() { drop_nodes(); }

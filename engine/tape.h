@@ -73,10 +73,10 @@ class Tape {
   void keep_values(bool on = true) { keep_values_ = on; }
   /// Keeps the gradient of an intermediate tensor after backward(), for inspection.
   void keep_grad(const Tensor& t);
-  /// Calls f with the complete gradient of t during backward(): for an intermediate tensor before the node that made it
-  /// runs, for a leaf at the end. f may change the gradient in place; that of a table with a row gradient is a dense
-  /// copy, from which the rows are taken again afterwards (slow for a large table). What a hook adds is called, too, if
-  /// its tensor's turn is still to come.
+  /// Calls f with a copy of the complete gradient of t during backward(): for an intermediate tensor before the node
+  /// that made it runs, for a leaf at the end. What f changes in the copy becomes the gradient (of a table that takes
+  /// it by rows, the rows that are not 0; slow for a large table). What a hook adds is called, too, if its tensor's
+  /// turn is still to come.
   void on_grad(const Tensor& t, std::function<void(const Tensor&)> f);
 
   /// Calls f before each operation, forward and backward, until another takes its place; {}: nothing. f may throw to
@@ -140,7 +140,6 @@ class Tape {
   void mark(const Op& op, TensorImpl& result, bool requires_grad) const;
   void* arena(size_t bytes);
   void append(Node node);
-  void call_hooks(const Tensor& t);
 
   const Context* context_;
   Mode mode_;

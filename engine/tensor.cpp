@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "engine/allocator.h"
 #include "engine/tape.h"
@@ -56,30 +55,24 @@ Tensor filled(const Shape& shape, DType dtype, Device device, F&& f) {
   return device == Device::cpu ? host : host.to(device);
 }
 
-constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
-
-Tensor dense(const RowGradient& gradient, const Shape& shape) {
-  const Tensor all = Tensor::zeros(shape, gradient.values.dtype(), gradient.values.device());
-  const Tensor ids = gradient.rows.to(Device::cpu);
+// A gradient of rows as one of the whole table.
+Tensor dense(const Gradient& gradient, const Shape& shape) {
+  const Tensor all = Tensor::zeros(shape, gradient.values().dtype(), gradient.values().device());
+  const Tensor ids = gradient.rows().to(Device::cpu);
   for (int64_t i = 0; i < ids.numel(); ++i)
-    all.view_rows(ids.data<int32_t>()[i], 1).copy_from(gradient.values.view_rows(i, 1));
+    all.view_rows(ids.data<int32_t>()[i], 1).copy_from(gradient.values().view_rows(i, 1));
   return all;
 }
 
 // The rows in which something is not 0. A row of zeros is no different from one that is not there.
-RowGradient rows_of(const Tensor& all) {
+std::vector<int32_t> rows_of(const Tensor& all) {
   const Tensor host = all.to(Device::cpu);
   std::vector<int32_t> ids;
   for (int64_t r = 0; r < host.dim(0); ++r) {
     const std::vector<double> row = host.view_rows(r, 1).to_vector();
     if (std::any_of(row.begin(), row.end(), [](double x) { return x != 0; })) ids.push_back(static_cast<int32_t>(r));
   }
-  const auto n = static_cast<int64_t>(ids.size());
-  const RowGradient gradient{Tensor::from(std::span<const int32_t>(ids), {n}, all.device()),
-                             Tensor::empty({n, all.dim(1)}, all.dtype(), all.device())};
-  for (int64_t i = 0; i < n; ++i)
-    gradient.values.view_rows(i, 1).copy_from(all.view_rows(ids[static_cast<size_t>(i)], 1));
-  return gradient;
+  return ids;
 }
 
 }  // namespace
@@ -266,67 +259,87 @@ const Tensor& Tensor::set_requires_grad(bool on) const {
 }
 
 Tensor Tensor::grad() const {
-  TensorImpl& self = impl();
-  self.grad_sum_squares = unknown;
-  if (self.takes_rows) return self.row_grad ? dense(self.row_grad, self.shape) : Tensor();
-  return self.has_grad ? self.grad : Tensor();
+  const Gradient& g = gradient();
+  if (!g) return {};
+  return g.by_rows() ? dense(g, shape()) : g.values().clone();
 }
+
+const Gradient& Tensor::gradient() const { return impl().gradient; }
 
 void Tensor::set_grad(const Tensor& values) const {
   if (!requires_grad()) fail("{} requires no gradient", label());
   if (values.shape() != shape() || values.dtype() != dtype())
     fail("the gradient of {} is {} {}, not {} {}", label(), shape().str(), name_of(dtype()), values.shape().str(),
          name_of(values.dtype()));
-  if (has_row_gradient()) {
-    set_row_grad(rows_of(values));
+  if (gradient().by_rows()) {
+    const std::vector<int32_t> ids = rows_of(values);
+    const auto n = static_cast<int64_t>(ids.size());
+    const Tensor some = empty({n, dim(1)}, dtype(), device());
+    for (int64_t i = 0; i < n; ++i)
+      some.view_rows(i, 1).copy_from(values.detach().view_rows(ids[static_cast<size_t>(i)], 1));
+    set_grad_rows(from(ids, {n}, device()), some);
   } else {
     const Tensor copy = values.detach().clone().to(device());
     clear_grad();
-    impl().grad = copy;
-    impl().has_grad = true;
+    impl().gradient.values_ = copy;
+    impl().gradient.present_ = true;
   }
 }
 
+void Tensor::set_grad_rows(const Tensor& rows, const Tensor& values) const {
+  Gradient& g = impl().gradient;
+  if (!g.by_rows_) fail("{} does not take its gradient as rows", label());
+  if (!rows || rows.dtype() != DType::i32 || !values || values.dtype() != dtype() || rows.rank() != 1 ||
+      values.shape() != Shape{rows.dim(0), dim(1)})
+    fail("the gradient of {} by rows needs ids i32 [n] and values {} [n, {}]", label(), name_of(dtype()), dim(1));
+  g.rows_ = rows;
+  g.values_ = values;
+  g.sum_squares_ = {};
+  g.present_ = true;
+}
+
 void Tensor::clear_grad() const {
-  impl().grad = {};
-  impl().has_grad = false;
-  impl().grad_sum_squares = unknown;
-  impl().row_grad = {};
+  Gradient none;
+  none.by_rows_ = gradient().by_rows();
+  impl().gradient = none;
 }
 
 GradTarget::~GradTarget() {
-  if (owner_ && std::uncaught_exceptions() > exceptions_) owner_.clear_grad();
+  if (!owner_) return;
+  if (std::uncaught_exceptions() > exceptions_) {
+    owner_.clear_grad();
+  } else {
+    Gradient& g = owner_.impl().gradient;
+    g.present_ = true;
+    g.sum_squares_ = std::move(sum_squares_);
+  }
+}
+
+const Tensor& GradTarget::sum_squares() const {
+  if (!sum_squares_) sum_squares_ = Tensor::empty({}, DType::f64, tensor.device());
+  return sum_squares_;
 }
 
 GradTarget Tensor::grad_target() const {
   if (!requires_grad()) return {};
-  TensorImpl& self = impl();
-  if (self.takes_rows)
-    fail("{} takes its gradient as rows, from embedding() and embeddings_layer_norm() only: see set_row_gradient()",
+  Gradient& g = impl().gradient;
+  if (g.by_rows_)
+    fail("{} takes its gradient as rows, from embedding() and embeddings_layer_norm() only: see take_grad_by_rows()",
          label());
-  if (!self.grad) self.grad = empty(self.shape, self.dtype, self.device);
-  GradTarget target{self.grad, self.has_grad ? 1.0 : 0.0};
-  self.has_grad = true;
-  self.grad_sum_squares = unknown;
+  if (!g.values_) g.values_ = empty(shape(), dtype(), device());
+  GradTarget target{g.values_, g.present_ ? 1.0 : 0.0};
   target.owner_ = without_values();
-  if (device() == Device::cpu) target.sum_squares = &self.grad_sum_squares;
   return target;
 }
 
-double Tensor::grad_sum_squares() const { return impl().grad_sum_squares; }
-
-const Tensor& Tensor::set_row_gradient() const {
+const Tensor& Tensor::take_grad_by_rows() const {
   if (!impl().leaf || rank() != 2)
     fail("{} of shape {} cannot take its gradient as rows: that is for leaves of two dimensions", label(),
          shape().str());
   clear_grad();
-  impl().takes_rows = true;
+  impl().gradient.by_rows_ = true;
   return *this;
 }
-
-bool Tensor::has_row_gradient() const { return impl_ && impl_->takes_rows; }
-RowGradient Tensor::row_grad() const { return impl().row_grad; }
-void Tensor::set_row_grad(RowGradient gradient) const { impl().row_grad = std::move(gradient); }
 
 std::string Tensor::str(int64_t limit) const {
   if (!impl_) return "(empty tensor)";

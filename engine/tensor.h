@@ -20,8 +20,8 @@ namespace crisp {
 struct ScopeName;  // engine/tape.h
 struct Storage;
 struct TensorImpl;
+class Gradient;
 class GradTarget;
-struct RowGradient;
 
 class Tensor {
  public:
@@ -94,36 +94,32 @@ class Tensor {
 
   bool requires_grad() const;
   const Tensor& set_requires_grad(bool on = true) const;
-  /// The accumulated gradient, or an empty handle. It may be changed in place, hence grad_sum_squares() is unknown from
-  /// here on; ask again after another backward(). Of a table with a row gradient it is a dense copy, for looking at:
-  /// changes to it are lost, except those of a hook (Tape::on_grad).
+  /// A copy of the accumulated gradient, of this tensor's shape whether or not it consists of rows; an empty handle
+  /// where there is none. Looking changes nothing: set_grad() does.
   Tensor grad() const;
+  /// The gradient itself.
+  const Gradient& gradient() const;
   /// Makes a copy of `values` (same shape and dtype) the gradient: what a checkpoint restores. Throws Error for others,
   /// and where none is required.
   void set_grad(const Tensor& values) const;
+  /// Makes `values` [n, dim] the gradient of the rows `rows` (i32 [n], increasing) of a table that takes it so.
+  void set_grad_rows(const Tensor& rows, const Tensor& values) const;
   /// Forgets the gradient and gives its memory back, for activations and the next gradients to use.
   void clear_grad() const;
   /// Where a backward function writes this tensor's gradient: false where nobody needs it. Throws Error for a table
-  /// with a row gradient.
+  /// that takes it as rows.
   GradTarget grad_target() const;
-  /// The sum of squares of the gradient, where the operation that wrote it last has formed it on the way; NaN where it
-  /// is not known.
-  double grad_sum_squares() const;
 
   /// Makes this leaf, a table [rows, dim], take its gradient as the rows that were used: an array of the table's size
   /// is never made. Only embedding() and embeddings_layer_norm() can use it then.
-  const Tensor& set_row_gradient() const;
-  bool has_row_gradient() const;
-  /// The accumulated gradient of such a table, or empty handles.
-  RowGradient row_grad() const;
-  /// Replaces it.
-  void set_row_grad(RowGradient gradient) const;
+  const Tensor& take_grad_by_rows() const;
 
   bool same_as(const Tensor& other) const { return impl_ == other.impl_; }
   /// Shape, dtype, device, name and up to `limit` values a dimension, for people.
   std::string str(int64_t limit = 6) const;
 
  private:
+  friend class GradTarget;
   friend class Tape;
   void* checked_data(DType wanted) const;
   void refuse_to_cut(const char* what) const;
@@ -134,8 +130,31 @@ class Tensor {
   std::shared_ptr<Storage> storage_;  // the elements; null in a handle without values
 };
 
-/// A place for a gradient, to be written at once. beta = 0: overwrite (first contribution); beta = 1: add. Where an
-/// exception ends the writing, the gradient is forgotten: nobody can tell how much of it is there.
+/// What has been added up for a tensor. It is there from the moment that its first part is written whole, until
+/// clear_grad().
+class Gradient {
+ public:
+  explicit operator bool() const { return present_; }
+  /// Whether it is that of some rows of a table, and 0 in all others.
+  bool by_rows() const { return by_rows_; }
+  /// The elements: of the tensor's shape, or by rows [n, dim].
+  const Tensor& values() const { return values_; }
+  /// By rows: which they are, i32 [n], increasing. Else an empty handle.
+  const Tensor& rows() const { return rows_; }
+  /// f64, one element: the sum of squares, where the operation that wrote the gradient last has formed it on the way.
+  /// Else an empty handle.
+  const Tensor& sum_squares() const { return sum_squares_; }
+
+ private:
+  friend class Tensor;
+  friend class GradTarget;
+  bool present_ = false, by_rows_ = false;
+  Tensor values_, rows_, sum_squares_;
+};
+
+/// A place for a gradient, to be written at once. beta = 0: overwrite (first contribution); beta = 1: add. The gradient
+/// is there when this object goes. Where an exception ends the writing, it is forgotten: nobody can tell how much of it
+/// has been written.
 class GradTarget {
  public:
   GradTarget() = default;
@@ -146,26 +165,20 @@ class GradTarget {
 
   Tensor tensor;
   double beta = 0;
-  /// Who writes the gradient may put the sum of squares of what is there afterwards here (host memory), or leave it.
-  double* sum_squares = nullptr;
   explicit operator bool() const { return static_cast<bool>(tensor); }
   /// The elements, or null where no gradient is wanted.
   template <Element T>
   T* data() const {
     return tensor ? tensor.data<T>() : nullptr;
   }
+  /// f64, one element on the device: whoever asks for it writes the sum of squares of what is there afterwards to it.
+  const Tensor& sum_squares() const;
 
  private:
   friend class Tensor;
   Tensor owner_;  // whose gradient it is, if it is a tensor's
+  mutable Tensor sum_squares_;
   int exceptions_ = std::uncaught_exceptions();
-};
-
-/// The gradient of a table of which few rows are used; it is 0 in all others.
-struct RowGradient {
-  Tensor rows;    // i32 [n], increasing, on the table's device
-  Tensor values;  // [n, dim]
-  explicit operator bool() const { return static_cast<bool>(rows); }
 };
 
 /// Calls f.template operator()<T>() with T = float or double, the tensor's compute type. Throws Error for storage-only

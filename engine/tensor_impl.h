@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <string>
 
@@ -25,14 +24,10 @@ struct TensorImpl {
   DType dtype = DType::f32;
   Device device = Device::cpu;
   bool requires_grad = false;
-  bool has_grad = false;   // grad holds a value
   bool keep_grad = false;  // do not release it during backward: a leaf, or kept for inspection
   bool leaf = true;        // not made by a recorded operation
   uint64_t recording = 0;  // of a recorded result: the Tape::recording_ that made it
-  Tensor grad;
-  double grad_sum_squares = std::numeric_limits<double>::quiet_NaN();  // NaN: not known
-  bool takes_rows = false;                                             // the gradient is row_grad, never grad
-  RowGradient row_grad;
+  Gradient gradient;
   std::string name;
   const char* made_by = nullptr;  // the operation
   std::shared_ptr<const ScopeName> scope;

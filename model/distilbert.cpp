@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "engine/adamw.h"
 #include "engine/checked.h"
 #include "engine/error.h"
 #include "model/random_sites.h"
@@ -36,7 +37,7 @@ DistilBert::DistilBert(const DistilBertConfig& config, DType dtype, Device devic
   const int64_t dim = config.dim;
   const std::string embeddings = "distilbert.embeddings.";
   words_ = add(embeddings + "word_embeddings.weight", {config.vocab_size, dim}, true, false);
-  words_.set_row_gradient();
+  words_.take_grad_by_rows();
   positions_ = add(embeddings + "position_embeddings.weight", {config.max_positions, dim}, true, false);
   embedding_norm_ = add_norm(embeddings + "LayerNorm");
   for (int64_t l = 0; l < config.layers; ++l) {
@@ -142,14 +143,9 @@ Tensor DistilBert::span_penalty(Tape& tape) const {
   return scale(tape, mean(tape, concat(tape, spans, 0)), config_.sparsity.span_penalty);
 }
 
-void DistilBert::clamp_spans() const {
-  for (const Layer& layer : layers_) {
-    if (!layer.span) continue;
-    std::vector<double> values = layer.span.to_vector();
-    for (double& z : values)
-      if (!std::isnan(z)) z = std::clamp(z, 0.0, static_cast<double>(config_.max_positions));
-    layer.span.copy_from(Tensor::from(values, layer.span.shape(), dtype_));
-  }
+void DistilBert::clamp_spans(const Context& context) const {
+  for (const Layer& layer : layers_)
+    if (layer.span) crisp::clamp(layer.span, 0, static_cast<double>(config_.max_positions), context);
 }
 
 Tensor DistilBert::apply(Tape& tape, const Linear& layer, const Tensor& x) {

@@ -77,7 +77,7 @@ class DistilBert {
   /// span_penalty times the mean over all learned degrees, for the loss; an empty handle where there is none.
   Tensor span_penalty(Tape& tape) const;
   /// Brings learned degrees that an update has moved out of 0 .. max_positions back: the loss is flat outside.
-  void clamp_spans() const;
+  void clamp_spans(const Context& context) const;
 
   /// In a fixed order: embeddings, layers, head, learned spans.
   const std::vector<Parameter>& parameters() const { return parameters_; }

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/kernels.h"
+#include "engine/adamw.h"
 #include "engine/tensor.h"
 #include "model/distilbert.h"
 
@@ -27,19 +27,16 @@ struct AdamWOptions {
 /// first moments too small to matter (engine/cpu/adamw.cpp).
 class AdamW {
  public:
-  /// The moments start at 0. It keeps handles of its own to the parameters.
-  AdamW(std::span<const Parameter> parameters, const AdamWOptions& options);
+  /// The moments start at 0. It keeps handles of its own to the parameters; the context must outlive it.
+  AdamW(std::span<const Parameter> parameters, const AdamWOptions& options,
+        const Context& context = Context::standard());
 
-  /// The 2-norm over all gradients but those of learned spans, in f64. A parameter without gradient counts as 0. Sums
-  /// of squares that were formed while a gradient was written are used, the others are computed now.
-  double grad_norm() const { return norm(false); }
-  /// The same of learned spans alone: in positions, under a penalty of any size, they must not clip the weights.
-  double span_grad_norm() const { return norm(true); }
-
-  /// One update with gradients scaled by `gradient_scale` (those of learned spans are not), then forgets the gradients.
-  /// A parameter without a gradient is left as it is. Throws Error when a row has a gradient, though it waits: the
-  /// forward pass read an old value.
-  void step(double learning_rate, double gradient_scale);
+  /// Clips the gradients to max_grad_norm (0: not at all) and makes one update with them, then forgets them. The norm
+  /// is over all gradients but those of learned spans, which are neither clipped nor counted: in positions, under a
+  /// penalty of any size, they must not clip the weights. A parameter without a gradient counts as 0 and is left as it
+  /// is. Where a norm, or `loss` if it is given, is not finite, nothing changes and the gradients stay: see the result.
+  /// Throws Error when a row has a gradient, though it waits: the forward pass read an old value.
+  ClipResult step(double learning_rate, double max_grad_norm, const Tensor& loss = {});
 
   /// Brings these rows (i32, any shape, repeated or not) of a parameter up to date. Nothing to do for a parameter that
   /// takes its gradient as an array.
@@ -71,21 +68,21 @@ class AdamW {
     std::vector<AdamWRates> rates;  // of its steps since everything was up to date
     std::vector<int32_t> done;      // how many of them each row has had
   };
-  double norm(bool of_spans) const;
-  AdamWStep rule(const Parameter& parameter, double learning_rate, double gradient_scale) const;
-  void step_rows(Table& table, double learning_rate, double gradient_scale);
+  AdamWPart part(size_t index, double learning_rate, int64_t step) const;
+  void check_up_to_date(const Table& table) const;
+  void note_step(Table& table, const AdamWStep& step);
   void catch_up(Table& table);
-  void replay(Table& table, const Tensor& rows, const Tensor& from, int64_t n);
+  void replay(Table& table);
 
   std::vector<Parameter> parameters_;
   AdamWOptions options_;
+  const Context* context_;
+  std::vector<Tensor> weights_, spans_;  // the parameters that are clipped, and the others
   std::vector<Tensor> m_, v_;
   std::vector<Table> tables_;
+  std::vector<AdamWPart> parts_;              // of the step at work
+  std::vector<int32_t> due_rows_, due_from_;  // rows that catch up, and since which step they wait
   int64_t steps_ = 0;
 };
-
-/// What gradients are multiplied with so that their norm is at most max_norm: min(1, max_norm / (norm + 1e-6)), as
-/// torch's clip_grad_norm_. 1 when max_norm is 0 (no clipping).
-double clip_scale(double norm, double max_norm);
 
 }  // namespace crisp

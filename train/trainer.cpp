@@ -121,9 +121,8 @@ Tensor Trainer::forward(int64_t micro_step) {
 
 // Of the loss and the penalty on learned spans, which is the same in all micro-batches of a step.
 void Trainer::backward(const Tensor& loss, double share) {
-  const Tensor penalty = model_.span_penalty(tape_);
-  span_penalty_ = penalty ? penalty.item() : 0;
-  const Tensor sum = penalty ? add(tape_, loss, penalty) : loss;
+  span_penalty_ = model_.span_penalty(tape_);
+  const Tensor sum = span_penalty_ ? add(tape_, loss, span_penalty_) : loss;
   if (state_.accumulated > 0) tape_.before_each({});  // half of it would spoil the gradients that are there
   try {
     tape_.backward(sum, share);
@@ -143,20 +142,37 @@ bool Trainer::micro_step(StepReport& report) {
   check_parameters();
   const Group group = group_of(state_.micro_step);
   const Tensor loss = forward(state_.micro_step);
-  const double loss_value = loss.item();
   flops_ = tape_.flops();
-  if (!std::isfinite(loss_value))
-    report_divergence(fmt::format("the loss is {}", printable(loss_value)), first_broken_value(state_.micro_step));
   // The batch's loss is a mean over its sentences; the last batch of an epoch may have fewer of them.
   const double share = static_cast<double>(batch_.batch_size()) / static_cast<double>(group.sentences);
   backward(loss, share);
 
-  state_.pending_loss += loss_value * share;
+  // What the host wants to know of the device it asks last.
+  const bool complete = state_.accumulated + 1 == group.count;
+  const double learning_rate = options_.learning_rate_or_default() * schedule_.factor(state_.step);
+  ClipResult clip{};
+  if (complete) {
+    clip = optimizer_.step(learning_rate, options_.max_grad_norm, loss);
+  } else {
+    clip.loss = loss.item();
+  }
+  if (!std::isfinite(clip.loss))
+    report_divergence(fmt::format("the loss is {}", printable(clip.loss)), first_broken_value());
+  const double norms = clip.norm + clip.other;
+  if (!std::isfinite(norms))
+    report_divergence(fmt::format("the gradient norm is {}", printable(norms)), first_broken_gradient());
+
+  state_.pending_loss += clip.loss * share;
   ++state_.micro_step;
-  if (++state_.accumulated < group.count) return false;
-  report = optimizer_step();
-  report.loss = state_.pending_loss;
-  report.span_penalty = span_penalty_;
+  ++state_.accumulated;
+  if (!complete) return false;
+  report = {.loss = state_.pending_loss,
+            .span_penalty = span_penalty_ ? span_penalty_.item() : 0,
+            .grad_norm = clip.norm,
+            .learning_rate = learning_rate};
+  model_.clamp_spans(tape_.context());
+  ++state_.step;
+  if (finished()) optimizer_.catch_up();
   state_.loss_sum += report.loss;
   state_.total_loss_sum += report.loss;
   ++state_.loss_count;
@@ -165,48 +181,34 @@ bool Trainer::micro_step(StepReport& report) {
   return true;
 }
 
-StepReport Trainer::optimizer_step() {
-  StepReport report;
-  report.grad_norm = optimizer_.grad_norm();
-  const double all = report.grad_norm + optimizer_.span_grad_norm();
-  if (!std::isfinite(all))
-    report_divergence(fmt::format("the gradient norm is {}", printable(all)), first_broken_gradient());
-  report.learning_rate = options_.learning_rate_or_default() * schedule_.factor(state_.step);
-  optimizer_.step(report.learning_rate, clip_scale(report.grad_norm, options_.max_grad_norm));
-  model_.clamp_spans();
-  ++state_.step;
-  if (finished()) optimizer_.catch_up();
-  return report;
-}
-
 // Parameters come first in time, then the forward pass in order, which runs once more and keeps its values this time.
-std::string Trainer::first_broken_value(int64_t micro_step) {
+std::string Trainer::first_broken_value() {
   check_ = {};  // the step cannot be taken back any more
   optimizer_.catch_up();
   for (const Parameter& p : model_.parameters())
     if (!all_finite(p.tensor)) return "the parameter " + p.tensor.label();
   tape_.keep_values();
-  forward(micro_step);
+  forward(state_.micro_step);
   for (const NodeInfo& node : tape_.nodes())
     if (!all_finite(node.output)) return "the result " + node.output.label();
   return "none of those kept: a sum overflowed";
 }
 
-// Runs the micro-batches of the step that has just ended once more (their dropout is the same) and looks at each
+// Runs the micro-batches of the step that could not be made once more (their dropout is the same) and looks at each
 // gradient as soon as it is there. A parameter's gradient has no moment of its own: it is looked at when the next
 // result's gradient is not finite, and at the end of the pass.
 std::string Trainer::first_broken_gradient() {
   const std::vector<Parameter>& parameters = model_.parameters();
   const auto broken_parameter = [&]() -> std::string {
     for (auto p = parameters.rbegin(); p != parameters.rend(); ++p) {
-      const Tensor gradient = p->tensor.has_row_gradient() ? p->tensor.row_grad().values : p->tensor.grad();
-      if (gradient && !all_finite(gradient)) return "the gradient of " + p->tensor.label();
+      const Gradient& gradient = p->tensor.gradient();
+      if (gradient && !all_finite(gradient.values())) return "the gradient of " + p->tensor.label();
     }
     return "";
   };
   check_ = {};
   clear_gradients();
-  const Group group = group_of(state_.micro_step - 1);
+  const Group group = group_of(state_.micro_step);
   std::string found;
   for (int64_t m = group.first; m < group.first + group.count && found.empty(); ++m) {
     const Tensor loss = forward(m);

@@ -102,8 +102,7 @@ class Trainer {
   Tensor forward(int64_t micro_step);
   void backward(const Tensor& loss, double share);
   void clear_gradients();
-  StepReport optimizer_step();
-  std::string first_broken_value(int64_t micro_step);
+  std::string first_broken_value();
   std::string first_broken_gradient();
   [[noreturn]] void report_divergence(const std::string& what, const std::string& first_broken);
 
@@ -119,7 +118,7 @@ class Trainer {
   std::vector<int32_t> order_;
   int64_t order_epoch_ = -1;
   double flops_ = 0;
-  double span_penalty_ = 0;  // of the last micro-step
+  Tensor span_penalty_;  // of the last micro-step
   TrainState state_;
 };
 

@@ -61,11 +61,33 @@ bool prefetches() {
 }
 
 template <class T>
-void adamw(int64_t n, const AdamWStep& s, const T* gradient, T* parameter, T* m, T* v) {
+void clip(const ClipCall<T>& call) {
+  double sum = 0, other = 0;
+  for (int64_t i = 0; i < call.count; ++i) sum += *call.squares[i];
+  for (int64_t i = 0; i < call.other_count; ++i) other += *call.other_squares[i];
+  ClipResult& r = *call.result;
+  r.norm = std::sqrt(sum);
+  r.other = std::sqrt(other);
+  r.loss = call.loss ? static_cast<double>(*call.loss) : 0;
+  const double share = call.max_norm > 0 ? call.max_norm / (r.norm + 1e-6) : 1;
+  r.factor = share < 1 ? share : 1;
+  r.is_finite = (r.norm + r.other + r.loss) - (r.norm + r.other + r.loss) == 0 ? 1 : 0;
+}
+
+// What a gradient is multiplied with.
+template <class T>
+CRISP_INLINE T scale_of(const AdamWStep& s, bool clipped, const ClipResult* clip) {
+  return static_cast<T>(clip && clipped ? s.gradient_scale * clip->factor : s.gradient_scale);
+}
+
+template <class T>
+void update(const AdamWUpdate<T>& u, T scale) {
   constexpr int64_t line = 64 / sizeof(T), distance = 32 * line;
-  const Constants<T> c(s);
-  const Rates<T> r(adamw_rates(s));
-  const T scale = static_cast<T>(s.gradient_scale);
+  const Constants<T> c(u.step);
+  const Rates<T> r(adamw_rates(u.step));
+  const T* gradient = u.gradient;
+  T *parameter = u.parameter, *m = u.m, *v = u.v;
+  const int64_t n = u.n;
   const bool ahead = prefetches();
   for_chunks(n, [=](int64_t begin, int64_t end) {
     int64_t i = begin;
@@ -81,6 +103,12 @@ void adamw(int64_t n, const AdamWStep& s, const T* gradient, T* parameter, T* m,
 #pragma omp simd
     for (int64_t k = i; k < end; ++k) advance(c, r, gradient[k] * scale, parameter[k], m[k], v[k]);
   });
+}
+
+template <class T>
+void adamw(int64_t count, const AdamWUpdate<T>* updates, const ClipResult* clip) {
+  if (clip && clip->is_finite == 0) return;
+  for (int64_t i = 0; i < count; ++i) update(updates[i], scale_of<T>(updates[i].step, updates[i].clipped, clip));
 }
 
 // A piece of a row: short enough for registers, so that memory is read and written once however many steps are due.
@@ -136,10 +164,15 @@ CRISP_INLINE void replay(const Constants<T>& c, const AdamWRates* rates, int64_t
 }
 
 template <class T>
-void adamw_rows(int64_t n, int64_t cols, const AdamWStep& s, const AdamWRates* rates, int64_t steps,
-                const int32_t* rows, const int32_t* from, const T* gradient, T* parameter, T* m, T* v) {
-  const Constants<T> c(s);
-  const T scale = static_cast<T>(s.gradient_scale);
+void adamw_rows(const AdamWRowsCall<T>& call, const ClipResult* clip) {
+  if (clip && clip->is_finite == 0) return;
+  const Constants<T> c(call.step);
+  const T scale = scale_of<T>(call.step, call.clipped, clip);
+  const AdamWRates* const rates = call.rates;
+  const int64_t steps = call.steps, n = call.n, cols = call.cols;
+  const int32_t *const rows = call.rows, *const from = call.from;
+  const T* const gradient = call.gradient;
+  T *const parameter = call.parameter, *const m = call.m, *const v = call.v;
   const int64_t across = divide_up(cols, piece<T>);
   // Rows differ in what they have missed, hence the dynamic schedule.
   parallel_tasks(n * across, 16, threads_if(n * cols >= parallel_threshold), [=](int64_t task) {
@@ -152,7 +185,7 @@ void adamw_rows(int64_t n, int64_t cols, const AdamWStep& s, const AdamWRates* r
       m1[k] = inside ? m[at + k] : T(0);
       v1[k] = inside ? v[at + k] : T(0);
     }
-    replay(c, rates, from[i], gradient ? steps - 1 : steps, p1, m1, v1);
+    replay(c, rates, from ? from[i] : steps - 1, gradient ? steps - 1 : steps, p1, m1, v1);
     if (gradient) {
       const Rates<T> r(rates[steps - 1]);
       const T* g = gradient + i * cols + col;
@@ -173,6 +206,7 @@ template <class T>
 void fill_adamw(Kernels<T>& table) {
   table.adamw = adamw<T>;
   table.adamw_rows = adamw_rows<T>;
+  table.clip = clip<T>;
 }
 template void fill_adamw(Kernels<float>&);
 template void fill_adamw(Kernels<double>&);

@@ -112,11 +112,18 @@ void column_sum(int64_t rows, int64_t cols, const T* x, T* out, double beta) {
 }
 
 template <class T>
-void sum_squares(int64_t n, const T* x, double* out) {
-  *out = sum_chunks(n, n >= parallel_threshold, [=](int64_t i) {
-    const auto v = static_cast<double>(x[i]);
-    return v * v;
-  });
+void sum_squares(int64_t rows, int64_t cols, const T* x, double* out) {
+  const auto square = [](T v) { return static_cast<double>(v) * static_cast<double>(v); };
+  if (rows == 1) {
+    *out = sum_chunks(cols, cols >= parallel_threshold, [=](int64_t i) { return square(x[i]); });
+    return;
+  }
+  auto* const sums = static_cast<double*>(thread_workspace(static_cast<size_t>(rows) * sizeof(double)));
+  for_rows(rows, cols,
+           [=](int64_t r) { sums[r] = sum_chunks(cols, false, [=](int64_t i) { return square(x[r * cols + i]); }); });
+  double sum = 0;
+  for (int64_t r = 0; r < rows; ++r) sum += sums[r];
+  *out = sum;
 }
 
 template <class T>

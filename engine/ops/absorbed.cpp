@@ -111,7 +111,7 @@ void parameter_gradients(const KernelCall<T>& k, const Projection& p, const T* n
                .b = inputs.take(wide, row),
                .c = k(dw) + h * d * in,
                .beta = dw.beta,
-               .sum_squares = dw.sum_squares ? &squares_of_head : nullptr});
+               .sum_squares = &squares_of_head});
     squares += squares_of_head;
     if (db)
       k->gemm({.trans_a = true,
@@ -123,7 +123,7 @@ void parameter_gradients(const KernelCall<T>& k, const Projection& p, const T* n
                .c = k(db) + h * d,
                .beta = db.beta});
   }
-  if (dw.sum_squares) *dw.sum_squares = squares;
+  if (dw) *k.f64(dw.sum_squares()) = squares;
 }
 
 void check_projection(const Tape& tape, const Op& op, const Operand& rows, const Projection& p, int64_t narrow_dim) {

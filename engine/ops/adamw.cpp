@@ -1,102 +1,174 @@
-// What an optimizer step needs, outside of any tape: the AdamW update, the sum of squares for the gradient norm, and
-// the search for values that are not finite.
-#include <utility>
+#include "engine/adamw.h"
+
+#include <algorithm>
 #include <vector>
 
 #include "engine/allocator.h"
 #include "engine/error.h"
 #include "engine/op.h"
-#include "engine/ops.h"
 
 namespace crisp {
 namespace {
 
-void check_moments(const Tensor& parameter, const Tensor& m, const Tensor& v) {
-  for (const Tensor& t : {m, v}) {
-    if (t.shape() != parameter.shape() || t.dtype() != parameter.dtype() || t.device() != parameter.device())
-      fail("adamw: {} is {} {}, but its moments are {} {}", parameter.label(), parameter.shape().str(),
-           name_of(parameter.dtype()), t.shape().str(), name_of(t.dtype()));
-  }
+template <class T>
+using List = std::vector<T, CachedAlloc<T>>;  // a training step asks the system for nothing
+
+ClipResult* result_in(const Tensor& clip) {
+  return clip ? reinterpret_cast<ClipResult*>(clip.data<double>()) : nullptr;
+}
+
+void check_part(const AdamWPart& part, const Shape& gradient_shape) {
+  const Tensor& p = part.parameter;
+  const auto check = [&](const char* role, const Tensor& t, const Shape& shape) {
+    if (t.shape() != shape || t.dtype() != p.dtype() || t.device() != p.device())
+      fail("adamw: {} of {} must be {} {} on its device; it is {} {}{}", role, p.label(), shape.str(),
+           name_of(p.dtype()), t.shape().str(), name_of(t.dtype()), t.device() == p.device() ? "" : " on another");
+  };
+  check("the first moments", part.m, p.shape());
+  check("the second moments", part.v, p.shape());
+  if (part.gradient) check("the gradient", part.gradient, gradient_shape);
+  if (part.step.step < 1) fail("adamw: steps count from 1, not {}", part.step.step);
+}
+
+template <class T>
+AdamWRowsCall<T> call_of(const AdamWPart& part, std::span<const AdamWRates> rates, const KernelCall<T>& k) {
+  return {.step = part.step,
+          .clipped = part.clipped,
+          .rates = rates.data(),
+          .steps = static_cast<int64_t>(rates.size()),
+          .cols = part.parameter.dim(1),
+          .gradient = k(part.gradient),
+          .parameter = k(part.parameter),
+          .m = k(part.m),
+          .v = k(part.v)};
+}
+
+void check_table(const AdamWPart& part) {
+  if (part.parameter.rank() != 2)
+    fail("adamw: rows of {}, which is {}; a table [rows, dim] is needed", part.parameter.label(),
+         part.parameter.shape().str());
 }
 
 // What the kernel trusts: it neither reads nor writes outside of the table and of the rates.
-void check_rows(const Tensor& parameter, int64_t steps, const Tensor& rows, const Tensor& from,
-                const Tensor& gradient) {
-  if (parameter.rank() != 2)
-    fail("adamw_rows: {} is {}; a table [rows, dim] is needed", parameter.label(), parameter.shape().str());
-  for (const auto& [t, role] : {std::pair(rows, "rows"), std::pair(from, "from")}) {
-    if (!t || t.rank() != 1 || t.dtype() != DType::i32 || t.numel() != rows.numel() || t.device() != parameter.device())
-      fail("adamw_rows: {} of {} must be i32 [n] on its device, as many as rows; they are {}", role, parameter.label(),
-           t ? fmt::format("{} {}", t.shape().str(), name_of(t.dtype())) : "missing");
-  }
-  const int64_t n = rows.numel();
-  const Shape wanted{n, parameter.dim(1)};
-  if (gradient &&
-      (gradient.shape() != wanted || gradient.dtype() != parameter.dtype() || gradient.device() != parameter.device()))
-    fail("adamw_rows: the gradient of {} rows of {} must be {} {} on its device; it is {} {}", n, parameter.label(),
-         wanted.str(), name_of(parameter.dtype()), gradient.shape().str(), name_of(gradient.dtype()));
-  const Tensor host_rows = rows.to(Device::cpu), host_from = from.to(Device::cpu);
-  const int64_t last = gradient ? steps - 1 : steps;  // to begin at: with a gradient, the last step must be due
-  std::vector<bool, CachedAlloc<bool>> seen(static_cast<size_t>(parameter.dim(0)));
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t row = host_rows.data<int32_t>()[i], begin = host_from.data<int32_t>()[i];
-    if (row < 0 || row >= parameter.dim(0))
-      fail("adamw_rows: rows[{}] = {} is outside {} of shape {}", i, row, parameter.label(), parameter.shape().str());
-    if (seen[static_cast<size_t>(row)])
-      fail("adamw_rows: row {} of {} is there twice, the second time as rows[{}]", row, parameter.label(), i);
-    seen[static_cast<size_t>(row)] = true;
-    if (begin < 0 || begin > last)
-      fail("adamw_rows: from[{}] = {} for row {} of {}; with {} steps{} it must be from 0 to {}", i, begin, row,
-           parameter.label(), steps, gradient ? " and a gradient" : "", last);
+void check_due(const Tensor& table, int64_t steps, std::span<const int32_t> rows, std::span<const int32_t> from) {
+  if (rows.size() != from.size())
+    fail("adamw: {} rows of {}, but {} steps to begin at", rows.size(), table.label(), from.size());
+  List<bool> seen(static_cast<size_t>(table.dim(0)));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i] < 0 || rows[i] >= table.dim(0))
+      fail("adamw: rows[{}] = {} is outside {} of shape {}", i, rows[i], table.label(), table.shape().str());
+    if (seen[static_cast<size_t>(rows[i])])
+      fail("adamw: row {} of {} is there twice, the second time as rows[{}]", rows[i], table.label(), i);
+    seen[static_cast<size_t>(rows[i])] = true;
+    if (from[i] < 0 || from[i] > steps)
+      fail("adamw: from[{}] = {} for row {} of {}; with {} steps it must be from 0 to {}", i, from[i], rows[i],
+           table.label(), steps, steps);
   }
 }
 
 }  // namespace
 
-void adamw(const Tensor& parameter, const Tensor& gradient, const Tensor& m, const Tensor& v, const AdamWStep& step) {
-  check_moments(parameter, m, v);
-  if (gradient.shape() != parameter.shape() || gradient.dtype() != parameter.dtype() ||
-      gradient.device() != parameter.device())
-    fail("adamw: {} is {} {}, but its gradient is {} {}{}", parameter.label(), parameter.shape().str(),
-         name_of(parameter.dtype()), gradient.shape().str(), name_of(gradient.dtype()),
-         gradient.device() == parameter.device() ? "" : ", on another device");
-  if (step.step < 1) fail("adamw: steps count from 1, not {}", step.step);
-  run(Context::standard(), parameter,
-      [&](auto k) { k->adamw(parameter.numel(), step, k(gradient), k(parameter), k(m), k(v)); });
+Tensor clip_gradients(const Context& context, std::span<const Tensor> clipped, std::span<const Tensor> others,
+                      const Tensor& loss, double max_norm) {
+  const Tensor* any = !clipped.empty() ? &clipped[0] : !others.empty() ? &others[0] : &loss;
+  const Tensor result = Tensor::empty({5}, DType::f64, any->device());
+  List<Tensor> made;  // sums of squares that nobody has formed yet
+  made.reserve(clipped.size() + others.size());
+  run(context, *any, [&](auto k) {
+    const auto squares_of = [&](std::span<const Tensor> tensors) {
+      List<const double*> squares;
+      squares.reserve(tensors.size());
+      for (const Tensor& t : tensors) {
+        const Gradient& g = t.gradient();
+        if (!g) continue;
+        Tensor sum = g.sum_squares();
+        if (!sum) {
+          sum = made.emplace_back(Tensor::empty({}, DType::f64, t.device()));
+          const int64_t rows = g.by_rows() ? g.values().dim(0) : 1;
+          k->sum_squares(rows, rows == 0 ? 0 : g.values().numel() / rows, k(g.values()), k.f64(sum));
+        }
+        squares.push_back(k.f64(sum));
+      }
+      return squares;
+    };
+    const auto squares = squares_of(clipped), other_squares = squares_of(others);
+    k->clip({.squares = squares.data(),
+             .count = std::ssize(squares),
+             .other_squares = other_squares.data(),
+             .other_count = std::ssize(other_squares),
+             .loss = k(loss),
+             .max_norm = max_norm,
+             .result = result_in(result)});
+  });
+  return result;
 }
 
-void adamw_rows(const Tensor& parameter, const Tensor& m, const Tensor& v, const AdamWStep& step,
-                std::span<const AdamWRates> rates, const Tensor& rows, const Tensor& from, const Tensor& gradient) {
-  const auto steps = static_cast<int64_t>(rates.size());
-  check_moments(parameter, m, v);
-  check_rows(parameter, steps, rows, from, gradient);
-  run(Context::standard(), parameter, [&](auto k) {
-    k->adamw_rows(rows.numel(), parameter.dim(1), step, rates.data(), steps, k.ids(rows), k.ids(from), k(gradient),
-                  k(parameter), k(m), k(v));
+ClipResult read_clip(const Tensor& clip) { return *result_in(clip.to(Device::cpu)); }
+
+void adamw(const Context& context, std::span<const AdamWPart> parts, const Tensor& clip) {
+  if (parts.empty()) return;
+  for (const AdamWPart& part : parts) {
+    check_part(part, part.parameter.shape());
+    if (!part.gradient) fail("adamw: {} has no gradient", part.parameter.label());
+  }
+  run(context, parts[0].parameter, [&]<class T>(KernelCall<T> k) {
+    List<AdamWUpdate<T>> updates;
+    updates.reserve(parts.size());
+    for (const AdamWPart& p : parts)
+      updates.push_back({p.step, p.clipped, p.parameter.numel(), k(p.gradient), k(p.parameter), k(p.m), k(p.v)});
+    k->adamw(std::ssize(updates), updates.data(), result_in(clip));
   });
 }
 
-double sum_squares(const Tensor& x) {
+void adamw_rows(const Context& context, const AdamWPart& part, const Tensor& rows, const Tensor& clip) {
+  check_table(part);
+  if (!rows || rows.rank() != 1 || rows.dtype() != DType::i32 || rows.device() != part.parameter.device() ||
+      !part.gradient)
+    fail("adamw: a gradient of rows of {} needs i32 [n] on its device and as many rows", part.parameter.label());
+  check_part(part, {rows.dim(0), part.parameter.dim(1)});
+  const AdamWRates rates = adamw_rates(part.step);
+  run(context, part.parameter, [&](auto k) {
+    auto call = call_of(part, std::span(&rates, 1), k);
+    call.n = rows.dim(0);
+    call.rows = k.ids(rows);
+    k->adamw_rows(call, result_in(clip));
+  });
+}
+
+void catch_up_rows(const Context& context, const AdamWPart& part, std::span<const AdamWRates> rates,
+                   std::span<const int32_t> rows, std::span<const int32_t> from) {
+  check_table(part);
+  if (part.gradient) fail("adamw: rows of {} that wait have no gradient", part.parameter.label());
+  check_part(part, {});
+  check_due(part.parameter, std::ssize(rates), rows, from);
+  const auto n = std::ssize(rows);
+  if (n == 0) return;
+  const Tensor both = Tensor::empty({2, n}, DType::i32);
+  std::copy(rows.begin(), rows.end(), both.data<int32_t>());
+  std::copy(from.begin(), from.end(), both.data<int32_t>() + n);
+  const Tensor there = both.to(part.parameter.device());
+  run(context, part.parameter, [&](auto k) {
+    auto call = call_of(part, rates, k);
+    call.n = n;
+    call.rows = k.ids(there);
+    call.from = k.ids(there) + n;
+    k->adamw_rows(call, nullptr);
+  });
+}
+
+double sum_squares(const Tensor& x, const Context& context) {
   const Tensor sum = Tensor::empty({}, DType::f64, x.device());
-  run(Context::standard(), x, [&](auto k) { k->sum_squares(x.numel(), k(x), k.f64(sum)); });
+  run(context, x, [&](auto k) { k->sum_squares(1, x.numel(), k(x), k.f64(sum)); });
   return sum.item();
 }
 
-double sum_squares(const RowGradient& gradient) {
-  const int64_t n = gradient.values.dim(0), dim = gradient.values.dim(1);
-  const Tensor sums = Tensor::empty({n}, DType::f64, gradient.values.device());
-  run(Context::standard(), gradient.values, [&](auto k) {
-    for (int64_t r = 0; r < n; ++r) k->sum_squares(dim, k(gradient.values) + r * dim, k.f64(sums) + r);
-  });
-  const Tensor host = sums.to(Device::cpu);
-  double sum = 0;
-  for (int64_t r = 0; r < n; ++r) sum += host.data<double>()[r];
-  return sum;
+void clamp(const Tensor& x, double low, double high, const Context& context) {
+  run(context, x, [&](auto k) { k->clamp(x.numel(), low, high, k(x)); });
 }
 
-bool all_finite(const Tensor& x) {
+bool all_finite(const Tensor& x, const Context& context) {
   const Tensor finite = Tensor::empty({}, DType::i32, x.device());
-  run(Context::standard(), x, [&](auto k) { k->all_finite(x.numel(), k(x), k.ids(finite)); });
+  run(context, x, [&](auto k) { k->all_finite(x.numel(), k(x), k.ids(finite)); });
   return finite.item() != 0;
 }
 

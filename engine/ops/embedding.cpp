@@ -13,21 +13,21 @@ extern const Op embedding_op;
 void add_row_gradients(const Context& context, const Tensor& table, const Tensor& ids, const Tensor& dy) {
   if (!table.requires_grad()) return;
   const int64_t n = ids.numel(), rows = table.dim(0), dim = table.dim(1);
-  if (!table.has_row_gradient()) {
+  const Gradient& old = table.gradient();
+  if (!old.by_rows()) {
     const GradTarget d = table.grad_target();
     run(context, dy, [&](auto k) { k->scatter_rows(n, rows, dim, k.ids(ids), k(dy), k(d), d.beta); });
     return;
   }
-  const RowGradient old = table.row_grad();
-  const int64_t old_n = old ? old.rows.dim(0) : 0;
+  const int64_t old_n = old ? old.rows().dim(0) : 0;
   const Tensor union_ids = Tensor::empty({old_n + n}, DType::i32, dy.device());
   const Tensor values = Tensor::empty({old_n + n, dim}, dy.dtype(), dy.device());
   int64_t count = 0;
   run(context, dy, [&](auto k) {
-    count = k->accumulate_rows(n, rows, dim, k.ids(ids), k(dy), old_n, k.ids(old.rows), k(old.values), k.ids(union_ids),
-                               k(values));
+    count = k->accumulate_rows(n, rows, dim, k.ids(ids), k(dy), old_n, k.ids(old.rows()), k(old.values()),
+                               k.ids(union_ids), k(values));
   });
-  table.set_row_grad({union_ids.view_rows(0, count), values.view_rows(0, count)});
+  table.set_grad_rows(union_ids.view_rows(0, count), values.view_rows(0, count));
 }
 
 Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids) {

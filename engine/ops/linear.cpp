@@ -53,7 +53,7 @@ void linear_backward_parameters(const Context& context, const Tensor& d, const T
                .b = k(x),
                .c = k(dw),
                .beta = dw.beta,
-               .sum_squares = dw.sum_squares});
+               .sum_squares = k.f64(dw.sum_squares())});
     if (const GradTarget db = bias.grad_target()) k->column_sum(rows, out, k(d), k(db), db.beta);
   });
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/adamw.h"
 #include "engine/error.h"
 #include "engine/gradcheck.h"
 #include "engine/op.h"
@@ -33,6 +34,13 @@ inline double relative_error(const std::vector<double>& actual, const std::vecto
     size += expected[i] * expected[i];
   }
   return difference == 0 ? 0 : std::sqrt(difference / size);
+}
+
+/// One update of one parameter.
+inline void adamw(const Tensor& parameter, const Tensor& gradient, const Tensor& m, const Tensor& v,
+                  const AdamWStep& step, const Context& context = Context::standard()) {
+  const AdamWPart part{parameter, gradient, m, v, step};
+  crisp::adamw(context, {&part, 1}, {});
 }
 
 inline bool same_bits(const Tensor& a, const Tensor& b) {

@@ -79,13 +79,15 @@ TEST_CASE("rows that catch up have the bits of adamw step by step, and none ends
         }
       }
       const Tensor p1 = p.clone(), m1 = m.clone(), v1 = v.clone();
-      const Tensor late = last.view_rows(4, 1);
-      const std::span<const AdamWRates> half = std::span(rates).first(static_cast<size_t>(steps / 2));
-      const auto half_steps = static_cast<int32_t>(steps / 2);
-      adamw_rows(p1, m1, v1, rule(1), half, sample_ids({7, 2, 0}), sample_ids({70, 20, 0}), {});
-      adamw_rows(p1, m1, v1, rule(1), rates, sample_ids({0, 8, 1, 2, 3, 7, 6, 5}),
-                 sample_ids({half_steps, 80, 10, half_steps, 30, half_steps, 60, 50}), {});
-      adamw_rows(p1, m1, v1, rule(1), rates, sample_ids({4}), sample_ids({40}), late);
+      const AdamWPart table{p1, {}, m1, v1, rule(1)};
+      const auto catch_up = [&](int64_t until, const std::vector<int32_t>& which, const std::vector<int32_t>& since) {
+        catch_up_rows(Context::standard(), table, std::span(rates).first(static_cast<size_t>(until)), which, since);
+      };
+      const auto half = static_cast<int32_t>(steps / 2);
+      catch_up(half, {7, 2, 0}, {70, 20, 0});
+      catch_up(steps, {0, 8, 1, 2, 3, 7, 6, 5}, {half, 80, 10, half, 30, half, 60, 50});
+      catch_up(steps - 1, {4}, {40});
+      adamw_rows(Context::standard(), {p1, last.view_rows(4, 1), m1, v1, rule(steps)}, sample_ids({4}), {});
       INFO(name_of(type) << ", epsilon " << epsilon << ", " << cols << " columns");
       CHECK(same_bits(p1, ep));
       CHECK(same_bits(m1, em));
@@ -106,7 +108,7 @@ TEST_CASE("rows that catch up have the bits of adamw step by step, and none ends
   }
 }
 
-TEST_CASE("adamw_rows refuses rows and steps that do not exist") {
+TEST_CASE("rows and steps that do not exist are refused") {
   const Tensor p = numbers({5, 3}, 1).set_name("words"), m = Tensor::zeros({5, 3}, DType::f64), v = m.clone();
   const std::vector<AdamWRates> rates(4, AdamWRates{0.1, 0.01, 1});
   const AdamWStep rule{.learning_rate = 0.01,
@@ -116,39 +118,128 @@ TEST_CASE("adamw_rows refuses rows and steps that do not exist") {
                        .weight_decay = 0,
                        .gradient_scale = 1,
                        .step = 1};
-  const Tensor before = p.clone();
-  const auto run = [&](const Tensor& rows, const Tensor& from, const Tensor& gradient = {}) {
-    return error_of([&] { adamw_rows(p, m, v, rule, rates, rows, from, gradient); });
+  const Context& context = Context::standard();
+  const Tensor before = p.clone(), two = numbers({2, 3}, 2);
+  const auto catch_up = [&](const std::vector<int32_t>& rows, const std::vector<int32_t>& from) {
+    catch_up_rows(context, {p, {}, m, v, rule}, rates, rows, from);
   };
-  const auto says = [](const std::string& message, const std::string& part) {
+  const auto says = [](const auto& f, const std::string& part) {
+    const std::string message = error_of(f);
     INFO(message);
     CHECK(contains(message, part));
   };
-  const Tensor two = numbers({2, 3}, 2);
-  says(run(sample_ids({1, 5}), sample_ids({0, 0})), "adamw_rows: rows[1] = 5 is outside \"words\" of shape [5, 3]");
-  says(run(sample_ids({-1}), sample_ids({0})), "rows[0] = -1");
-  says(run(sample_ids({1, 2}), sample_ids({4, 5})),
-       "from[1] = 5 for row 2 of \"words\"; with 4 steps it must be from 0 to 4");
-  says(run(sample_ids({1}), sample_ids({-1})), "from[0] = -1");
-  says(run(sample_ids({1, 2}), sample_ids({3, 4}), two), "with 4 steps and a gradient it must be from 0 to 3");
-  says(run(sample_ids({1, 2}), sample_ids({0})), "from of \"words\" must be i32 [n]");
-  says(run(vec({1, 2}), sample_ids({0, 0})), "rows of \"words\" must be i32 [n]");
-  says(run(sample_ids({1, 2}), {}), "they are missing");
-  says(run(sample_ids({1}), sample_ids({0}), two), "must be [1, 3] f64");
-  says(run(sample_ids({1, 2}), sample_ids({0, 0}), numbers({2, 3}, 2, DType::f32)), "it is [2, 3] f32");
-  says(run(sample_ids({1, 4, 1}), sample_ids({0, 0, 0})),
-       "row 1 of \"words\" is there twice, the second time as rows[2]");
-  says(error_of([&] {
-         adamw_rows(p.view({15}), m.view({15}), v.view({15}), rule, rates, sample_ids({1}), sample_ids({0}), {});
-       }),
-       "a table [rows, dim] is needed");
-  says(error_of([&] { adamw_rows(p, m, v.view({15}), rule, rates, sample_ids({1}), sample_ids({0}), {}); }),
-       "its moments are [15] f64");
+  says([&] { catch_up({1, 5}, {0, 0}); }, "adamw: rows[1] = 5 is outside \"words\" of shape [5, 3]");
+  says([&] { catch_up({-1}, {0}); }, "rows[0] = -1");
+  says([&] { catch_up({1, 2}, {4, 5}); }, "from[1] = 5 for row 2 of \"words\"; with 4 steps it must be from 0 to 4");
+  says([&] { catch_up({1}, {-1}); }, "from[0] = -1");
+  says([&] { catch_up({1, 2}, {0}); }, "2 rows of \"words\", but 1 steps");
+  says([&] { catch_up({1, 4, 1}, {0, 0, 0}); }, "row 1 of \"words\" is there twice, the second time as rows[2]");
+  says([&] { catch_up_rows(context, {p, two, m, v, rule}, rates, {}, {}); }, "have no gradient");
+  const auto step = [&](const Tensor& rows, const Tensor& gradient) {
+    adamw_rows(context, {p, gradient, m, v, rule}, rows, {});
+  };
+  says([&] { step(vec({1, 2}), two); }, "i32 [n]");
+  says([&] { step(sample_ids({1, 2}), {}); }, "as many rows");
+  says([&] { step(sample_ids({1}), two); }, "must be [1, 3] f64");
+  says([&] { step(sample_ids({1, 2}), numbers({2, 3}, 2, DType::f32)); }, "it is [2, 3] f32");
+  const Tensor flat = p.view({15});
+  says(
+      [&] {
+        adamw_rows(context, {flat, two, m.view({15}), v.view({15}), rule}, sample_ids({1, 2}), {});
+      },
+      "a table [rows, dim] is needed");
+  says(
+      [&] {
+        adamw_rows(context, {p, two, m, v.view({15}), rule}, sample_ids({1, 2}), {});
+      },
+      "the second moments of \"words\" must be [5, 3] f64 on its device; it is [15] f64");
   CHECK(same_bits(p, before));
-  adamw_rows(p, m, v, rule, rates, sample_ids({}), sample_ids({}), {});
+  catch_up({}, {});
+  catch_up({4}, {4});  // due no step
   CHECK(same_bits(p, before));
-  adamw_rows(p, m, v, rule, rates, sample_ids({4}), sample_ids({4}), {});  // due no step
-  CHECK(same_bits(p, before));
+}
+
+TEST_CASE("clipping scales to the largest norm, and a step that is not finite changes nothing", "[isa]") {
+  const Context& context = Context::standard();
+  for (const DType type : {DType::f32, DType::f64}) {
+    const Tensor a = numbers({700}, 1, type).set_requires_grad(), b = numbers({3, 5}, 2, type).set_requires_grad();
+    const Tensor span = numbers({4}, 3, type).set_requires_grad(), none = numbers({2}, 4, type).set_requires_grad();
+    const Tensor table = numbers({6, 3}, 5, type).set_requires_grad().take_grad_by_rows();
+    a.set_grad(numbers({700}, 6, type));
+    b.set_grad(numbers({3, 5}, 7, type));
+    span.set_grad(numbers({4}, 8, type));
+    table.set_grad_rows(sample_ids({1, 4}), numbers({2, 3}, 9, type));
+    double sum = 0, other = 0;
+    for (const Tensor& t : {a, b, table})
+      for (const double g : t.grad().to_vector()) sum += g * g;
+    for (const double g : span.grad().to_vector()) other += g * g;
+    const std::vector<Tensor> clipped{a, none, b, table}, others{span};
+    const Tensor loss = Tensor::scalar(2.5, type);
+    for (const double most : {0.0, 0.5, 1e6}) {
+      const ClipResult r = read_clip(clip_gradients(context, clipped, others, loss, most));
+      CHECK(r.norm == Approx(std::sqrt(sum)).epsilon(1e-12));
+      CHECK(r.other == Approx(std::sqrt(other)).epsilon(1e-12));
+      CHECK(r.loss == 2.5);
+      CHECK(r.factor == (most == 0.5 ? Approx(0.5 / (std::sqrt(sum) + 1e-6)).epsilon(1e-12) : Approx(1).epsilon(0)));
+      CHECK(r.is_finite == 1);
+    }
+    // Clipped or not, the update is that of a gradient which somebody has scaled before.
+    AdamWStep rule{.learning_rate = 0.1,
+                   .beta1 = 0.9,
+                   .beta2 = 0.99,
+                   .epsilon = 1e-8,
+                   .weight_decay = 0.1,
+                   .gradient_scale = 1,
+                   .step = 1};
+    const Tensor clip = clip_gradients(context, clipped, others, loss, 0.5);
+    const auto update = [&](const Tensor& by, bool is_clipped, double scale) {
+      const Tensor p = a.detach().clone(), m = Tensor::zeros({700}, type), v = m.clone();
+      rule.gradient_scale = scale;
+      const AdamWPart part{p, a.grad(), m, v, rule, is_clipped};
+      crisp::adamw(context, {&part, 1}, by);
+      return p;
+    };
+    CHECK(same_bits(update(clip, true, 1), update({}, true, read_clip(clip).factor)));
+    CHECK(same_bits(update(clip, false, 1), update({}, true, 1)));
+
+    for (const double bad : {std::nan(""), HUGE_VAL}) {
+      const auto broken = [&](int where) {
+        const Tensor in_a = numbers({700}, 6, type), in_span = numbers({4}, 8, type);
+        if (where == 0) in_a.view_rows(650, 1).copy_from(vec({bad}));
+        if (where == 1) in_span.view_rows(1, 1).copy_from(vec({bad}));
+        a.set_grad(in_a);
+        span.set_grad(in_span);
+        return clip_gradients(context, clipped, others, Tensor::scalar(where == 2 ? bad : 0.0, type), 1);
+      };
+      for (const int where : {0, 1, 2}) {
+        const Tensor result = broken(where);
+        CHECK(read_clip(result).is_finite == 0);
+        CHECK(same_bits(update(result, true, 1), a.detach()));
+        const Tensor p = table.detach().clone(), m = Tensor::zeros({6, 3}, type), v = m.clone();
+        adamw_rows(context, {p, table.gradient().values(), m, v, rule}, table.gradient().rows(), result);
+        CHECK(same_bits(p, table.detach()));
+        CHECK(same_bits(m, v));
+      }
+    }
+  }
+}
+
+TEST_CASE("fill and clamp", "[isa]") {
+  for (const DType type : {DType::f32, DType::f64}) {
+    const Tensor x = vec({-2, 0.25, 7, std::nan(""), HUGE_VAL, -HUGE_VAL}, type);
+    clamp(x, 0, 5);
+    const std::vector<double> clamped = x.to_vector();
+    CHECK(std::vector(clamped.begin(), clamped.begin() + 3) == std::vector<double>{0, 0.25, 5});
+    CHECK(std::isnan(clamped[3]));
+    CHECK(clamped[4] == 5);
+    CHECK(clamped[5] == 0);
+    const Tensor many = numbers({50001}, 1, type);
+    run(Context::standard(), many, [&](auto k) { k->fill(many.numel() - 1, 0.1, k(many)); });
+    const std::vector<double> filled = many.to_vector();
+    const double tenth = type == DType::f32 ? static_cast<double>(0.1f) : 0.1;
+    CHECK(std::count(filled.begin(), filled.end(), tenth) == 50000);
+    CHECK(filled.back() != tenth);
+  }
 }
 
 TEST_CASE("sum of squares and the search for what is not finite", "[isa]") {

@@ -442,5 +442,5 @@ TEST_CASE("every operation refuses operands that do not fit") {
     attention(t, m, m, m, sample_ids({0, 2}), sample_ids({0, 3}), {.heads = 2, .dropout = {}});
   });
   says("adamw: steps count from 1", [&] { adamw(m, m, m, m, {}); });
-  says("adamw", [&] { adamw(m, v, m, m, AdamWStep{}); });
+  says("adamw: the gradient", [&] { adamw(m, v, m, m, AdamWStep{}); });
 }

@@ -1,0 +1,51 @@
+// The optimizer's step in backend memory: gradient norm, clipping and AdamW over lists of tensors. Nothing waits for
+// the host, which reads the norm afterwards.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "engine/context.h"
+#include "engine/kernels.h"
+#include "engine/tensor.h"
+
+namespace crisp {
+
+/// f64 [5], a ClipResult on the device: the norm over the gradients of `clipped`, that over those of `others`, which
+/// are not clipped, the value of `loss` (one element, or an empty handle), the factor that brings the first norm down
+/// to max_norm (0: no clipping), and whether all of that is finite. A tensor without a gradient counts as 0. Sums of
+/// squares that were formed while a gradient was written are used, the others are computed. All on one device, of one
+/// dtype.
+Tensor clip_gradients(const Context& context, std::span<const Tensor> clipped, std::span<const Tensor> others,
+                      const Tensor& loss, double max_norm);
+/// Reads it: the one answer of the device that a step needs.
+ClipResult read_clip(const Tensor& clip);
+
+/// One parameter's part in a step, with moments of its shape and dtype.
+struct AdamWPart {
+  Tensor parameter, gradient, m, v;
+  AdamWStep step;
+  bool clipped = true;  // the gradient is also multiplied with the factor of clip_gradients()
+};
+
+/// One AdamW update of each, in place. `clip` may be empty; where it says that the step is not finite, nothing changes.
+/// All on one device, of one dtype.
+void adamw(const Context& context, std::span<const AdamWPart> parts, const Tensor& clip);
+
+/// One update of some rows of a table whose other rows wait: those with a gradient, part.gradient [n, dim] for the rows
+/// `rows` (i32 [n], each once), which have had all steps before.
+void adamw_rows(const Context& context, const AdamWPart& part, const Tensor& rows, const Tensor& clip);
+
+/// Brings rows that waited up to date: row rows[i] (each once) runs the steps from[i] to rates.size() - 1, given by
+/// their rates, without a gradient. Of part.step the betas and epsilon count besides. Together the two have the bits of
+/// adamw(), step by step, on gradients that are 0 elsewhere. Throws Error for a row or a step outside of what there is.
+void catch_up_rows(const Context& context, const AdamWPart& part, std::span<const AdamWRates> rates,
+                   std::span<const int32_t> rows, std::span<const int32_t> from);
+
+/// Sum of squares of all elements, in f64.
+double sum_squares(const Tensor& x, const Context& context = Context::standard());
+/// x = min(max(x, low), high) in place; a NaN stays. What an optimizer step does to parameters with bounds.
+void clamp(const Tensor& x, double low, double high, const Context& context = Context::standard());
+bool all_finite(const Tensor& x, const Context& context = Context::standard());
+
+}  // namespace crisp
