@@ -76,7 +76,7 @@ std::atomic<bool> on{false};
 
 template <class T>
 double flops_of(const GemmCall<T>& call) {
-  return 2 * static_cast<double>(call.m) * static_cast<double>(call.n) * static_cast<double>(call.k);
+  return 2 * static_cast<double>(call.batch * call.m) * static_cast<double>(call.n) * static_cast<double>(call.k);
 }
 template <class X>
 double flops_of(const X&) {
