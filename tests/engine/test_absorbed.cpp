@@ -1,4 +1,5 @@
 // Absorbed projections under --precision bf16. In f32 and f64 test_fused.cpp compares them with plain attention.
+#include <algorithm>
 #include <array>
 
 #include "engine/precision.h"
@@ -101,4 +102,21 @@ TEST_CASE("what a bias adds to absorbed rows is not rounded to bf16") {
   const Tensor sums = Tensor::full({batch * heads, width}, DType::f32, 1);
   const Tensor y = absorb_values(t, sums, Tensor::zeros({dim, dim}, DType::f32), in.value_bias, heads);
   for (int64_t i = 0; i < batch; ++i) CHECK(y.detach().view_rows(i, 1).to_vector() == in.value_bias.to_vector());
+}
+
+TEST_CASE("a wide row ends in zeros, that of a result and that of a gradient", "[isa]") {
+  const Inputs in;
+  for (int i = 0; i < 2; ++i) Tensor::full({batch * heads, width}, DType::f32, std::nan(""));  // what memory is reused
+  Tape tape;
+  const Tensor wide = absorb_keys(tape, in.q, in.key_weight, in.key_bias, heads, width);
+  const Tensor sums = input({batch * heads, width}, 7);
+  const Tensor y = absorb_values(tape, sums, in.value_weight, in.value_bias, heads);
+  tape.backward(sum(tape, mul(tape, y, numbers(y.shape(), 77, DType::f32))));
+  for (const Tensor& t : {wide, sums.grad()}) {
+    for (int64_t row = 0; row < batch * heads; ++row) {
+      const float* x = t.data<float>() + row * width;
+      CHECK(std::all_of(x, x + dim + 1, [](float v) { return v != 0; }));
+      CHECK(std::all_of(x + dim + 1, x + width, [](float v) { return v == 0; }));
+    }
+  }
 }

@@ -81,6 +81,14 @@ TEST_CASE("a profile counts every kernel under its part", "[isa]") {
   }
 }
 
+TEST_CASE("the products of a batch are one call, and all their work is counted") {
+  const Profiling on;
+  Tape tape;
+  matmul(tape, numbers({5, 3, 4}, 1), numbers({5, 4, 2}, 2));
+  CHECK(by_name().at("gemm").calls == 1);
+  CHECK(by_name().at("gemm").flops == 5 * 2.0 * 3 * 4 * 2);
+}
+
 TEST_CASE("a profile changes no bit of any operation", "[isa]") {
   for (const Op* op : all_ops()) {
     for (const Sample& sample : op->samples()) {
