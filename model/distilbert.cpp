@@ -242,7 +242,7 @@ void DistilBert::add_lists(AttentionRule& rule, int64_t index, Pass& pass, const
     pass.ids = on_host(pass.batch.ids);
     pass.offsets = on_host(pass.batch.offsets);
     if (c.method == SparseMethod::lexical)
-      pass.similarities = word_similarities(words_.to(Device::cpu), pass.ids, pass.offsets);
+      pass.similarities = word_similarities(words_.detach().to(Device::cpu), pass.ids, pass.offsets);
   }
   std::vector<int64_t> windows;
   if (c.method == SparseMethod::learned_span)

@@ -106,13 +106,13 @@ TEST_CASE("hidden device: what moves between devices arrives, and is counted") {
   CHECK(record.to_host() == 6);
   CHECK(record.within() == 2);
   CHECK(record.waits == 6);
-  CHECK(record.kernels == 0);
+  CHECK(record.kernels() == 0);
 
   Tape tape;
   const Tensor w = there.detach().clone().set_requires_grad();
   tape.backward(sum(tape, gelu(tape, w)));
   record = device.take();
-  CHECK(record.kernels == 4);
+  CHECK(record.kernels() == 4);
   CHECK(record.waits == 0);
   CHECK(record.to_device() == 1);  // the seed
   CHECK(contains(record.str(), "1 x cpu to hidden, 8 bytes: no operation, after reduce"));

@@ -8,7 +8,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <mutex>
 
 #include "engine/error.h"
@@ -219,7 +218,7 @@ struct Hidden<T, Index, Member, Result (*)(Arguments...)> {
     last_kernel = name;
     {
       const std::lock_guard lock(record_mutex);
-      ++record.kernels;
+      ++record.calls[name];
       if (!std::is_void_v<Result>) ++record.waits;
     }
     (check(name, arguments), ...);
@@ -254,12 +253,19 @@ int64_t DeviceRecord::count(Device from, Device to) const {
   return std::count_if(copies.begin(), copies.end(), [&](const DeviceCopy& c) { return c.from == from && c.to == to; });
 }
 
+int64_t DeviceRecord::kernels() const {
+  int64_t sum = 0;
+  for (const auto& [kernel, n] : calls) sum += n;
+  return sum;
+}
+
 std::string DeviceRecord::str() const {
   std::map<std::string, int> lines;
   for (const DeviceCopy& c : copies)
     ++lines[fmt::format("{} to {}, {} bytes: {}", name_of(c.from), name_of(c.to), c.bytes, c.where)];
-  std::string text = fmt::format("{} kernels, {} waits\n", kernels, waits);
-  for (const auto& [line, n] : lines) text += fmt::format("{} x {}\n", n, line);
+  std::string text = fmt::format("{} waits, {} kernels:", waits, kernels());
+  for (const auto& [kernel, n] : calls) text += fmt::format(" {} {}", n, kernel);
+  for (const auto& [line, n] : lines) text += fmt::format("\n{} x {}", n, line);
   return text;
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -23,15 +24,16 @@ struct DeviceCopy {
 
 /// What the device did.
 struct DeviceRecord {
-  int64_t kernels = 0;
+  std::map<std::string, int64_t> calls;  // of each kernel
   int64_t waits = 0;  // of the host for the device: copies to the host, and kernels that return something
   std::vector<DeviceCopy> copies;
 
+  int64_t kernels() const;
   int64_t to_device() const { return count(Device::cpu, hidden); }
   int64_t to_host() const { return count(hidden, Device::cpu); }
   int64_t within() const { return count(hidden, hidden); }
   int64_t count(Device from, Device to) const;
-  /// The copies, equal ones once with their number, one a line.
+  /// All of it: one line for the kernels, one for each copy, or equal ones, with their number.
   std::string str() const;
 };
 
