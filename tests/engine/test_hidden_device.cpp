@@ -89,6 +89,28 @@ TEST_CASE("hidden device: every operation's gradient equals central differences"
   }
 }
 
+TEST_CASE("hidden device: every operation refuses operands on two devices") {
+  const HiddenDevice device;
+  for (const Op* op : all_ops()) {
+    for (const Sample& sample : op->samples()) {
+      device.during(std::string(op->name) + ": " + sample.what);
+      for (size_t i = 0; i < sample.inputs.size() && sample.inputs.size() > 1; ++i) {
+        for (const bool there : {false, true}) {
+          INFO(op->name << ": " << sample.what << ", input " << i << (there ? " there" : " here"));
+          std::vector<Tensor> inputs;
+          for (size_t j = 0; j < sample.inputs.size(); ++j)
+            inputs.push_back(sample.inputs[j].detach().to((i == j) == there ? hidden : Device::cpu));
+          const std::string message = error_of([&] {
+            Tape tape;
+            sample.run(tape, inputs);
+          });
+          CHECK((contains(message, "device") || contains(message, "must be on the")));
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("hidden device: what moves between devices arrives, and is counted") {
   const HiddenDevice device;
   const Tensor x = numbers({3, 4}, 1), there = x.to(hidden);

@@ -57,6 +57,8 @@ class Memory {
   /// Where the memory behind an address of the device can be touched.
   unsigned char* own(const void* p) const { return own_ + (static_cast<const unsigned char*>(p) - base_); }
 
+  static constexpr int not_a_number = 0xFF;
+
   void* allocate(size_t bytes, int fill) {
     const std::lock_guard lock(mutex_);
     const size_t room = (bytes + page_ - 1) / page_ * page_ + page_;
@@ -85,6 +87,7 @@ class Memory {
       say("a kernel wrote outside of a block of the hidden device that is freed", "");
       std::abort();
     }
+    std::memset(own_ + at, not_a_number, block.room);
     blocks_.erase(found);
   }
 
@@ -166,8 +169,9 @@ void copy(void* to, Device to_device, const void* from, Device from_device, size
 
 // The arrays that a kernel is given must be the device's.
 template <class Element>
-constexpr bool is_element = std::is_same_v<Element, float> || std::is_same_v<Element, double> ||
-                            std::is_same_v<Element, int32_t> || std::is_same_v<Element, int64_t>;
+constexpr bool is_element =
+    std::is_void_v<Element> || std::is_same_v<Element, float> || std::is_same_v<Element, double> ||
+    std::is_same_v<Element, int32_t> || std::is_same_v<Element, int64_t>;
 template <class X>
 void check(const char*, const X&) {}
 template <class X>
@@ -227,9 +231,7 @@ struct Hidden<T, Index, Member, Result (*)(Arguments...)> {
   }
 };
 
-constexpr int all_nan = 0xFF;
-
-void* allocate(size_t bytes) { return Memory::the().allocate(bytes, all_nan); }
+void* allocate(size_t bytes) { return Memory::the().allocate(bytes, Memory::not_a_number); }
 void* allocate_zeroed(size_t bytes) { return Memory::the().allocate(bytes, 0); }
 void free(void* block) noexcept { Memory::the().free(block); }
 bool supports(MatmulPrecision precision) { return backend(Device::cpu).supports(precision); }

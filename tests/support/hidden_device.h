@@ -42,8 +42,8 @@ struct DeviceRecord {
 ///
 ///   the host touched memory of the hidden device in gelu (element access), last kernel unary
 ///
-/// Tensors may outlive it. A new block is full of NaN (i32: -1); writes outside of a block end the program when it is
-/// freed; a kernel that is given an address of the host throws Error.
+/// Tensors may outlive it. Memory that is new or free is full of NaN (i32: -1); writes outside of a block end the
+/// program when it is freed; a kernel that is given an address of the host throws Error.
 class HiddenDevice {
  public:
   HiddenDevice();
