@@ -178,9 +178,7 @@ TEST_CASE("hidden device: an operation of a tape is named, with its place in the
 TEST_CASE("hidden device: faults elsewhere are nobody's but their own") {
   const Ended ended = child([] {
     const HiddenDevice device;
-    ::kill(::getpid(), SIGSEGV);
-    volatile int* nowhere = nullptr;
-    *nowhere = 1;
+    for (int i = 0; i < 2; ++i) ::kill(::getpid(), SIGSEGV);  // the first one ends what names faults
   });
   CHECK(ended.signal == SIGSEGV);
   CHECK(!contains(ended.text, "hidden device"));
