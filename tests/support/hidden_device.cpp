@@ -20,12 +20,12 @@ namespace {
 // --- words for messages, readable in a signal handler ----------------------------------------------------------------
 
 std::atomic<const char*> last_kernel{"none"};
-char operation[512] = "no operation";
+char operation_now[512] = "no operation";
 
 void name_operation(const std::string& name) {
-  const size_t n = std::min(name.size(), sizeof operation - 1);
-  std::memcpy(operation, name.data(), n);
-  operation[n] = '\0';
+  const size_t n = std::min(name.size(), sizeof operation_now - 1);
+  std::memcpy(operation_now, name.data(), n);
+  operation_now[n] = '\0';
 }
 
 void say(const char* what, const char* how) {
@@ -33,7 +33,7 @@ void say(const char* what, const char* how) {
   const auto append = [&](const char* part) { std::strncat(text, part, sizeof text - std::strlen(text) - 1); };
   append(what);
   append(" in ");
-  append(operation);
+  append(operation_now);
   append(how);
   append(", last kernel ");
   append(last_kernel);
@@ -160,7 +160,7 @@ void copy(void* to, Device to_device, const void* from, Device from_device, size
   {
     const std::lock_guard lock(record_mutex);
     record.copies.push_back(
-        {from_device, to_device, bytes, fmt::format("{}, after {}", operation, last_kernel.load())});
+        {from_device, to_device, bytes, fmt::format("{}, after {}", operation_now, last_kernel.load())});
     if (to_device == Device::cpu) ++record.waits;
   }
   if (bytes > 0)
