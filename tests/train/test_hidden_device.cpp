@@ -44,11 +44,11 @@ DistilBertConfig config_with(SparseMethod method) {
 
 TEST_CASE("hidden device: AdamW steps of the golden models have the CPU's bits") {
   const HiddenDevice faults;
-  for (const auto& [fixture, run] : golden_runs) {
-    INFO(fixture << ", run " << run);
-    const Golden golden(fixture);
+  for (const GoldenRun& of : golden_runs) {
+    INFO(of.fixture << ", run " << of.run);
+    const Golden golden(of.fixture);
     const auto steps = [&](Device device) {
-      const DistilBert model = model_on(device, golden.model(run));
+      const DistilBert model = model_on(device, golden.model(of.run));
       AdamW optimizer(model.parameters(), {.weight_decay = golden.number("weight_decay")});
       Tape tape;
       std::vector<double> norms;
