@@ -242,7 +242,7 @@ void DistilBert::add_lists(AttentionRule& rule, int64_t index, Pass& pass, const
     pass.ids = on_host(pass.batch.ids);
     pass.offsets = on_host(pass.batch.offsets);
     if (c.method == SparseMethod::lexical)
-      pass.similarities = word_similarities(words_.to(Device::cpu), pass.ids, pass.offsets);
+      pass.similarities = word_similarities(words_.to(Device::cpu), pass.ids, pass.offsets, pass.threads);
   }
   std::vector<int64_t> windows;
   if (c.method == SparseMethod::learned_span)
@@ -254,7 +254,7 @@ void DistilBert::add_lists(AttentionRule& rule, int64_t index, Pass& pass, const
                                     .similarities = pass.similarities,
                                     .tree_distances = distances ? distances.data<int32_t>() : nullptr,
                                     .windows = windows},
-                                   queries);
+                                   pass.threads, queries);
   const auto tensor = [&](const std::vector<int32_t>& values) {
     return Tensor::from(values, {static_cast<int64_t>(values.size())}, device_);
   };
@@ -320,7 +320,7 @@ Tensor DistilBert::hidden_states(Tape& tape, const BatchTensors& batch, const Fo
                               embedding_norm_.bias, config_.layer_norm_epsilon,
                               dropout(config_.dropout, mode, embedding_site));
   }
-  Pass pass{batch, mode};
+  Pass pass{batch, mode, tape.context().threads()};
   const auto full_layer = [&](int64_t l) {
     AttentionStats* stats = mode.stats ? &mode.stats->emplace_back() : nullptr;
     return layer(tape, l, x, x, Rows::all, pass, stats);

@@ -133,7 +133,7 @@ void predict_stream(const PredictOptions& options, const DistilBertConfig& confi
     const Dataset examples = stream.next(static_cast<size_t>(options.batch_size));
     if (examples.examples.empty()) return;
     for (const std::string& note : examples.notes) say("{}", note);
-    const TokenizedDataset data(examples, tokenizer, max_length);
+    const TokenizedDataset data(examples, tokenizer, max_length, "", num_threads());
     predictor.add_truncated(data.truncated());
     if (!predictor.answer_batch(data, examples.examples)) return;
   }
@@ -147,7 +147,7 @@ void predict_file(const PredictOptions& options, const DistilBertConfig& config,
           ? parse_dataset(std::string(std::istreambuf_iterator<char>(std::cin), {}), "standard input", reading)
           : read_dataset(options.input, reading);
   for (const std::string& note : examples.notes) say("{}", note);
-  const TokenizedDataset data(examples, tokenizer, max_length, parses);
+  const TokenizedDataset data(examples, tokenizer, max_length, parses, num_threads());
   predictor.add_truncated(data.truncated());
   const auto batch_size = static_cast<int>(options.batch_size);
   const std::vector<int32_t> order = sequential_order(data.size());

@@ -190,8 +190,8 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   if (options.max_length == 0)
     options.max_length = options.init.empty() ? saved_max_length(loaded) : config.max_positions;
   const auto max_length = static_cast<int>(options.max_length);
-  TokenizedDataset train(sets.train, *tokenizer, max_length, files.train_parses);
-  TokenizedDataset dev(dev_set, *tokenizer, max_length, files.dev_parses);
+  TokenizedDataset train(sets.train, *tokenizer, max_length, files.train_parses, num_threads());
+  TokenizedDataset dev(dev_set, *tokenizer, max_length, files.dev_parses, num_threads());
   tokenizer.reset();  // many megabytes that the training has no use for
   sets.train = {};
   report_truncation(progress, "training", train, options.max_length);

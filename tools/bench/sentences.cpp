@@ -10,6 +10,7 @@
 #include "data/dataset.h"
 #include "data/tokenizer_files.h"
 #include "data/wordpiece.h"
+#include "engine/context.h"
 #include "engine/error.h"
 #include "engine/random.h"
 
@@ -75,7 +76,8 @@ Sentences random_sentences(const SentenceOptions& o) {
   }
   const std::string what = o.fixed > 0 ? fmt::format("random tokens, {} in each sentence", o.fixed)
                                        : "random tokens, lengths distributed as in SST-2";
-  return {std::make_unique<TokenizedDataset>(dataset, tokenizer, static_cast<int>(o.max_length)), o.vocab_size, what};
+  return {std::make_unique<TokenizedDataset>(dataset, tokenizer, static_cast<int>(o.max_length), "", num_threads()),
+          o.vocab_size, what};
 }
 
 }  // namespace
@@ -91,7 +93,7 @@ Sentences load_sentences(const SentenceOptions& o) {
   if (!dataset.labelled()) fail<BadInput>("{}: a training set needs labels", files.train);
   if (files.vocab.empty()) fail<UsageError>("sentences need a vocabulary; give --vocab FILE");
   const WordPiece tokenizer = read_tokenizer("", files.vocab).tokenizer();
-  auto data = std::make_unique<TokenizedDataset>(dataset, tokenizer, static_cast<int>(o.max_length));
+  auto data = std::make_unique<TokenizedDataset>(dataset, tokenizer, static_cast<int>(o.max_length), "", num_threads());
   const std::string what = fmt::format("{} sentences of {}", data->size(), files.train);
   return {std::move(data), tokenizer.size(), what};
 }
