@@ -3,8 +3,6 @@
 #include "engine/allocator.h"
 #include "engine/default_threads.h"
 #include "engine/error.h"
-#include "engine/parallel.h"
-#include "engine/precision.h"
 
 namespace crisp {
 
@@ -50,9 +48,6 @@ Context::Use::~Use() {
   if (workspace_) context_.give_back(std::move(workspace_));
   current() = outer_;
 }
-
-int Context::threads() const { return this == &standard() ? chosen_threads() : settings_.threads; }
-MatmulPrecision Context::products() const { return this == &standard() ? matmul_precision() : settings_.products; }
 
 int num_threads() {
   const Context::Use* const use = Context::Use::current();

@@ -19,7 +19,7 @@ class Context {
  public:
   struct Settings {
     int threads = 0;  // of loops; 0: default_num_threads(). Results do not depend on it, bit for bit.
-    MatmulPrecision products = MatmulPrecision::f32;  // of f32 tensors; those of f64 are always f64
+    MatmulPrecision products = MatmulPrecision::f32;  // of f32 tensors: what products_for() says; f64's are always f64
   };
   /// Throws UsageError when the number of threads is negative.
   explicit Context(const Settings& settings);
@@ -27,8 +27,8 @@ class Context {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  int threads() const;
-  MatmulPrecision products() const;
+  int threads() const { return settings_.threads; }
+  MatmulPrecision products() const { return settings_.products; }
 
   /// Of who was given none: default_num_threads() threads, f32 products.
   static const Context& standard();

@@ -3,7 +3,6 @@
 
 #include <map>
 
-#include "engine/precision.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;
@@ -44,7 +43,6 @@ struct Small {
 
 TEST_CASE("a profile counts every kernel under its part", "[isa]") {
   for (const DType type : {DType::f32, DType::f64}) {
-    set_matmul_precision(MatmulPrecision::f32);
     Small small{type};
     {
       const Profiling on;

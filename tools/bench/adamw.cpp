@@ -3,7 +3,6 @@
 
 #include "data/input/file.h"
 #include "engine/ops.h"
-#include "engine/parallel.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/report.h"
 #include "train/optimizer.h"
@@ -17,7 +16,7 @@ struct AdamWBenchOptions {
 };
 
 int adamw_command(const AdamWBenchOptions& o) {
-  set_num_threads(static_cast<int>(o.common.threads));
+  const Context context = o.common.context();
   DistilBertConfig config;
   if (o.init != "distilbert-base") config = parse_config(read_input(o.init, input_limit::settings), o.init);
   const DistilBert model(config, DType::f32);
@@ -52,9 +51,10 @@ int adamw_command(const AdamWBenchOptions& o) {
     adamw(parameter, gradient, m, v, rule);
   };
   const auto limit = [&] {
-    update_in_place(parameter.data<float>(), gradient.data<float>(), m.data<float>(), v.data<float>(), elements);
+    update_in_place(context.threads(), parameter.data<float>(), gradient.data<float>(), m.data<float>(),
+                    v.data<float>(), elements);
   };
-  const auto read = [&] { read_in_order(gradient.data<float>(), elements); };
+  const auto read = [&] { read_in_order(context.threads(), gradient.data<float>(), elements); };
   const std::vector<Spread> times = collect_in_turn({[&] { return timed(limit); }, [&] { return timed(update); },
                                                      [&] {
                                                        give_gradients();
@@ -81,7 +81,7 @@ int adamw_command(const AdamWBenchOptions& o) {
         "{} parameters (word embeddings take a few rows a step and are left out); an update moves 28 bytes for each, "
         "the norm 4. Measured in turn.\n",
         elements);
-  print_report("adamw", {{"update_in_place", in_place}, {"read", reading}}, results, o.common.json);
+  print_report("adamw", {{"update_in_place", in_place}, {"read", reading}}, results, context, o.common.json);
   return 0;
 }
 
