@@ -9,15 +9,13 @@
 // - NaN and infinity pass through as IEEE arithmetic has them.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 
+#include "engine/formulas.h"
 #include "engine/random.h"
 
 namespace crisp {
 
-enum class UnaryOp : uint8_t { exp, log, sqrt, tanh, sigmoid, relu, erf, gelu };
-enum class BinaryOp : uint8_t { add, sub, mul, div };
 enum class ReduceOp : uint8_t { sum, mean };
 
 /// How the elements of a broadcast binary operation map to its operands: out[i0..i5] = a[sum i*stride_a] op b[...].
@@ -209,27 +207,6 @@ struct AttentionGradient {
   double* span_sums = nullptr;  // with dspan, room for a sum per (sequence, head)
 };
 
-/// One step of decoupled-weight-decay Adam (Loshchilov & Hutter, arXiv 1711.05101).
-struct AdamWStep {
-  double learning_rate, beta1, beta2, epsilon, weight_decay;
-  double gradient_scale;  // clipping, or 1 / accumulation steps
-  int64_t step;           // 1 for the first update; bias correction uses it
-};
-
-/// What one step multiplies with, whatever the element: all that rows which catch up later need to know of it.
-struct AdamWRates {
-  double decay;  // learning rate * weight decay
-  double size;   // learning rate / (1 - beta1^step)
-  double root;   // 1 / sqrt(1 - beta2^step)
-};
-
-/// Inlined by force, because kernels of several instruction sets use it.
-[[gnu::always_inline]] inline AdamWRates adamw_rates(const AdamWStep& s) {
-  const auto step = static_cast<double>(s.step);
-  return {s.learning_rate * s.weight_decay, s.learning_rate / (1 - std::pow(s.beta1, step)),
-          1 / std::sqrt(1 - std::pow(s.beta2, step))};
-}
-
 /// One table per backend and compute type, without a null entry: where a backend has no such kernel, the entry throws
 /// Error with its name.
 template <class T>
@@ -310,7 +287,7 @@ struct Kernels {
 
   // optimizer
   /// First moments that are too small to move a weight become 0, so that none ends as a denormal number: see
-  /// engine/cpu/adamw.cpp.
+  /// engine/formulas.h.
   void (*adamw)(int64_t n, const AdamWStep&, const T* gradient, T* parameter, T* m, T* v);
   /// Brings n rows of a table [.., cols] up to date. Row rows[i] (each occurs once) is due the steps from[i] .. steps,
   /// whose numbers are in `rates`; its gradient is 0 in all of them, except that gradient[i], unless `gradient` is

@@ -93,7 +93,7 @@ void gemm_tile(const GemmCall<T>& g, int64_t row, int64_t col, T* work) {
       const T* x = c + i * g.n;
       T* y = g.gelu_out + (row + i) * g.n + col;
 #pragma omp simd
-      for (int64_t j = 0; j < n; ++j) y[j] = x[j] * normal_at(x[j]).cdf;
+      for (int64_t j = 0; j < n; ++j) y[j] = formulas::Gelu<T, Math>::value(x[j]);
     }
   }
 }

@@ -14,6 +14,7 @@
 
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/loops.h"
+#include "engine/cpu/math.h"
 #include "engine/cpu/simd.h"
 #include "engine/cpu/work_queue.h"
 
@@ -410,7 +411,7 @@ class PanelProduct {
       const T* x = g.c + (row + i) * g.n + col;
       T* y = g.gelu_out + (row + i) * g.n + col;
 #pragma omp simd
-      for (int64_t j = 0; j < cols; ++j) y[j] = x[j] * normal_at(x[j]).cdf;
+      for (int64_t j = 0; j < cols; ++j) y[j] = formulas::Gelu<T, Math>::value(x[j]);
     }
   }
 

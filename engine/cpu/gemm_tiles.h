@@ -180,8 +180,7 @@ CRISP_INLINE void finish_block(const GemmCall<float>& g, const Block& block, int
   if (g.gelu_out) {
     float* const y = g.gelu_out + row * stride + col;
     for_elements(block, [=](int64_t i, int64_t j) {
-      const float x = c[i * stride + j];
-      y[i * stride + j] = x * normal_at(x).cdf;
+      y[i * stride + j] = formulas::Gelu<float, Math>::value(c[i * stride + j]);
     });
   }
   if (squares) *squares = block_squares(block);
