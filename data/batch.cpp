@@ -55,12 +55,13 @@ std::string parting(const Dataset& dataset, const std::string& content, const st
 
 }  // namespace
 
-TokenizedDataset::TokenizedDataset(const Dataset& dataset, const WordPiece& tokenizer, int max_length)
+TokenizedDataset::TokenizedDataset(const Dataset& dataset, const WordPiece& tokenizer, int max_length,
+                                   const std::string& parses, int threads)
     : num_labels_(dataset.num_labels) {
   const auto n = static_cast<size_t>(checked_int32(dataset.examples.size(), "examples"));
-  const size_t chunk_count = std::clamp<size_t>(n / 256, 1, static_cast<size_t>(num_threads()));
+  const size_t chunk_count = std::clamp<size_t>(n / 256, 1, static_cast<size_t>(std::max(1, threads)));
   std::vector<Chunk> chunks(chunk_count);
-  parallel_for(std::ssize(chunks), num_threads(), [&](int64_t at) {
+  parallel_for(std::ssize(chunks), threads, [&](int64_t at) {
     const auto c = static_cast<size_t>(at);
     Chunk& chunk = chunks[c];
     for (size_t i = n * c / chunk_count; i < n * (c + 1) / chunk_count; ++i) {
@@ -84,6 +85,7 @@ TokenizedDataset::TokenizedDataset(const Dataset& dataset, const WordPiece& toke
   }
   labels_.reserve(n);
   for (const Example& example : dataset.examples) labels_.push_back(example.label);
+  if (!parses.empty()) add_parses(dataset, tokenizer, max_length, parses);
 }
 
 TokenizedDataset TokenizedDataset::subset(std::span<const int32_t> examples) const {
@@ -105,12 +107,6 @@ TokenizedDataset TokenizedDataset::subset(std::span<const int32_t> examples) con
     part.tree_offsets_.push_back(static_cast<int64_t>(part.tree_heads_.size()));
   }
   return part;
-}
-
-TokenizedDataset::TokenizedDataset(const Dataset& dataset, const WordPiece& tokenizer, int max_length,
-                                   const std::string& parses)
-    : TokenizedDataset(dataset, tokenizer, max_length) {
-  if (!parses.empty()) add_parses(dataset, tokenizer, max_length, parses);
 }
 
 void TokenizedDataset::add_parses(const Dataset& dataset, const WordPiece& tokenizer, int max_length,

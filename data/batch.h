@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "data/dataset.h"
 #include "data/wordpiece.h"
+#include "engine/default_threads.h"
 
 namespace crisp {
 
@@ -27,17 +29,15 @@ struct PackedBatch {
 /// A dataset as token ids, all in memory, made once.
 class TokenizedDataset {
  public:
-  /// Tokenises every example, each cut to `max_length` ids (at least 2, else UsageError), on all threads; the
-  /// result does not depend on their number.
-  TokenizedDataset(const Dataset& dataset, const WordPiece& tokenizer, int max_length);
+  /// Tokenises every example, each cut to `max_length` ids (at least 2, else UsageError). `parses`: those of the
+  /// sentences, a CoNLL-U file with one sentence per example in the same order; empty: none. Throws BadInput when the
+  /// file is wrong (ConlluReader::next), has more or fewer sentences than there are examples (with the first pair that
+  /// differs), or parses other text than theirs (align_words). The result does not depend on the number of threads.
+  TokenizedDataset(const Dataset& dataset, const WordPiece& tokenizer, int max_length, const std::string& parses = "",
+                   int threads = default_num_threads());
 
   /// The given examples, in this order, as a dataset of their own. It does not know which of them were cut.
   TokenizedDataset subset(std::span<const int32_t> examples) const;
-
-  /// The same with the sentences' parses, a CoNLL-U file with one sentence per example in the same order; an empty path
-  /// means none. Throws BadInput when the file is wrong (ConlluReader::next), has more or fewer sentences than there
-  /// are examples (with the first pair that differs), or parses other text than theirs (align_words).
-  TokenizedDataset(const Dataset& dataset, const WordPiece& tokenizer, int max_length, const std::string& parses);
 
   int32_t size() const { return static_cast<int32_t>(labels_.size()); }
   /// The ids of example i, [CLS] to [SEP].

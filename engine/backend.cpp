@@ -1,5 +1,7 @@
 #include "engine/backend.h"
 
+#include <array>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
@@ -104,6 +106,21 @@ void cpu_copy(void* to, Device, const void* from, Device, size_t bytes) {
   if (bytes) std::memmove(to, from, bytes);  // views of one tensor may overlap
 }
 
+const Backend& cpu_backend() {
+  static const Kernels<float> f32 = cpu_f32();
+  static const Backend cpu{"cpu", cached_allocate,    cached_allocate_zeroed, cached_free, cpu_copy, cpu_supports,
+                           f32,   cpu_table<double>()};
+  static const Backend profiled{cpu.name, cpu.allocate, cpu.allocate_zeroed, cpu.free,
+                                cpu.copy, cpu.supports, timed(cpu.f32),      timed(cpu.f64)};
+  return profiling() ? profiled : cpu;
+}
+
+// Of devices other than the CPU.
+std::atomic<const Backend*>& registered(Device device) {
+  static std::array<std::atomic<const Backend*>, 256> backends{};
+  return backends[static_cast<uint8_t>(device)];
+}
+
 }  // namespace
 
 const char* cpu_instruction_set() {
@@ -126,13 +143,27 @@ bool amx_usable() {
 const char* cpu_bf16_unit() { return amx_usable() ? "amx" : has_avx512_bf16() ? "avx512_bf16" : ""; }
 
 const Backend& backend(Device device) {
-  static const Kernels<float> f32 = cpu_f32();
-  static const Backend cpu{"cpu", cached_allocate,    cached_allocate_zeroed, cached_free, cpu_copy, cpu_supports,
-                           f32,   cpu_table<double>()};
-  static const Backend profiled{cpu.name, cpu.allocate, cpu.allocate_zeroed, cpu.free,
-                                cpu.copy, cpu.supports, timed(cpu.f32),      timed(cpu.f64)};
-  if (device == Device::cuda) fail("this build has no cuda backend");
-  return profiling() ? profiled : cpu;
+  if (device == Device::cpu) return cpu_backend();
+  const Backend* found = registered(device);
+  if (!found) fail("this build has no {} backend", name_of(device));
+  return *found;
+}
+
+void register_backend(Device device, const Backend& backend) {
+  const Backend* there = nullptr;
+  if (device == Device::cpu || (!registered(device).compare_exchange_strong(there, &backend) && there != &backend))
+    fail("the device {} has a backend already", name_of(device));
+}
+
+const char* name_of(Device device) {
+  if (device == Device::cpu) return "cpu";
+  if (const Backend* found = registered(device)) return found->name;
+  return device == Device::cuda ? "cuda" : "unknown";
+}
+
+void copy_bytes(void* to, Device to_device, const void* from, Device from_device, size_t bytes) {
+  const Device who = to_device == Device::cpu ? from_device : to_device;
+  backend(who).copy(to, to_device, from, from_device, bytes);
 }
 
 }  // namespace crisp

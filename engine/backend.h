@@ -26,6 +26,13 @@ struct Backend {
 
 /// Throws Error where this build or this machine lacks the device.
 const Backend& backend(Device device);
+/// Makes the backend of a device known; it must stay. Throws Error where the device has another one already.
+void register_backend(Device device, const Backend& backend);
+/// "cpu", "cuda", or what its backend calls another device.
+const char* name_of(Device device);
+/// Copies between the memories of two devices, or within one's, of which one is the CPU if they differ. The two places
+/// may overlap.
+void copy_bytes(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
 
 /// The instruction set that the CPU kernels of this process use: "generic", "avx2" or "avx512". The best one that the
 /// machine has, unless the environment variable CRISP_ISA names a smaller one.

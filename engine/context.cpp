@@ -3,8 +3,6 @@
 #include "engine/allocator.h"
 #include "engine/default_threads.h"
 #include "engine/error.h"
-#include "engine/parallel.h"
-#include "engine/precision.h"
 
 namespace crisp {
 
@@ -20,42 +18,24 @@ const Context& Context::standard() {
   return *standard;
 }
 
-std::unique_ptr<Workspace> Context::take_workspace() const {
+Workspace* Context::take_workspace() const {
   const std::lock_guard lock(mutex_);
   if (idle_.empty()) {
     idle_.reserve(++workspaces_);  // so that giving back does not throw
-    return std::make_unique<Workspace>();
+    return new Workspace;
   }
-  std::unique_ptr<Workspace> workspace = std::move(idle_.back());
+  Workspace* const workspace = idle_.back().release();
   idle_.pop_back();
   return workspace;
 }
 
-void Context::give_back(std::unique_ptr<Workspace> workspace) const noexcept {
+void Context::give_back(Workspace* workspace) const noexcept {
   const std::lock_guard lock(mutex_);
-  idle_.push_back(std::move(workspace));
+  idle_.emplace_back(workspace);
 }
-
-Context::Use*& Context::Use::current() {
-  thread_local Use* use = nullptr;
-  return use;
-}
-
-Context::Use::Use(const Context& context) : context_(context), outer_(current()) {
-  // Where the same context is in use already, so is its workspace.
-  if (!outer_ || &outer_->context_ != &context) current() = this;
-}
-
-Context::Use::~Use() {
-  if (workspace_) context_.give_back(std::move(workspace_));
-  current() = outer_;
-}
-
-int Context::threads() const { return this == &standard() ? chosen_threads() : settings_.threads; }
-MatmulPrecision Context::products() const { return this == &standard() ? matmul_precision() : settings_.products; }
 
 int num_threads() {
-  const Context::Use* const use = Context::Use::current();
+  const Context::Use* const use = Context::Use::current_;
   return use ? use->context_.threads() : Context::standard().threads();
 }
 
@@ -65,7 +45,7 @@ Workspace& Context::Use::workspace() {
 }
 
 Workspace& workspace_in_use() {
-  Context::Use* const use = Context::Use::current();
+  Context::Use* const use = Context::Use::current_;
   if (!use) fail("a kernel that needs scratch memory was called without a Context::Use");
   return use->workspace();
 }

@@ -19,7 +19,7 @@ class Context {
  public:
   struct Settings {
     int threads = 0;  // of loops; 0: default_num_threads(). Results do not depend on it, bit for bit.
-    MatmulPrecision products = MatmulPrecision::f32;  // of f32 tensors; those of f64 are always f64
+    MatmulPrecision products = MatmulPrecision::f32;  // of f32 tensors: what products_for() says; f64's are always f64
   };
   /// Throws UsageError when the number of threads is negative.
   explicit Context(const Settings& settings);
@@ -27,8 +27,8 @@ class Context {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  int threads() const;
-  MatmulPrecision products() const;
+  int threads() const { return settings_.threads; }
+  MatmulPrecision products() const { return settings_.products; }
 
   /// Of who was given none: default_num_threads() threads, f32 products.
   static const Context& standard();
@@ -36,8 +36,8 @@ class Context {
   class Use;
 
  private:
-  std::unique_ptr<Workspace> take_workspace() const;
-  void give_back(std::unique_ptr<Workspace> workspace) const noexcept;
+  Workspace* take_workspace() const;
+  void give_back(Workspace* workspace) const noexcept;
 
   Settings settings_;
   mutable std::mutex mutex_;
@@ -49,20 +49,27 @@ class Context {
 /// around many calls one more saves them the change; who calls kernels without run() makes one himself.
 class Context::Use {
  public:
-  explicit Use(const Context& context);
-  ~Use();
+  explicit Use(const Context& context) : context_(context), outer_(current_) {
+    // Where the same context is in use already, so is its workspace.
+    if (!outer_ || &outer_->context_ != &context) current_ = this;
+  }
+  ~Use() {
+    if (workspace_) context_.give_back(workspace_);
+    current_ = outer_;
+  }
   Use(const Use&) = delete;
   Use& operator=(const Use&) = delete;
 
  private:
   friend Workspace& workspace_in_use();
   friend int num_threads();
-  static Use*& current();
   Workspace& workspace();
+
+  static constinit inline thread_local Use* current_ = nullptr;
 
   const Context& context_;
   Use* const outer_;
-  std::unique_ptr<Workspace> workspace_;
+  Workspace* workspace_ = nullptr;  // since a kernel has asked for one
 };
 
 /// How many threads loops of this thread use: those of the context in use, else of the standard one.

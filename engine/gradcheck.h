@@ -52,7 +52,7 @@ struct GradCheckReport {
 };
 
 /// Checks d(sum w f(inputs)) / d(input), w fixed random numbers, for every element of every input that requires a
-/// gradient. All inputs that do must be f64 and on the CPU; they are copied, so neither their values nor their
+/// gradient. All inputs that do must be f64, on any device; they are copied, so neither their values nor their
 /// gradients change. A tensor that stands twice in `inputs` stays one tensor. f must be a function of its arguments
 /// alone; where it is not smooth within 2 * step of the inputs (a kink of relu, a tie of max), the check fails or
 /// proves nothing. Throws Error when an input is not f64, or when f's result does not depend on any input that requires
@@ -76,9 +76,9 @@ struct DirectionalReport {
 /// For whole models, whose elements are too many to check one by one: compares the directional derivative of a scalar
 /// loss along random directions (normal numbers, scaled to unit length over all parameters together) with central
 /// differences. f returns the loss from the current values of `parameters`, which are changed in place and restored;
-/// their gradients are cleared. `step` is the distance along the direction. The parameters must be f64, on the CPU, and
-/// require gradients; throws Error where they are not. A parameter that the loss does not depend on counts as having
-/// gradient 0.
+/// their gradients are cleared. `step` is the distance along the direction. The parameters must be f64, on any
+/// device, and require gradients; throws Error where they are not. A parameter that the loss does not depend on counts
+/// as having gradient 0.
 DirectionalReport check_directional(const std::function<Tensor(Tape&)>& f, const std::vector<Tensor>& parameters,
                                     int directions, uint64_t seed = 1, double step = 1e-3);
 

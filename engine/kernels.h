@@ -2,22 +2,21 @@
 // header, included by every backend.
 //
 // Rules for every kernel:
-// - Arrays are contiguous and row-major; pointers are device pointers of the backend; sizes may be 0.
+// - Arrays are contiguous, unless a call has strides, and row-major; pointers are device pointers of the backend; sizes
+// may be 0.
 // - Kernels run in the order in which they are called; on a GPU the call may return before the kernel ran.
 // - A gradient kernel takes `beta`: 0 overwrites the destination without reading it, 1 adds to it.
 // - The result is the same, bit for bit, at any thread count: reductions have a fixed order.
 // - NaN and infinity pass through as IEEE arithmetic has them.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 
+#include "engine/formulas.h"
 #include "engine/random.h"
 
 namespace crisp {
 
-enum class UnaryOp : uint8_t { exp, log, sqrt, tanh, sigmoid, relu, erf, gelu };
-enum class BinaryOp : uint8_t { add, sub, mul, div };
 enum class ReduceOp : uint8_t { sum, mean };
 
 /// How the elements of a broadcast binary operation map to its operands: out[i0..i5] = a[sum i*stride_a] op b[...].
@@ -48,17 +47,27 @@ enum class MatmulPrecision : uint8_t {
 
 /// c = op(a) op(b) + beta c, row-major, op(x) = x or its transpose. a is [m, k] (trans_a: [k, m]), b is [k, n]
 /// (trans_b: [n, k]). After the product: c += bias (length n, may be null); where `gelu_out` is given, c keeps the
-/// value before the activation and gelu_out receives gelu(c). bias and gelu_out require beta = 0. Where `sum_squares`
-/// is given it receives the sum of the squares of the final c (gradient clipping needs it), formed in f64 in an order
-/// that does not depend on the number of threads.
+/// value before the activation and gelu_out, laid out as c, receives gelu(c). bias and gelu_out require beta = 0. Where
+/// `sum_squares` is given it receives the sum of the squares of the final c (gradient clipping needs it), formed in f64
+/// in an order that does not depend on the number of threads; rows of c then lie one behind the other.
+///
+/// Leading dimensions are elements from a row (as stored) to the next; 0: the rows lie one behind the other. What lies
+/// between the rows of c is left alone.
+///
+/// `batch` products are formed, each of which has the bits of a call of its own; strides are elements from a product's
+/// matrix to the next one's, of gelu_out as of c. All may have one a or one b (stride 0), but each its own c. bias is
+/// the same for all; sum_squares receives the sum over the products, added in their order.
 template <class T>
 struct GemmCall {
   MatmulPrecision precision = MatmulPrecision::f32;  // of T = float
   bool trans_a = false, trans_b = false;
-  int64_t m = 0, n = 0, k = 0;
+  int64_t batch = 1, m = 0, n = 0, k = 0;
   const T* a = nullptr;
+  int64_t lda = 0, stride_a = 0;
   const T* b = nullptr;
+  int64_t ldb = 0, stride_b = 0;
   T* c = nullptr;
+  int64_t ldc = 0, stride_c = 0;
   double beta = 0;
   const T* bias = nullptr;
   T* gelu_out = nullptr;
@@ -230,13 +239,6 @@ struct ClipCall {
   ClipResult* result = nullptr;
 };
 
-/// One step of decoupled-weight-decay Adam (Loshchilov & Hutter, arXiv 1711.05101).
-struct AdamWStep {
-  double learning_rate, beta1, beta2, epsilon, weight_decay;
-  double gradient_scale;  // what the gradient is multiplied with
-  int64_t step;           // 1 for the first update; bias correction uses it
-};
-
 /// The AdamW update of one parameter of n elements.
 template <class T>
 struct AdamWUpdate {
@@ -247,13 +249,6 @@ struct AdamWUpdate {
   T* parameter = nullptr;
   T* m = nullptr;
   T* v = nullptr;
-};
-
-/// What one step multiplies with, whatever the element: all that rows which catch up later need to know of it.
-struct AdamWRates {
-  double decay;  // learning rate * weight decay
-  double size;   // learning rate / (1 - beta1^step)
-  double root;   // 1 / sqrt(1 - beta2^step)
 };
 
 /// AdamW on rows of a table whose other rows wait. Row rows[i] (each occurs once) is due the steps from[i] ..
@@ -274,13 +269,6 @@ struct AdamWRowsCall {
   T* m = nullptr;
   T* v = nullptr;
 };
-
-/// Inlined by force, because kernels of several instruction sets use it.
-[[gnu::always_inline]] inline AdamWRates adamw_rates(const AdamWStep& s) {
-  const auto step = static_cast<double>(s.step);
-  return {s.learning_rate * s.weight_decay, s.learning_rate / (1 - std::pow(s.beta1, step)),
-          1 / std::sqrt(1 - std::pow(s.beta2, step))};
-}
 
 /// One table per backend and compute type, without a null entry: where a backend has no such kernel, the entry throws
 /// Error with its name.
@@ -306,8 +294,8 @@ struct Kernels {
   /// index: position along n of the first maximum; a NaN counts as larger than everything.
   void (*max)(int64_t outer, int64_t n, int64_t inner, const T* x, T* out, int32_t* index);
   void (*max_backward)(int64_t outer, int64_t n, int64_t inner, const T* dy, const int32_t* index, T* dx, double beta);
-  /// out[r, c] = x[r, c] + beta out[r, c] on [rows, cols] blocks with row strides; slices and concatenations are made
-  /// of it.
+  /// out[r, c] = x[r, c] + beta out[r, c] on [rows, cols] blocks with row strides (x_stride 0: one row for all); slices
+  /// and concatenations are made of it.
   void (*copy_2d)(int64_t rows, int64_t cols, const T* x, int64_t x_stride, T* out, int64_t out_stride, double beta);
   /// out[b, c, r] = x[b, r, c] + beta out[b, c, r]
   void (*transpose)(int64_t batch, int64_t rows, int64_t cols, const T* x, T* out, double beta);

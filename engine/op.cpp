@@ -6,11 +6,6 @@
 #include "engine/error.h"
 
 namespace crisp {
-namespace {
-
-const char* device_name(Device d) { return d == Device::cpu ? "cpu" : "cuda"; }
-
-}  // namespace
 
 Tensor sample_input(const Shape& shape, uint64_t seed, double mean, double deviation) {
   return Tensor::normal(shape, DType::f64, {.seed = seed, .stream = Stream::init}, mean, deviation).set_requires_grad();
@@ -26,7 +21,7 @@ void fail_operands(const Tape& tape, const Op& op, const std::string& problem,
   for (const auto& [role, tensor] : operands) {
     if (!tensor) continue;
     text += fmt::format("\n  {:<10} {:<14} {:<4} {}  {}", role, tensor.shape().str(), name_of(tensor.dtype()),
-                        device_name(tensor.device()), tensor.label());
+                        name_of(tensor.device()), tensor.label());
   }
   if (tape.scope()) text += "\n  in " + tape.scope()->path();
   throw Error(text);
@@ -49,7 +44,7 @@ void check_ids(const Tape& tape, const Op& op, const Operand& ids, int64_t limit
   if (!ids.tensor || ids.tensor.dtype() != DType::i32)
     fail_operands(tape, op, fmt::format("{} must be an i32 tensor", ids.role), {ids});
   if (ids.tensor.device() != device)
-    fail_operands(tape, op, fmt::format("{} must be on the {}", ids.role, device_name(device)), {ids});
+    fail_operands(tape, op, fmt::format("{} must be on the {}", ids.role, name_of(device)), {ids});
   if (ids.tensor.numel() > std::numeric_limits<int32_t>::max())
     fail_operands(tape, op, fmt::format("{} are too many", ids.role), {ids});
   const Tensor host = ids.tensor.to(Device::cpu);

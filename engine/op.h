@@ -57,8 +57,9 @@ void run(const Tape& tape, const Tensor& like, F&& f) {
 // --- samples
 // ----------------------------------------------------------------------------------------------------------
 
-/// One case for the tests: f64 inputs and a function of them. Every input that requires a gradient is checked against
-/// central differences, element by element, to `tolerance` (relative).
+/// One case for the tests: f64 inputs, ids among them, and a function of nothing else, so that copies of the inputs on
+/// any device do as well. Every input that requires a gradient is checked against central differences, element by
+/// element, to `tolerance` (relative).
 struct Sample {
   std::string what;
   std::vector<Tensor> inputs;

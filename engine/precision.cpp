@@ -3,9 +3,7 @@
 namespace crisp {
 namespace {
 
-MatmulPrecision current = MatmulPrecision::f32;
-
-MatmulPrecision products_for(Precision precision, Device device) {
+MatmulPrecision wanted_products(Precision precision, Device device) {
   switch (precision) {
     case Precision::bf16:
       return MatmulPrecision::bf16;
@@ -58,33 +56,28 @@ const char* name_of(MatmulPrecision precision) {
 
 DType dtype_for(Precision precision) { return precision == Precision::f64 ? DType::f64 : DType::f32; }
 
-void set_precision(Precision precision, Device device) {
-  set_matmul_precision(products_for(precision, device), device);
-}
-
 bool supports(Device device, MatmulPrecision precision) { return backend(device).supports(precision); }
 
-void set_matmul_precision(MatmulPrecision precision, Device device) {
-  if (!supports(device, precision)) {
-    const bool plain = precision == MatmulPrecision::bf16;
-    fail<UsageError>("--precision {} needs a CPU with {}, which this one lacks{}; use f32", name_of(precision),
+MatmulPrecision products_for(Precision precision, Device device) {
+  const MatmulPrecision products = wanted_products(precision, device);
+  if (!supports(device, products)) {
+    const bool plain = products == MatmulPrecision::bf16;
+    fail<UsageError>("--precision {} needs a CPU with {}, which this one lacks{}; use f32", name_of(products),
                      plain ? "AMX or AVX-512 BF16" : "AMX",
                      plain ? "" : " (without AMX it would be slower than f32 itself)");
   }
-  current = precision;
+  return products;
 }
 
-MatmulPrecision matmul_precision() { return current; }
-
-std::string kernels_in_use() {
-  const bool f32 = current == MatmulPrecision::f32;
+std::string kernels_in_use(MatmulPrecision products) {
+  const bool f32 = products == MatmulPrecision::f32;
   return fmt::format("{}{}{}", cpu_instruction_set(), f32 ? "" : "+", f32 ? "" : cpu_bf16_unit());
 }
 
-std::string describe_products(DType dtype) {
+std::string describe_products(DType dtype, MatmulPrecision products) {
   if (dtype == DType::f64) return fmt::format("f64 products by {} kernels", cpu_instruction_set());
-  return fmt::format("{} products by {} kernels{}", name_of(current), kernels_in_use(),
-                     current == MatmulPrecision::bf16x6 ? ", at least as accurate as f32" : "");
+  return fmt::format("{} products by {} kernels{}", name_of(products), kernels_in_use(products),
+                     products == MatmulPrecision::bf16x6 ? ", at least as accurate as f32" : "");
 }
 
 }  // namespace crisp

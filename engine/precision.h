@@ -1,4 +1,4 @@
-// With which numbers a program computes: one setting for the process, as the number of threads is.
+// With which numbers a program computes: what its user asks for, and the products (engine/context.h) that follow.
 #pragma once
 
 #include <string>
@@ -20,21 +20,17 @@ const char* name_of(MatmulPrecision precision);
 /// The type of a model's numbers.
 DType dtype_for(Precision precision);
 
-/// Sets the products for `precision`. Throws UsageError, saying what is missing, where the device has no kernels for
-/// it.
-void set_precision(Precision precision, Device device = Device::cpu);
+/// The products for `precision`. Throws UsageError, saying what is missing, where the device has no kernels for them.
+MatmulPrecision products_for(Precision precision, Device device = Device::cpu);
 
 /// Whether the device has kernels for it.
 bool supports(Device device, MatmulPrecision precision);
-/// For all following products of f32 tensors. Throws UsageError where the device has no kernels for it.
-void set_matmul_precision(MatmulPrecision precision, Device device = Device::cpu);
-MatmulPrecision matmul_precision();
 
-/// The kernels of this process, which decide the last bits of what it computes: cpu_instruction_set(), and behind a "+"
-/// the cpu_bf16_unit() where it computes the products: "avx2", "avx512+amx", "avx512+avx512_bf16". The spelling of
-/// every report and file.
-std::string kernels_in_use();
-/// What computes the products now, for people: "f32 products by avx512 kernels".
-std::string describe_products(DType dtype);
+/// The kernels that such products take, which decide the last bits of what is computed: cpu_instruction_set(), and
+/// behind a "+" the cpu_bf16_unit() where it computes the products: "avx2", "avx512+amx", "avx512+avx512_bf16". The
+/// spelling of every report and file.
+std::string kernels_in_use(MatmulPrecision products);
+/// What computes the products of a model, for people: "f32 products by avx512 kernels".
+std::string describe_products(DType dtype, MatmulPrecision products);
 
 }  // namespace crisp

@@ -3,83 +3,20 @@
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <tuple>
-#include <type_traits>
-#include <utility>
 
 namespace crisp {
 namespace {
-
-constexpr KernelKind gemm = KernelKind::gemm, attention = KernelKind::attention,
-                     layers = KernelKind::norms_and_activations, optimizer = KernelKind::optimizer,
-                     other = KernelKind::other;
-
-template <auto Member>
-struct Entry {
-  const char* name;
-  KernelKind kind;
-};
-
-// Every entry of the table, in its order. Sums of squares serve the clipping of gradients, column sums are the
-// gradients of biases.
-template <class T>
-constexpr auto entries() {
-  using K = Kernels<T>;
-  return std::tuple{
-      Entry<&K::unary>{"unary", layers},
-      Entry<&K::unary_backward>{"unary_backward", layers},
-      Entry<&K::gelu_backward_bias>{"gelu_backward_bias", layers},
-      Entry<&K::binary>{"binary", other},
-      Entry<&K::binary_backward>{"binary_backward", other},
-      Entry<&K::scale>{"scale", other},
-      Entry<&K::dropout>{"dropout", layers},
-      Entry<&K::reduce>{"reduce", other},
-      Entry<&K::reduce_backward>{"reduce_backward", other},
-      Entry<&K::max>{"max", other},
-      Entry<&K::max_backward>{"max_backward", other},
-      Entry<&K::copy_2d>{"copy_2d", other},
-      Entry<&K::transpose>{"transpose", other},
-      Entry<&K::column_sum>{"column_sum", layers},
-      Entry<&K::sum_squares>{"sum_squares", optimizer},
-      Entry<&K::all_finite>{"all_finite", other},
-      Entry<&K::fill>{"fill", other},
-      Entry<&K::clamp>{"clamp", other},
-      Entry<&K::gemm>{"gemm", gemm},
-      Entry<&K::softmax>{"softmax", layers},
-      Entry<&K::softmax_backward>{"softmax_backward", layers},
-      Entry<&K::log_softmax>{"log_softmax", layers},
-      Entry<&K::log_softmax_backward>{"log_softmax_backward", layers},
-      Entry<&K::layer_norm>{"layer_norm", layers},
-      Entry<&K::layer_norm_backward>{"layer_norm_backward", layers},
-      Entry<&K::gather_rows>{"gather_rows", other},
-      Entry<&K::scatter_rows>{"scatter_rows", other},
-      Entry<&K::accumulate_rows>{"accumulate_rows", other},
-      Entry<&K::cross_entropy>{"cross_entropy", other},
-      Entry<&K::cross_entropy_backward>{"cross_entropy_backward", other},
-      Entry<&K::attention>{"attention", attention},
-      Entry<&K::attention_backward>{"attention_backward", attention},
-      Entry<&K::adamw>{"adamw", optimizer},
-      Entry<&K::adamw_rows>{"adamw_rows", optimizer},
-      Entry<&K::clip>{"clip", optimizer},
-  };
-}
-
-template <class T>
-constexpr size_t entry_count = std::tuple_size_v<decltype(entries<T>())>;
-static_assert(entry_count<float> * sizeof(void (*)()) == sizeof(Kernels<float>) &&
-                  entry_count<double> == entry_count<float>,
-              "every entry of Kernels<T> needs a line in entries()");
 
 struct Counter {
   std::atomic<int64_t> calls{0}, nanoseconds{0};
   std::atomic<double> flops{0};
 };
-std::array<Counter, entry_count<float>> counters;
+std::array<Counter, kernel_count<float>> counters;
 std::atomic<bool> on{false};
 
 template <class T>
 double flops_of(const GemmCall<T>& call) {
-  return 2 * static_cast<double>(call.m) * static_cast<double>(call.n) * static_cast<double>(call.k);
+  return 2 * static_cast<double>(call.batch * call.m) * static_cast<double>(call.n) * static_cast<double>(call.k);
 }
 template <class X>
 double flops_of(const X&) {
@@ -116,18 +53,6 @@ struct Timed<T, Index, Member, Result (*)(Arguments...)> {
   }
 };
 
-template <class T, size_t Index, auto Member>
-void wrap(Entry<Member>, const Kernels<T>& original, Kernels<T>& table) {
-  using Function = std::remove_cvref_t<decltype(original.*Member)>;
-  table.*Member = Timed<T, Index, Member, Function>::call;
-}
-
-template <class F>
-void for_each_entry(F f) {
-  [&]<size_t... I>(std::index_sequence<I...>) { (f.template operator()<I>(std::get<I>(entries<float>())), ...); }
-  (std::make_index_sequence<entry_count<float>>());
-}
-
 }  // namespace
 
 const char* name_of(KernelKind kind) {
@@ -161,7 +86,7 @@ bool profiling() { return on.load(std::memory_order_relaxed); }
 
 std::vector<KernelProfile> profile() {
   std::vector<KernelProfile> result;
-  for_each_entry([&]<size_t I>(const auto& entry) {
+  for_each_kernel<float>([&]<size_t I>(const auto& entry) {
     const Counter& c = counters[I];
     result.push_back({entry.name, entry.kind, c.calls, 1e-9 * static_cast<double>(c.nanoseconds), c.flops});
   });
@@ -172,10 +97,7 @@ template <class T>
 const Kernels<T>& timed(const Kernels<T>& original) {
   static const Kernels<T> table = [&] {
     original_table<T>() = &original;
-    Kernels<T> t{};
-    [&]<size_t... I>(std::index_sequence<I...>) { (wrap<T, I>(std::get<I>(entries<T>()), original, t), ...); }
-    (std::make_index_sequence<entry_count<T>>());
-    return t;
+    return kernels_made_of<T, Timed>();
   }();
   return table;
 }

@@ -5,12 +5,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "engine/kernels.h"
+#include "engine/kernel_list.h"
 
 namespace crisp {
 
-/// What a kernel is to a training step.
-enum class KernelKind : uint8_t { gemm, attention, norms_and_activations, optimizer, other };
 constexpr int kernel_kinds = 5;
 /// "gemm", "attention", "norms_and_activations", "optimizer", "other".
 const char* name_of(KernelKind kind);

@@ -52,6 +52,7 @@ class Tape {
   explicit Tape(Mode mode = Mode::record) : Tape(Context::standard(), mode) {}
   /// All that is recorded computes with `context`, forward and backward; it must outlive the tape.
   explicit Tape(const Context& context, Mode mode = Mode::record);
+  explicit Tape(const Context&& temporary, Mode mode = Mode::record) = delete;
   ~Tape();
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;

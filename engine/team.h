@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "engine/parallel.h"
+#include "engine/context.h"
 
 namespace crisp {
 

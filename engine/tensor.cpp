@@ -113,7 +113,7 @@ Tensor Tensor::from(std::span<const int32_t> values, const Shape& shape, Device 
   if (static_cast<int64_t>(values.size()) != shape.numel())
     fail("{} values do not fill a tensor of shape {}", values.size(), shape.str());
   const Tensor t = empty(shape, DType::i32, device);
-  if (!values.empty()) backend(device).copy(t.raw(), device, values.data(), Device::cpu, t.bytes());
+  if (!values.empty()) copy_bytes(t.raw(), device, values.data(), Device::cpu, t.bytes());
   return t;
 }
 
@@ -160,7 +160,7 @@ void Tensor::copy_from(const Tensor& other) const {
   if (shape() != other.shape())
     fail("cannot copy {} of shape {} into {} of shape {}", other.label(), other.shape().str(), label(), shape().str());
   const Tensor same_type = other.detach().to(dtype());
-  backend(device()).copy(raw(), device(), same_type.raw(), same_type.device(), bytes());
+  copy_bytes(raw(), device(), same_type.raw(), same_type.device(), bytes());
 }
 
 void Tensor::refuse_to_cut(const char* what) const {
@@ -179,7 +179,7 @@ Tensor Tensor::to(Device wanted) const {
   if (device() == wanted) return *this;
   refuse_to_cut("to()");
   const Tensor copy = empty(shape(), dtype(), wanted);
-  backend(wanted == Device::cpu ? device() : wanted).copy(copy.raw(), wanted, raw(), device(), bytes());
+  copy_bytes(copy.raw(), wanted, raw(), device(), bytes());
   return copy;
 }
 
@@ -299,9 +299,10 @@ void Tensor::set_grad_rows(const Tensor& rows, const Tensor& values) const {
 }
 
 void Tensor::clear_grad() const {
-  Gradient none;
-  none.by_rows_ = gradient().by_rows();
-  impl().gradient = none;
+  Gradient& g = impl().gradient;
+  if (!g.values_) return;
+  g.present_ = false;
+  g.values_ = g.rows_ = g.sum_squares_ = {};
 }
 
 GradTarget::~GradTarget() {
@@ -343,8 +344,8 @@ const Tensor& Tensor::take_grad_by_rows() const {
 
 std::string Tensor::str(int64_t limit) const {
   if (!impl_) return "(empty tensor)";
-  std::string text = fmt::format("{} {} {} {}", shape().str(), name_of(dtype()),
-                                 device() == Device::cpu ? "cpu" : "cuda", name().empty() ? "" : label());
+  std::string text =
+      fmt::format("{} {} {} {}", shape().str(), name_of(dtype()), name_of(device()), name().empty() ? "" : label());
   const std::vector<double> values = to_vector();
   const int64_t cols = shape().last();
   const int64_t rows = cols == 0 ? 0 : numel() / cols;

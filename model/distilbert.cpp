@@ -13,20 +13,20 @@ namespace crisp {
 namespace {
 
 // 0, step, .., n step: every sequence has `step` queries.
-Tensor every(int64_t step, int64_t n) {
+Tensor every(int64_t step, int64_t n, Device device) {
   const Tensor offsets = Tensor::empty({n + 1}, DType::i32);
   for (int64_t i = 0; i <= n; ++i)
     offsets.data<int32_t>()[i] = checked_int32(static_cast<size_t>(i * step), "queries of heads in one batch");
-  return offsets;
+  return offsets.to(device);
 }
 
 // Rows 1, 0, .., 0.
-Tensor ones_and_zeros(int64_t rows, int64_t cols, DType dtype) {
+Tensor ones_and_zeros(int64_t rows, int64_t cols, DType dtype, Device device) {
   const Tensor t = Tensor::zeros({rows, cols}, dtype);
   with_type(t, [&]<class T>() {
     for (int64_t r = 0; r < rows; ++r) t.data<T>()[r * cols] = T(1);
   });
-  return t;
+  return t.to(device);
 }
 
 }  // namespace
@@ -238,7 +238,7 @@ void DistilBert::add_lists(AttentionRule& rule, int64_t index, Pass& pass, const
     pass.ids = on_host(pass.batch.ids);
     pass.offsets = on_host(pass.batch.offsets);
     if (c.method == SparseMethod::lexical)
-      pass.similarities = word_similarities(words_.to(Device::cpu), pass.ids, pass.offsets);
+      pass.similarities = word_similarities(words_.detach().to(Device::cpu), pass.ids, pass.offsets, pass.threads);
   }
   std::vector<int64_t> windows;
   if (c.method == SparseMethod::learned_span)
@@ -250,7 +250,7 @@ void DistilBert::add_lists(AttentionRule& rule, int64_t index, Pass& pass, const
                                     .similarities = pass.similarities,
                                     .tree_distances = distances ? distances.data<int32_t>() : nullptr,
                                     .windows = windows},
-                                   queries);
+                                   pass.threads, queries);
   const auto tensor = [&](const std::vector<int32_t>& values) {
     return Tensor::from(values, {static_cast<int64_t>(values.size())}, device_);
   };
@@ -264,14 +264,15 @@ void DistilBert::add_lists(AttentionRule& rule, int64_t index, Pass& pass, const
 Tensor DistilBert::attend_first(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, Pass& pass) const {
   const Layer& w = layers_[static_cast<size_t>(index)];
   const int64_t width = (config_.dim / 16 + 1) * 16;  // of the inputs, a 1 for the biases, zeros to whole cache lines
-  const Tensor x1 = concat(tape, std::array{x, ones_and_zeros(x.dim(0), width - config_.dim, x.dtype())}, 1);
+  const Tensor x1 = concat(tape, std::array{x, ones_and_zeros(x.dim(0), width - config_.dim, x.dtype(), device_)}, 1);
   AttentionRule of_one_head = rule(index, pass, {.first_only = true, .copies = config_.heads});
   of_one_head.heads = 1;
   // The queries are all the first of their sequence, though they stand at 0 .. heads - 1.
   of_one_head.keep_first |= of_one_head.keep_diagonal;
   of_one_head.keep_diagonal = false;
   const Tensor queries = absorb_keys(tape, q, w.key.weight, w.key.bias, config_.heads, width);
-  const Tensor sums = attention(tape, queries, x1, x1, every(config_.heads, q.dim(0)), pass.batch.offsets, of_one_head);
+  const Tensor sums =
+      attention(tape, queries, x1, x1, every(config_.heads, q.dim(0), device_), pass.batch.offsets, of_one_head);
   return absorb_values(tape, sums, w.value.weight, w.value.bias, config_.heads);
 }
 
@@ -283,7 +284,7 @@ Tensor DistilBert::attend(Tape& tape, int64_t index, const Tensor& x, const Tens
   const Tensor& offsets = pass.batch.offsets;
   const bool first_only = rows == Rows::first;
   const Tensor k = apply(tape, w.key, x), v = apply(tape, w.value, x);
-  return attention(tape, q, k, v, first_only ? every(1, q.dim(0)) : offsets, offsets,
+  return attention(tape, q, k, v, first_only ? every(1, q.dim(0), device_) : offsets, offsets,
                    rule(index, pass, {.first_only = first_only}), stats);
 }
 
@@ -316,7 +317,7 @@ Tensor DistilBert::hidden_states(Tape& tape, const BatchTensors& batch, const Fo
                               embedding_norm_.bias, config_.layer_norm_epsilon,
                               dropout(config_.dropout, mode, embedding_site));
   }
-  Pass pass{batch, mode};
+  Pass pass{batch, mode, tape.context().threads()};
   const auto full_layer = [&](int64_t l) {
     AttentionStats* stats = mode.stats ? &mode.stats->emplace_back() : nullptr;
     return layer(tape, l, x, x, Rows::all, pass, stats);

@@ -107,6 +107,7 @@ class DistilBert {
   struct Pass {
     const BatchTensors& batch;
     const ForwardMode& mode;
+    const int threads;
     std::vector<int32_t> ids = {}, offsets = {};  // in host memory, for lists of keys
     std::vector<double> similarities = {};        // of words, where they decide
   };

@@ -135,7 +135,7 @@ bool lists_differ_by_head(const SparsityConfig& c) {
 }
 
 KeyLists key_lists(const SparsityConfig& config, int64_t layer, double sparsity, int64_t heads,
-                   const ListInputs& inputs, const ListedQueries& queries) {
+                   const ListInputs& inputs, int threads, const ListedQueries& queries) {
   if (config.method == SparseMethod::syntax && !inputs.tree_distances)
     fail<UsageError>("--sparse-method syntax needs dependency parses of every set: --parses FILE, --dev-parses FILE");
   if (config.method == SparseMethod::lexical && inputs.similarities.empty() && inputs.offsets.back() > 0)
@@ -145,7 +145,7 @@ KeyLists key_lists(const SparsityConfig& config, int64_t layer, double sparsity,
   const auto batch = static_cast<int64_t>(inputs.offsets.size()) - 1;
   // Of each head and sequence: its queries' keys, one after the other, and how many they are.
   std::vector<std::vector<int32_t>> keys(static_cast<size_t>(lists.heads * batch)), counts(keys.size());
-  parallel_tasks(lists.heads * batch, 1, num_threads(), [&](int64_t c) {
+  parallel_tasks(lists.heads * batch, 1, threads, [&](int64_t c) {
     Ranking ranking(config, layer, sparsity, inputs, c % batch, c / batch);
     auto& mine = keys[static_cast<size_t>(c)];
     const int64_t rows = queries.first_only ? std::min<int64_t>(1, ranking.length()) : ranking.length();
@@ -170,7 +170,7 @@ KeyLists key_lists(const SparsityConfig& config, int64_t layer, double sparsity,
 }
 
 std::vector<double> word_similarities(const Tensor& words, std::span<const int32_t> ids,
-                                      std::span<const int32_t> offsets) {
+                                      std::span<const int32_t> offsets, int threads) {
   const auto batch = static_cast<int64_t>(offsets.size()) - 1;
   const auto dim = static_cast<size_t>(words.dim(1));
   std::vector<size_t> starts(static_cast<size_t>(batch) + 1);  // of each sequence's matrix
@@ -181,7 +181,7 @@ std::vector<double> word_similarities(const Tensor& words, std::span<const int32
   std::vector<double> cosines(starts.back()), unit(ids.size() * dim);
   with_type(words, [&]<class T>() {
     const T* table = words.data<T>();
-    parallel_for(static_cast<int64_t>(ids.size()), num_threads(), [&](int64_t i) {
+    parallel_for(static_cast<int64_t>(ids.size()), threads, [&](int64_t i) {
       const auto t = static_cast<size_t>(i);
       const T* row = table + static_cast<size_t>(ids[t]) * dim;
       double squares = 0;
@@ -190,7 +190,7 @@ std::vector<double> word_similarities(const Tensor& words, std::span<const int32
       for (size_t d = 0; d < dim; ++d) unit[t * dim + d] = static_cast<double>(row[d]) / norm;
     });
   });
-  parallel_tasks(batch, 1, num_threads(), [&](int64_t s) {
+  parallel_tasks(batch, 1, threads, [&](int64_t s) {
     const auto first = static_cast<size_t>(offsets[static_cast<size_t>(s)]);
     const auto n = static_cast<size_t>(offsets[static_cast<size_t>(s) + 1]) - first;
     double* matrix = cosines.data() + starts[static_cast<size_t>(s)];

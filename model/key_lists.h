@@ -41,10 +41,10 @@ struct ListInputs {
   std::span<const int64_t> windows = {};      // learned_span: |i - j| <= windows[head]
 };
 
-/// The lists of one layer; `sparsity` is the current one, and `heads` those of the model. Throws Error where an input
-/// that the method needs is missing.
+/// The lists of one layer, made by at most `threads` threads; `sparsity` is the current one, and `heads` those of the
+/// model. Throws Error where an input that the method needs is missing.
 KeyLists key_lists(const SparsityConfig& config, int64_t layer, double sparsity, int64_t heads,
-                   const ListInputs& inputs, const ListedQueries& queries = {});
+                   const ListInputs& inputs, int threads, const ListedQueries& queries = {});
 
 /// Whether the lists of a layer's heads are different ones.
 bool lists_differ_by_head(const SparsityConfig& config);
@@ -52,7 +52,7 @@ bool lists_differ_by_head(const SparsityConfig& config);
 /// Cosines between the word embeddings of each sequence's tokens: words [vocabulary, dim] f32 or f64 in host memory,
 /// ids [total]. In f64; 0 where an embedding is 0, -2 where one is not finite.
 std::vector<double> word_similarities(const Tensor& words, std::span<const int32_t> ids,
-                                      std::span<const int32_t> offsets);
+                                      std::span<const int32_t> offsets, int threads);
 
 /// The window into which a learned degree z is rounded for evaluation: the keys whose gate clamp((ramp + z -
 /// |i - j|) / ramp, 0, 1) is at least one half, |i - j| <= floor(z + ramp / 2). Ours.

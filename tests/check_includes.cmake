@@ -4,7 +4,8 @@ cmake_minimum_required(VERSION 3.25)
 # One line per folder: what its files may include, as path prefixes from the repository's root. The longest folder that
 # holds a file decides: a backend (engine/cpu, engine/cuda) knows the kernel contract and leaf headers, not the engine; the
 # gate for strangers' files (data/input) knows leaf headers only, and all who read files know it.
-set(contract       engine/kernels.h engine/allocator.h engine/dtype.h engine/error.h engine/random.h engine/team.h)
+set(contract       engine/kernels.h engine/allocator.h engine/dtype.h engine/error.h engine/formulas.h engine/inline.h
+                   engine/random.h engine/team.h)
 set(engine         engine/)
 set(engine/cpu     engine/cpu/ ${contract})
 set(engine/cuda    engine/cuda/ ${contract})

@@ -16,8 +16,8 @@
 #include "data/dataset.h"
 #include "data/input/text.h"
 #include "data/line_stream.h"
+#include "engine/context.h"
 #include "engine/error.h"
-#include "engine/parallel.h"
 #include "engine/precision.h"
 #include "tools/options.h"
 #include "tools/predict_output.h"
@@ -50,7 +50,8 @@ struct PredictOptions {
 // Answers as the sentences come, and what is to be said about all of them in the end.
 class Predictor {
  public:
-  Predictor(const PredictOptions& options, const LoadedModel& loaded) : options_(options), loaded_(loaded) {
+  Predictor(const PredictOptions& options, const LoadedModel& loaded, const Context& context)
+      : options_(options), loaded_(loaded), context_(context) {
     if (options.metrics.empty()) return;
     const DistilBertConfig& config = loaded.model.config();
     if (config.head_function() != HeadFunction::softmax)
@@ -65,7 +66,7 @@ class Predictor {
     if (report_ && !data.labelled()) fail<BadInput>("{}: has no labels, which --metrics needs", input_name());
     const Evaluation result = [&] {
       try {
-        return evaluate(loaded_.model, data, static_cast<int>(options_.batch_size), Statistics::none);
+        return evaluate(loaded_.model, data, static_cast<int>(options_.batch_size), Statistics::none, {}, context_);
       } catch (const NotFinite& error) {
         explain(error.behind(total_), loaded_);
       }
@@ -88,6 +89,7 @@ class Predictor {
   }
 
   void add_truncated(int64_t count) { truncated_ += count; }
+  int threads() const { return context_.threads(); }
 
   void summarise(int max_length) const {
     if (truncated_ > 0)
@@ -108,6 +110,7 @@ class Predictor {
 
   const PredictOptions& options_;
   const LoadedModel& loaded_;
+  const Context& context_;
   std::optional<ClassificationReport> report_;
   int64_t total_ = 0, correct_ = 0, truncated_ = 0;
   double loss_sum_ = 0;
@@ -133,7 +136,7 @@ void predict_stream(const PredictOptions& options, const DistilBertConfig& confi
     const Dataset examples = stream.next(static_cast<size_t>(options.batch_size));
     if (examples.examples.empty()) return;
     for (const std::string& note : examples.notes) say("{}", note);
-    const TokenizedDataset data(examples, tokenizer, max_length);
+    const TokenizedDataset data(examples, tokenizer, max_length, "", predictor.threads());
     predictor.add_truncated(data.truncated());
     if (!predictor.answer_batch(data, examples.examples)) return;
   }
@@ -147,7 +150,7 @@ void predict_file(const PredictOptions& options, const DistilBertConfig& config,
           ? parse_dataset(std::string(std::istreambuf_iterator<char>(std::cin), {}), "standard input", reading)
           : read_dataset(options.input, reading);
   for (const std::string& note : examples.notes) say("{}", note);
-  const TokenizedDataset data(examples, tokenizer, max_length, parses);
+  const TokenizedDataset data(examples, tokenizer, max_length, parses, predictor.threads());
   predictor.add_truncated(data.truncated());
   const auto batch_size = static_cast<int>(options.batch_size);
   const std::vector<int32_t> order = sequential_order(data.size());
@@ -170,8 +173,7 @@ void refuse_metrics_over_inputs(const PredictOptions& options, const LoadedModel
 }
 
 int predict(const PredictOptions& options) {
-  set_num_threads(static_cast<int>(options.threads));
-  set_precision(options.precision);
+  const Context context({.threads = static_cast<int>(options.threads), .products = products_for(options.precision)});
   LoadModelOptions load{.vocab = options.vocab, .head_required = true};
   if (options.precision != Precision::f32)
     load.dtype = dtype_for(options.precision);  // else the file's own: f32 or f64
@@ -179,7 +181,8 @@ int predict(const PredictOptions& options) {
   refuse_metrics_over_inputs(options, loaded);
   for (const std::string& note : loaded.notes) say("note: {}", note);
   if (::isatty(STDERR_FILENO) == 1)  // in a pipeline nothing is said where nothing is wrong
-    say("{}, {} thread{}", describe_products(loaded.model.dtype()), num_threads(), num_threads() == 1 ? "" : "s");
+    say("{}, {} thread{}", describe_products(loaded.model.dtype(), context.products()), context.threads(),
+        context.threads() == 1 ? "" : "s");
   const WordPiece tokenizer = load_tokenizer(loaded, options.max_length);
   for (const std::string& note : tokenizer.notes()) say("note: {}", note);
   const DistilBertConfig& config = loaded.model.config();
@@ -195,7 +198,7 @@ int predict(const PredictOptions& options) {
     fail<UsageError>("{}: this model's attention does not look at dependency parses; leave --parses out",
                      options.model);
 
-  Predictor predictor(options, loaded);
+  Predictor predictor(options, loaded, context);
   if (options.input == "-" && !needs_parses)
     predict_stream(options, config, tokenizer, max_length, predictor);
   else

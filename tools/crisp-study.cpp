@@ -8,8 +8,8 @@
 
 #include "data/input/file.h"
 #include "data/input/text.h"
+#include "engine/default_threads.h"
 #include "engine/error.h"
-#include "engine/parallel.h"
 #include "tools/options.h"
 #include "tools/sample_root.h"
 #include "tools/study_options.h"
@@ -180,7 +180,7 @@ int report_only(const std::string& output) {
 }
 
 void limit_jobs(RunnerOptions& o) {
-  const int64_t threads = o.threads > 0 ? o.threads : num_threads();
+  const int64_t threads = o.threads > 0 ? o.threads : default_num_threads();
   if (o.jobs <= threads) return;
   say("note: {} at a time, not {}: there {}", count_of(threads, "run"), o.jobs,
       threads == 1 ? "is 1 thread" : fmt::format("are {} threads", threads));

@@ -18,7 +18,7 @@ struct LogPositions {
 struct CheckpointState {
   TrainState train;
   LogPositions logs;
-  std::string kernels;   // kernels_in_use() in the process that wrote it; "" in those of an older version
+  std::string kernels;   // kernels_in_use() by the process that wrote it; "" in those of an older version
   std::string settings;  // run_fingerprint() of the run, an object as JSON text
 };
 

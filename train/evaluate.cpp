@@ -76,14 +76,14 @@ LayerSparsity summarise(const Sums& sums, double requested) {
 }  // namespace
 
 Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int batch_size, Statistics statistics,
-                    const EvaluationHooks& hooks) {
+                    const EvaluationHooks& hooks, const Context& context) {
   Evaluation result;
   result.total = data.size();
   const HeadFunction function = model.config().head_function();
   const bool labelled = data.labelled() && function == HeadFunction::softmax;
   const std::vector<int32_t> order = sequential_order(data.size());
   std::vector<Sums> sums(statistics == Statistics::attention ? static_cast<size_t>(model.config().layers) : 0);
-  Tape tape(Tape::Mode::inference);
+  Tape tape(context, Tape::Mode::inference);
   tape.before_each(hooks.before_each_operation);
   PackedBatch batch;
   std::vector<AttentionStats> stats;

@@ -68,6 +68,6 @@ struct EvaluationHooks {
 /// bit of the predictions. Labels count where the head's function is softmax; loss is NaN for another. Throws NotFinite
 /// when a logit is not finite.
 Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int batch_size, Statistics statistics,
-                    const EvaluationHooks& hooks = {});
+                    const EvaluationHooks& hooks = {}, const Context& context = Context::standard());
 
 }  // namespace crisp

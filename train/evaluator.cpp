@@ -11,7 +11,7 @@ Evaluation Evaluator::evaluate_on(Trainer& trainer, const TokenizedDataset& data
                                 progress_.evaluating({.what = what, .done = done, .total = data.size()});
                                 between_batches_();
                               }};
-  return evaluate(trainer.model(), data, batch_size_, statistics, hooks);
+  return evaluate(trainer.model(), data, batch_size_, statistics, hooks, trainer.context());
 }
 
 RunEvaluation Evaluator::evaluate_run(Trainer& trainer) const {

@@ -297,7 +297,7 @@ void save_tensors(const std::string& path, const std::vector<NamedTensor>& tenso
   std::vector<Tensor> on_host;  // keeps the memory of the spans
   std::vector<TensorToWrite> to_write;
   for (const NamedTensor& t : tensors) {
-    on_host.push_back(t.tensor.to(Device::cpu));
+    on_host.push_back(t.tensor.detach().to(Device::cpu));
     with_elements(on_host.back(), [&]<class T>(std::span<T> elements) {
       to_write.push_back(
           {t.name, safe_dtype(t.tensor.dtype()), file_shape(t.tensor.shape()), std::span<const T>(elements)});

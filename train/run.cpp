@@ -6,8 +6,8 @@
 
 #include "data/batch.h"
 #include "data/dataset.h"
+#include "engine/context.h"
 #include "engine/error.h"
-#include "engine/parallel.h"
 #include "engine/precision.h"
 #include "train/class_labels.h"
 #include "train/interrupt.h"
@@ -134,8 +134,7 @@ bool take_sample(TrainOptions& options, const std::string& sample_root) {
 int run_training(TrainOptions options, const std::string& sample_root) {
   if (options.threads < 0 || options.threads > most_threads)
     fail<UsageError>("{} threads; it must be from 0 (all cores) to {}", options.threads, most_threads);
-  set_num_threads(static_cast<int>(options.threads));
-  set_precision(options.precision);
+  const Context context({.threads = static_cast<int>(options.threads), .products = products_for(options.precision)});
   InterruptHandler signals(/*nothing_to_lose=*/true);
   Progress progress(options.logging_steps);
   if (take_sample(options, sample_root)) {
@@ -190,8 +189,8 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   if (options.max_length == 0)
     options.max_length = options.init.empty() ? saved_max_length(loaded) : config.max_positions;
   const auto max_length = static_cast<int>(options.max_length);
-  TokenizedDataset train(sets.train, *tokenizer, max_length, files.train_parses);
-  TokenizedDataset dev(dev_set, *tokenizer, max_length, files.dev_parses);
+  TokenizedDataset train(sets.train, *tokenizer, max_length, files.train_parses, context.threads());
+  TokenizedDataset dev(dev_set, *tokenizer, max_length, files.dev_parses, context.threads());
   tokenizer.reset();  // many megabytes that the training has no use for
   sets.train = {};
   report_truncation(progress, "training", train, options.max_length);
@@ -227,9 +226,10 @@ int run_training(TrainOptions options, const std::string& sample_root) {
       fmt::format("{} parameters, {} layers of {}; {} training and {} dev sentences; sparsity {}; "
                   "{}, {} thread{}",
                   parameters, config.layers, config.dim, train.size(), dev.size(), config.sparsity.describe(),
-                  describe_products(loaded.model.dtype()), num_threads(), num_threads() == 1 ? "" : "s"));
+                  describe_products(loaded.model.dtype(), context.products()), context.threads(),
+                  context.threads() == 1 ? "" : "s"));
   return Session(options, loaded, std::move(weights_sha256), dev_set, train, dev, selection ? &*selection : nullptr,
-                 output, progress)
+                 context, output, progress)
       .go(signals);
 }
 

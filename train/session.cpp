@@ -30,7 +30,7 @@ std::vector<std::string> run_file_names() {
 
 Session::Session(const TrainOptions& options, LoadedModel& loaded, std::future<std::string> weights_sha256,
                  const Dataset& dev_set, const TokenizedDataset& train, const TokenizedDataset& dev,
-                 const TokenizedDataset* selection, OutputDirectory& output, Progress& progress)
+                 const TokenizedDataset* selection, const Context& context, OutputDirectory& output, Progress& progress)
     : options_(options),
       loaded_(loaded),
       dev_set_(dev_set),
@@ -39,7 +39,7 @@ Session::Session(const TrainOptions& options, LoadedModel& loaded, std::future<s
       chooses_on_part_(selection != nullptr),
       output_(output),
       progress_(progress),
-      trainer_(loaded.model, train, options.trainer()),
+      trainer_(loaded.model, train, options.trainer(), context),
       evaluator_(dev, selection, options.eval_batch_size, progress, [this] { save_if_asked(); }),
       store_(output.path()),
       weights_sha256_(std::move(weights_sha256)) {
@@ -87,7 +87,7 @@ void Session::open_logs() {
   complete_ = ended() && s.last_evaluation >= 0 && !evaluation_due() && fields.has("settings") &&
               fields.whole("step", 0, INT64_MAX) == s.step;
   const std::string& before = state.kernels;
-  const std::string now = kernels_in_use();
+  const std::string now = kernels_in_use(trainer_.context().products());
   if (!complete_ && !before.empty() && before != now)
     progress_.message(
         fmt::format("the checkpoint was written with {} kernels, and {} ones go on: the last bits may differ from "

@@ -35,7 +35,7 @@ class Session {
   /// evaluation is chosen on; nullptr: `dev`.
   Session(const TrainOptions& options, LoadedModel& loaded, std::future<std::string> weights_sha256,
           const Dataset& dev_set, const TokenizedDataset& train, const TokenizedDataset& dev,
-          const TokenizedDataset* selection, OutputDirectory& output, Progress& progress);
+          const TokenizedDataset* selection, const Context& context, OutputDirectory& output, Progress& progress);
 
   /// Trains to the end, or until a signal. Returns the exit code: 0, or that of the signal after a checkpoint was
   /// written, from which the run goes on to the same bits, an evaluation that was cut included.

@@ -3,7 +3,6 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/allocator.h"
-#include "engine/parallel.h"
 #include "engine/precision.h"
 #include "train/process_info.h"
 #include "train/session.h"
@@ -55,8 +54,8 @@ void Session::write_results() {
   document["peak_tensor_bytes"] = allocator_stats().peak_bytes_in_use;
   document["peak_resident_bytes"] = peak_resident_bytes();
   if (startup_seconds_) document["startup_seconds"] = *startup_seconds_;
-  document["instruction_set"] = kernels_in_use();
-  document["threads"] = num_threads();
+  document["instruction_set"] = kernels_in_use(trainer_.context().products());
+  document["threads"] = trainer_.context().threads();
   document["settings"] = settings();
   write_json_file(output_.file("all_results.json"), document);
 }

@@ -49,7 +49,7 @@ int64_t total_steps_of(const TrainerOptions& options, int64_t examples) {
   return static_cast<int64_t>(steps);
 }
 
-Trainer::Trainer(DistilBert& model, const TokenizedDataset& data, const TrainerOptions& options)
+Trainer::Trainer(DistilBert& model, const TokenizedDataset& data, const TrainerOptions& options, const Context& context)
     : model_(model),
       data_(data),
       options_(options),
@@ -62,7 +62,9 @@ Trainer::Trainer(DistilBert& model, const TokenizedDataset& data, const TrainerO
                   .epsilon = options.epsilon,
                   .weight_decay = options.weight_decay,
                   .span_rate = model.config().sparsity.span_learning_rate / options.learning_rate_or_default(),
-                  .defer_rows = true}) {
+                  .defer_rows = true},
+                 context),
+      tape_(context) {
   if (data.size() == 0) fail<UsageError>("there is nothing to train on: the training set is empty");
   if (!data.labelled()) fail<UsageError>("the training set has no labels");
   reserve_batch(data, batch_size_of(options), batch_);

@@ -46,12 +46,16 @@ struct StepReport {
 /// and pending gradients are saved and restored at any micro-step.
 class Trainer {
  public:
-  /// `model` and `data` must outlive the trainer, the model with the parameters that it has now: after
+  /// What it is given must outlive the trainer, the model with the parameters that it has now: after
   /// DistilBert::set_sparsity() with other learned spans every use of the trainer throws Error. Throws UsageError when
   /// the data has no labels or no examples.
-  Trainer(DistilBert& model, const TokenizedDataset& data, const TrainerOptions& options);
+  Trainer(DistilBert& model, const TokenizedDataset& data, const TrainerOptions& options,
+          const Context& context = Context::standard());
   /// Of a whole run's options Trainer would follow a part only: give it options.trainer().
-  Trainer(DistilBert& model, const TokenizedDataset& data, const TrainOptions& options) = delete;
+  Trainer(DistilBert& model, const TokenizedDataset& data, const TrainOptions& options,
+          const Context& context = Context::standard()) = delete;
+
+  const Context& context() const { return tape_.context(); }
 
   int64_t total_steps() const { return schedule_.total_steps(); }
   int64_t steps_per_epoch() const { return steps_per_epoch_; }

@@ -1,11 +1,6 @@
-// AdamW (Loshchilov & Hutter, arXiv 1711.05101) in one pass over the parameter, with epsilon added to the
-// bias-corrected root, as torch.optim.AdamW does; and the same for rows of a table that have missed steps.
-//
-// Both run the same operations on an element, and this file is compiled without contraction (CMakeLists.txt): rounding
-// then depends on the source alone, not on which product of which loop the compiler fuses with a sum. So rows that
-// catch up have the bits of rows that never waited.
-#include <cmath>
-
+// AdamW in one pass over the parameter, and the same for rows of a table that have missed steps. Both run the same
+// operations on an element, and this file is compiled without contraction (CMakeLists.txt), as formulas.h wants it: so
+// rows that catch up have the bits of rows that never waited.
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/loops.h"
 #include "engine/cpu/math.h"
@@ -13,41 +8,10 @@
 namespace crisp::CRISP_ISA {
 namespace {
 
-// First moments below this become 0. Without new gradients they decay as beta1^k, and the smallest denormal numbers
-// round to themselves for ever: on some CPUs each operation on them takes a hundred times as long. With |m| < 2^-100
-// (f64: 2^-900) a step of learning rate r moves a weight by less than r * 1e-30 / epsilon. A second moment so small
-// goes with its first moment, never alone: it is the denominator of what is left.
 template <class T>
-constexpr T negligible = sizeof(T) == 8 ? static_cast<T>(0x1p-900) : static_cast<T>(0x1p-100);
-
-// What is the same for all steps, and what for all elements of a step, in the type of the computation.
+using Constants = formulas::AdamW<T, Math>;
 template <class T>
-struct Constants {
-  T blend1, keep2, blend2, epsilon;
-  CRISP_INLINE explicit Constants(const AdamWStep& s)
-      : blend1(static_cast<T>(1 - s.beta1)),
-        keep2(static_cast<T>(s.beta2)),
-        blend2(static_cast<T>(1 - s.beta2)),
-        epsilon(static_cast<T>(s.epsilon)) {}
-};
-template <class T>
-struct Rates {
-  T decay, size, root;
-  CRISP_INLINE explicit Rates(const AdamWRates& r)
-      : decay(static_cast<T>(r.decay)), size(static_cast<T>(r.size)), root(static_cast<T>(r.root)) {}
-};
-
-// One step of one element with the scaled gradient g.
-template <class T>
-CRISP_INLINE void advance(const Constants<T>& c, const Rates<T>& r, T g, T& parameter, T& m, T& v) {
-  const T m1 = m + c.blend1 * (g - m);
-  const T v1 = c.keep2 * v + c.blend2 * (g * g);
-  const bool gone = (m1 < 0 ? -m1 : m1) < negligible<T>;
-  m = gone ? T(0) : m1;
-  v = gone && v1 < negligible<T> ? T(0) : v1;
-  // The decay is not a factor 1 - decay: in f32 that would round away a good part of a decay of 1e-7.
-  parameter -= r.decay * parameter + r.size * (m / (std::sqrt(v) * r.root + c.epsilon));
-}
+using Rates = typename Constants<T>::Rates;
 
 // Whether asking for memory ahead of the hardware's prefetcher pays: it does on Intel's Xeons (78 ms to 69 ms for 66
 // million parameters), and does not on AMD's Zen 4.
@@ -98,10 +62,10 @@ void update(const AdamWUpdate<T>& u, T scale) {
       __builtin_prefetch(m + later);
       __builtin_prefetch(v + later);
 #pragma omp simd
-      for (int64_t k = 0; k < line; ++k) advance(c, r, gradient[i + k] * scale, parameter[i + k], m[i + k], v[i + k]);
+      for (int64_t k = 0; k < line; ++k) c.advance(r, gradient[i + k] * scale, parameter[i + k], m[i + k], v[i + k]);
     }
 #pragma omp simd
-    for (int64_t k = i; k < end; ++k) advance(c, r, gradient[k] * scale, parameter[k], m[k], v[k]);
+    for (int64_t k = i; k < end; ++k) c.advance(r, gradient[k] * scale, parameter[k], m[k], v[k]);
   });
 }
 
@@ -135,28 +99,26 @@ CRISP_INLINE void replay(const Constants<T>& c, const AdamWRates* rates, int64_t
     if (still && all_zero(v)) {
       for (int64_t s = from; s < end; ++s) {
         const Rates<T> r(rates[s]);
-        const T rest = r.size * (T(0) / c.epsilon);
+        const T direction = T(0) / c.epsilon;
 #pragma omp simd
-        for (int64_t i = 0; i < piece<T>; ++i) parameter[i] -= r.decay * parameter[i] + rest;
+        for (int64_t i = 0; i < piece<T>; ++i) parameter[i] = c.moved(r, parameter[i], direction);
       }
       return;
     }
     if (still && c.epsilon > 0) {
       for (int64_t s = from; s < to; ++s) {
         const Rates<T> r(rates[s]);
-        const T rest = r.size * T(0);
 #pragma omp simd
         for (int64_t i = 0; i < piece<T>; ++i) {
-          const T v1 = c.keep2 * v[i];
-          v[i] = v1 < negligible<T> ? T(0) : v1;
-          parameter[i] -= r.decay * parameter[i] + rest;
+          v[i] = c.flushed(c.faded(v[i]), true);
+          parameter[i] = c.moved(r, parameter[i], T(0));
         }
       }
     } else {
       for (int64_t s = from; s < to; ++s) {
         const Rates<T> r(rates[s]);
 #pragma omp simd
-        for (int64_t i = 0; i < piece<T>; ++i) advance(c, r, T(0), parameter[i], m[i], v[i]);
+        for (int64_t i = 0; i < piece<T>; ++i) c.advance(r, T(0), parameter[i], m[i], v[i]);
       }
     }
     from = to;
@@ -190,7 +152,7 @@ void adamw_rows(const AdamWRowsCall<T>& call, const ClipResult* clip) {
       const Rates<T> r(rates[steps - 1]);
       const T* g = gradient + i * cols + col;
 #pragma omp simd
-      for (int64_t k = 0; k < width; ++k) advance(c, r, g[k] * scale, p1[k], m1[k], v1[k]);
+      for (int64_t k = 0; k < width; ++k) c.advance(r, g[k] * scale, p1[k], m1[k], v1[k]);
     }
     for (int64_t k = 0; k < width; ++k) {
       parameter[at + k] = p1[k];

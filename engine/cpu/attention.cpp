@@ -7,6 +7,7 @@
 #include "engine/cpu/attention_block.h"
 #include "engine/cpu/attention_lists.h"
 #include "engine/cpu/attention_normalise.h"
+#include "engine/cpu/math.h"
 #include "engine/cpu/small_product.h"
 
 namespace crisp::CRISP_ISA {
@@ -16,6 +17,7 @@ namespace {
 template <class T>
 double softmax_rows(const AttentionShape& s, const AttentionBlock& b, int64_t rows, T* scores, const T* factors,
                     T* weights, T* dropped, bool want_entropy) {
+  using Softmax = formulas::Softmax<Vec<T>, Math>;
   constexpr int64_t width = lanes<T>;
   const int64_t last = b.padded - width, in_last = b.n_k - last;
   const Vec<T> scale = broadcast(static_cast<T>(s.scale)), nothing = broadcast(static_cast<T>(-INFINITY));
@@ -33,8 +35,8 @@ double softmax_rows(const AttentionShape& s, const AttentionBlock& b, int64_t ro
     largest = max_of_lanes<T>(largest);
     Vec<T> sums{};
     for (int64_t c = 0; c <= last; c += width) {
-      const Vec<T> v = load(x + c) - largest, exponential = vexp(v);
-      if (want_entropy) store(x + c, v);
+      const Vec<T> v = load(x + c), exponential = Softmax::exponential(v, largest);
+      if (want_entropy) store(x + c, v - largest);
       store(e + c, exponential);
       sums += exponential;
     }
@@ -44,7 +46,7 @@ double softmax_rows(const AttentionShape& s, const AttentionBlock& b, int64_t ro
     T* w = weights + r * b.n_k;
     const T* f = factors ? factors + r * b.n_k : nullptr;
     for (int64_t c = 0; c <= last; c += width) {
-      const Vec<T> v = load(e + c) * inverse;
+      const Vec<T> v = Softmax::value(load(e + c), inverse);
       if (c < last) {
         store(w + c, v);
       } else {
@@ -140,7 +142,7 @@ template <class T>
 void add_gates(const AttentionShape& s, int64_t first, int64_t rows, double span, const AttentionScratch<T>& scratch) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t t = scratch.starts[r]; t < scratch.starts[r + 1]; ++t) {
-      const double gate = span_gate(s.span_ramp, span, distance_of(first + r, scratch.positions[t]));
+      const double gate = span_gate(s.span_ramp, span, first + r, scratch.positions[t]);
       if (!(gate <= 0 || gate >= 1)) scratch.weights[t] += static_cast<T>(std::log(gate));
     }
   }

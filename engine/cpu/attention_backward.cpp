@@ -2,10 +2,9 @@
 // dS = A (dA - sum_j dA A) for the softmax; dQ = scale dS K; dK = scale dS' Q. Keys that were not selected have A = 0,
 // hence dS = 0: unless all are, these products go by lists of the kept keys, which the forward pass has left
 // (engine/kernels.h says what that means for infinities).
-#include <cmath>
-
 #include "engine/cpu/attention_block.h"
 #include "engine/cpu/attention_lists.h"
+#include "engine/cpu/math.h"
 #include "engine/cpu/small_product.h"
 
 namespace crisp::CRISP_ISA {
@@ -30,7 +29,7 @@ void softmax_rows_backward(const AttentionShape& s, const AttentionBlock& b, int
       if (f) {
         const Vec<T> factor = load(f + c);
         dropped = a * factor;
-        gradient = factor == T(0) ? Vec<T>{} : gradient * factor;
+        gradient = formulas::dropout(gradient, factor);
       }
       if (c == last) gradient = first_indices<Int<T>>() < static_cast<Int<T>>(in_last) ? gradient : Vec<T>{};
       store(p + c, dropped);
@@ -40,7 +39,7 @@ void softmax_rows_backward(const AttentionShape& s, const AttentionBlock& b, int
     sums = sum_of_lanes<T>(sums);
     for (int64_t c = 0; c <= last; c += width) {
       const Vec<T> a = c < last ? load(w + c) : load_first(w + c, in_last);
-      store(g + c, scale * a * (load(g + c) - sums));
+      store(g + c, formulas::normaliser_gradient(scale * a, load(g + c), sums));
     }
   }
 }
@@ -93,49 +92,48 @@ CRISP_INLINE T dot_of(int64_t count, const T* x, const T* y) {
   return sum_of_lanes<T>(sums)[0];
 }
 
+template <class Formula, class T>
+CRISP_INLINE void sparse_backward(T scale, int64_t count, const T* w, T* g) {
+  T sum = 0, parts = 0;
+#pragma omp simd reduction(+ : sum, parts)
+  for (int64_t t = 0; t < count; ++t) {
+    const T s = Formula::sensitivity(w[t]);
+    sum += g[t] * s;
+    parts += s;
+  }
+  const T mean = sum / parts;
+#pragma omp simd
+  for (int64_t t = 0; t < count; ++t)
+    g[t] = formulas::normaliser_gradient(scale * Formula::sensitivity(w[t]), g[t], mean);
+}
+
 // One row: from the gradients g of the kept keys' weights w to those of their raw scores, scaled.
 template <class T>
 CRISP_INLINE void normaliser_backward(Normaliser normaliser, T scale, int64_t count, const T* w, T* g) {
-  T sum = 0, parts = 0;
   switch (normaliser) {
-    case Normaliser::softmax:
-      sum = dot_of(count, g, w);
-#pragma omp simd
-      for (int64_t t = 0; t < count; ++t) g[t] = scale * w[t] * (g[t] - sum);
-      break;
     case Normaliser::sparsemax:
-#pragma omp simd reduction(+ : sum, parts)
-      for (int64_t t = 0; t < count; ++t) {
-        sum += g[t];
-        parts += w[t] == w[t] ? T(1) : w[t];  // the weights count as 1, unless they are NaN
-      }
-#pragma omp simd
-      for (int64_t t = 0; t < count; ++t) g[t] = scale * (g[t] - sum / parts);
-      break;
+      return sparse_backward<formulas::Sparsemax<T, Math>>(scale, count, w, g);
     case Normaliser::entmax15:
-#pragma omp simd reduction(+ : sum, parts)
-      for (int64_t t = 0; t < count; ++t) {
-        const T root = std::sqrt(w[t]);
-        sum += g[t] * root;
-        parts += root;
-      }
-#pragma omp simd
-      for (int64_t t = 0; t < count; ++t) g[t] = scale * std::sqrt(w[t]) * (g[t] - sum / parts);
+      return sparse_backward<formulas::Entmax15<T, Math>>(scale, count, w, g);
+    case Normaliser::softmax:
       break;
   }
+  const T dot = dot_of(count, g, w);
+#pragma omp simd
+  for (int64_t t = 0; t < count; ++t) g[t] = formulas::normaliser_gradient(scale * w[t], g[t], dot);
 }
 
-// One row's part in the gradient of the span, from the gradients g of the weights w: with the gate m of a key, that of
-// its score divided by m, and dm/dspan = 1 / ramp inside the ramp.
+// One row's part in the gradient of the span, from the gradients g of the weights w.
 template <class T>
 double span_backward(const AttentionShape& s, int64_t i, double span, int64_t count, const int32_t* positions,
                      const T* w, const T* g) {
   double sum = 0, total = 0;
   for (int64_t t = 0; t < count; ++t) sum += static_cast<double>(g[t]) * static_cast<double>(w[t]);
   for (int64_t t = 0; t < count; ++t) {
-    const double gate = span_gate(s.span_ramp, span, distance_of(i, positions[t]));
+    const double gate = span_gate(s.span_ramp, span, i, positions[t]);
     if (gate <= 0 || gate >= 1) continue;
-    total += static_cast<double>(w[t]) * (static_cast<double>(g[t]) - sum) / (gate * s.span_ramp);
+    const double dx = formulas::normaliser_gradient(static_cast<double>(w[t]), static_cast<double>(g[t]), sum);
+    total += formulas::SpanGate::gradient(gate, s.span_ramp, dx);
   }
   return total;
 }
@@ -227,7 +225,7 @@ void listed_backward(const AttentionShape& s, const AttentionBlock& b, const Att
       if (f) {
 #pragma omp simd
         for (int64_t t = 0; t < count; ++t) {
-          g[t] = p[t] == T(0) ? T(0) : g[t] * p[t];
+          g[t] = formulas::dropout(g[t], p[t]);
           p[t] *= w[t];
         }
       }

@@ -7,6 +7,7 @@
 
 #include "engine/cpu/attention_block.h"
 #include "engine/cpu/attention_select.h"
+#include "engine/formulas.h"
 
 namespace crisp::CRISP_ISA {
 
@@ -22,19 +23,17 @@ CRISP_INLINE void raise_protected(const AttentionShape& s, const AttentionBlock&
   if (s.keep_diagonal && i < b.n_k) keys[i] = largest_key<T>;
 }
 
-/// The gate of a learned span at a distance between query and key. NaN where the span is.
-CRISP_INLINE double span_gate(double ramp, double span, int64_t distance) {
-  const double gate = (ramp + span - static_cast<double>(distance)) / ramp;
-  return gate < 0 ? 0 : gate > 1 ? 1 : gate;
+/// The gate of a learned span between query i and key j.
+CRISP_INLINE double span_gate(double ramp, double span, int64_t i, int64_t j) {
+  return formulas::SpanGate::value(ramp, span, static_cast<double>(i < j ? j - i : i - j));
 }
-CRISP_INLINE int64_t distance_of(int64_t i, int64_t j) { return i < j ? j - i : i - j; }
 
 CRISP_INLINE int64_t positions_in_span(const AttentionShape& s, const AttentionBlock& b, int64_t i, double span,
                                        int32_t* positions) {
   int64_t count = 0;
   for (int64_t j = 0; j < b.n_k; ++j) {
     positions[count] = static_cast<int32_t>(j);
-    count += !(span_gate(s.span_ramp, span, distance_of(i, j)) <= 0);
+    count += !(span_gate(s.span_ramp, span, i, j) <= 0);
   }
   if (count > 0) return count;
   positions[0] = static_cast<int32_t>(min_of(i, b.n_k - 1));  // the nearest

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "engine/cpu/attention_block.h"
+#include "engine/cpu/math.h"
 
 namespace crisp::CRISP_ISA {
 
@@ -59,11 +60,12 @@ CRISP_INLINE void put_row(int64_t n_k, int64_t count, const int32_t* positions, 
 template <class T>
 double softmax_lists(const AttentionBlock& b, int64_t rows, const AttentionScratch<T>& scratch, const T* factors,
                      T* weights, int32_t* counts, bool want_entropy) {
+  using Softmax = formulas::Softmax<T, Math>;
   T* x = scratch.weights;
   centre_lists(rows, scratch.starts, x);
   T* e = scratch.scores;  // no longer needed
   const int64_t total = scratch.starts[rows];
-  for (int64_t t = 0; t < total; t += lanes<T>) store(e + t, vexp(load(x + t)));
+  for (int64_t t = 0; t < total; t += lanes<T>) store(e + t, Math::exp(load(x + t)));
   double entropy = 0;
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t begin = scratch.starts[r], end = scratch.starts[r + 1];
@@ -77,19 +79,19 @@ double softmax_lists(const AttentionBlock& b, int64_t rows, const AttentionScrat
     put_row(b.n_k, end - begin, scratch.positions + begin, e + begin, inverse, weights + r * b.n_k, counts + r);
     if (factors) {
       const T* f = factors + r * b.n_k;
-      for (int64_t t = begin; t < end; ++t) x[t] = e[t] * inverse * f[scratch.positions[t]];
+      for (int64_t t = begin; t < end; ++t) x[t] = Softmax::value(e[t], inverse) * f[scratch.positions[t]];
     } else {
 #pragma omp simd
-      for (int64_t t = begin; t < end; ++t) x[t] = e[t] * inverse;
+      for (int64_t t = begin; t < end; ++t) x[t] = Softmax::value(e[t], inverse);
     }
   }
   return entropy;
 }
 
-/// The t for which max(x - t, 0)^Power adds up to 1, for scores x whose largest is 0: Newton's method from t = -1,
-/// where the sum is at least 1. The sum falls and is convex in t, so the steps never go past the solution; with Power 1
-/// they end on it, because it is linear between two scores. NaN where a score is.
-template <class T, int Power>
+/// The t for which the weights of x - t add up to 1, for scores x whose largest is 0: Newton's method from t = -1,
+/// where the sum is at least 1. The sum falls and is convex in t, so the steps never go past the solution; for
+/// sparsemax they end on it, because it is linear between two scores. NaN where a score is.
+template <class Formula, class T>
 double sparse_threshold(int64_t n, const T* x) {
   int32_t broken = 0;
 #pragma omp simd reduction(+ : broken)
@@ -97,24 +99,22 @@ double sparse_threshold(int64_t n, const T* x) {
   if (broken > 0) return NAN;
   double t = -1;
   for (int64_t step = 0; step < n + 64; ++step) {
-    double sum = 0, count = 0;
-#pragma omp simd reduction(+ : sum, count)
+    double weights = 0, slopes = 0;
+#pragma omp simd reduction(+ : weights, slopes)
     for (int64_t j = 0; j < n; ++j) {
-      const double over = static_cast<double>(x[j]) - t;
-      const double part = over > 0 ? over : 0;
-      sum += part;
-      count += Power == 1 ? (over > 0 ? 1.0 : 0.0) : part * part;
+      const double above = static_cast<double>(x[j]) - t, over = above > 0 ? above : 0;
+      weights += Formula::weight(over);
+      slopes += Formula::slope(over);
     }
-    // Power 1: (sum - 1) / number above t. Power 2: (sum of squares - 1) / (2 sum).
-    const double next = t + (Power == 1 ? (sum - 1) / count : (count - 1) / (2 * sum));
+    const double next = formulas::next_threshold<Formula>(t, weights, slopes);
     if (!(next > t)) break;
     t = next;
   }
   return t;
 }
 
-/// Sparsemax (Power 1) and 1.5-entmax (Power 2), as softmax_lists(). Keys without a weight leave the lists.
-template <class T, int Power>
+/// Sparsemax and 1.5-entmax, whose Formula computes in f64, as softmax_lists(). Keys without a weight leave the lists.
+template <class Formula, class T>
 double sparse_lists(const AttentionBlock& b, int64_t rows, const AttentionScratch<T>& scratch, const T* factors,
                     T* weights, int32_t* counts, bool want_entropy) {
   T *x = scratch.weights, *w = scratch.scores;  // the scores are no longer needed
@@ -124,15 +124,15 @@ double sparse_lists(const AttentionBlock& b, int64_t rows, const AttentionScratc
   for (int64_t r = 0; r < rows; ++r) {
     const int32_t begin = end;
     end = scratch.starts[r + 1];
-    if constexpr (Power == 2)
-      for (int64_t t = begin; t < end; ++t) x[t] *= T(0.5);
-    const double limit = sparse_threshold<T, Power>(end - begin, x + begin);
+    if constexpr (Formula::score_factor != 1)
+      for (int64_t t = begin; t < end; ++t) x[t] *= static_cast<T>(Formula::score_factor);
+    const double limit = sparse_threshold<Formula>(end - begin, x + begin);
     const T* f = factors ? factors + r * b.n_k : nullptr;
     const int32_t kept = out;
     for (int32_t t = begin; t < end; ++t) {
       const double over = static_cast<double>(x[t]) - limit;
       if (over <= 0) continue;
-      const T v = static_cast<T>(Power == 2 ? over * over : over);
+      const T v = static_cast<T>(Formula::weight(over));
       if (v == T(0)) continue;
       const int32_t j = scratch.positions[t];
       scratch.positions[out] = j;
@@ -152,9 +152,9 @@ CRISP_INLINE double normalise_lists(const AttentionShape& s, const AttentionBloc
                                     bool want_entropy) {
   switch (s.normaliser) {
     case Normaliser::sparsemax:
-      return sparse_lists<T, 1>(b, rows, scratch, factors, weights, counts, want_entropy);
+      return sparse_lists<formulas::Sparsemax<double, Math>>(b, rows, scratch, factors, weights, counts, want_entropy);
     case Normaliser::entmax15:
-      return sparse_lists<T, 2>(b, rows, scratch, factors, weights, counts, want_entropy);
+      return sparse_lists<formulas::Entmax15<double, Math>>(b, rows, scratch, factors, weights, counts, want_entropy);
     case Normaliser::softmax:
       break;
   }

@@ -63,11 +63,11 @@ CRISP_INLINE void random_words(const RandomKey& key, uint64_t first, uint32_t* w
 /// Elements that the buffer of dropout_factors() needs for `count` factors.
 constexpr int64_t dropout_room(int64_t count) { return count + 4 * blocks_at_once + 3; }
 
-/// What the elements first .. first+count-1 are multiplied with: 1 / (1 - p) where element e is kept, 0 where not.
+/// What the elements first .. first+count-1 are multiplied with: dropout_factor() where element e is kept, 0 where not.
 /// Returns where in `buffer` they begin: words come in blocks of four, and `first` may lie inside one.
 template <class T>
 const T* dropout_factors(const Dropout& dropout, int64_t first, int64_t count, T* buffer) {
-  const T up = static_cast<T>(1 / (1 - dropout.p));
+  const T up = formulas::dropout_factor<T>(dropout.p);
   // keeps(): word >> 8 >= p 2^24, as integers.
   const double scaled = dropout.p * 0x1p24;
   const auto floor = static_cast<int32_t>(scaled);

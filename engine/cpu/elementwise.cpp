@@ -1,6 +1,4 @@
 // Elementwise kernels: unary and broadcast binary operations, scaling, dropout.
-#include <cmath>
-
 #include "engine/cpu/column_sums.h"
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/dropout.h"
@@ -10,99 +8,35 @@
 namespace crisp::CRISP_ISA {
 namespace {
 
-template <UnaryOp op, class T>
-CRISP_INLINE T apply(T x) {
-  if constexpr (op == UnaryOp::exp) return vexp(x);
-  if constexpr (op == UnaryOp::log) return std::log(x);
-  if constexpr (op == UnaryOp::sqrt) return std::sqrt(x);
-  if constexpr (op == UnaryOp::tanh) return std::tanh(x);
-  if constexpr (op == UnaryOp::sigmoid) return T(1) / (T(1) + vexp(-x));
-  if constexpr (op == UnaryOp::relu) return x <= T(0) ? T(0) : x;  // a NaN stays
-  if constexpr (op == UnaryOp::erf) return verf(x);
-  if constexpr (op == UnaryOp::gelu) return x * normal_at(x).cdf;
-}
-
-// Reads only the one of x and y that the derivative is written in; the other pointer may be null.
-template <UnaryOp op, class T>
-CRISP_INLINE T derivative(const T* x, const T* y, int64_t i) {
-  if constexpr (op == UnaryOp::exp) return y[i];
-  if constexpr (op == UnaryOp::log) return T(1) / x[i];
-  if constexpr (op == UnaryOp::sqrt) return T(0.5) / y[i];
-  if constexpr (op == UnaryOp::tanh) return T(1) - y[i] * y[i];
-  if constexpr (op == UnaryOp::sigmoid) return y[i] * (T(1) - y[i]);
-  if constexpr (op == UnaryOp::relu) return x[i] <= T(0) ? T(0) : T(1);
-  if constexpr (op == UnaryOp::erf) return T(1.12837916709551257390) * vexp(-x[i] * x[i]);
-  if constexpr (op == UnaryOp::gelu) {
-    const Normal<T> n = normal_at(x[i]);
-    return n.cdf + x[i] * n.density;
-  }
-}
-
-template <UnaryOp op, class T>
-void unary_loop(int64_t n, const T* x, T* y) {
-  for_chunks(n, [=](int64_t begin, int64_t end) {
-#pragma omp simd
-    for (int64_t i = begin; i < end; ++i) y[i] = apply<op>(x[i]);
-  });
-}
-
-template <UnaryOp op, class T>
-void unary_backward_loop(int64_t n, const T* x, const T* y, const T* dy, T* dx, double beta) {
-  if (beta == 0) {
-    for_chunks(n, [=](int64_t begin, int64_t end) {
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) dx[i] = dy[i] * derivative<op>(x, y, i);
-    });
-  } else {
-    for_chunks(n, [=](int64_t begin, int64_t end) {
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) dx[i] += dy[i] * derivative<op>(x, y, i);
-    });
-  }
-}
+using formulas::with_formula;
 
 template <class T>
 void unary(UnaryOp op, int64_t n, const T* x, T* y) {
-  switch (op) {
-    case UnaryOp::exp:
-      return unary_loop<UnaryOp::exp>(n, x, y);
-    case UnaryOp::log:
-      return unary_loop<UnaryOp::log>(n, x, y);
-    case UnaryOp::sqrt:
-      return unary_loop<UnaryOp::sqrt>(n, x, y);
-    case UnaryOp::tanh:
-      return unary_loop<UnaryOp::tanh>(n, x, y);
-    case UnaryOp::sigmoid:
-      return unary_loop<UnaryOp::sigmoid>(n, x, y);
-    case UnaryOp::relu:
-      return unary_loop<UnaryOp::relu>(n, x, y);
-    case UnaryOp::erf:
-      return unary_loop<UnaryOp::erf>(n, x, y);
-    case UnaryOp::gelu:
-      return unary_loop<UnaryOp::gelu>(n, x, y);
-  }
+  with_formula<T, Math>(op, [=](auto formula) {
+    for_chunks(n, [=](int64_t begin, int64_t end) {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) y[i] = formula.value(x[i]);
+    });
+  });
 }
 
+// Of x and y the one that the derivative is not written in may be null.
 template <class T>
 void unary_backward(UnaryOp op, int64_t n, const T* x, const T* y, const T* dy, T* dx, double beta) {
-  switch (op) {
-    case UnaryOp::exp:
-      return unary_backward_loop<UnaryOp::exp>(n, x, y, dy, dx, beta);
-    case UnaryOp::log:
-      return unary_backward_loop<UnaryOp::log>(n, x, y, dy, dx, beta);
-    case UnaryOp::sqrt:
-      return unary_backward_loop<UnaryOp::sqrt>(n, x, y, dy, dx, beta);
-    case UnaryOp::tanh:
-      return unary_backward_loop<UnaryOp::tanh>(n, x, y, dy, dx, beta);
-    case UnaryOp::sigmoid:
-      return unary_backward_loop<UnaryOp::sigmoid>(n, x, y, dy, dx, beta);
-    case UnaryOp::relu:
-      return unary_backward_loop<UnaryOp::relu>(n, x, y, dy, dx, beta);
-    case UnaryOp::erf:
-      return unary_backward_loop<UnaryOp::erf>(n, x, y, dy, dx, beta);
-    case UnaryOp::gelu:
-      return unary_backward_loop<UnaryOp::gelu>(n, x, y, dy, dx, beta);
-  }
+  with_formula<T, Math>(op, [=](auto formula) {
+    const T* const saved = formula.in_output ? y : x;
+    if (beta == 0) {
+      for_chunks(n, [=](int64_t begin, int64_t end) {
+#pragma omp simd
+        for (int64_t i = begin; i < end; ++i) dx[i] = dy[i] * formula.derivative(saved[i]);
+      });
+    } else {
+      for_chunks(n, [=](int64_t begin, int64_t end) {
+#pragma omp simd
+        for (int64_t i = begin; i < end; ++i) dx[i] += dy[i] * formula.derivative(saved[i]);
+      });
+    }
+  });
 }
 
 template <class T>
@@ -112,28 +46,11 @@ void gelu_backward_bias(int64_t rows, int64_t cols, const T* x, const T* dy, T* 
     for (int64_t r = first; r < first + count; ++r) {
       const int64_t at = r * cols + col;
 #pragma omp simd
-      for (int64_t c = 0; c < width; ++c) dx[at + c] = dy[at + c] * derivative<UnaryOp::gelu>(x + at, x + at, c);
+      for (int64_t c = 0; c < width; ++c) dx[at + c] = dy[at + c] * formulas::Gelu<T, Math>::derivative(x[at + c]);
 #pragma omp simd
       for (int64_t c = 0; c < width; ++c) total[c] += static_cast<double>(dx[at + c]);
     }
   });
-}
-
-template <BinaryOp op, class T>
-CRISP_INLINE T apply(T a, T b) {
-  if constexpr (op == BinaryOp::add) return a + b;
-  if constexpr (op == BinaryOp::sub) return a - b;
-  if constexpr (op == BinaryOp::mul) return a * b;
-  if constexpr (op == BinaryOp::div) return a / b;
-}
-
-// dy times the derivative with respect to operand `wrt`. add and sub read neither operand, mul only the other one.
-template <BinaryOp op, int wrt, class T>
-CRISP_INLINE T gradient(const T* a, int64_t i, const T* b, int64_t j, T dy) {
-  if constexpr (op == BinaryOp::add) return dy;
-  if constexpr (op == BinaryOp::sub) return wrt == 0 ? dy : -dy;
-  if constexpr (op == BinaryOp::mul) return dy * (wrt == 0 ? b[j] : a[i]);
-  if constexpr (op == BinaryOp::div) return wrt == 0 ? dy / b[j] : -dy * a[i] / (b[j] * b[j]);
 }
 
 // Offsets of a row (all dimensions but the last) of the output in the operands.
@@ -151,12 +68,12 @@ CRISP_INLINE Offsets row_offsets(const BroadcastPlan& p, int64_t row) {
   return at;
 }
 
-template <BinaryOp op, class T>
+template <class Formula, class T>
 void binary_loop(const BroadcastPlan& p, const T* a, const T* b, T* out) {
   if (p.same) {
     for_chunks(p.numel, [=](int64_t begin, int64_t end) {
 #pragma omp simd
-      for (int64_t i = begin; i < end; ++i) out[i] = apply<op>(a[i], b[i]);
+      for (int64_t i = begin; i < end; ++i) out[i] = Formula::value(a[i], b[i]);
     });
     return;
   }
@@ -168,10 +85,10 @@ void binary_loop(const BroadcastPlan& p, const T* a, const T* b, T* out) {
     T* z = out + row * cols;
     if (sa == 1 && sb == 1) {
 #pragma omp simd
-      for (int64_t i = begin; i < end; ++i) z[i] = apply<op>(x[i], y[i]);
+      for (int64_t i = begin; i < end; ++i) z[i] = Formula::value(x[i], y[i]);
     } else {
 #pragma omp simd
-      for (int64_t i = begin; i < end; ++i) z[i] = apply<op>(x[i * sa], y[i * sb]);
+      for (int64_t i = begin; i < end; ++i) z[i] = Formula::value(x[i * sa], y[i * sb]);
     }
   });
 }
@@ -179,16 +96,7 @@ void binary_loop(const BroadcastPlan& p, const T* a, const T* b, T* out) {
 template <class T>
 void binary(BinaryOp op, const BroadcastPlan& plan, const T* a, const T* b, T* out) {
   if (plan.numel == 0) return;
-  switch (op) {
-    case BinaryOp::add:
-      return binary_loop<BinaryOp::add>(plan, a, b, out);
-    case BinaryOp::sub:
-      return binary_loop<BinaryOp::sub>(plan, a, b, out);
-    case BinaryOp::mul:
-      return binary_loop<BinaryOp::mul>(plan, a, b, out);
-    case BinaryOp::div:
-      return binary_loop<BinaryOp::div>(plan, a, b, out);
-  }
+  with_formula<T>(op, [&](auto formula) { binary_loop<decltype(formula)>(plan, a, b, out); });
 }
 
 // The output's dimensions split into those that the operand has (kept) and those along which it was broadcast (summed).
@@ -217,8 +125,13 @@ CRISP_INLINE int64_t joined_row(const BroadcastPlan& p, const Split& s, int64_t 
   return row;
 }
 
+template <class Formula, int wrt, class T>
+CRISP_INLINE T gradient(T dy, T a, T b) {
+  return wrt == 0 ? Formula::da(dy, a, b) : Formula::db(dy, a, b);
+}
+
 // Each element (or block of a row) of dx is one task and sums its contributions in the output's order, in f64.
-template <BinaryOp op, int wrt, class T>
+template <class Formula, int wrt, class T>
 void binary_backward_loop(const BroadcastPlan& p, const T* a, const T* b, const T* dy, T* dx, double beta) {
   const int64_t* own_strides = wrt == 0 ? p.stride_a : p.stride_b;
   const Split s = split(p, own_strides);
@@ -239,7 +152,7 @@ void binary_backward_loop(const BroadcastPlan& p, const T* a, const T* b, const 
         double part = 0;
 #pragma omp simd reduction(+ : part)
         for (int64_t i = 0; i < cols; ++i)
-          part += static_cast<double>(gradient<op, wrt>(a, at.a + i * sa, b, at.b + i * sb, g[i]));
+          part += static_cast<double>(gradient<Formula, wrt>(g[i], a[at.a + i * sa], b[at.b + i * sb]));
         total += part;
       }
       const Offsets at = row_offsets(p, joined_row(p, s, kept, 0));
@@ -260,7 +173,7 @@ void binary_backward_loop(const BroadcastPlan& p, const T* a, const T* b, const 
       const T* g = dy + row * cols + begin;
 #pragma omp simd
       for (int64_t i = 0; i < width; ++i)
-        total[i] += static_cast<double>(gradient<op, wrt>(a, from_a + i * sa, b, from_b + i * sb, g[i]));
+        total[i] += static_cast<double>(gradient<Formula, wrt>(g[i], a[from_a + i * sa], b[from_b + i * sb]));
     }
     const Offsets at = row_offsets(p, joined_row(p, s, kept, 0));
     T* d = dx + (wrt == 0 ? at.a : at.b) + begin;
@@ -268,28 +181,16 @@ void binary_backward_loop(const BroadcastPlan& p, const T* a, const T* b, const 
   });
 }
 
-template <BinaryOp op, class T>
-void binary_backward_for(int wrt, const BroadcastPlan& p, const T* a, const T* b, const T* dy, T* dx, double beta) {
-  if (wrt == 0) {
-    binary_backward_loop<op, 0>(p, a, b, dy, dx, beta);
-  } else {
-    binary_backward_loop<op, 1>(p, a, b, dy, dx, beta);
-  }
-}
-
 template <class T>
 void binary_backward(BinaryOp op, int wrt, const BroadcastPlan& plan, const T* a, const T* b, const T* dy, T* dx,
                      double beta) {
-  switch (op) {
-    case BinaryOp::add:
-      return binary_backward_for<BinaryOp::add>(wrt, plan, a, b, dy, dx, beta);
-    case BinaryOp::sub:
-      return binary_backward_for<BinaryOp::sub>(wrt, plan, a, b, dy, dx, beta);
-    case BinaryOp::mul:
-      return binary_backward_for<BinaryOp::mul>(wrt, plan, a, b, dy, dx, beta);
-    case BinaryOp::div:
-      return binary_backward_for<BinaryOp::div>(wrt, plan, a, b, dy, dx, beta);
-  }
+  with_formula<T>(op, [&](auto formula) {
+    if (wrt == 0) {
+      binary_backward_loop<decltype(formula), 0>(plan, a, b, dy, dx, beta);
+    } else {
+      binary_backward_loop<decltype(formula), 1>(plan, a, b, dy, dx, beta);
+    }
+  });
 }
 
 template <class T>
@@ -314,13 +215,12 @@ void dropout(int64_t n, const Dropout& d, const T* x, T* y, double beta) {
     for (int64_t from = begin; from < end; from += width) {
       const int64_t count = min_of(width, end - from);
       const T* factor = dropout_factors(d, from, count, buffer);
-      // A dropped element is zero even where x is not finite.
       if (beta == 0) {
 #pragma omp simd
-        for (int64_t i = 0; i < count; ++i) y[from + i] = factor[i] == T(0) ? T(0) : x[from + i] * factor[i];
+        for (int64_t i = 0; i < count; ++i) y[from + i] = formulas::dropout(x[from + i], factor[i]);
       } else {
 #pragma omp simd
-        for (int64_t i = 0; i < count; ++i) y[from + i] += factor[i] == T(0) ? T(0) : x[from + i] * factor[i];
+        for (int64_t i = 0; i < count; ++i) y[from + i] += formulas::kept(x[from + i], factor[i]) * factor[i];
       }
     }
   });

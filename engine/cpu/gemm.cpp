@@ -1,5 +1,5 @@
 // The matrix product: on panels where there are vector registers for it, else by Eigen.
-#include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/gemm_batch.h"
 
 #if defined(__AVX2__)
 #include "engine/cpu/gemm_panels.h"
@@ -8,17 +8,19 @@
 namespace crisp::CRISP_ISA {
 
 template <class T>
-void eigen_gemm(const GemmCall<T>& g);  // gemm_eigen.cpp
+void eigen_gemm(const GemmCall<T>& g);  // gemm_eigen.cpp: one product, with its leading dimensions
 
 namespace {
 
 template <class T>
-void gemm(const GemmCall<T>& g) {
+void gemm(const GemmCall<T>& call) {
+  for_products(call, [](const GemmCall<T>& g) {
 #if defined(__AVX2__)
-  gemm_panels<Plain<T>>(g);
+    gemm_panels<Plain<T>>(g);
 #else
-  eigen_gemm(g);
+    eigen_gemm(g);
 #endif
+  });
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <bit>
 
+#include "engine/cpu/gemm_batch.h"
 #include "engine/cpu/gemm_panels.h"
 
 namespace crisp::CRISP_ISA {
@@ -55,6 +56,6 @@ struct Bf16Pairs {
 
 }  // namespace
 
-void gemm_bf16(const GemmCall<float>& g) { gemm_panels<Bf16Pairs>(g); }
+void gemm_bf16(const GemmCall<float>& call) { for_products(call, gemm_panels<Bf16Pairs>); }
 
 }  // namespace crisp::CRISP_ISA

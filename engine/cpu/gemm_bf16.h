@@ -4,5 +4,5 @@
 #include "engine/kernels.h"
 
 namespace crisp::cpu_avx512_bf16 {
-void gemm_bf16(const GemmCall<float>& g);
+void gemm_bf16(const GemmCall<float>& call);
 }

@@ -70,30 +70,30 @@ void gemm_tile(const GemmCall<T>& g, int64_t row, int64_t col, T* work) {
   // A row-major matrix is the column-major form of its transpose: swapping the operands' roles flips both orders.
   constexpr int plain = Eigen::ColMajor, flipped = Eigen::RowMajor;
   const int64_t m = smaller(tile_rows, g.m - row), n = smaller(tile_cols, g.n - col);
-  const int64_t lda = g.trans_a ? g.m : g.k, ldb = g.trans_b ? g.k : g.n;
+  const int64_t lda = g.lda, ldb = g.ldb, ldc = g.ldc;
   const T* a = g.a + (g.trans_a ? row : row * lda);
   const T* b = g.b + (g.trans_b ? col * ldb : col);
-  T* c = g.c + row * g.n + col;
+  T* c = g.c + row * ldc + col;
   if (g.beta == 0) {
     for (int64_t i = 0; i < m; ++i)
-      for (int64_t j = 0; j < n; ++j) c[i * g.n + j] = 0;
+      for (int64_t j = 0; j < n; ++j) c[i * ldc + j] = 0;
   }
   if (g.k > 0) {
-    if (!g.trans_a && !g.trans_b) tile_product<T, plain, plain>(m, n, g.k, a, lda, b, ldb, c, g.n, work);
-    if (!g.trans_a && g.trans_b) tile_product<T, plain, flipped>(m, n, g.k, a, lda, b, ldb, c, g.n, work);
-    if (g.trans_a && !g.trans_b) tile_product<T, flipped, plain>(m, n, g.k, a, lda, b, ldb, c, g.n, work);
-    if (g.trans_a && g.trans_b) tile_product<T, flipped, flipped>(m, n, g.k, a, lda, b, ldb, c, g.n, work);
+    if (!g.trans_a && !g.trans_b) tile_product<T, plain, plain>(m, n, g.k, a, lda, b, ldb, c, ldc, work);
+    if (!g.trans_a && g.trans_b) tile_product<T, plain, flipped>(m, n, g.k, a, lda, b, ldb, c, ldc, work);
+    if (g.trans_a && !g.trans_b) tile_product<T, flipped, plain>(m, n, g.k, a, lda, b, ldb, c, ldc, work);
+    if (g.trans_a && g.trans_b) tile_product<T, flipped, flipped>(m, n, g.k, a, lda, b, ldb, c, ldc, work);
   }
   if (g.bias) {
     for (int64_t i = 0; i < m; ++i)
-      for (int64_t j = 0; j < n; ++j) c[i * g.n + j] += g.bias[col + j];
+      for (int64_t j = 0; j < n; ++j) c[i * ldc + j] += g.bias[col + j];
   }
   if (g.gelu_out) {
     for (int64_t i = 0; i < m; ++i) {
-      const T* x = c + i * g.n;
-      T* y = g.gelu_out + (row + i) * g.n + col;
+      const T* x = c + i * ldc;
+      T* y = g.gelu_out + (row + i) * ldc + col;
 #pragma omp simd
-      for (int64_t j = 0; j < n; ++j) y[j] = x[j] * normal_at(x[j]).cdf;
+      for (int64_t j = 0; j < n; ++j) y[j] = formulas::Gelu<T, Math>::value(x[j]);
     }
   }
 }

@@ -14,6 +14,7 @@
 
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/loops.h"
+#include "engine/cpu/math.h"
 #include "engine/cpu/simd.h"
 #include "engine/cpu/work_queue.h"
 
@@ -82,15 +83,13 @@ class PanelProduct {
  public:
   explicit PanelProduct(const GemmCall<T>& call)
       : g(call),
-        lda(g.trans_a ? g.m : g.k),
-        ldb(g.trans_b ? g.k : g.n),
         panels(divide_up(g.n, panel_cols)),
         chunks(divide_up(g.m, g.trans_a ? 96 : 256)),
         groups(g.trans_a ? divide_up(panels, 8) : panels),
         blocks(max_of(1, divide_up(g.k, block_depth))),
         block(divide_up(divide_up(g.k, blocks), depth) * depth),
         steps(block / depth),
-        streaming(g.sum_squares && g.n * static_cast<int64_t>(sizeof(T)) % vector_bytes == 0 &&
+        streaming(g.sum_squares && g.ldc * static_cast<int64_t>(sizeof(T)) % vector_bytes == 0 &&
                   reinterpret_cast<uintptr_t>(g.c) % vector_bytes == 0) {}
 
   // A task is a chunk of rows and a group of panels, cut by the sizes alone. Either the rows are shared and a thread
@@ -165,7 +164,7 @@ class PanelProduct {
   void convert_rows(int64_t first, int64_t last) {
     for (int64_t k = 0; k < blocks; ++k) {
       for (int64_t row = first; row < last; ++row)
-        words_along_k(g.a + row * lda + k * block, depth_of(k), shared + (k * g.m + row) * steps);
+        words_along_k(g.a + row * g.lda + k * block, depth_of(k), shared + (k * g.m + row) * steps);
     }
   }
   void words_along_k(const T* from, int64_t count, Word* out) const {
@@ -178,14 +177,14 @@ class PanelProduct {
   // tile of row r is at out + (r - rows.begin) * steps.
   void pack_rows(Rows rows, int64_t k, Word* out) const {
     const int64_t count = depth_of(k);
-    const T* from = g.a + k * block * lda;
-    for (int64_t p = 0; p < count; p += depth, from += depth * lda) {
+    const T* from = g.a + k * block * g.lda;
+    for (int64_t p = 0; p < count; p += depth, from += depth * g.lda) {
       for_tiles(rows, [&](int64_t row, int64_t height) {
         Word* to = out + (row - rows.begin) * steps + p / depth * height;
         if (height == tile_rows && p + depth <= count) {
-          Kind::template copy_across_k<tile_rows>(from + row, lda, to);
+          Kind::template copy_across_k<tile_rows>(from + row, g.lda, to);
         } else {
-          for (int64_t i = 0; i < height; ++i) to[i] = Kind::word_across_k(from + row + i, lda, count - p);
+          for (int64_t i = 0; i < height; ++i) to[i] = Kind::word_across_k(from + row + i, g.lda, count - p);
         }
       });
     }
@@ -195,14 +194,14 @@ class PanelProduct {
   void pack_panel(int64_t panel, int64_t k, Word* out) const {
     const int64_t col = panel * panel_cols, cols = min_of(panel_cols, g.n - col), count = depth_of(k);
     if (g.trans_b) {
-      const T* from = g.b + col * ldb + k * block;
+      const T* from = g.b + col * g.ldb + k * block;
       int64_t p = 0;
       if (cols == panel_cols) {
         for (; p + depth * lanes<Word> <= count; p += depth * lanes<Word>) {
           for (int64_t j = 0; j < panel_cols; j += lanes<Word>) {
             Vec<Word> rows[lanes<Word>];
 #pragma GCC unroll 16
-            for (int i = 0; i < lanes<Word>; ++i) rows[i] = Kind::along_k(from + (j + i) * ldb + p);
+            for (int i = 0; i < lanes<Word>; ++i) rows[i] = Kind::along_k(from + (j + i) * g.ldb + p);
             transpose_square<Word>(rows);
 #pragma GCC unroll 16
             for (int i = 0; i < lanes<Word>; ++i) store(out + (p / depth + i) * panel_cols + j, rows[i]);
@@ -211,18 +210,18 @@ class PanelProduct {
       }
       for (; p < count; p += depth) {
         Word* to = out + p / depth * panel_cols;
-        for (int64_t j = 0; j < cols; ++j) to[j] = Kind::word_along_k(from + j * ldb + p, count - p);
+        for (int64_t j = 0; j < cols; ++j) to[j] = Kind::word_along_k(from + j * g.ldb + p, count - p);
         for (int64_t j = cols; j < panel_cols; ++j) to[j] = 0;
       }
       return;
     }
-    const T* from = g.b + k * block * ldb + col;
-    for (int64_t p = 0; p < count; p += depth, from += depth * ldb, out += panel_cols) {
+    const T* from = g.b + k * block * g.ldb + col;
+    for (int64_t p = 0; p < count; p += depth, from += depth * g.ldb, out += panel_cols) {
       if (cols == panel_cols && p + depth <= count) {
 #pragma GCC unroll 3
-        for (int v = 0; v < tile_vectors; ++v) store(out + v * width, Kind::across_k(from + v * width, ldb));
+        for (int v = 0; v < tile_vectors; ++v) store(out + v * width, Kind::across_k(from + v * width, g.ldb));
       } else {
-        for (int64_t j = 0; j < cols; ++j) out[j] = Kind::word_across_k(from + j, ldb, count - p);
+        for (int64_t j = 0; j < cols; ++j) out[j] = Kind::word_across_k(from + j, g.ldb, count - p);
         for (int64_t j = cols; j < panel_cols; ++j) out[j] = 0;
       }
     }
@@ -246,8 +245,8 @@ class PanelProduct {
   };
   CRISP_INLINE Prefetch prefetch_of(int64_t panel, int64_t k) const {
     const int64_t col = panel * panel_cols, cols = min_of(panel_cols, g.n - col), count = depth_of(k);
-    if (g.trans_b) return {g.b + col * ldb + k * block, cols, ldb, count * static_cast<int64_t>(sizeof(T))};
-    return {g.b + k * block * ldb + col, count, ldb, cols * static_cast<int64_t>(sizeof(T))};
+    if (g.trans_b) return {g.b + col * g.ldb + k * block, cols, g.ldb, count * static_cast<int64_t>(sizeof(T))};
+    return {g.b + k * block * g.ldb + col, count, g.ldb, cols * static_cast<int64_t>(sizeof(T))};
   }
 
   // Tasks in the order (panel, chunk), each over all blocks of k. A thread takes all chunks of a panel, but of its last
@@ -276,8 +275,8 @@ class PanelProduct {
             next.lines(lines);
             Tile tile{row, panel, k, nullptr, 0, panel_memory};
             if constexpr (Kind::in_place) {
-              tile.a = g.a + row * lda + k * block;
-              tile.stride = lda;
+              tile.a = g.a + row * g.lda + k * block;
+              tile.stride = g.lda;
             } else {
               tile.a = shared + (k * g.m + row) * steps;
               tile.stride = steps;
@@ -370,7 +369,7 @@ class PanelProduct {
       Vec<double> of_tile{};
 #pragma GCC unroll 8
       for (int i = 0; i < rows; ++i) {
-        T* c = g.c + (row + i) * g.n + col;
+        T* c = g.c + (row + i) * g.ldc + col;
 #pragma GCC unroll 3
         for (int v = 0; v < tile_vectors; ++v) {
           Vec<T> x = sums[i][v];
@@ -393,7 +392,7 @@ class PanelProduct {
         for (int v = 0; v < tile_vectors; ++v) store(x[i] + v * width, sums[i][v]);
       }
       for (int i = 0; i < rows; ++i) {
-        T* c = g.c + (row + i) * g.n + col;
+        T* c = g.c + (row + i) * g.ldc + col;
         for (int64_t j = 0; j < cols; ++j) {
           if (add) x[i][j] += c[j];
           c[j] = last && g.bias ? x[i][j] + g.bias[col + j] : x[i][j];
@@ -407,21 +406,22 @@ class PanelProduct {
   // While the finished tile of c is in the first-level cache.
   void activate(int rows, int64_t row, int64_t col, int64_t cols) const {
     for (int i = 0; i < rows; ++i) {
-      const T* x = g.c + (row + i) * g.n + col;
-      T* y = g.gelu_out + (row + i) * g.n + col;
+      const T* x = g.c + (row + i) * g.ldc + col;
+      T* y = g.gelu_out + (row + i) * g.ldc + col;
 #pragma omp simd
-      for (int64_t j = 0; j < cols; ++j) y[j] = x[j] * normal_at(x[j]).cdf;
+      for (int64_t j = 0; j < cols; ++j) y[j] = formulas::Gelu<T, Math>::value(x[j]);
     }
   }
 
   const GemmCall<T> g;
-  const int64_t lda, ldb, panels, chunks, groups, blocks;
+  const int64_t panels, chunks, groups, blocks;
   const int64_t block, steps;  // elements and words of a whole block along k
   const bool streaming;        // c is a weight's gradient: nobody reads it before the optimizer
   double* squares = nullptr;   // of each task
   Word* shared = nullptr;
 };
 
+/// One product, with its leading dimensions.
 template <class Kind>
 void gemm_panels(const GemmCall<typename Kind::Value>& g) {
   if (g.m > 0 && g.n > 0) {

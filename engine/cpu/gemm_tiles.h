@@ -16,6 +16,7 @@
 #pragma once
 
 #include "engine/cpu/bf16_pack.h"
+#include "engine/cpu/gemm_batch.h"
 #include "engine/team.h"
 
 namespace crisp::CRISP_ISA {
@@ -180,8 +181,7 @@ CRISP_INLINE void finish_block(const GemmCall<float>& g, const Block& block, int
   if (g.gelu_out) {
     float* const y = g.gelu_out + row * stride + col;
     for_elements(block, [=](int64_t i, int64_t j) {
-      const float x = c[i * stride + j];
-      y[i * stride + j] = x * normal_at(x).cdf;
+      y[i * stride + j] = formulas::Gelu<float, Math>::value(c[i * stride + j]);
     });
   }
   if (squares) *squares = block_squares(block);
@@ -209,6 +209,7 @@ CRISP_INLINE int64_t threads_down(int64_t blocks, int64_t panels, int64_t thread
   return best;
 }
 
+/// One product, with its leading dimensions.
 template <class Unit, int Parts>
 void gemm_tiles(const GemmCall<float>& g) {
   if (g.m <= 0 || g.n <= 0) {
@@ -233,8 +234,8 @@ void gemm_tiles(const GemmCall<float>& g) {
   uint32_t* const packed_b = packed_a + a_dwords;
   auto* const squares = g.sum_squares ? reinterpret_cast<double*>(packed_b + threads * b_dwords) : nullptr;
 
-  const Vectors a{g.a, g.trans_a ? g.m : g.k, !g.trans_a};
-  const Vectors b{g.b, g.trans_b ? g.k : g.n, g.trans_b};
+  const Vectors a{g.a, g.lda, !g.trans_a};
+  const Vectors b{g.b, g.ldb, g.trans_b};
 
   on_team(g.m * g.n * g.k >= 16 * parallel_threshold ? threads : 1, [&](const Team& team) {
     Unit::begin();
@@ -256,7 +257,7 @@ void gemm_tiles(const GemmCall<float>& g) {
             for (int64_t p = first; p < min_of(columns.end, first + cached); ++p) {
               uint32_t* const panel = my_b + (p - first) * packed;
               const int64_t block_row = row + i * block_size, col = p * block_size;
-              const Block block{g.c + block_row * g.n + col, g.n, min_of(block_size, g.m - block_row),
+              const Block block{g.c + block_row * g.ldc + col, g.ldc, min_of(block_size, g.m - block_row),
                                 min_of(block_size, g.n - col), c > 0 || g.beta != 0};
               if (i == mine.begin) pack_block<Parts, Side::right>(b, col, block.cols, k, depth, panel);
               compute_block<Unit, Parts>(packed_a + i * packed, panel, steps, block);
@@ -279,10 +280,12 @@ void gemm_tiles(const GemmCall<float>& g) {
 
 /// In as many parts as the call's precision splits an operand into.
 template <class Unit>
-CRISP_INLINE void gemm_tiles(const GemmCall<float>& g) {
-  if (g.precision == MatmulPrecision::bf16x6) return gemm_tiles<Unit, 3>(g);
-  if (g.precision == MatmulPrecision::bf16x3) return gemm_tiles<Unit, 2>(g);
-  gemm_tiles<Unit, 1>(g);
+CRISP_INLINE void gemm_tiles(const GemmCall<float>& call) {
+  for_products(call, [](const GemmCall<float>& g) {
+    if (g.precision == MatmulPrecision::bf16x6) return gemm_tiles<Unit, 3>(g);
+    if (g.precision == MatmulPrecision::bf16x3) return gemm_tiles<Unit, 2>(g);
+    gemm_tiles<Unit, 1>(g);
+  });
 }
 
 }  // namespace crisp::CRISP_ISA

@@ -1,7 +1,5 @@
 // LayerNorm over the last dimension, fused with what surrounds it: the sum with the residual or of embeddings, and
 // dropout on either side. One pass over the rows each way; a row belongs to one thread. All sums are formed in f64.
-#include <cmath>
-
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/dropout.h"
 #include "engine/cpu/loops.h"
@@ -10,15 +8,17 @@
 namespace crisp::CRISP_ISA {
 namespace {
 
-// y = x + r f (f may be null: ones) for a row; y may be x or r. A dropped element adds nothing, even where r is not
-// finite. Returns the sum of y.
+template <class T>
+using Formula = formulas::LayerNorm<T, Math>;
+
+// y = x + r f (f may be null: ones) for a row; y may be x or r. Returns the sum of y.
 template <class T>
 double add_residual(int64_t n, const T* x, const T* r, const T* f, T* y) {
   double sum = 0;
   if (f) {
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < n; ++j) {
-      const T added = r[j] * f[j], v = x[j] + (f[j] == T(0) ? T(0) : added);
+      const T v = x[j] + formulas::dropout(r[j], f[j]);
       y[j] = v;
       sum += static_cast<double>(v);
     }
@@ -68,19 +68,19 @@ void layer_norm_row(const LayerNormCall<T>& c, int64_t i, T* buffer) {
     const auto centred = static_cast<double>(row[j] - mean);
     squares += centred * centred;
   }
-  const T inverse = T(1) / std::sqrt(static_cast<T>(squares / static_cast<double>(n) + c.epsilon));
+  const T inverse = Formula<T>::inverse(squares / static_cast<double>(n), c.epsilon);
   c.stats[2 * i] = mean;
   c.stats[2 * i + 1] = inverse;
+  const auto value = [&](int64_t j) __attribute__((always_inline)) {
+    return Formula<T>::value(Formula<T>::normalised(row[j], mean, inverse), c.weight[j], c.bias[j]);
+  };
   T* out = c.y + i * n;
   if (const T* f = row_factors(c.dropout_y, i, n, buffer)) {
 #pragma omp simd
-    for (int64_t j = 0; j < n; ++j) {
-      const T y = ((row[j] - mean) * inverse * c.weight[j] + c.bias[j]) * f[j];
-      out[j] = f[j] == T(0) ? T(0) : y;
-    }
+    for (int64_t j = 0; j < n; ++j) out[j] = formulas::dropout(value(j), f[j]);
   } else {
 #pragma omp simd
-    for (int64_t j = 0; j < n; ++j) out[j] = (row[j] - mean) * inverse * c.weight[j] + c.bias[j];
+    for (int64_t j = 0; j < n; ++j) out[j] = value(j);
   }
 }
 
@@ -92,21 +92,15 @@ void layer_norm(const LayerNormCall<T>& call) {
                [=](int64_t i) { layer_norm_row(call, i, static_cast<T*>(scratch.mine())); });
 }
 
-// out = g f + beta out (f may be null: ones). A dropped element passes nothing, even where g is not finite.
+// out = g f + beta out (f may be null: ones).
 template <class T>
 void put_gradient(int64_t n, const T* g, const T* f, T* out, double beta) {
   if (f && beta == 0) {
 #pragma omp simd
-    for (int64_t j = 0; j < n; ++j) {
-      const T v = g[j] * f[j];
-      out[j] = f[j] == T(0) ? T(0) : v;
-    }
+    for (int64_t j = 0; j < n; ++j) out[j] = formulas::dropout(g[j], f[j]);
   } else if (f) {
 #pragma omp simd
-    for (int64_t j = 0; j < n; ++j) {
-      const T v = g[j] * f[j];
-      out[j] += f[j] == T(0) ? T(0) : v;
-    }
+    for (int64_t j = 0; j < n; ++j) out[j] += formulas::dropout(g[j], f[j]);
   } else if (beta == 0) {
     for (int64_t j = 0; j < n; ++j) out[j] = g[j];
   } else {
@@ -119,14 +113,14 @@ void put_gradient(int64_t n, const T* g, const T* f, T* out, double beta) {
 template <class T>
 struct ChunkScratch {
   double *weight_sums, *bias_sums;
-  T *dn, *dz, *factors;
+  T *dy, *dz, *factors;
   int64_t bytes;
 
   CRISP_INLINE ChunkScratch(const LayerNormGradient<T>& g, void* memory) {
     weight_sums = static_cast<double*>(memory);
     bias_sums = weight_sums + g.cols;
-    dn = reinterpret_cast<T*>(bias_sums + g.cols);
-    dz = dn + g.cols;
+    dy = reinterpret_cast<T*>(bias_sums + g.cols);
+    dz = dy + g.cols;
     factors = dz + g.cols;
     const int64_t elements = 2 * g.cols + max_of(room(g.dropout_r, g.cols), room(g.dropout_y, g.cols));
     bytes =
@@ -135,41 +129,42 @@ struct ChunkScratch {
   }
 };
 
-// With n = (z - mean) * inverse, dn the gradient at LayerNorm's output and h = dn * weight:
-// dz = inverse * (h - mean(h) - n * mean(h n)), dweight = column sums of dn n, dbias = column sums of dn.
 template <class T>
 void backward_row(const LayerNormGradient<T>& c, int64_t i, const ChunkScratch<T>& scratch) {
   const int64_t cols = c.cols;
   const T* row = c.z + i * cols;
-  const T* dn = c.dy + i * cols;
+  const T* dy = c.dy + i * cols;
   const T* weight = c.weight;
   const T mean = c.stats[2 * i], inverse = c.stats[2 * i + 1];
   if (const T* f = row_factors(c.dropout_y, i, cols, scratch.factors)) {
-    put_gradient(cols, dn, f, scratch.dn, 0);
-    dn = scratch.dn;
+    put_gradient(cols, dy, f, scratch.dy, 0);
+    dy = scratch.dy;
   }
+  const auto n = [=](int64_t j) __attribute__((always_inline)) {
+    return Formula<T>::normalised(row[j], mean, inverse);
+  };
   if (c.dweight || c.dbias) {
     double *weight_sums = scratch.weight_sums, *bias_sums = scratch.bias_sums;
 #pragma omp simd
     for (int64_t j = 0; j < cols; ++j) {
-      weight_sums[j] += static_cast<double>(dn[j] * ((row[j] - mean) * inverse));
-      bias_sums[j] += static_cast<double>(dn[j]);
+      weight_sums[j] += static_cast<double>(Formula<T>::dweight(dy[j], n(j)));
+      bias_sums[j] += static_cast<double>(dy[j]);
     }
   }
   if (!c.dx && !c.dr) return;
   double h_sum = 0, hn_sum = 0;
 #pragma omp simd reduction(+ : h_sum, hn_sum)
   for (int64_t j = 0; j < cols; ++j) {
-    const T h = dn[j] * weight[j];
+    const T h = dy[j] * weight[j];
     h_sum += static_cast<double>(h);
-    hn_sum += static_cast<double>(h * ((row[j] - mean) * inverse));
+    hn_sum += static_cast<double>(h * n(j));
   }
-  const T sum = static_cast<T>(h_sum / static_cast<double>(cols));
-  const T product = static_cast<T>(hn_sum / static_cast<double>(cols));
+  const T mean_h = static_cast<T>(h_sum / static_cast<double>(cols));
+  const T mean_hn = static_cast<T>(hn_sum / static_cast<double>(cols));
   const bool in_place = c.dx && c.beta_x == 0;
   T* dz = in_place ? c.dx + i * cols : scratch.dz;
 #pragma omp simd
-  for (int64_t j = 0; j < cols; ++j) dz[j] = inverse * (dn[j] * weight[j] - sum - (row[j] - mean) * inverse * product);
+  for (int64_t j = 0; j < cols; ++j) dz[j] = Formula<T>::dx(dy[j] * weight[j], n(j), inverse, mean_h, mean_hn);
   if (c.dx && !in_place) put_gradient<T>(cols, dz, nullptr, c.dx + i * cols, 1);
   // x and r may be one tensor: then dr is dx, and beta_r is 1.
   if (c.dr) {

@@ -7,9 +7,12 @@
 #include <cmath>
 #include <cstdint>
 
+#include "engine/cpu/simd.h"
+#include "engine/formulas.h"
+
 namespace crisp::CRISP_ISA {
 
-#define CRISP_INLINE [[gnu::always_inline]] inline
+namespace detail {
 
 // Adding 1.5 * 2^23 rounds a number of moderate size to an integer, in every instruction set; the sum's lowest bits are
 // that integer, and shifting them left by 23 gives what must be added to a float's bits to multiply it by 2^integer:
@@ -18,7 +21,7 @@ constexpr float rounder = 12582912.0f;
 constexpr float log2_e = 1.44269504088896341f;
 constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;  // n * ln2_high is exact
 
-/// e^x for V = float with U = uint32_t, and for vectors of them (engine/cpu/simd.h). See vexp(float).
+// e^x for V = float with U = uint32_t, and for vectors of them. See Math::exp(float).
 template <class V, class U>
 CRISP_INLINE V exp_f32(V x) {
   const V shifted = x * log2_e + rounder;
@@ -35,22 +38,7 @@ CRISP_INLINE V exp_f32(V x) {
   return x <= 88.72283f ? bounded : x * INFINITY;  // a NaN goes this way, too
 }
 
-CRISP_INLINE double vexp(double x) { return std::exp(x); }
-
-/// e^x within 2 ulp; results below the smallest normal number become 0, above the largest infinity; NaN stays NaN.
-CRISP_INLINE float vexp(float x) { return exp_f32<float, uint32_t>(x); }
-
-/// The normal distribution function Phi(x) and density phi(x), together because GELU's gradient needs both.
-template <class T>
-struct Normal {
-  T cdf, density;
-};
-
-CRISP_INLINE Normal<double> normal_at(double x) {
-  return {0.5 * std::erfc(x * -0.70710678118654752440), 0.39894228040143267794 * std::exp(-0.5 * x * x)};
-}
-
-/// What x * x loses by rounding.
+// What x * x loses by rounding.
 CRISP_INLINE float square_error(float x, float square) {
 #ifdef __FP_FAST_FMAF
   return __builtin_fmaf(x, x, -square);
@@ -61,7 +49,7 @@ CRISP_INLINE float square_error(float x, float square) {
 #endif
 }
 
-/// 1 - Phi(a) and exp(-a^2/2) for a >= 0; both 0 beyond 13.2, where they leave the normal numbers.
+// 1 - Phi(a) and exp(-a^2/2) for a >= 0; both 0 beyond 13.2, where they leave the normal numbers.
 struct NormalTail {
   float tail, exponential;
 };
@@ -78,8 +66,8 @@ CRISP_INLINE NormalTail normal_tail(float a) {
   q = q * t + 0.10339137227331759f;
   q = q * t + 0.10296492812392236f;
   q = q * t + 0.1037621911130005f;
-  // As vexp, but the argument is never positive, and the rounding error of the square is put back: it would cost up to
-  // a^2/2 ulp.
+  // As exp_f32, but the argument is never positive, and the rounding error of the square is put back: it would cost up
+  // to a^2/2 ulp.
   const float square = a * a;
   const float shifted = square * (-0.5f * log2_e) + rounder;
   const float n = shifted - rounder;
@@ -93,27 +81,40 @@ CRISP_INLINE NormalTail normal_tail(float a) {
   return {e * (t * q), e};
 }
 
-/// Phi within 8 ulp, also in the negative tail (down to the smallest normal number), and phi within 3; NaN stays NaN.
-CRISP_INLINE Normal<float> normal_at(float x) {
-  const NormalTail n = normal_tail(x < 0 ? -x : x);
-  return {x < 0 ? n.tail : 1.0f - n.tail, x == x ? 0.39894228040143268f * n.exponential : x};
-}
+}  // namespace detail
 
-CRISP_INLINE double verf(double x) { return std::erf(x); }
+/// The elementary functions that formulas are compiled with (engine/formulas.h).
+struct Math : formulas::StandardMath {
+  using StandardMath::erf, StandardMath::exp, StandardMath::normal;
 
-/// erf(x) within 3 ulp; NaN stays NaN.
-CRISP_INLINE float verf(float x) {
-  const float a = x < 0 ? -x : x;
-  const float square = x * x;
-  float p = 7.853859998526153e-05f;  // erf(x) / x for |x| < 1: relative error 1e-9
-  p = p * square + -0.0008010193214895121f;
-  p = p * square + 0.005188327638998693f;
-  p = p * square + -0.02685381191066389f;
-  p = p * square + 0.11283585148023953f;
-  p = p * square + -0.37612625824180984f;
-  p = p * square + 1.1283791657267024f;
-  const float far = 1.0f - 2.0f * normal_tail(a * 1.41421356237309505f).tail;
-  return a < 1.0f ? x * p : (x < 0 ? -far : far);
-}
+  /// e^x within 2 ulp; results below the smallest normal number become 0, above the largest infinity; NaN stays NaN.
+  CRISP_INLINE static float exp(float x) { return detail::exp_f32<float, uint32_t>(x); }
+  CRISP_INLINE static Vec<float> exp(Vec<float> x) { return detail::exp_f32<Vec<float>, Vec<uint32_t>>(x); }
+  CRISP_INLINE static Vec<double> exp(Vec<double> x) {
+    for (int i = 0; i < lanes<double>; ++i) x[i] = std::exp(x[i]);
+    return x;
+  }
+
+  /// Phi within 8 ulp, also in the negative tail (down to the smallest normal number), and phi within 3; NaN stays NaN.
+  CRISP_INLINE static formulas::Normal<float> normal(float x) {
+    const detail::NormalTail n = detail::normal_tail(x < 0 ? -x : x);
+    return {x < 0 ? n.tail : 1.0f - n.tail, x == x ? 0.39894228040143268f * n.exponential : x};
+  }
+
+  /// erf(x) within 3 ulp; NaN stays NaN.
+  CRISP_INLINE static float erf(float x) {
+    const float a = x < 0 ? -x : x;
+    const float square = x * x;
+    float p = 7.853859998526153e-05f;  // erf(x) / x for |x| < 1: relative error 1e-9
+    p = p * square + -0.0008010193214895121f;
+    p = p * square + 0.005188327638998693f;
+    p = p * square + -0.02685381191066389f;
+    p = p * square + 0.11283585148023953f;
+    p = p * square + -0.37612625824180984f;
+    p = p * square + 1.1283791657267024f;
+    const float far = 1.0f - 2.0f * detail::normal_tail(a * 1.41421356237309505f).tail;
+    return a < 1.0f ? x * p : (x < 0 ? -far : far);
+  }
+};
 
 }  // namespace crisp::CRISP_ISA

@@ -10,7 +10,7 @@
 #include <emmintrin.h>
 #endif
 
-#include "engine/cpu/math.h"
+#include "engine/inline.h"
 
 namespace crisp::CRISP_ISA {
 
@@ -185,12 +185,6 @@ CRISP_INLINE void transpose_square(Vec<T> (&rows)[lanes<T>]) {
 #pragma GCC unroll 16
     for (int i = 0; i < lanes<T>; ++i) rows[i] = next[i];
   }
-}
-
-CRISP_INLINE Vec<float> vexp(Vec<float> x) { return exp_f32<Vec<float>, Vec<uint32_t>>(x); }
-CRISP_INLINE Vec<double> vexp(Vec<double> x) {
-  for (int i = 0; i < lanes<double>; ++i) x[i] = std::exp(x[i]);
-  return x;
 }
 
 }  // namespace crisp::CRISP_ISA

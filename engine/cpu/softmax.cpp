@@ -1,13 +1,18 @@
 // Softmax, its logarithm, and cross-entropy, over rows. The row maximum is subtracted first, so that no exponential
 // overflows; sums are formed in f64. A row of -infinity only gives NaN.
-#include <cmath>
-
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/loops.h"
 #include "engine/cpu/math.h"
 
 namespace crisp::CRISP_ISA {
 namespace {
+
+template <class T>
+using Softmax = formulas::Softmax<T, Math>;
+template <class T>
+using LogSoftmax = formulas::LogSoftmax<T, Math>;
+template <class T>
+using CrossEntropy = formulas::CrossEntropy<T, Math>;
 
 template <class T>
 CRISP_INLINE T row_max(int64_t cols, const T* x) {
@@ -17,13 +22,13 @@ CRISP_INLINE T row_max(int64_t cols, const T* x) {
   return m;
 }
 
-// y = exp(x - m); returns the sum.
+// Their sum is returned.
 template <class T>
 CRISP_INLINE double exponentials(int64_t cols, const T* x, T m, T* y) {
   double sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < cols; ++i) {
-    y[i] = vexp(x[i] - m);
+    y[i] = Softmax<T>::exponential(x[i], m);
     sum += static_cast<double>(y[i]);
   }
   return sum;
@@ -31,9 +36,9 @@ CRISP_INLINE double exponentials(int64_t cols, const T* x, T m, T* y) {
 
 template <class T>
 CRISP_INLINE void softmax_row(int64_t cols, const T* x, T* y) {
-  const T factor = static_cast<T>(1 / exponentials(cols, x, row_max(cols, x), y));
+  const T inverse = static_cast<T>(1 / exponentials(cols, x, row_max(cols, x), y));
 #pragma omp simd
-  for (int64_t i = 0; i < cols; ++i) y[i] *= factor;
+  for (int64_t i = 0; i < cols; ++i) y[i] = Softmax<T>::value(y[i], inverse);
 }
 
 template <class T>
@@ -54,10 +59,10 @@ void softmax_backward(int64_t rows, int64_t cols, const T* y, const T* dy, T* dx
     const T dot = static_cast<T>(sum);
     if (beta == 0) {
 #pragma omp simd
-      for (int64_t i = 0; i < cols; ++i) d[i] = p[i] * (g[i] - dot);
+      for (int64_t i = 0; i < cols; ++i) d[i] = formulas::normaliser_gradient(p[i], g[i], dot);
     } else {
 #pragma omp simd
-      for (int64_t i = 0; i < cols; ++i) d[i] += p[i] * (g[i] - dot);
+      for (int64_t i = 0; i < cols; ++i) d[i] += formulas::normaliser_gradient(p[i], g[i], dot);
     }
   });
 }
@@ -69,9 +74,9 @@ void log_softmax(int64_t rows, int64_t cols, const T* x, T* y) {
     const T* in = x + r * cols;
     T* out = y + r * cols;
     const T m = row_max(cols, in);
-    const T log_sum = static_cast<T>(std::log(exponentials(cols, in, m, out)));
+    const T log_sum = static_cast<T>(Math::log(exponentials(cols, in, m, out)));
 #pragma omp simd
-    for (int64_t i = 0; i < cols; ++i) out[i] = (in[i] - m) - log_sum;
+    for (int64_t i = 0; i < cols; ++i) out[i] = LogSoftmax<T>::value(in[i], m, log_sum);
   });
 }
 
@@ -87,10 +92,10 @@ void log_softmax_backward(int64_t rows, int64_t cols, const T* y, const T* dy, T
     const T total = static_cast<T>(sum);
     if (beta == 0) {
 #pragma omp simd
-      for (int64_t i = 0; i < cols; ++i) d[i] = g[i] - vexp(l[i]) * total;
+      for (int64_t i = 0; i < cols; ++i) d[i] = LogSoftmax<T>::gradient(l[i], g[i], total);
     } else {
 #pragma omp simd
-      for (int64_t i = 0; i < cols; ++i) d[i] += g[i] - vexp(l[i]) * total;
+      for (int64_t i = 0; i < cols; ++i) d[i] += LogSoftmax<T>::gradient(l[i], g[i], total);
     }
   });
 }
@@ -103,27 +108,27 @@ void cross_entropy(int64_t rows, int64_t cols, const T* logits, const int32_t* l
     T* p = probabilities + r * cols;
     const T m = row_max(cols, x);
     const double sum = exponentials(cols, x, m, p);
-    losses[r] = static_cast<T>(std::log(sum) - (static_cast<double>(x[labels[r]]) - static_cast<double>(m)));
-    const T factor = static_cast<T>(1 / sum);
+    losses[r] = static_cast<T>(CrossEntropy<T>::loss(static_cast<double>(x[labels[r]]), static_cast<double>(m), sum));
+    const T inverse = static_cast<T>(1 / sum);
 #pragma omp simd
-    for (int64_t i = 0; i < cols; ++i) p[i] *= factor;
+    for (int64_t i = 0; i < cols; ++i) p[i] = Softmax<T>::value(p[i], inverse);
   });
 }
 
 template <class T>
 void cross_entropy_backward(int64_t rows, int64_t cols, const T* probabilities, const int32_t* labels, const T* dy,
                             T* dlogits, double beta) {
-  const T factor = static_cast<T>(static_cast<double>(*dy) / static_cast<double>(rows));
+  const T dy_per_row = static_cast<T>(static_cast<double>(*dy) / static_cast<double>(rows));
   for_rows(rows, cols, [=](int64_t r) {
     const T* p = probabilities + r * cols;
     T* d = dlogits + r * cols;
     const int64_t label = labels[r];
     if (beta == 0) {
 #pragma omp simd
-      for (int64_t i = 0; i < cols; ++i) d[i] = factor * (p[i] - (i == label ? T(1) : T(0)));
+      for (int64_t i = 0; i < cols; ++i) d[i] = CrossEntropy<T>::gradient(p[i], i == label, dy_per_row);
     } else {
 #pragma omp simd
-      for (int64_t i = 0; i < cols; ++i) d[i] += factor * (p[i] - (i == label ? T(1) : T(0)));
+      for (int64_t i = 0; i < cols; ++i) d[i] += CrossEntropy<T>::gradient(p[i], i == label, dy_per_row);
     }
   });
 }

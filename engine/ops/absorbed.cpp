@@ -23,107 +23,116 @@ struct Projection {
   int64_t head_dim() const { return dim() / heads; }
 };
 
-// Columns of a matrix of rows `stride` apart as a matrix of their own, and back.
-template <class T>
-class Columns {
- public:
-  Columns(const KernelCall<T>& k, const Projection& p, int64_t cols)
-      : k_(k), tensor_(Tensor::empty({p.n, cols}, dtype_of<T>, p.weight.device())), rows_(p.n), cols_(cols) {}
-  T* data() const { return tensor_.data<T>(); }
-  const T* take(const T* from, int64_t stride) const {
-    k_->copy_2d(rows_, cols_, from, stride, data(), cols_, 0);
-    return data();
-  }
-  void put(T* to, int64_t stride, double beta) const { k_->copy_2d(rows_, cols_, data(), cols_, to, stride, beta); }
-
- private:
-  const KernelCall<T>& k_;
-  Tensor tensor_;
-  int64_t rows_, cols_;
-};
+// In the products below the heads are a batch: a head has columns of its own of each narrow row, a wide row of its own
+// and rows of its own of the weight.
 
 // wide row (i, h) = (narrow_ih W_h | narrow_ih b_h | 0) + beta wide
 template <class T>
 void widen(const KernelCall<T>& k, const Projection& p, const T* narrow, T* wide, double beta) {
   const int64_t d = p.head_dim(), in = p.in(), rest = p.width - in - 1, row = p.heads * p.width;
-  const Columns<T> head(k, p, d), product(k, p, in), of_bias(k, p, 1);
-  const Tensor zeros = Tensor::zeros({p.n, rest}, dtype_of<T>, p.weight.device());
-  for (int64_t h = 0; h < p.heads; ++h, wide += p.width) {
-    const T* q = head.take(narrow + h * d, p.dim());
-    k->gemm({.precision = k.precision,
-             .m = p.n,
-             .n = in,
-             .k = d,
-             .a = q,
-             .b = k(p.weight) + h * d * in,
-             .c = product.data()});
-    k->gemm({.m = p.n, .n = 1, .k = d, .a = q, .b = k(p.bias) + h * d, .c = of_bias.data()});
-    product.put(wide, row, beta);
-    of_bias.put(wide + in, row, beta);
-    if (beta == 0) k->copy_2d(p.n, rest, k(zeros), rest, wide + in + 1, row, 0);
-  }
+  k->gemm({.precision = k.precision,
+           .batch = p.heads,
+           .m = p.n,
+           .n = in,
+           .k = d,
+           .a = narrow,
+           .lda = p.dim(),
+           .stride_a = d,
+           .b = k(p.weight),
+           .stride_b = d * in,
+           .c = wide,
+           .ldc = row,
+           .stride_c = p.width,
+           .beta = beta});
+  k->gemm({.batch = p.heads,
+           .m = p.n,
+           .n = 1,
+           .k = d,
+           .a = narrow,
+           .lda = p.dim(),
+           .stride_a = d,
+           .b = k(p.bias),
+           .stride_b = d,
+           .c = wide + in,
+           .ldc = row,
+           .stride_c = p.width,
+           .beta = beta});
+  if (beta != 0) return;
+  const Tensor zeros = Tensor::zeros({rest}, dtype_of<T>, p.weight.device());
+  k->copy_2d(p.n * p.heads, rest, k(zeros), 0, wide + in + 1, p.width, 0);
 }
 
 // narrow_ih = W_h wide_ih[0..in) + b_h wide_ih[in] + beta narrow
 template <class T>
 void narrow_down(const KernelCall<T>& k, const Projection& p, const T* wide, T* narrow, double beta) {
   const int64_t d = p.head_dim(), in = p.in(), row = p.heads * p.width;
-  const Columns<T> head(k, p, d), inputs(k, p, in), of_bias(k, p, 1);
-  for (int64_t h = 0; h < p.heads; ++h, wide += p.width) {
-    k->gemm({.precision = k.precision,
-             .trans_b = true,
-             .m = p.n,
-             .n = d,
-             .k = in,
-             .a = inputs.take(wide, row),
-             .b = k(p.weight) + h * d * in,
-             .c = head.data()});
-    k->gemm({.m = p.n,
-             .n = d,
-             .k = 1,
-             .a = of_bias.take(wide + in, row),
-             .b = k(p.bias) + h * d,
-             .c = head.data(),
-             .beta = 1});
-    head.put(narrow + h * d, p.dim(), beta);
-  }
+  k->gemm({.precision = k.precision,
+           .trans_b = true,
+           .batch = p.heads,
+           .m = p.n,
+           .n = d,
+           .k = in,
+           .a = wide,
+           .lda = row,
+           .stride_a = p.width,
+           .b = k(p.weight),
+           .stride_b = d * in,
+           .c = narrow,
+           .ldc = p.dim(),
+           .stride_c = d,
+           .beta = beta});
+  k->gemm({.batch = p.heads,
+           .m = p.n,
+           .n = d,
+           .k = 1,
+           .a = wide + in,
+           .lda = row,
+           .stride_a = p.width,
+           .b = k(p.bias),
+           .stride_b = d,
+           .c = narrow,
+           .ldc = p.dim(),
+           .stride_c = d,
+           .beta = 1});
 }
 
 // dW_h = narrow_h' wide_h[0..in), db_h = narrow_h' wide_h[in]: of either map, with what it reads and the gradient of
 // what it writes.
 template <class T>
 void parameter_gradients(const KernelCall<T>& k, const Projection& p, const T* narrow, const T* wide) {
-  const GradTarget dw = p.weight.grad_target(), db = p.bias.grad_target();
-  if (!dw && !db) return;
   const int64_t d = p.head_dim(), in = p.in(), row = p.heads * p.width;
-  const Columns<T> head(k, p, d), inputs(k, p, in), of_bias(k, p, 1);
-  double squares = 0;
-  for (int64_t h = 0; h < p.heads; ++h, wide += p.width) {
-    const T* of_head = head.take(narrow + h * d, p.dim());
-    double squares_of_head = 0;
-    if (dw)
-      k->gemm({.precision = k.precision,
-               .trans_a = true,
-               .m = d,
-               .n = in,
-               .k = p.n,
-               .a = of_head,
-               .b = inputs.take(wide, row),
-               .c = k(dw) + h * d * in,
-               .beta = dw.beta,
-               .sum_squares = &squares_of_head});
-    squares += squares_of_head;
-    if (db)
-      k->gemm({.trans_a = true,
-               .m = d,
-               .n = 1,
-               .k = p.n,
-               .a = of_head,
-               .b = of_bias.take(wide + in, row),
-               .c = k(db) + h * d,
-               .beta = db.beta});
-  }
-  if (dw) *k.f64(dw.sum_squares()) = squares;
+  if (const GradTarget dw = p.weight.grad_target())
+    k->gemm({.precision = k.precision,
+             .trans_a = true,
+             .batch = p.heads,
+             .m = d,
+             .n = in,
+             .k = p.n,
+             .a = narrow,
+             .lda = p.dim(),
+             .stride_a = d,
+             .b = wide,
+             .ldb = row,
+             .stride_b = p.width,
+             .c = k(dw),
+             .stride_c = d * in,
+             .beta = dw.beta,
+             .sum_squares = k.f64(dw.sum_squares())});
+  if (const GradTarget db = p.bias.grad_target())
+    k->gemm({.trans_a = true,
+             .batch = p.heads,
+             .m = d,
+             .n = 1,
+             .k = p.n,
+             .a = narrow,
+             .lda = p.dim(),
+             .stride_a = d,
+             .b = wide + in,
+             .ldb = row,
+             .stride_b = p.width,
+             .c = k(db),
+             .stride_c = d,
+             .beta = db.beta});
 }
 
 void check_projection(const Tape& tape, const Op& op, const Operand& rows, const Projection& p, int64_t narrow_dim) {

@@ -3,103 +3,117 @@
 
 namespace crisp {
 
-std::vector<Sample> attention_samples() {
-  const auto run = [](Tensor q_offsets, Tensor kv_offsets, AttentionRule rule) {
-    return [=](Tape& tape, std::span<const Tensor> in) {
-      return attention(tape, in[0], in[1], in[2], q_offsets, kv_offsets, rule);
-    };
-  };
-  const auto rule = [](Selection selection, double sparsity, double p) {
-    return AttentionRule{.heads = 2,
-                         .scale = 0.7,
-                         .selection = selection,
-                         .sparsity = sparsity,
-                         .dropout = {p, {.seed = 5, .stream = Stream::dropout}}};
-  };
-  const auto with = [=](Selection selection, auto change) {
-    AttentionRule r = rule(selection, 0.5, 0.2);
-    change(r);
-    return r;
-  };
-  // For lengths 1, 5, 6.
-  const auto listed = [=](bool per_head) {
-    AttentionRule r = rule(Selection::listed, 0, 0.2);
-    r.list_starts = sample_ids({0, 1, 3, 4, 9, 10, 12, 14, 15, 18, 20, 21, 25});
-    r.list_keys = sample_ids({0, 0, 1, 2, 0, 1, 2, 3, 4, 1, 0, 4, 2, 5, 0, 1, 2, 3, 0, 5, 4, 1, 2, 3, 5});
-    if (per_head) {
-      r.list_starts =
-          sample_ids({0, 1, 3, 4, 9, 10, 12, 14, 15, 18, 20, 21, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37});
-      r.list_keys = sample_ids({0, 0, 1, 2, 0, 1, 2, 3, 4, 1, 0, 4, 2, 5, 0, 1, 2, 3, 0, 5, 4, 1, 2, 3, 5,  //
-                                0, 4, 3, 2, 1, 0, 5, 4, 3, 2, 1, 0});
-      r.keep_first = true;
-      r.key_dropout = {0.5, {.seed = 9}, false};
+namespace {
+
+// q, k, v, the offsets of queries and of keys, and then the span, or the starts and the keys of lists.
+std::vector<Tensor> inputs(const Tensor& q_offsets, const Tensor& kv_offsets, const std::vector<Tensor>& more = {}) {
+  const auto rows = [](const Tensor& offsets) { return offsets.data<int32_t>()[offsets.dim(0) - 1]; };
+  std::vector<Tensor> all{sample_input({rows(q_offsets), 6}, 1), sample_input({rows(kv_offsets), 6}, 2),
+                          sample_input({rows(kv_offsets), 6}, 3), q_offsets, kv_offsets};
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+auto run(const AttentionRule& rule) {
+  return [=](Tape& tape, std::span<const Tensor> in) {
+    AttentionRule r = rule;
+    if (r.selection == Selection::listed) {
+      r.list_starts = in[5];
+      r.list_keys = in[6];
+    } else if (in.size() > 5) {
+      r.span = in[5];
     }
-    return r;
+    return attention(tape, in[0], in[1], in[2], in[3], in[4], r);
   };
-  const auto qkv = [](int64_t queries, int64_t keys) {
-    return std::vector<Tensor>{sample_input({queries, 6}, 1), sample_input({keys, 6}, 2), sample_input({keys, 6}, 3)};
-  };
+}
+
+AttentionRule rule(Selection selection, double sparsity, double p) {
+  return {.heads = 2,
+          .scale = 0.7,
+          .selection = selection,
+          .sparsity = sparsity,
+          .dropout = {p, {.seed = 5, .stream = Stream::dropout}}};
+}
+
+// A rule with dropout, half of the keys, and what `change` makes of it.
+template <class F>
+auto run_with(Selection selection, F change) {
+  AttentionRule r = rule(selection, 0.5, 0.2);
+  change(r);
+  return run(r);
+}
+
+}  // namespace
+
+std::vector<Sample> attention_samples() {
   const Tensor offsets = sample_ids({0, 1, 6, 12});  // lengths 1, 5, 6
-  const Tensor first_only = sample_ids({0, 1, 2, 3});
+  const std::vector<Tensor> qkv = inputs(offsets, offsets);
+  const std::vector<Tensor> listed =
+      inputs(offsets, offsets,
+             {sample_ids({0, 1, 3, 4, 9, 10, 12, 14, 15, 18, 20, 21, 25}),
+              sample_ids({0, 0, 1, 2, 0, 1, 2, 3, 4, 1, 0, 4, 2, 5, 0, 1, 2, 3, 0, 5, 4, 1, 2, 3, 5})});
+  const std::vector<Tensor> listed_per_head = inputs(
+      offsets, offsets,
+      {sample_ids({0, 1, 3, 4, 9, 10, 12, 14, 15, 18, 20, 21, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37}),
+       sample_ids({0, 0, 1, 2, 0, 1, 2, 3, 4, 1, 0, 4, 2, 5, 0, 1, 2, 3, 0, 5, 4, 1, 2, 3, 5,  //
+                   0, 4, 3, 2, 1, 0, 5, 4, 3, 2, 1, 0})});
   return {
-      {"dense", qkv(12, 12), run(offsets, offsets, rule(Selection::all, 0, 0)), 1e-6},
-      {"dense with dropout", qkv(12, 12), run(offsets, offsets, rule(Selection::all, 0, 0.3)), 1e-6},
-      {"top-k per row", qkv(12, 12), run(offsets, offsets, rule(Selection::top_k_row, 0.6, 0)), 1e-6},
-      {"top-k with dropout", qkv(12, 12), run(offsets, offsets, rule(Selection::top_k_row, 0.4, 0.3)), 1e-6},
-      {"percentile per head", qkv(12, 12), run(offsets, offsets, rule(Selection::percentile_head, 0.7, 0)), 1e-6},
+      {"dense", qkv, run(rule(Selection::all, 0, 0)), 1e-6},
+      {"dense with dropout", qkv, run(rule(Selection::all, 0, 0.3)), 1e-6},
+      {"top-k per row", qkv, run(rule(Selection::top_k_row, 0.6, 0)), 1e-6},
+      {"top-k with dropout", qkv, run(rule(Selection::top_k_row, 0.4, 0.3)), 1e-6},
+      {"percentile per head", qkv, run(rule(Selection::percentile_head, 0.7, 0)), 1e-6},
       {"one tensor as queries, keys and values",
-       {sample_input({12, 6}, 1)},
-       [=](Tape& tape, std::span<const Tensor> in) {
-         return attention(tape, in[0], in[0], in[0], offsets, offsets, rule(Selection::all, 0, 0.3));
+       {qkv[0], offsets},
+       [](Tape& tape, std::span<const Tensor> in) {
+         return attention(tape, in[0], in[0], in[0], in[1], in[1], rule(Selection::all, 0, 0.3));
        },
        1e-6},
-      {"listed keys", qkv(12, 12), run(offsets, offsets, listed(false)), 1e-6},
-      {"listed keys of each head, some for sure", qkv(12, 12), run(offsets, offsets, listed(true)), 1e-6},
-      {"top-k with ties", qkv(12, 12), run(offsets, offsets, rule(Selection::top_k_ties, 0.6, 0.3)), 1e-6},
-      {"threshold", qkv(12, 12), run(offsets, offsets, with(Selection::threshold, [](auto& r) { r.threshold = 0.2; })),
+      {"listed keys", listed, run(rule(Selection::listed, 0, 0.2)), 1e-6},
+      {"listed keys of each head, some for sure", listed_per_head,
+       run_with(Selection::listed,
+                [](auto& r) {
+                  r.keep_first = true;
+                  r.key_dropout = {0.5, {.seed = 9}, false};
+                }),
        1e-6},
-      {"bottom k", qkv(12, 12), run(offsets, offsets, rule(Selection::bottom_k, 0.5, 0.3)), 1e-6},
-      {"drop top", qkv(12, 12),
-       run(offsets, offsets,
-           with(Selection::drop_top,
+      {"top-k with ties", qkv, run(rule(Selection::top_k_ties, 0.6, 0.3)), 1e-6},
+      {"threshold", qkv, run_with(Selection::threshold, [](auto& r) { r.threshold = 0.2; }), 1e-6},
+      {"bottom k", qkv, run(rule(Selection::bottom_k, 0.5, 0.3)), 1e-6},
+      {"drop top", qkv,
+       run_with(Selection::drop_top,
                 [](auto& r) {
                   r.drop_p = 0.6;
                   r.drop_key = {.seed = 6, .stream = Stream::masks};
-                })),
+                }),
        1e-6},
-      {"protected keys", qkv(12, 12),
-       run(offsets, offsets,
-           with(Selection::top_k_row, [](auto& r) { r.keep_first = r.keep_last = r.keep_diagonal = true; })),
-       1e-6},
-      {"key dropout", qkv(12, 12),
-       run(offsets, offsets,
-           with(Selection::all,
+      {"protected keys", qkv,
+       run_with(Selection::top_k_row, [](auto& r) { r.keep_first = r.keep_last = r.keep_diagonal = true; }), 1e-6},
+      {"key dropout", qkv,
+       run_with(Selection::all,
                 [](auto& r) {
                   r.key_dropout = {0.4, {.seed = 7}, false};
-                })),
+                }),
        1e-6},
-      {"key dropout by columns", qkv(12, 12),
-       run(offsets, offsets,
-           with(Selection::top_k_row,
+      {"key dropout by columns", qkv,
+       run_with(Selection::top_k_row,
                 [](auto& r) {
                   r.key_dropout = {0.4, {.seed = 8}, true};
-                })),
+                }),
        1e-6},
-      {"sparsemax", qkv(12, 12),
-       run(offsets, offsets, with(Selection::all, [](auto& r) { r.normaliser = Normaliser::sparsemax; })), 1e-6},
-      {"1.5-entmax of selected keys", qkv(12, 12),
-       run(offsets, offsets, with(Selection::bottom_k, [](auto& r) { r.normaliser = Normaliser::entmax15; })), 1e-6},
-      {"learned span",
-       {sample_input({12, 6}, 1), sample_input({12, 6}, 2), sample_input({12, 6}, 3), sample_input({2}, 4, 0.6, 0.3)},
-       [=](Tape& tape, std::span<const Tensor> in) {
-         AttentionRule r = rule(Selection::all, 0, 0.3);
-         r.span = in[3];
-         r.span_ramp = 2.5;
-         return attention(tape, in[0], in[1], in[2], offsets, offsets, r);
-       },
+      {"sparsemax", qkv, run_with(Selection::all, [](auto& r) { r.normaliser = Normaliser::sparsemax; }), 1e-6},
+      {"1.5-entmax of selected keys", qkv,
+       run_with(Selection::bottom_k, [](auto& r) { r.normaliser = Normaliser::entmax15; }), 1e-6},
+      {"learned span", inputs(offsets, offsets, {sample_input({2}, 4, 0.6, 0.3)}),
+       run_with(Selection::all,
+                [](auto& r) {
+                  r.dropout.p = 0.3;
+                  r.span_ramp = 2.5;
+                }),
        1e-6},
-      {"one query a sequence", qkv(3, 12), run(first_only, offsets, rule(Selection::top_k_row, 0.5, 0)), 1e-6},
-      {"no sequences", qkv(0, 0), run(sample_ids({0}), sample_ids({0}), rule(Selection::all, 0, 0)), 1e-6},
+      {"one query a sequence", inputs(sample_ids({0, 1, 2, 3}), offsets), run(rule(Selection::top_k_row, 0.5, 0)),
+       1e-6},
+      {"no sequences", inputs(sample_ids({0}), sample_ids({0})), run(rule(Selection::all, 0, 0)), 1e-6},
   };
 }
 

@@ -87,21 +87,23 @@ Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& posi
 namespace {
 
 std::vector<Sample> embeddings_layer_norm_samples() {
-  const auto run = [](Tensor ids, Tensor positions, double p) {
-    return [ids, positions, p](Tape& tape, std::span<const Tensor> in) {
+  const auto run = [](double p) {
+    return [p](Tape& tape, std::span<const Tensor> in) {
       const Dropout dropout{p, {.seed = 3, .stream = Stream::dropout}};
-      return embeddings_layer_norm(tape, in[0], in[1], ids, positions, in[2], in[3], 1e-12, dropout);
+      return embeddings_layer_norm(tape, in[0], in[1], in[4], in[5], in[2], in[3], 1e-12, dropout);
     };
   };
-  const std::vector<Tensor> tables{sample_input({6, 5}, 1), sample_input({4, 5}, 2), sample_input({5}, 3, 1, 0.3),
-                                   sample_input({5}, 4)};
+  const auto inputs = [](std::initializer_list<int32_t> ids, std::initializer_list<int32_t> positions) {
+    return std::vector<Tensor>{sample_input({6, 5}, 1), sample_input({4, 5}, 2), sample_input({5}, 3, 1, 0.3),
+                               sample_input({5}, 4),    sample_ids(ids),         sample_ids(positions)};
+  };
   // Id 2 occurs three times: its row of the gradient is a sum.
-  const Tensor ids = sample_ids({2, 0, 2, 5, 2}), positions = sample_ids({0, 1, 2, 0, 1});
+  const std::vector<Tensor> repeated = inputs({2, 0, 2, 5, 2}, {0, 1, 2, 0, 1});
   return {
-      {"repeated ids", tables, run(ids, positions, 0), 1e-6},
-      {"with dropout", tables, run(ids, positions, 0.3), 1e-6},
-      {"one token", tables, run(sample_ids({4}), sample_ids({0}), 0), 1e-6},
-      {"no tokens", tables, run(sample_ids({}), sample_ids({}), 0), 1e-6},
+      {"repeated ids", repeated, run(0), 1e-6},
+      {"with dropout", repeated, run(0.3), 1e-6},
+      {"one token", inputs({4}, {0}), run(0), 1e-6},
+      {"no tokens", inputs({}, {}), run(0), 1e-6},
   };
 }
 

@@ -13,21 +13,24 @@ struct Sizes {
   int64_t batch = 1, m, n, k;
 };
 
-// `batch` products c [m, n] = op(a) op(b) + beta c with inner dimension `depth`, one after the other in memory.
+// c [m, n] = op(a) op(b) + beta c with inner dimension `depth`, for a batch of matrices one behind the other.
 template <class T>
 void products(const KernelCall<T>& k, int64_t batch, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t depth,
               const T* a, const T* b, T* c, double beta) {
-  for (int64_t i = 0; i < batch; ++i)
-    k->gemm({.precision = k.precision,
-             .trans_a = trans_a,
-             .trans_b = trans_b,
-             .m = m,
-             .n = n,
-             .k = depth,
-             .a = a + i * m * depth,
-             .b = b + i * depth * n,
-             .c = c + i * m * n,
-             .beta = beta});
+  k->gemm({.precision = k.precision,
+           .trans_a = trans_a,
+           .trans_b = trans_b,
+           .batch = batch,
+           .m = m,
+           .n = n,
+           .k = depth,
+           .a = a,
+           .stride_a = m * depth,
+           .b = b,
+           .stride_b = depth * n,
+           .c = c,
+           .stride_c = m * n,
+           .beta = beta});
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// Elementwise functions of one tensor: exp, log, sqrt, tanh, sigmoid, relu, erf, gelu. They differ in the kernel's
-// formula, in whether the derivative is written in the input or in the output, and in where samples make sense.
+// Elementwise functions of one tensor: exp, log, sqrt, tanh, sigmoid, relu, erf, gelu. They differ in their formula,
+// which also says whether the derivative is written in the input or in the output, and in where samples make sense.
+#include "engine/formulas.h"
 #include "engine/op.h"
 #include "engine/ops.h"
 
@@ -11,14 +12,18 @@ namespace {
 
 using Function = Tensor (*)(Tape&, const Tensor&);
 
-enum class Saves { input, output };
+bool saves_output(UnaryOp kind) {
+  bool output = false;
+  formulas::with_formula<double, formulas::StandardMath>(kind, [&](auto formula) { output = formula.in_output; });
+  return output;
+}
 
-Tensor unary(Tape& tape, const Op& op, UnaryOp kind, Saves saves, const Tensor& x) {
+Tensor unary(Tape& tape, const Op& op, UnaryOp kind, const Tensor& x) {
   check_same_type(tape, op, {{"x", x}});
   const Tensor y = tape.output(op, x.shape(), x.dtype(), {x});
   run(tape, y, [&](auto k) { k->unary(kind, x.numel(), k(x), k(y)); });
   // Holding y in its own node is no cycle: the tape destroys the node, not the tensor.
-  const Tensor in = saves == Saves::input ? x : Tensor(), out = saves == Saves::output ? y : Tensor();
+  const Tensor in = saves_output(kind) ? Tensor() : x, out = saves_output(kind) ? y : Tensor();
   const double flops = static_cast<double>(x.numel());
   tape.record(op, y, flops, [x = x.without_values(), in, out, kind](const Context& context, const Tensor& dy) {
     if (const GradTarget dx = x.grad_target())
@@ -29,14 +34,14 @@ Tensor unary(Tape& tape, const Op& op, UnaryOp kind, Saves saves, const Tensor& 
 
 }  // namespace
 
-Tensor exp(Tape& tape, const Tensor& x) { return unary(tape, exp_op, UnaryOp::exp, Saves::output, x); }
-Tensor log(Tape& tape, const Tensor& x) { return unary(tape, log_op, UnaryOp::log, Saves::input, x); }
-Tensor sqrt(Tape& tape, const Tensor& x) { return unary(tape, sqrt_op, UnaryOp::sqrt, Saves::output, x); }
-Tensor tanh(Tape& tape, const Tensor& x) { return unary(tape, tanh_op, UnaryOp::tanh, Saves::output, x); }
-Tensor sigmoid(Tape& tape, const Tensor& x) { return unary(tape, sigmoid_op, UnaryOp::sigmoid, Saves::output, x); }
-Tensor relu(Tape& tape, const Tensor& x) { return unary(tape, relu_op, UnaryOp::relu, Saves::input, x); }
-Tensor erf(Tape& tape, const Tensor& x) { return unary(tape, erf_op, UnaryOp::erf, Saves::input, x); }
-Tensor gelu(Tape& tape, const Tensor& x) { return unary(tape, gelu_op, UnaryOp::gelu, Saves::input, x); }
+Tensor exp(Tape& tape, const Tensor& x) { return unary(tape, exp_op, UnaryOp::exp, x); }
+Tensor log(Tape& tape, const Tensor& x) { return unary(tape, log_op, UnaryOp::log, x); }
+Tensor sqrt(Tape& tape, const Tensor& x) { return unary(tape, sqrt_op, UnaryOp::sqrt, x); }
+Tensor tanh(Tape& tape, const Tensor& x) { return unary(tape, tanh_op, UnaryOp::tanh, x); }
+Tensor sigmoid(Tape& tape, const Tensor& x) { return unary(tape, sigmoid_op, UnaryOp::sigmoid, x); }
+Tensor relu(Tape& tape, const Tensor& x) { return unary(tape, relu_op, UnaryOp::relu, x); }
+Tensor erf(Tape& tape, const Tensor& x) { return unary(tape, erf_op, UnaryOp::erf, x); }
+Tensor gelu(Tape& tape, const Tensor& x) { return unary(tape, gelu_op, UnaryOp::gelu, x); }
 
 // --- samples ---------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@
 #include <set>
 
 #include "engine/error.h"
-#include "engine/parallel.h"
 #include "tests/support/catch.h"
 
 using namespace crisp;
@@ -105,11 +104,9 @@ TEST_CASE("batch: tokenising gives the same at any number of threads") {
     dataset.examples.push_back({text, i % 3});
   }
   const auto tokenizer = letters();
-  const int before = num_threads();
   std::vector<std::vector<int32_t>> results;
   for (const int threads : {1, 2, 4, 7}) {
-    set_num_threads(threads);
-    const TokenizedDataset data(dataset, tokenizer, 7);
+    const TokenizedDataset data(dataset, tokenizer, 7, "", threads);
     PackedBatch all;
     fill_batch(data, sequential_order(data.size()), all);
     all.ids.insert(all.ids.end(), all.offsets.begin(), all.offsets.end());
@@ -117,7 +114,6 @@ TEST_CASE("batch: tokenising gives the same at any number of threads") {
     all.ids.push_back(data.truncated());
     results.push_back(all.ids);
   }
-  set_num_threads(before);
   for (const auto& result : results) CHECK(result == results[0]);
   CHECK_THROWS_AS(TokenizedDataset(dataset, tokenizer, 1), UsageError);
 }

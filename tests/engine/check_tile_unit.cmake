@@ -6,7 +6,7 @@
 cmake_minimum_required(VERSION 3.25)
 
 set(wrong "")
-foreach(header gemm_tiles bf16_pack)
+foreach(header gemm_tiles gemm_batch bf16_pack)
   file(READ "${ROOT}/engine/cpu/${header}.h" text)
   string(REPLACE "#if defined(__clang__)" "" text "${text}")
   string(REGEX REPLACE "//[^\n]*" "" text "${text}")

@@ -1,6 +1,7 @@
 // What the engine's tests share.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -45,6 +46,21 @@ inline void adamw(const Tensor& parameter, const Tensor& gradient, const Tensor&
 
 inline bool same_bits(const Tensor& a, const Tensor& b) {
   return a.shape() == b.shape() && a.dtype() == b.dtype() && std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
+}
+
+/// A sample's inputs on a device, numbers as `type`: the same in f32 and f64. What stands there twice stays one tensor.
+inline std::vector<Tensor> inputs_on(Device device, DType type, const Sample& sample) {
+  std::vector<Tensor> copies;
+  for (const Tensor& t : sample.inputs) {
+    const auto first = std::find_if(sample.inputs.begin(), sample.inputs.end(), [&](auto& o) { return o.same_as(t); });
+    const auto at = static_cast<size_t>(first - sample.inputs.begin());
+    const Tensor x = t.detach();
+    copies.push_back(at < copies.size()        ? copies[at]
+                     : t.dtype() == DType::i32 ? x.clone().to(device)
+                                               : x.to(DType::f32).to(type).clone().to(device));
+    if (t.requires_grad()) copies.back().set_requires_grad();
+  }
+  return copies;
 }
 
 /// The message of the Error that f throws; fails the test where it throws none.

@@ -1,6 +1,7 @@
 #include "tests/engine/math_probe.h"
 
 #include "engine/cpu/loops.h"
+#include "engine/cpu/math.h"
 #include "engine/cpu/simd.h"
 
 namespace crisp::CRISP_ISA {
@@ -8,25 +9,25 @@ namespace {
 
 void exp_of(int64_t n, const float* x, float* y) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i] = vexp(x[i]);
+  for (int64_t i = 0; i < n; ++i) y[i] = Math::exp(x[i]);
 }
 
 void exp_of_vectors(int64_t n, const float* x, float* y) {
   for (int64_t i = 0; i < n; i += lanes<float>) {
     const int64_t count = min_of(lanes<float>, n - i);
-    store_first(y + i, vexp(load_first(x + i, count)), count);
+    store_first(y + i, Math::exp(load_first(x + i, count)), count);
   }
 }
 
 void erf_of(int64_t n, const float* x, float* y) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i] = verf(x[i]);
+  for (int64_t i = 0; i < n; ++i) y[i] = Math::erf(x[i]);
 }
 
 void normal_of(int64_t n, const float* x, float* cdf, float* density) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
-    const Normal<float> at = normal_at(x[i]);
+    const formulas::Normal<float> at = Math::normal(x[i]);
     cdf[i] = at.cdf;
     density[i] = at.density;
   }

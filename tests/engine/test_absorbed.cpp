@@ -1,4 +1,5 @@
 // Absorbed projections under --precision bf16. In f32 and f64 test_fused.cpp compares them with plain attention.
+#include <algorithm>
 #include <array>
 
 #include "engine/precision.h"
@@ -10,11 +11,6 @@ using namespace crisp::test;
 namespace {
 
 constexpr int64_t heads = 4, dim = 96, width = 112, batch = 3, tokens = 25;
-
-struct ProductsIn {
-  explicit ProductsIn(MatmulPrecision precision) { set_matmul_precision(precision); }
-  ~ProductsIn() { set_matmul_precision(MatmulPrecision::f32); }
-};
 
 Tensor input(const Shape& shape, uint64_t seed, double deviation = 1) {
   return numbers(shape, seed, DType::f32, 0, deviation).set_requires_grad();
@@ -50,9 +46,9 @@ struct Results {
   std::vector<double> value_bias;
 };
 
-Results run(Tensor (*f)(Tape&, const Inputs&)) {
+Results run(Tensor (*f)(Tape&, const Inputs&), const Context& context) {
   const Inputs in;
-  Tape tape;
+  Tape tape(context);
   const Tensor y = f(tape, in);
   tape.backward(sum(tape, mul(tape, y, numbers(y.shape(), 77, DType::f32))));
   Results results{y.to_vector(), {}, in.value_bias.grad().to_vector()};
@@ -65,9 +61,8 @@ Results run(Tensor (*f)(Tape&, const Inputs&)) {
 
 TEST_CASE("absorbed projections in bf16 agree with plain attention in bf16, and their bias gradient is f32") {
   if (!supports(Device::cpu, MatmulPrecision::bf16)) CRISP_SKIP("this CPU multiplies no bf16 numbers");
-  const Results exact = run(absorbed);
-  const ProductsIn bf16(MatmulPrecision::bf16);
-  const Results a = run(absorbed), b = run(plain);
+  const Context f32({}), bf16({.products = MatmulPrecision::bf16});
+  const Results exact = run(absorbed, f32), a = run(absorbed, bf16), b = run(plain, bf16);
   CHECK(relative_error(a.y, exact.y) > 1e-4);  // bf16 it is
   CHECK(relative_error(a.y, b.y) < 3e-3);
   for (size_t i = 0; i < a.gradients.size(); ++i) {
@@ -81,10 +76,10 @@ TEST_CASE("absorbed projections in bf16 agree with plain attention in bf16, and 
 
 TEST_CASE("what a bias adds to absorbed rows is not rounded to bf16") {
   if (!supports(Device::cpu, MatmulPrecision::bf16)) CRISP_SKIP("this CPU multiplies no bf16 numbers");
-  const ProductsIn bf16(MatmulPrecision::bf16);
+  const Context bf16({.products = MatmulPrecision::bf16});
   const int64_t d = dim / heads;
   const Inputs in;
-  Tape t;
+  Tape t(bf16);
   const Tensor wide = absorb_keys(t, in.q, in.key_weight, in.key_bias, heads, width);
   std::vector<double> products, expected;
   for (int64_t row = 0; row < batch * heads; ++row) {
@@ -101,4 +96,21 @@ TEST_CASE("what a bias adds to absorbed rows is not rounded to bf16") {
   const Tensor sums = Tensor::full({batch * heads, width}, DType::f32, 1);
   const Tensor y = absorb_values(t, sums, Tensor::zeros({dim, dim}, DType::f32), in.value_bias, heads);
   for (int64_t i = 0; i < batch; ++i) CHECK(y.detach().view_rows(i, 1).to_vector() == in.value_bias.to_vector());
+}
+
+TEST_CASE("a wide row ends in zeros, that of a result and that of a gradient", "[isa]") {
+  const Inputs in;
+  for (int i = 0; i < 2; ++i) Tensor::full({batch * heads, width}, DType::f32, std::nan(""));  // what memory is reused
+  Tape tape;
+  const Tensor wide = absorb_keys(tape, in.q, in.key_weight, in.key_bias, heads, width);
+  const Tensor sums = input({batch * heads, width}, 7);
+  const Tensor y = absorb_values(tape, sums, in.value_weight, in.value_bias, heads);
+  tape.backward(sum(tape, mul(tape, y, numbers(y.shape(), 77, DType::f32))));
+  for (const Tensor& t : {wide, sums.grad()}) {
+    for (int64_t row = 0; row < batch * heads; ++row) {
+      const float* x = t.data<float>() + row * width;
+      CHECK(std::all_of(x, x + dim + 1, [](float v) { return v != 0; }));
+      CHECK(std::all_of(x + dim + 1, x + width, [](float v) { return v == 0; }));
+    }
+  }
 }

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "engine/parallel.h"
 #include "tests/engine/attention_members.h"
 #include "tests/engine/helpers.h"
 #include "tests/engine/naive_attention.h"
@@ -198,14 +197,13 @@ TEST_CASE("every member has the same bits at any thread count") {
   const Tensor offsets = offsets_of(lengths);
   const Tensor q = input({136, 24}, 1, DType::f32), k = input({136, 24}, 2, DType::f32),
                v = input({136, 24}, 3, DType::f32);
-  const int before = num_threads();
   for (const Member& m : members(3, DType::f32, lengths)) {
     std::vector<Tensor> expected;
     for (const int threads : {1, 2, 4}) {
-      set_num_threads(threads);
+      const Context context({.threads = threads});
       for (const Tensor& t : {q, k, v, m.rule.span})
         if (t) t.clear_grad();
-      Tape tape;
+      Tape tape(context);
       const Tensor out = attention(tape, q, k, v, offsets, offsets, m.rule);
       tape.backward(sum(tape, mul(tape, out, numbers({136, 24}, 4, DType::f32))));
       std::vector<Tensor> results{out.detach().clone(), q.grad().clone(), k.grad().clone(), v.grad().clone()};
@@ -215,7 +213,6 @@ TEST_CASE("every member has the same bits at any thread count") {
       for (size_t i = 0; i < results.size(); ++i) CHECK(same_bits(results[i], expected[i]));
     }
   }
-  set_num_threads(before);
 }
 
 TEST_CASE("a score that is not a number shows up, whatever is removed by rank or by chance", "[isa]") {

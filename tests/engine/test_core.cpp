@@ -189,10 +189,9 @@ TEST_CASE("tensors") {
 }
 
 TEST_CASE("a reservation gives every thread of a region its own workspace") {
-  const Context::Use use(Context::standard());
-  const int before = num_threads();
   for (const int threads : {1, 3, 4}) {
-    set_num_threads(threads);
+    const Context context({.threads = threads});
+    const Context::Use use(context);
     for (const size_t bytes : {size_t{1}, size_t{100}, size_t{70000}}) {
       const Workspaces scratch = reserve_workspaces(bytes);
       std::vector<char*> parts(static_cast<size_t>(threads));
@@ -207,16 +206,8 @@ TEST_CASE("a reservation gives every thread of a region its own workspace") {
       }
     }
   }
-  set_num_threads(before);
+  const Context::Use use(Context::standard());
   // Too much is an Error on the calling thread, before any region.
   CHECK_THROWS_AS(reserve_workspaces(size_t{1} << 46), Error);
   CHECK_NOTHROW(reserve_workspaces(1));
-}
-
-TEST_CASE("the number of threads can be set") {
-  const int before = num_threads();
-  set_num_threads(3);
-  CHECK(num_threads() == 3);
-  CHECK_THROWS_AS(set_num_threads(-1), UsageError);
-  set_num_threads(before);
 }

@@ -8,7 +8,7 @@
 #include <string>
 #include <thread>
 
-#include "engine/parallel.h"
+#include "engine/context.h"
 #include "tests/data/files.h"
 #include "tests/engine/helpers.h"
 
@@ -147,7 +147,6 @@ TEST_CASE("a process takes no more threads than variables and affinity allow") {
   }
   // Affinity belongs to a thread.
   int seen = 0, chosen = 0;
-  const int before = num_threads();
   std::thread([&] {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) != 0) return;
@@ -157,10 +156,8 @@ TEST_CASE("a process takes no more threads than variables and affinity allow") {
     CPU_SET(first, &set);
     if (sched_setaffinity(0, sizeof set, &set) != 0) return;
     seen = default_num_threads();
-    set_num_threads(0);
-    chosen = num_threads();
+    chosen = Context({.threads = 0}).threads();
   }).join();
   CHECK(seen == 1);
   CHECK(chosen == 1);
-  set_num_threads(before);
 }

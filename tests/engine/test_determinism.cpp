@@ -11,9 +11,10 @@ namespace {
 using Function = std::function<Tensor(Tape&, std::span<const Tensor>)>;
 
 // The result and all gradients, from fresh gradients.
-std::vector<Tensor> results(const Function& f, const std::vector<Tensor>& inputs) {
+std::vector<Tensor> results(const Function& f, const std::vector<Tensor>& inputs, int threads) {
   for (const Tensor& t : inputs) t.clear_grad();
-  Tape tape;
+  const Context context({.threads = threads});
+  Tape tape(context);
   const Tensor out = f(tape, inputs);
   std::vector<Tensor> all{out.detach().clone()};
   tape.backward(sum(tape, mul(tape, out, numbers(out.shape(), 99, out.dtype()))));
@@ -23,9 +24,7 @@ std::vector<Tensor> results(const Function& f, const std::vector<Tensor>& inputs
 }
 
 void same_at_any_thread_count(const Function& f, const std::vector<Tensor>& inputs) {
-  const int before = num_threads();
-  set_num_threads(1);
-  const std::vector<Tensor> expected = results(f, inputs);
+  const std::vector<Tensor> expected = results(f, inputs, 1);
   const auto check = [&](const std::vector<Tensor>& actual) {
     REQUIRE(actual.size() == expected.size());
     for (size_t i = 0; i < actual.size(); ++i) {
@@ -34,18 +33,16 @@ void same_at_any_thread_count(const Function& f, const std::vector<Tensor>& inpu
     }
   };
   for (const int threads : {1, 2, 3, 4}) {
-    set_num_threads(threads);
     INFO(threads << " threads");
-    check(results(f, inputs));
+    check(results(f, inputs, threads));
   }
   // Where the threads are busy with another loop, a kernel that has prepared for four runs on one.
   INFO("inside of another loop");
   std::vector<Tensor> inside;
   parallel_tasks(2, 1, 2, [&](int64_t task) {
-    if (task == 0) inside = results(f, inputs);
+    if (task == 0) inside = results(f, inputs, 4);
   });
   check(inside);
-  set_num_threads(before);
 }
 
 Tensor input(const Shape& shape, uint64_t seed, double mean = 0) {
@@ -92,14 +89,11 @@ TEST_CASE("large reductions and moves have the same bits at any thread count") {
   const Tensor id = Tensor::from(std::span<const int32_t>(ids), {3000});
   same_at_any_thread_count([=](Tape& t, auto in) { return embedding(t, in[0], id); }, {table});
 
-  const int before = num_threads();
-  set_num_threads(1);
-  const double expected = sum_squares(x);
-  for (const int threads : {2, 4}) {
-    set_num_threads(threads);
-    CHECK(sum_squares(x) == expected);
-  }
-  set_num_threads(before);
+  const auto squares = [&](int threads) {
+    const Context context({.threads = threads});
+    return sum_squares(x, context);
+  };
+  for (const int threads : {2, 4}) CHECK(squares(threads) == squares(1));
 }
 
 TEST_CASE("large products and fused operations have the same bits at any thread count") {
@@ -181,42 +175,38 @@ TEST_CASE("AdamW of rows has the same bits at any thread count") {
                  .step = 1};
   std::vector<AdamWRates> rates;
   for (; rule.step <= 20; ++rule.step) rates.push_back(adamw_rates(rule));
-  const int before = num_threads();
   std::vector<Tensor> first;
   for (const int threads : {1, 2, 3, 4}) {
-    set_num_threads(threads);
+    const Context context({.threads = threads});
     const Tensor p = numbers({rows, cols}, 1, DType::f32), m = numbers({rows, cols}, 2, DType::f32);
     const Tensor v = Tensor::full({rows, cols}, DType::f32, 0.5);
     const Tensor gradient = numbers({n, cols}, 3, DType::f32);
-    catch_up_rows(Context::standard(), {p, {}, m, v, rule}, rates, ids, from);
-    adamw_rows(Context::standard(), {p, gradient, m, v, rule}, Tensor::from(ids, {n}), {});
+    catch_up_rows(context, {p, {}, m, v, rule}, rates, ids, from);
+    adamw_rows(context, {p, gradient, m, v, rule}, Tensor::from(ids, {n}), {});
     if (first.empty()) first = {p, m, v};
     CHECK(same_bits(p, first[0]));
     CHECK(same_bits(m, first[1]));
     CHECK(same_bits(v, first[2]));
   }
-  set_num_threads(before);
 }
 
 TEST_CASE("AdamW has the same bits at any thread count") {
-  const int before = num_threads();
+  const AdamWStep rule{.learning_rate = 1e-3,
+                       .beta1 = 0.9,
+                       .beta2 = 0.999,
+                       .epsilon = 1e-8,
+                       .weight_decay = 0.01,
+                       .gradient_scale = 0.7,
+                       .step = 3};
   std::vector<Tensor> first;
   for (const int threads : {1, 2, 4}) {
-    set_num_threads(threads);
+    const Context context({.threads = threads});
     const Tensor p = numbers({50001}, 1, DType::f32), g = numbers({50001}, 2, DType::f32);
     const Tensor m = numbers({50001}, 3, DType::f32), v = Tensor::full({50001}, DType::f32, 0.5);
-    adamw(p, g, m, v,
-          {.learning_rate = 1e-3,
-           .beta1 = 0.9,
-           .beta2 = 0.999,
-           .epsilon = 1e-8,
-           .weight_decay = 0.01,
-           .gradient_scale = 0.7,
-           .step = 3});
+    adamw(p, g, m, v, rule, context);
     if (first.empty()) first = {p, m, v};
     CHECK(same_bits(p, first[0]));
     CHECK(same_bits(m, first[1]));
     CHECK(same_bits(v, first[2]));
   }
-  set_num_threads(before);
 }

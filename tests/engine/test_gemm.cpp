@@ -5,7 +5,6 @@
 #include <random>
 
 #include "engine/allocator.h"
-#include "engine/parallel.h"
 #include "engine/precision.h"
 #include "tests/engine/emulated_tiles.h"
 #include "tests/engine/helpers.h"
@@ -111,8 +110,8 @@ struct Mode {
   double at_768;  // relative error against f64 at k = 768: the limit that performance measurements promise
   const char* name = name_of(precision);
 
-  void gemm(GemmCall<float> call) const {
-    const Context::Use use(Context::standard());
+  void gemm(GemmCall<float> call, const Context& context = Context::standard()) const {
+    const Context::Use use(context);
     call.precision = precision;
     backend(Device::cpu).f32.gemm(call);
   }
@@ -226,19 +225,18 @@ TEST_CASE("a bf16 product is that of the operands rounded to bf16, with every ta
 }
 
 TEST_CASE("a product's bits do not depend on the threads, and not on the other rows and columns") {
-  const int before = num_threads();
+  const Context alone({.threads = 1});
   for (const Mode& mode : modes()) {
     for (const auto& [trans_a, trans_b] : {std::pair{false, true}, {false, false}, {true, false}}) {
       INFO(mode.name << describe({426, 200, 1000}, trans_a, trans_b));
       Product<float> p({426, 200, 1000}, trans_a, trans_b);
-      set_num_threads(1);
-      mode.gemm(p.call());
+      mode.gemm(p.call(), alone);
       const std::vector<float> one = p.c;
       const double squares = p.squares;
       for (const int threads : {2, 3, 4}) {
-        set_num_threads(threads);
+        const Context context({.threads = threads});
         p.c.assign(p.c.size(), 0.0f);
-        mode.gemm(p.call());
+        mode.gemm(p.call(), context);
         CHECK(std::memcmp(p.c.data(), one.data(), one.size() * sizeof(float)) == 0);
         CHECK(p.squares == squares);
       }
@@ -251,7 +249,6 @@ TEST_CASE("a product's bits do not depend on the threads, and not on the other r
       CHECK(std::memcmp(few.c.data(), one.data(), few.c.size() * sizeof(float)) == 0);
     }
   }
-  set_num_threads(before);
 }
 
 TEST_CASE("NaN and infinity survive every precision") {
@@ -344,32 +341,33 @@ TEST_CASE("each element of a product is finite, infinite or NaN as a plain loop 
 }
 
 TEST_CASE("the kernels' name says which unit multiplies") {
-  set_precision(Precision::f32);
-  CHECK(kernels_in_use() == std::string(amx_usable() ? "avx512+amx" : cpu_instruction_set()));
+  CHECK(kernels_in_use(products_for(Precision::f32)) ==
+        std::string(amx_usable() ? "avx512+amx" : cpu_instruction_set()));
   for (const Precision exact : {Precision::f64, Precision::strict_f32}) {
-    set_precision(exact);
-    CHECK(kernels_in_use() == cpu_instruction_set());
+    CHECK(products_for(exact) == MatmulPrecision::f32);
+    CHECK(kernels_in_use(products_for(exact)) == cpu_instruction_set());
   }
+  CHECK(describe_products(DType::f32, MatmulPrecision::f32) ==
+        std::string("f32 products by ") + cpu_instruction_set() + " kernels");
+  CHECK(describe_products(DType::f64, products_for(Precision::f32)) ==
+        std::string("f64 products by ") + cpu_instruction_set() + " kernels");
 }
 
 TEST_CASE("a precision that the machine lacks is refused with a sentence") {
-  for (const Precision p : {Precision::f32, Precision::strict_f32, Precision::f64}) CHECK_NOTHROW(set_precision(p));
+  for (const Precision p : {Precision::f32, Precision::strict_f32, Precision::f64}) CHECK_NOTHROW(products_for(p));
   const auto wanted = {std::pair{Precision::bf16, MatmulPrecision::bf16},
                        {Precision::bf16x3, MatmulPrecision::bf16x3},
                        {Precision::bf16x6, MatmulPrecision::bf16x6}};
   for (const auto& [precision, products] : wanted) {
     if (supports(Device::cpu, products)) {
-      set_precision(precision);
-      CHECK(matmul_precision() == products);
-      CHECK(kernels_in_use() == std::string(cpu_instruction_set()) + "+" + cpu_bf16_unit());
-      CHECK(describe_products(DType::f32)
-                .starts_with(std::string(name_of(products)) + " products by " + kernels_in_use() + " kernels"));
-      set_precision(Precision::strict_f32);
-      CHECK(matmul_precision() == MatmulPrecision::f32);
-      CHECK(kernels_in_use() == cpu_instruction_set());
-      CHECK(describe_products(DType::f32) == "f32 products by " + kernels_in_use() + " kernels");
+      CHECK(products_for(precision) == products);
+      const std::string kernels = kernels_in_use(products);
+      CHECK(kernels == std::string(cpu_instruction_set()) + "+" + cpu_bf16_unit());
+      CHECK(describe_products(DType::f32, products)
+                .starts_with(std::string(name_of(products)) + " products by " + kernels + " kernels"));
     } else {
-      CHECK(contains(error_of([p = precision] { set_precision(p); }), "needs a CPU with"));
+      CHECK(contains(error_of([p = precision] { products_for(p); }), "needs a CPU with"));
+      CHECK_THROWS_AS(products_for(precision), UsageError);
     }
   }
 }

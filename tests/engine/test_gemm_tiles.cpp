@@ -4,7 +4,7 @@
 #include <cfloat>
 
 #include "engine/backend.h"
-#include "engine/parallel.h"
+#include "engine/context.h"
 #include "tests/engine/emulated_tiles.h"
 #include "tests/engine/helpers.h"
 
@@ -22,8 +22,8 @@ struct Mode {
   int parts;
   Gemm product;
 
-  void gemm(GemmCall<float> call) const {
-    const Context::Use use(Context::standard());
+  void gemm(GemmCall<float> call, const Context& context = Context::standard()) const {
+    const Context::Use use(context);
     call.precision = precision;
     product(call);
   }
@@ -200,21 +200,20 @@ TEST_CASE("tile products: the error against f64 is the mode's") {
 }
 
 TEST_CASE("tile products: the same bits at any thread count, and for a row whatever the others are") {
-  const int before = num_threads();
+  const Context alone({.threads = 1});
   for (const Mode& mode : modes()) {
     // Wide; tall, so that threads share rows, too; several chunks.
     for (const auto& [m, n, k] : {std::array<int64_t, 3>{130, 200, 60}, {300, 40, 800}, {70, 75, 900}}) {
       Problem p = random_problem(m, n, k, 11);
       p.bias = normal(1, n, 12);
       p.gelu = Matrix(size(m, n));
-      set_num_threads(1);
-      mode.gemm(p.call());
+      mode.gemm(p.call(), alone);
       for (const int threads : {2, 3, 4}) {
         Problem q = p;
         q.c.assign(size(m, n), 0);
         q.gelu.assign(size(m, n), 0);
-        set_num_threads(threads);
-        mode.gemm(q.call());
+        const Context context({.threads = threads});
+        mode.gemm(q.call(), context);
         INFO(mode.name << ", " << threads << " threads");
         CHECK(equal_bits(p.c, q.c));
         CHECK(equal_bits(p.gelu, q.gelu));
@@ -226,7 +225,6 @@ TEST_CASE("tile products: the same bits at any thread count, and for a row whate
       CHECK(equal_bits(row.c, Matrix(p.c.end() - n, p.c.end())));
     }
   }
-  set_num_threads(before);
 }
 
 TEST_CASE("tile products: what is not finite stays so, and stays where it belongs") {

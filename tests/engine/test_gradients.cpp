@@ -62,12 +62,8 @@ TEST_CASE("gradients accumulate: each sample used twice on one tape gives twice 
 TEST_CASE("gradients in f32 equal those in f64 to f32's precision", "[isa]") {
   for (const Op* op : all_ops()) {
     for (const Sample& sample : op->samples()) {
-      // The same numbers in both types: rounded to f32 first.
       const auto gradients = [&](DType type) {
-        std::vector<Tensor> inputs;
-        for (const Tensor& t : sample.inputs)
-          inputs.push_back(t.dtype() == DType::i32 ? t
-                                                   : t.detach().to(DType::f32).to(type).clone().set_requires_grad());
+        const std::vector<Tensor> inputs = inputs_on(Device::cpu, type, sample);
         Tape tape;
         const Tensor out = sample.run(tape, inputs);
         CHECK(out.dtype() == type);

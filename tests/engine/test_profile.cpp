@@ -3,7 +3,6 @@
 
 #include <map>
 
-#include "engine/precision.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;
@@ -44,7 +43,6 @@ struct Small {
 
 TEST_CASE("a profile counts every kernel under its part", "[isa]") {
   for (const DType type : {DType::f32, DType::f64}) {
-    set_matmul_precision(MatmulPrecision::f32);
     Small small{type};
     {
       const Profiling on;
@@ -79,6 +77,14 @@ TEST_CASE("a profile counts every kernel under its part", "[isa]") {
       CHECK(by_name().at("gemm").calls == 0);
     }
   }
+}
+
+TEST_CASE("the products of a batch are one call, and all their work is counted") {
+  const Profiling on;
+  Tape tape;
+  matmul(tape, numbers({5, 3, 4}, 1), numbers({5, 4, 2}, 2));
+  CHECK(by_name().at("gemm").calls == 1);
+  CHECK(by_name().at("gemm").flops == 5 * 2.0 * 3 * 4 * 2);
 }
 
 TEST_CASE("a profile changes no bit of any operation", "[isa]") {

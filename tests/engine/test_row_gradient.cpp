@@ -3,7 +3,6 @@
 #include <functional>
 
 #include "engine/allocator.h"
-#include "engine/parallel.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;
@@ -27,12 +26,12 @@ Tensor table_of(int64_t rows, int64_t dim, DType type, bool by_rows) {
 }
 
 // Two backward passes over a tape that looks the table up three times.
-void accumulate(const Tensor& table, int64_t n) {
+void accumulate(const Tensor& table, int64_t n, const Context& context = Context::standard()) {
   const int64_t dim = table.dim(1);
   const Tensor positions = numbers({8, dim}, 2, table.dtype()).set_requires_grad();
   const Tensor weight = numbers({dim}, 3, table.dtype()), bias = numbers({dim}, 4, table.dtype());
   for (uint64_t pass = 0; pass < 2; ++pass) {
-    Tape tape;
+    Tape tape(context);
     const Tensor ids = some_ids(n, table.dim(0), 10 + pass);
     const Tensor a = embedding(tape, table, ids), b = embedding(tape, table, some_ids(n, table.dim(0), 20 + pass));
     const Tensor c = embeddings_layer_norm(tape, table, positions, ids, some_ids(n, 8, 30 + pass), weight, bias, 1e-12,
@@ -52,11 +51,11 @@ TEST_CASE("a gradient of rows has the bits of the dense one, at any thread count
       accumulate(dense, n);
       for (const int threads : {1, 2, 4}) {
         INFO(name_of(type) << ", " << n << " ids, " << threads << " threads");
-        set_num_threads(threads);
+        const Context context({.threads = threads});
         const Tensor table = table_of(300, 96, type, true);
         CHECK(!table.grad());
         CHECK(!table.gradient());
-        accumulate(table, n);
+        accumulate(table, n, context);
         REQUIRE(table.gradient());
         const Tensor ids = table.gradient().rows();
         CHECK(table.gradient().values().shape() == Shape{ids.dim(0), 96});
@@ -75,7 +74,6 @@ TEST_CASE("a gradient of rows has the bits of the dense one, at any thread count
         CHECK(!table.grad());
         CHECK(!table.gradient());
       }
-      set_num_threads(0);
     }
   }
 }

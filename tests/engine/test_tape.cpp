@@ -1,6 +1,5 @@
 // The tape's rules: what is recorded, what backward does, and what errors say.
 #include "engine/allocator.h"
-#include "engine/parallel.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;
@@ -352,12 +351,11 @@ TEST_CASE("clearing a gradient gives its memory back, but not that of a handle t
 }
 
 TEST_CASE("a warmed-up step takes no memory from the system, at any thread count") {
-  const int threads_before = num_threads(), threads = GENERATE(1, 2, 4);
-  set_num_threads(threads);
+  const Context context({.threads = GENERATE(1, 2, 4)});
   // Products of several tiles, sequences of very different lengths: a thread may meet its largest work late.
   const Tensor x = sample_input({600, 32}, 1), w = sample_input({32, 32}, 2);
   const Tensor offsets = sample_ids({0, 1, 300, 310, 320, 330, 600});
-  Tape tape;
+  Tape tape(context);
   const auto step = [&] {
     const Tensor h = linear(tape, x, w, {}, Activation::gelu);
     const Tensor y = attention(tape, h, h, h, offsets, offsets,
@@ -376,7 +374,6 @@ TEST_CASE("a warmed-up step takes no memory from the system, at any thread count
   const int64_t before = allocator_stats().system_allocations;
   for (int i = 0; i < 5; ++i) step();
   CHECK(allocator_stats().system_allocations == before);
-  set_num_threads(threads_before);
 }
 
 TEST_CASE("errors name the operation, the operands and the place") {

@@ -24,18 +24,6 @@ using namespace crisp::test;
 
 namespace {
 
-/// Sets the number of threads for a scope.
-class Threads {
- public:
-  explicit Threads(int n) : before_(num_threads()) { set_num_threads(n); }
-  ~Threads() { set_num_threads(before_); }
-  Threads(const Threads&) = delete;
-  Threads& operator=(const Threads&) = delete;
-
- private:
-  int before_;
-};
-
 /// The members that a loop really has.
 int team_size(int most) {
   std::atomic<int> members = 0;
@@ -61,15 +49,14 @@ double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC
 
 TEST_CASE("a parallel loop calls each index once, at any number of threads") {
   for (const int threads : {1, 2, 3, 7}) {
-    const Threads set(threads);
     for (const int64_t n : {0, 1, 2, 3, 5, 1000}) {
       CAPTURE(threads, n);
       std::vector<int> called(static_cast<size_t>(n));
       const auto call = [&](int64_t i) { ++called[static_cast<size_t>(i)]; };
-      parallel_for(n, num_threads(), call);
+      parallel_for(n, threads, call);
       parallel_for(n, 1, call);
-      parallel_tasks(n, 1, num_threads(), call);
-      parallel_tasks(n, 16, num_threads(), call);
+      parallel_tasks(n, 1, threads, call);
+      parallel_tasks(n, 16, threads, call);
       parallel_tasks(n, 16, 1, call);
       CHECK(std::all_of(called.begin(), called.end(), [](int times) { return times == 5; }));
     }
@@ -108,19 +95,17 @@ TEST_CASE("the parts of a team's members make up the whole") {
 }
 
 TEST_CASE("what a loop throws arrives at its caller, and the threads go on") {
-  const Threads set(3);
   for (const int64_t thrower : {0, 1, 2}) {
     const auto loop = [&](int64_t i) {
       if (i == thrower) throw std::runtime_error("index " + std::to_string(i));
     };
-    CHECK_THROWS_WITH(parallel_for(3, num_threads(), loop), "index " + std::to_string(thrower));
-    CHECK_THROWS_WITH(parallel_tasks(3, 1, num_threads(), loop), "index " + std::to_string(thrower));
+    CHECK_THROWS_WITH(parallel_for(3, 3, loop), "index " + std::to_string(thrower));
+    CHECK_THROWS_WITH(parallel_tasks(3, 1, 3, loop), "index " + std::to_string(thrower));
     CHECK_THROWS_AS(parallel_for(3, 1, loop), std::runtime_error);
     CHECK(team_size(3) == 3);
   }
   // Of several, that of the lowest rank.
-  CHECK_THROWS_WITH(parallel_for(3, num_threads(), [](int64_t i) { throw std::runtime_error(std::to_string(i)); }),
-                    "0");
+  CHECK_THROWS_WITH(parallel_for(3, 3, [](int64_t i) { throw std::runtime_error(std::to_string(i)); }), "0");
 }
 
 TEST_CASE("a loop inside a loop runs on the thread that meets it") {
@@ -134,19 +119,6 @@ TEST_CASE("a loop inside a loop runs on the thread that meets it") {
   });
   CHECK(wrong == 0);
   CHECK(team_rank() == 0);
-}
-
-TEST_CASE("the number of threads holds for all threads of the process") {
-  const Threads set(3);
-  int seen = 0, members = 0;
-  std::thread([&] {
-    seen = num_threads();
-    members = team_size(num_threads());
-    set_num_threads(2);
-  }).join();
-  CHECK(seen == 3);
-  CHECK(members == 3);
-  CHECK(num_threads() == 2);
 }
 
 TEST_CASE("callers that come at the same time compute side by side") {
@@ -171,7 +143,7 @@ TEST_CASE("callers that come at the same time compute side by side") {
     callers.emplace_back([&] {
       for (int round = 0; round < 200; ++round) {
         int64_t squares[100];
-        parallel_for(100, num_threads(), [&](int64_t i) { squares[i] = i * i; });
+        parallel_for(100, 2, [&](int64_t i) { squares[i] = i * i; });
         sum += std::accumulate(squares, squares + 100, int64_t{0});
       }
     });
@@ -188,9 +160,8 @@ TEST_CASE("a child process makes threads of its own, and none for one thread") {
             return std::distance(directory_iterator("/proc/self/task"), directory_iterator());
           };
           if (threads() != 1) return 1;
-          set_num_threads(1);
           int calls = 0;
-          parallel_for(1000, num_threads(), [&](int64_t) { ++calls; });
+          parallel_for(1000, 1, [&](int64_t) { ++calls; });
           if (threads() != 1 || calls != 1000) return 2;
           if (team_size(3) != 3) return 3;
           return threads() == 3 ? 0 : 4;

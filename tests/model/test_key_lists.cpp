@@ -75,13 +75,13 @@ Rows rows_of(const KeyLists& lists, int64_t h, size_t s) {
 }
 
 KeyLists lists_of(const SparsityConfig& config, double sparsity, const std::vector<int64_t>& windows = {},
-                  const ListedQueries& queries = {}, int64_t layer = 1) {
+                  const ListedQueries& queries = {}, int64_t layer = 1, int threads = 2) {
   return key_lists(config, layer, sparsity, heads,
                    {.offsets = offsets,
                     .similarities = measures.similarities,
                     .tree_distances = measures.distances.data(),
                     .windows = windows},
-                   queries);
+                   threads, queries);
 }
 
 // What a method ranks by: the less, the earlier.
@@ -141,7 +141,7 @@ TEST_CASE("with a sparsity, the k keys that rank first are kept") {
 
 TEST_CASE("the left one of two neighbours comes first") {
   const std::vector<int32_t> one{0, 7};
-  const KeyLists lists = key_lists(config_of(SparseMethod::neighbour), 0, 3.0 / 7, heads, {.offsets = one});
+  const KeyLists lists = key_lists(config_of(SparseMethod::neighbour), 0, 3.0 / 7, heads, {.offsets = one}, 1);
   // Four keys of seven for each query.
   CHECK(lists.keys ==
         std::vector<int32_t>{0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 1, 2, 3, 4, 2, 3, 4, 5, 3, 4, 5, 6, 3, 4, 5, 6});
@@ -194,11 +194,11 @@ TEST_CASE("random keys: k distinct ones, by seed, layer and head, and by nothing
       CHECK(std::includes(more[i].begin(), more[i].end(), some[i].begin(), some[i].end()));
   }
   const std::vector<int32_t> alone{0, 33};
-  const KeyLists last = key_lists(c, 1, 0.7, heads, {.offsets = alone});
+  const KeyLists last = key_lists(c, 1, 0.7, heads, {.offsets = alone}, 1);
   const Rows rows = rows_of(lists, 0, 5);
   for (size_t i = 0; i < 33; ++i) CHECK(std::equal(rows[i].begin(), rows[i].end(), last.keys.begin() + last.starts[i]));
   // Every key has the same chance: 33 rows of 10 keys under 300 heads, so 3000 each, with a deviation of about 46.
-  const KeyLists many = key_lists(c, 1, 0.7, 300, {.offsets = alone});
+  const KeyLists many = key_lists(c, 1, 0.7, 300, {.offsets = alone}, 1);
   std::vector<int> times(33);
   for (const int32_t j : many.keys) ++times[static_cast<size_t>(j)];
   for (const int t : times) CHECK(std::abs(t - 3000) < 230);
@@ -297,7 +297,7 @@ TEST_CASE("cosines of word embeddings") {
   for (int d = 0; d < 16; ++d) words.data<double>()[3 * 16 + d] = 0;
   words.data<double>()[5 * 16] = std::numeric_limits<double>::quiet_NaN();
   const std::vector<int32_t> ids{1, 2, 3, 1, 5, 7, 7}, at{0, 4, 4, 7};
-  const std::vector<double> cosines = word_similarities(words, ids, at);
+  const std::vector<double> cosines = word_similarities(words, ids, at, 1);
   REQUIRE(cosines.size() == 16 + 9);
   const auto plain = [&](int32_t a, int32_t b) {
     const double *x = words.data<double>() + a * 16, *y = words.data<double>() + b * 16;
@@ -311,11 +311,30 @@ TEST_CASE("cosines of word embeddings") {
   for (const size_t broken : {16, 17, 18, 19, 22}) CHECK(cosines[broken] == -2);
   CHECK(cosines[16 + 5] == Approx(1));
   // f32 up to rounding.
-  const std::vector<double> rounded = word_similarities(words.to(DType::f32), ids, at);
+  const std::vector<double> rounded = word_similarities(words.to(DType::f32), ids, at, 2);
   for (size_t i = 0; i < 16; ++i) CHECK(rounded[i] == Approx(cosines[i]).margin(1e-6));
 }
 
+TEST_CASE("lists and cosines are the same at any number of threads") {
+  SparsityConfig bigbird = config_of(SparseMethod::bigbird);
+  bigbird.bigbird = BigBird{.nearest = 3, .random = 2, .global = 1};
+  for (const SparsityConfig& c : {config_of(SparseMethod::random_k), config_of(SparseMethod::lexical), bigbird}) {
+    const KeyLists alone = lists_of(c, 0.5, {}, {}, 1, 1);
+    for (const int threads : {2, 3, 4}) {
+      INFO(method_name(c.method) << ", " << threads << " threads");
+      const KeyLists shared = lists_of(c, 0.5, {}, {}, 1, threads);
+      CHECK(shared.starts == alone.starts);
+      CHECK(shared.keys == alone.keys);
+    }
+  }
+  const Tensor words = Tensor::normal({20, 16}, DType::f32, {.seed = 4});
+  std::vector<int32_t> ids(static_cast<size_t>(offsets.back()));
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i * i % 20);
+  const std::vector<double> alone = word_similarities(words, ids, offsets, 1);
+  for (const int threads : {2, 3, 4}) CHECK(word_similarities(words, ids, offsets, threads) == alone);
+}
+
 TEST_CASE("syntax without parses says what is missing") {
-  CHECK_THROWS_WITH(key_lists(config_of(SparseMethod::syntax), 0, 0.5, heads, {.offsets = offsets}),
+  CHECK_THROWS_WITH(key_lists(config_of(SparseMethod::syntax), 0, 0.5, heads, {.offsets = offsets}, 1),
                     Catch::Contains("--parses"));
 }

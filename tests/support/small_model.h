@@ -72,6 +72,17 @@ inline std::vector<std::vector<int32_t>> random_sequences(const std::vector<int>
   return sequences;
 }
 
+/// Copies on a device.
+inline DistilBert model_on(Device device, const DistilBert& model) {
+  DistilBert copy(model.config(), model.dtype(), device);
+  for (size_t i = 0; i < model.parameters().size(); ++i)
+    copy.parameters()[i].tensor.copy_from(model.parameters()[i].tensor);
+  return copy;
+}
+inline BatchTensors batch_on(Device device, const BatchTensors& batch) {
+  return {batch.ids.to(device), batch.positions.to(device), batch.offsets.to(device), batch.tree_distances};
+}
+
 inline Tensor labels_for(int64_t batch, int64_t classes) {
   const Tensor labels = Tensor::empty({batch}, DType::i32);
   for (int64_t i = 0; i < batch; ++i) labels.data<int32_t>()[i] = static_cast<int32_t>(i * 5 % classes);

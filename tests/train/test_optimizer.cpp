@@ -6,7 +6,6 @@
 #include <memory>
 
 #include "engine/ops.h"
-#include "engine/parallel.h"
 #include "tests/support/catch.h"
 #include "tests/support/small_model.h"
 #include "tests/train/support.h"
@@ -43,7 +42,8 @@ double scale_at(int64_t step) { return step % 3 == 0 ? 0.25 : 1.0; }
 
 // A table and a dense weight, whose gradients depend on what they hold.
 struct Run {
-  Run(DType type, bool by_rows, bool defer, int64_t width = cols) {
+  Run(DType type, bool by_rows, bool defer, int64_t width = cols, const Context& with = Context::standard())
+      : context(with) {
     table = Tensor::normal({rows, width}, type, {.seed = 1}).set_requires_grad();
     table.set_name("table");
     weight = Tensor::normal({3, width}, type, {.seed = 2}).set_requires_grad();
@@ -52,12 +52,12 @@ struct Run {
     start(defer);
   }
   void start(bool defer) {
-    optimizer = std::make_unique<AdamW>(parameters, AdamWOptions{.weight_decay = 0.1, .defer_rows = defer});
+    optimizer = std::make_unique<AdamW>(parameters, AdamWOptions{.weight_decay = 0.1, .defer_rows = defer}, context);
   }
   // Of the loss times `scale`.
   void backward(const Tensor& ids, double scale = 1) {
     optimizer->catch_up(table, ids);
-    Tape tape;
+    Tape tape(context);
     const Tensor y = linear(tape, embedding(tape, table, ids), weight, {});
     tape.backward(mean(tape, mul(tape, y, y)), scale);
   }
@@ -78,6 +78,7 @@ struct Run {
     return all;
   }
 
+  const Context& context;
   Tensor table, weight;
   std::vector<Parameter> parameters;
   std::unique_ptr<AdamW> optimizer;
@@ -98,9 +99,9 @@ TEST_CASE("rows that wait end with the bits of the dense optimizer") {
       expected.push_back(dense.state());
     }
     for (const int threads : {1, 2, 4}) {
-      set_num_threads(threads);
+      const Context context({.threads = threads});
       INFO(name_of(type) << ", " << threads << " threads");
-      Run whole(type, true, true);
+      Run whole(type, true, true, cols, context);
       whole.steps(0, 200);
       // They do wait: a row that was never used is as it was at the start.
       CHECK(same_bits(whole.table.detach().view_rows(50, 1), Run(type, true, true).table.detach().view_rows(50, 1)));
@@ -109,7 +110,7 @@ TEST_CASE("rows that wait end with the bits of the dense optimizer") {
       CHECK(same(whole.state(), expected[3]));
 
       // Asking in between changes nothing.
-      Run asked(type, true, true);
+      Run asked(type, true, true, cols, context);
       asked.steps(0, 50);
       CHECK(same(asked.state(), expected[0]));
       asked.steps(50, 137);
@@ -118,11 +119,11 @@ TEST_CASE("rows that wait end with the bits of the dense optimizer") {
       CHECK(same(asked.state(), expected[2]));
 
       // Nor does going on from what was saved.
-      Run saved(type, true, true);
+      Run saved(type, true, true, cols, context);
       saved.steps(0, 137);
       const std::vector<Tensor> state = saved.state();
       CHECK(same(state, expected[1]));
-      Run resumed(type, true, true);
+      Run resumed(type, true, true, cols, context);
       resumed.steps(0, 9);  // a past of its own, which must not count
       resumed.optimizer->set_steps(137);
       for (size_t i = 0; i < 2; ++i) {
@@ -133,24 +134,22 @@ TEST_CASE("rows that wait end with the bits of the dense optimizer") {
       resumed.steps(137, 200);
       CHECK(same(resumed.state(), expected[2]));
     }
-    set_num_threads(0);
   }
 }
 
 TEST_CASE("rows that wait and are shared among threads end with the bits of the dense optimizer, too") {
   for (const DType type : {DType::f32, DType::f64}) {
-    set_num_threads(1);
-    Run dense(type, false, false, wide_cols);
+    const Context alone({.threads = 1});
+    Run dense(type, false, false, wide_cols, alone);
     dense.steps(0, 60);
     const std::vector<Tensor> expected = dense.state();
     for (const int threads : {1, 2, 4}) {
-      set_num_threads(threads);
+      const Context context({.threads = threads});
       INFO(name_of(type) << ", " << threads << " threads");
-      Run waiting(type, true, true, wide_cols);
+      Run waiting(type, true, true, wide_cols, context);
       waiting.steps(0, 60);
       CHECK(same(waiting.state(), expected));
     }
-    set_num_threads(0);
   }
 }
 

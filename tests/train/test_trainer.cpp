@@ -6,7 +6,6 @@
 #include <memory>
 #include <type_traits>
 
-#include "engine/parallel.h"
 #include "tests/support/catch.h"
 #include "tests/support/golden.h"
 #include "tests/train/small_run.h"
@@ -54,13 +53,12 @@ TEST_CASE("training has the same bits at 1, 2 and 4 threads and from run to run"
   config.sparsity = parse_sparsity("0.5", config.layers);
   const TokenizedDataset data = small_data(32, 15, 35);
   const auto train = [&](int threads, uint64_t seed) {
-    set_num_threads(threads);
+    const Context context({.threads = threads});
     DistilBert model = small_run_model(config);
     TrainerOptions options = options_for(16, 1, 2);
     options.seed = seed;
-    Trainer trainer(model, data, options);
+    Trainer trainer(model, data, options, context);
     finish(trainer);
-    set_num_threads(0);
     return model;
   };
   const DistilBert reference = train(1, 42);

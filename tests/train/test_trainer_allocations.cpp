@@ -1,6 +1,5 @@
 // A warmed-up training step asks the system for no memory. The global operator new of this program keeps count.
 #include "engine/allocator.h"
-#include "engine/parallel.h"
 #include "tests/support/catch.h"
 #include "tests/support/counting_new.h"
 #include "tests/train/small_run.h"
@@ -8,25 +7,16 @@
 using namespace crisp;
 using namespace crisp::test;
 
-namespace {
-
 // Workspaces are reserved for all threads at once, so the count does not hang on which thread gets which work.
-struct Threads {
-  explicit Threads(int n) { set_num_threads(n); }
-  ~Threads() { set_num_threads(0); }
-};
-
-}  // namespace
-
 TEST_CASE("a warmed-up training step takes no memory from the system") {
-  const Threads threads(GENERATE(1, 2, 4));
+  const Context context({.threads = GENERATE(1, 2, 4)});
   // One length, so that every step needs blocks of the same sizes.
   const TokenizedDataset data = small_data(32, 9, 9);
   DistilBert model = small_run_model(small_run_config());
   TrainerOptions options;
   options.batch_size = 4;
   options.epochs = 3;
-  Trainer trainer(model, data, options);
+  Trainer trainer(model, data, options, context);
   StepReport report;
   const int64_t batches = trainer.steps_per_epoch();
   for (int64_t i = 0; i < batches; ++i) trainer.micro_step(report);
@@ -45,14 +35,14 @@ TEST_CASE("a warmed-up training step takes no memory from the system") {
 }
 
 TEST_CASE("with lengths that vary nothing more is taken after the first epoch") {
-  const Threads threads(GENERATE(1, 2, 4));
+  const Context context({.threads = GENERATE(1, 2, 4)});
   release_cached_memory();
   const TokenizedDataset data = small_data(64, 1, 30);
   DistilBert model = small_run_model(small_run_config());
   TrainerOptions options;
   options.batch_size = 8;
   options.epochs = 8;
-  Trainer trainer(model, data, options);
+  Trainer trainer(model, data, options, context);
   StepReport report;
   for (int64_t i = 0; i < trainer.steps_per_epoch(); ++i) trainer.micro_step(report);
   const AllocatorStats first = allocator_stats();

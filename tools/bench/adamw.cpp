@@ -3,7 +3,6 @@
 
 #include "data/input/file.h"
 #include "engine/ops.h"
-#include "engine/parallel.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/report.h"
 #include "train/optimizer.h"
@@ -17,7 +16,7 @@ struct AdamWBenchOptions {
 };
 
 int adamw_command(const AdamWBenchOptions& o) {
-  set_num_threads(static_cast<int>(o.common.threads));
+  const Context context = o.common.context();
   DistilBertConfig config;
   if (o.init != "distilbert-base") config = parse_config(read_input(o.init, input_limit::settings), o.init);
   const DistilBert model(config, DType::f32);
@@ -26,7 +25,7 @@ int adamw_command(const AdamWBenchOptions& o) {
     if (!p.tensor.gradient().by_rows()) elements += p.tensor.numel();
     p.tensor.copy_from(Tensor::full(p.tensor.shape(), DType::f32, 0.02));
   }
-  AdamW optimizer(model.parameters(), {});
+  AdamW optimizer(model.parameters(), {}, context);
   const auto give_gradients = [&] {
     for (const Parameter& p : model.parameters()) {
       if (p.tensor.gradient().by_rows() || p.tensor.gradient()) continue;
@@ -35,8 +34,8 @@ int adamw_command(const AdamWBenchOptions& o) {
   };
   std::vector<Tensor> tensors;
   for (const Parameter& p : model.parameters()) tensors.push_back(p.tensor);
-  const auto norm_of = [](const std::vector<Tensor>& all) {
-    return read_clip(clip_gradients(Context::standard(), all, {}, {}, 1));
+  const auto norm_of = [&](const std::vector<Tensor>& all) {
+    return read_clip(clip_gradients(context, all, {}, {}, 1));
   };
   const auto array = [&](double value) { return Tensor::full({elements}, DType::f32, value); };
   const Tensor parameter = array(0.02), gradient = array(1e-3), m = array(0), v = array(0);
@@ -55,12 +54,13 @@ int adamw_command(const AdamWBenchOptions& o) {
   const auto update = [&] {
     ++rule.step;
     const AdamWPart part{parameter, gradient, m, v, rule};
-    crisp::adamw(Context::standard(), {&part, 1}, {});
+    crisp::adamw(context, {&part, 1}, {});
   };
   const auto limit = [&] {
-    update_in_place(parameter.data<float>(), gradient.data<float>(), m.data<float>(), v.data<float>(), elements);
+    update_in_place(context.threads(), parameter.data<float>(), gradient.data<float>(), m.data<float>(),
+                    v.data<float>(), elements);
   };
-  const auto read = [&] { read_in_order(gradient.data<float>(), elements); };
+  const auto read = [&] { read_in_order(context.threads(), gradient.data<float>(), elements); };
   const std::vector<Spread> times = collect_in_turn({[&] { return timed(limit); }, [&] { return timed(update); },
                                                      [&] {
                                                        give_gradients();
@@ -88,7 +88,7 @@ int adamw_command(const AdamWBenchOptions& o) {
         "{} parameters (word embeddings take a few rows a step and are left out); an update moves 28 bytes for each, "
         "the norm 4. Measured in turn.\n",
         elements);
-  print_report("adamw", {{"update_in_place", in_place}, {"read", reading}}, results, o.common.json);
+  print_report("adamw", {{"update_in_place", in_place}, {"read", reading}}, results, context, o.common.json);
   return 0;
 }
 

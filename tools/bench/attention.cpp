@@ -6,7 +6,6 @@
 
 #include "engine/error.h"
 #include "engine/ops.h"
-#include "engine/parallel.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/products.h"
 #include "tools/bench/report.h"
@@ -29,8 +28,8 @@ struct AttentionOptions {
 // Forward and backward of `batch` sentences of one length, with one density.
 class Layer {
  public:
-  Layer(int64_t batch, int64_t length, double density, const AttentionOptions& o)
-      : rows_(batch * length), offsets_(Tensor::empty({batch + 1}, DType::i32)) {
+  Layer(int64_t batch, int64_t length, double density, const AttentionOptions& o, const Context& context)
+      : rows_(batch * length), offsets_(Tensor::empty({batch + 1}, DType::i32)), tape_(context) {
     for (int64_t s = 0; s <= batch; ++s) offsets_.data<int32_t>()[s] = static_cast<int32_t>(s * length);
     rule_ = {.heads = o.heads,
              .scale = 1 / std::sqrt(static_cast<double>(dim / o.heads)),
@@ -90,7 +89,7 @@ class Layer {
 };
 
 // Attention's part of a whole training step, dense, on `batch` sentences of one length.
-double share_of_step(const AttentionOptions& o, int64_t batch, int64_t length) {
+double share_of_step(const AttentionOptions& o, const Context& context, int64_t batch, int64_t length) {
   StepOptions step;
   step.init = o.init;
   step.dropout = o.dropout;
@@ -99,8 +98,8 @@ double share_of_step(const AttentionOptions& o, int64_t batch, int64_t length) {
   step.steps = 3;
   step.warm = 1;
   step.least_positions = length;
-  StepSetup setup = set_up_step(step);
-  Trainer trainer(setup.model, *setup.sentences.data, train_options(step));
+  StepSetup setup = set_up_step(step, context);
+  Trainer trainer(setup.model, *setup.sentences.data, train_options(step), context);
   std::vector<double> shares;
   for (int64_t s = 0; s < step.warm + step.steps; ++s) {
     StepReport report;
@@ -112,14 +111,15 @@ double share_of_step(const AttentionOptions& o, int64_t batch, int64_t length) {
 
 int attention_command(const AttentionOptions& o) {
   if (dim % o.heads != 0) fail<UsageError>("--heads {}: it must divide {}", o.heads, dim);
-  set_num_threads(static_cast<int>(o.common.threads));
+  const Context context = o.common.context();
   const Effort effort = o.common.effort();
-  const Ceiling ceiling = fma_ceiling(effort);
+  const Ceiling ceiling = fma_ceiling(context.threads(), effort);
   // The linear layers of one block, forward and backward, for as many tokens: what attention's gain is diluted by.
   double linear_seconds = 0, linear_flops = 0;
   for (const LinearShape& shape : distilbert_shapes) {
     for (const Pass pass : passes) {
-      linear_seconds += shape.count * time_product(shape, o.tokens, pass, DType::f32, {3, effort.seconds}).median;
+      linear_seconds +=
+          shape.count * time_product(shape, o.tokens, pass, DType::f32, context, {3, effort.seconds}).median;
       linear_flops += shape.count * flops_of(shape, o.tokens);
     }
   }
@@ -131,10 +131,10 @@ int attention_command(const AttentionOptions& o) {
     // Six products of [length, length] by the head's width, of which all but the first concern the kept keys only.
     const double dense_flops = 6 * 2.0 * l * l * static_cast<double>(batch * dim);
     const double others_flops = part * linear_flops, others_seconds = part * linear_seconds;
-    const double step_share = share_of_step(o, batch, length);
+    const double step_share = share_of_step(o, context, batch, length);
     for (const double density : o.densities) {
       // In turn, so that both meet the same conditions.
-      Layer dense(batch, length, 1, o), sparse(batch, length, density, o);
+      Layer dense(batch, length, 1, o, context), sparse(batch, length, density, o, context);
       const std::vector<Spread> times =
           collect_in_turn({[&] { return dense.sample(); }, [&] { return sparse.sample(); }}, effort);
       const double dense_seconds = times[0].median, seconds = times[1].median;
@@ -170,7 +170,7 @@ int attention_command(const AttentionOptions& o) {
         "share of it), its gain with attention faster by this layer's gain, and its ceiling, if attention took no "
         "time.\n",
         o.tokens, 1e-9 * linear_flops / linear_seconds, o.init);
-  print_report("attention", {{"f32", ceiling}}, results, o.common.json);
+  print_report("attention", {{"f32", ceiling}}, results, context, o.common.json);
   return 0;
 }
 

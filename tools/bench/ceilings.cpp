@@ -145,8 +145,8 @@ Loops loops() {
 
 // f(thread) on every thread at once.
 template <class F>
-void on_all_threads(F f) {
-  parallel_for(num_threads(), num_threads(), [&](int64_t t) { f(static_cast<int>(t)); });
+void on_all_threads(int threads, F f) {
+  parallel_for(threads, threads, [&](int64_t t) { f(t); });
 }
 
 // Rates of `work` from the time of f.
@@ -159,26 +159,27 @@ Spread rate_of(double work, const Effort& effort, F f) {
 std::atomic<float> sink;  // what is computed must go somewhere, from any thread
 
 // Of a loop that does `per_round` operations on each thread.
-Spread arithmetic(double per_round, float (*loop)(int64_t), const Effort& effort) {
+Spread arithmetic(int threads, double per_round, float (*loop)(int64_t), const Effort& effort) {
   constexpr int64_t rounds = 400'000;
-  const double work = per_round * static_cast<double>(rounds) * num_threads();
-  return rate_of(work, effort,
-                 [&] { on_all_threads([&](int) { sink.store(loop(rounds), std::memory_order_relaxed); }); });
+  const double work = per_round * static_cast<double>(rounds) * threads;
+  return rate_of(work, effort, [&] {
+    on_all_threads(threads, [&](int64_t) { sink.store(loop(rounds), std::memory_order_relaxed); });
+  });
 }
 
 // Thread t's share of n floats, in whole blocks of 128.
-std::pair<int64_t, int64_t> part(int64_t n, int64_t t) {
-  const int64_t blocks = n / 128, threads = num_threads();
+std::pair<int64_t, int64_t> part(int64_t n, int64_t t, int threads) {
+  const int64_t blocks = n / 128;
   return {blocks * t / threads * 128, blocks * (t + 1) / threads * 128};
 }
 
 // Memory as tensors have it (the same allocator), filled by the threads that will use it.
 class Buffer {
  public:
-  explicit Buffer(int64_t floats)
+  Buffer(int threads, int64_t floats)
       : data_(static_cast<float*>(cached_allocate(static_cast<size_t>(floats) * sizeof(float)))) {
-    on_all_threads([&](int t) {
-      const auto [begin, end] = part(floats, t);
+    on_all_threads(threads, [&](int64_t t) {
+      const auto [begin, end] = part(floats, t, threads);
       std::fill(data_ + begin, data_ + end, 0.5f);
     });
   }
@@ -196,71 +197,75 @@ class Buffer {
 
 }  // namespace
 
-Ceiling fma_ceiling(const Effort& effort) {
+Ceiling fma_ceiling(int threads, const Effort& effort) {
   const Loops l = loops();
-  return {arithmetic(2.0 * chains * l.lanes, l.fma, effort), fmt::format("{} multiply-add", l.name)};
+  return {arithmetic(threads, 2.0 * chains * l.lanes, l.fma, effort), fmt::format("{} multiply-add", l.name)};
 }
 
-Ceiling dpbf16_ceiling(const Effort& effort) {
+Ceiling dpbf16_ceiling(int threads, const Effort& effort) {
 #if CRISP_X86
   if (loops().lanes == 16 && __builtin_cpu_supports("avx512bf16"))
-    return {arithmetic(4.0 * chains * 16, dpbf16, effort), "vdpbf16ps"};
+    return {arithmetic(threads, 4.0 * chains * 16, dpbf16, effort), "vdpbf16ps"};
 #endif
-  (void)effort;
+  (void)threads, (void)effort;
   return {};
 }
 
-Ceiling amx_ceiling(const Effort& effort) {
+Ceiling amx_ceiling(int threads, const Effort& effort) {
 #if CRISP_X86
-  if (loops().lanes == 16 && amx_usable()) return {arithmetic(4 * 2.0 * 16 * 16 * 32, amx, effort), "tdpbf16ps"};
+  if (loops().lanes == 16 && amx_usable())
+    return {arithmetic(threads, 4 * 2.0 * 16 * 16 * 32, amx, effort), "tdpbf16ps"};
 #endif
-  (void)effort;
+  (void)threads, (void)effort;
   return {};
 }
 
-void read_in_order(const float* data, int64_t n) {
+void read_in_order(int threads, const float* data, int64_t n) {
   const auto read = loops().read;
-  on_all_threads([&](int t) {
-    const auto [begin, end] = part(n, t);
+  on_all_threads(threads, [&](int64_t t) {
+    const auto [begin, end] = part(n, t, threads);
     sink.store(read(data + begin, end - begin), std::memory_order_relaxed);
   });
 }
 
-void update_in_place(float* parameter, float* gradient, float* m, float* v, int64_t n) {
+void update_in_place(int threads, float* parameter, float* gradient, float* m, float* v, int64_t n) {
   const auto update = loops().update;
   const Arrays arrays{parameter, gradient, m, v};
-  on_all_threads([&](int t) {
-    const auto [begin, end] = part(n, t);
+  on_all_threads(threads, [&](int64_t t) {
+    const auto [begin, end] = part(n, t, threads);
     update(arrays, begin, end);
   });
 }
 
-Ceiling read_ceiling(int64_t bytes, const Effort& effort) {
+Ceiling read_ceiling(int threads, int64_t bytes, const Effort& effort) {
   const int64_t n = bytes / static_cast<int64_t>(sizeof(float)) / 128 * 128;
-  const Buffer buffer(n);
-  const Spread rate = rate_of(4.0 * static_cast<double>(n), effort, [&] { read_in_order(buffer.data(), n); });
+  const Buffer buffer(threads, n);
+  const Spread rate = rate_of(4.0 * static_cast<double>(n), effort, [&] { read_in_order(threads, buffer.data(), n); });
   return {rate, fmt::format("{:.3g} MB in order", static_cast<double>(n) * 4e-6)};
 }
 
-Ceiling update_ceiling(int64_t bytes, const Effort& effort) {
+Ceiling update_ceiling(int threads, int64_t bytes, const Effort& effort) {
   const int64_t n = bytes / static_cast<int64_t>(4 * sizeof(float)) / 128 * 128;
-  const Buffer parameter(n), gradient(n), m(n), v(n);
-  const Spread rate = rate_of(28.0 * static_cast<double>(n), effort,
-                              [&] { update_in_place(parameter.data(), gradient.data(), m.data(), v.data(), n); });
+  const Buffer parameter(threads, n), gradient(threads, n), m(threads, n), v(threads, n);
+  const Spread rate = rate_of(28.0 * static_cast<double>(n), effort, [&] {
+    update_in_place(threads, parameter.data(), gradient.data(), m.data(), v.data(), n);
+  });
   return {rate, fmt::format("4 arrays of {:.3g} MB in place", static_cast<double>(n) * 4e-6)};
 }
 
-Ceiling product_ceiling(DType dtype, MatmulPrecision precision, const Effort& effort) {
+Ceiling product_ceiling(DType dtype, const Context& context, const Effort& effort) {
+  const int threads = context.threads();
+  const MatmulPrecision precision = context.products();
   const auto scaled = [](Ceiling c, double by) {
     c.rate.median /= by;
     c.rate.q1 /= by;
     c.rate.q3 /= by;
     return c;
   };
-  if (dtype == DType::f64) return scaled(fma_ceiling(effort), 2);
-  if (precision == MatmulPrecision::f32) return fma_ceiling(effort);
-  const Ceiling tiles = amx_ceiling(effort);
-  const Ceiling bf16 = tiles ? tiles : dpbf16_ceiling(effort);
+  if (dtype == DType::f64) return scaled(fma_ceiling(threads, effort), 2);
+  if (precision == MatmulPrecision::f32) return fma_ceiling(threads, effort);
+  const Ceiling tiles = amx_ceiling(threads, effort);
+  const Ceiling bf16 = tiles ? tiles : dpbf16_ceiling(threads, effort);
   const double products = precision == MatmulPrecision::bf16x3 ? 3 : (precision == MatmulPrecision::bf16x6 ? 6 : 1);
   return scaled(bf16, products);
 }

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/context.h"
+#include "engine/precision.h"
 #include "tools/bench/timing.h"
 #include "tools/options.h"
 
@@ -33,6 +35,9 @@ struct CommonOptions {
   int64_t samples = 15;
   double seconds = 2;
   Effort effort() const { return {samples, seconds}; }
+  Context context(Precision precision = Precision::strict_f32) const {
+    return Context({.threads = static_cast<int>(threads), .products = products_for(precision)});
+  }
 };
 /// `samples` and `seconds`: whether the command measures until it has enough, or knows itself how often.
 void add_common_options(CLI::App& app, CommonOptions& options, bool with_effort = true);

@@ -1,8 +1,6 @@
 // crisp-bench gemm: the matrix products of DistilBERT's linear layers.
 #include <fmt/format.h>
 
-#include "engine/parallel.h"
-#include "engine/precision.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/products.h"
 #include "tools/bench/report.h"
@@ -30,10 +28,9 @@ GemmCall<T> call_of(const LinearShape& s, int64_t rows, Pass pass, const Tensor&
 }
 
 int gemm(GemmOptions o) {
-  set_num_threads(static_cast<int>(o.common.threads));
-  set_precision(o.precision);
+  const Context context = o.common.context(o.precision);
   const Effort effort = o.common.effort();
-  const Ceiling ceiling = product_ceiling(dtype_for(o.precision), matmul_precision(), effort);
+  const Ceiling ceiling = product_ceiling(dtype_for(o.precision), context, effort);
   std::vector<Result> results;
   for (const double m : o.rows) {
     const auto rows = static_cast<int64_t>(m);
@@ -48,7 +45,7 @@ int gemm(GemmOptions o) {
       Spread block;
       double work = 0;
       for (const LinearShape& shape : distilbert_shapes) {
-        const Spread time = time_product(shape, rows, pass, dtype_for(o.precision), effort);
+        const Spread time = time_product(shape, rows, pass, dtype_for(o.precision), context, effort);
         result(fmt::format("{}x{}", shape.in, shape.out), time, flops_of(shape, rows));
         block.median += shape.count * time.median;
         block.q1 += shape.count * time.q1;
@@ -59,7 +56,7 @@ int gemm(GemmOptions o) {
       result("block", block, work);
     }
   }
-  print_report("gemm", {{name_of(o.precision), ceiling}}, results, o.common.json);
+  print_report("gemm", {{name_of(o.precision), ceiling}}, results, context, o.common.json);
   return 0;
 }
 
@@ -77,13 +74,14 @@ const char* name_of(Pass pass) {
   return "dW";
 }
 
-Spread time_product(const LinearShape& s, int64_t rows, Pass pass, DType dtype, const Effort& effort) {
+Spread time_product(const LinearShape& s, int64_t rows, Pass pass, DType dtype, const Context& context,
+                    const Effort& effort) {
   const auto random = [&](const Shape& shape, uint64_t seed) { return Tensor::normal(shape, dtype, {.seed = seed}); };
   const Tensor x = random({rows, s.in}, 1), w = random({s.out, s.in}, 2), y = random({rows, s.out}, 3);
   return with_type(x, [&]<class T>() {
     GemmCall<T> call = call_of<T>(s, rows, pass, x, w, y);
-    call.precision = matmul_precision();
-    const Context::Use use(Context::standard());
+    call.precision = context.products();
+    const Context::Use use(context);
     return measure([&] { kernels<T>(Device::cpu).gemm(call); }, effort);
   });
 }

@@ -1,7 +1,6 @@
 // crisp-bench machine: the ceilings.
 #include <fmt/format.h>
 
-#include "engine/parallel.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/report.h"
 
@@ -32,20 +31,19 @@ void print_row(const Row& row) {
 }
 
 int machine(const MachineOptions& o) {
-  set_num_threads(static_cast<int>(o.common.threads));
-  const int all = num_threads();
+  const Context context = o.common.context();
+  const int all = context.threads();
   const Effort effort = o.common.effort();
   const int64_t bytes = o.megabytes * 1'000'000;
-  nlohmann::ordered_json document{{"command", "machine"}, {"machine", machine_json()}};
+  nlohmann::ordered_json document{{"command", "machine"}, {"machine", machine_json(context)}};
   document["ceilings"] = nlohmann::ordered_json::array();
   if (!o.common.json) fmt::print("{}\n{:<24} {:>7}\n", processor_name(), "ceiling", "threads");
   for (const int threads : all > 1 ? std::vector<int>{1, all} : std::vector<int>{1}) {
-    set_num_threads(threads);
-    const Row rows[] = {{"f32_fma", "GF/s", threads, fma_ceiling(effort)},
-                        {"bf16_vdpbf16ps", "GF/s", threads, dpbf16_ceiling(effort)},
-                        {"bf16_amx", "GF/s", threads, amx_ceiling(effort)},
-                        {"read", "GB/s", threads, read_ceiling(bytes, effort)},
-                        {"update_in_place", "GB/s", threads, update_ceiling(bytes, effort)}};
+    const Row rows[] = {{"f32_fma", "GF/s", threads, fma_ceiling(threads, effort)},
+                        {"bf16_vdpbf16ps", "GF/s", threads, dpbf16_ceiling(threads, effort)},
+                        {"bf16_amx", "GF/s", threads, amx_ceiling(threads, effort)},
+                        {"read", "GB/s", threads, read_ceiling(threads, bytes, effort)},
+                        {"update_in_place", "GB/s", threads, update_ceiling(threads, bytes, effort)}};
     for (const Row& row : rows) {
       if (!o.common.json) print_row(row);
       nlohmann::ordered_json entry{{"ceiling", row.name}, {"threads", threads}, {"unit", row.unit}};

@@ -4,8 +4,6 @@
 #include <map>
 
 #include "engine/ops.h"
-#include "engine/parallel.h"
-#include "engine/precision.h"
 #include "engine/profile.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/report.h"
@@ -39,8 +37,8 @@ struct Times {
   Spread forward, backward;
 };
 
-Times time_case(const Case& c, const Effort& effort) {
-  Tape tape;
+Times time_case(const Case& c, const Context& context, const Effort& effort) {
+  Tape tape(context);
   const auto run_forward = [&](double& seconds) {
     for (const Tensor& t : c.inputs) t.clear_grad();
     tape.clear();
@@ -161,20 +159,20 @@ std::vector<Case> cases_of(int64_t rows, DType t) {
 }
 
 int ops(OpsOptions o) {
-  set_num_threads(static_cast<int>(o.common.threads));
-  set_precision(o.precision);
+  const Context context = o.common.context(o.precision);
   const Effort effort = o.common.effort();
-  const Ceiling arithmetic = product_ceiling(dtype_for(o.precision), matmul_precision(), effort);
+  const Ceiling arithmetic = product_ceiling(dtype_for(o.precision), context, effort);
   std::map<int64_t, Ceiling> memory;  // by size: what fits a cache is faster
   const auto bandwidth = [&](double bytes) {
     const int64_t size = std::max<int64_t>(static_cast<int64_t>(bytes), 1 << 16);
-    if (!memory.contains(size)) memory[size] = update_ceiling(size, {effort.samples, std::min(effort.seconds, 0.2)});
+    if (!memory.contains(size))
+      memory[size] = update_ceiling(context.threads(), size, {effort.samples, std::min(effort.seconds, 0.2)});
     return memory[size].rate.median;
   };
   const char* units[] = {"GF/s", "GB/s", "ns/element", "Gword/s"};
   std::vector<Result> results;
   for (const Case& c : cases_of(o.rows, dtype_for(o.precision))) {
-    const Times times = time_case(c, effort);
+    const Times times = time_case(c, context, effort);
     const auto add = [&](const char* pass, const Spread& time, double work, double bytes) {
       if (work == 0) return;
       Result result{{{"operation", c.name}, {"pass", pass}}, time, work, units[static_cast<int>(c.measure)]};
@@ -190,7 +188,7 @@ int ops(OpsOptions o) {
   for (const auto& [size, ceiling] : memory)
     ceilings.emplace_back(fmt::format("bytes of {:.1f} MB", static_cast<double>(size) * 1e-6), ceiling);
   if (!o.common.json) fmt::print("{} rows of {} ({} in the feed-forward part)\n", o.rows, dim, hidden);
-  print_report("ops", ceilings, results, o.common.json);
+  print_report("ops", ceilings, results, context, o.common.json);
   return 0;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "engine/context.h"
 #include "engine/tensor.h"
 #include "tools/bench/timing.h"
 
@@ -26,7 +27,8 @@ inline double flops_of(const LinearShape& s, int64_t rows) {
   return 2 * static_cast<double>(rows) * static_cast<double>(s.in) * static_cast<double>(s.out);
 }
 
-/// Times one pass over `rows` rows in the type of numbers that is given and the mode of products that is set.
-Spread time_product(const LinearShape& shape, int64_t rows, Pass pass, DType dtype, const Effort& effort);
+/// Times one pass over `rows` rows in the type of numbers that is given.
+Spread time_product(const LinearShape& shape, int64_t rows, Pass pass, DType dtype, const Context& context,
+                    const Effort& effort);
 
 }  // namespace crisp::bench

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <fstream>
 
-#include "engine/parallel.h"
 #include "engine/precision.h"
 
 namespace crisp::bench {
@@ -56,8 +55,15 @@ std::string processor_name() {
   return "unknown";
 }
 
-ordered_json machine_json() {
-  return {{"processor", processor_name()}, {"instruction_set", kernels_in_use()}, {"threads", num_threads()}};
+std::string machine_text(const Context& context) {
+  return fmt::format("{}, {} kernels, {} thread{}", processor_name(), kernels_in_use(context.products()),
+                     context.threads(), context.threads() == 1 ? "" : "s");
+}
+
+ordered_json machine_json(const Context& context) {
+  return {{"processor", processor_name()},
+          {"instruction_set", kernels_in_use(context.products())},
+          {"threads", context.threads()}};
 }
 
 ordered_json to_json(const Ceiling& c) {
@@ -83,9 +89,9 @@ ordered_json to_json(const Result& r) {
 }
 
 void print_report(const std::string& command, const std::vector<std::pair<std::string, Ceiling>>& ceilings,
-                  const std::vector<Result>& results, bool json) {
+                  const std::vector<Result>& results, const Context& context, bool json) {
   if (json) {
-    ordered_json document{{"command", command}, {"machine", machine_json()}};
+    ordered_json document{{"command", command}, {"machine", machine_json(context)}};
     document["ceilings"] = ordered_json::object();
     for (const auto& [name, ceiling] : ceilings) document["ceilings"][name] = to_json(ceiling);
     document["results"] = ordered_json::array();
@@ -93,8 +99,7 @@ void print_report(const std::string& command, const std::vector<std::pair<std::s
     fmt::print("{}\n", document.dump(2));
     return;
   }
-  fmt::print("{}, {} kernels, {} thread{}\n", processor_name(), kernels_in_use(), num_threads(),
-             num_threads() == 1 ? "" : "s");
+  fmt::print("{}\n", machine_text(context));
   for (const auto& [name, c] : ceilings) {
     if (c)
       fmt::print("ceiling {}: {:.1f} G/s ({:.1f}..{:.1f}; {})\n", name, c.rate.median * 1e-9, c.rate.q1 * 1e-9,

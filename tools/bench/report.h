@@ -29,13 +29,15 @@ struct Result {
 /// "AMD EPYC ...", from the system; "unknown" where it does not say.
 std::string processor_name();
 
-/// {"processor", "instruction_set", "threads"}: where the numbers are from.
-nlohmann::ordered_json machine_json();
+/// Where numbers are from that were measured in the context: "AMD EPYC ..., avx512 kernels, 2 threads", or
+/// {"processor", "instruction_set", "threads"}.
+std::string machine_text(const Context& context);
+nlohmann::ordered_json machine_json(const Context& context);
 nlohmann::ordered_json to_json(const Ceiling& ceiling);
 nlohmann::ordered_json to_json(const Result& result);
 
 /// Prints all of it: as a table, or as {"command", "machine", "ceilings", "results"}.
 void print_report(const std::string& command, const std::vector<std::pair<std::string, Ceiling>>& ceilings,
-                  const std::vector<Result>& results, bool json);
+                  const std::vector<Result>& results, const Context& context, bool json);
 
 }  // namespace crisp::bench

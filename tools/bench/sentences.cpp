@@ -39,7 +39,7 @@ Files default_files() {
 }
 
 // Sentences of words that stand for the ids of a vocabulary of the wanted size.
-Sentences random_sentences(const SentenceOptions& o) {
+Sentences random_sentences(const SentenceOptions& o, int threads) {
   constexpr int64_t specials = 5;
   if (o.vocab_size <= 2 * specials) fail<UsageError>("a vocabulary of {} is too small for random tokens", o.vocab_size);
   const int64_t first_word = std::min<int64_t>(1000, o.vocab_size / 2);  // as in BERT's vocabulary
@@ -75,23 +75,24 @@ Sentences random_sentences(const SentenceOptions& o) {
   }
   const std::string what = o.fixed > 0 ? fmt::format("random tokens, {} in each sentence", o.fixed)
                                        : "random tokens, lengths distributed as in SST-2";
-  return {std::make_unique<TokenizedDataset>(dataset, tokenizer, static_cast<int>(o.max_length)), o.vocab_size, what};
+  return {std::make_unique<TokenizedDataset>(dataset, tokenizer, static_cast<int>(o.max_length), "", threads),
+          o.vocab_size, what};
 }
 
 }  // namespace
 
-Sentences load_sentences(const SentenceOptions& o) {
-  if (o.fixed > 0) return random_sentences(o);
+Sentences load_sentences(const SentenceOptions& o, int threads) {
+  if (o.fixed > 0) return random_sentences(o, threads);
   Files files = default_files();
   if (!o.data.empty()) files.train = fs::is_directory(o.data) ? find_dataset(o.data).train : o.data;
   if (!o.vocab.empty()) files.vocab = o.vocab;
-  if (files.train.empty() && o.data.empty()) return random_sentences(o);
+  if (files.train.empty() && o.data.empty()) return random_sentences(o, threads);
   if (files.train.empty()) fail<BadInput>("{} has no train.tsv", o.data);
   const Dataset dataset = read_dataset(files.train, {});
   if (!dataset.labelled()) fail<BadInput>("{}: a training set needs labels", files.train);
   if (files.vocab.empty()) fail<UsageError>("sentences need a vocabulary; give --vocab FILE");
   const WordPiece tokenizer = read_tokenizer("", files.vocab).tokenizer();
-  auto data = std::make_unique<TokenizedDataset>(dataset, tokenizer, static_cast<int>(o.max_length));
+  auto data = std::make_unique<TokenizedDataset>(dataset, tokenizer, static_cast<int>(o.max_length), "", threads);
   const std::string what = fmt::format("{} sentences of {}", data->size(), files.train);
   return {std::move(data), tokenizer.size(), what};
 }

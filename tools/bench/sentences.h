@@ -29,6 +29,6 @@ struct Sentences {
 /// Without `data`, the folder that the environment variable CRISP_DATASETS names, or ../shared/datasets beside the
 /// source tree, with sst2/train.tsv and bert-base-uncased/vocab.txt. Where neither has them: random tokens, with
 /// lengths distributed as in SST-2's training set. Throws BadInput or UsageError for files that were asked for.
-Sentences load_sentences(const SentenceOptions& options);
+Sentences load_sentences(const SentenceOptions& options, int threads);
 
 }  // namespace crisp::bench

@@ -9,7 +9,6 @@
 #include "engine/allocator.h"
 #include "engine/error.h"
 #include "engine/ops.h"
-#include "engine/parallel.h"
 #include "engine/profile.h"
 #include "tools/bench/load.h"
 #include "tools/bench/report.h"
@@ -77,8 +76,8 @@ void run_steps(const StepOptions& o, const TokenizedDataset& data, Measured& m, 
   m.peak_resident_bytes = static_cast<double>(peak_resident_bytes());
 }
 
-void train(const StepOptions& o, DistilBert& model, const TokenizedDataset& data, Measured& m) {
-  Trainer trainer(model, data, train_options(o));
+void train(const StepOptions& o, DistilBert& model, const TokenizedDataset& data, const Context& context, Measured& m) {
+  Trainer trainer(model, data, train_options(o), context);
   run_steps(o, data, m, [&](const std::vector<int32_t>&) {
     StepReport report;
     trainer.micro_step(report);
@@ -90,10 +89,11 @@ void train(const StepOptions& o, DistilBert& model, const TokenizedDataset& data
   m.catch_up_seconds = now() - begin;
 }
 
-void infer(const StepOptions& o, const DistilBert& model, const TokenizedDataset& data, Measured& m) {
+void infer(const StepOptions& o, const DistilBert& model, const TokenizedDataset& data, const Context& context,
+           Measured& m) {
   PackedBatch batch;
   reserve_batch(data, static_cast<int>(o.batch), batch);
-  Tape tape(Tape::Mode::inference);
+  Tape tape(context, Tape::Mode::inference);
   run_steps(o, data, m, [&](const std::vector<int32_t>& examples) {
     fill_batch(data, examples, batch);
     const Tensor logits = model.forward(tape, to_tensors(batch, model.device()), {});
@@ -114,7 +114,7 @@ std::vector<double> parts_of(const Measured& m, double mean_seconds) {
   return parts;
 }
 
-ordered_json summary(const StepOptions& o, const Measured& m, const Ceiling& ceiling) {
+ordered_json summary(const StepOptions& o, const Context& context, const Measured& m, const Ceiling& ceiling) {
   std::vector<double> seconds;
   double tokens = 0;
   for (const Step& s : m.steps) {
@@ -130,11 +130,11 @@ ordered_json summary(const StepOptions& o, const Measured& m, const Ceiling& cei
 
   // The keys of the PyTorch peer.
   ordered_json j{{"mode", "crisp"},
-                 {"bf16", matmul_precision() == MatmulPrecision::bf16},
+                 {"bf16", context.products() == MatmulPrecision::bf16},
                  {"compile", false},
                  {"fixed", o.sentences.fixed},
                  {"infer", o.infer},
-                 {"threads", num_threads()},
+                 {"threads", context.threads()},
                  {"device", "cpu"},
                  {"torch", nullptr},
                  {"mean_ms", 1e3 * total / n},
@@ -148,7 +148,7 @@ ordered_json summary(const StepOptions& o, const Measured& m, const Ceiling& cei
                  {"first_step_s", m.first_seconds}};
   // Our own.
   j["processor"] = processor_name();
-  j["instruction_set"] = kernels_in_use();
+  j["instruction_set"] = kernels_in_use(context.products());
   j["precision"] = name_of(o.precision);
   j["sparsity"] = o.sparsity;
   j["batch"] = o.batch;
@@ -186,10 +186,9 @@ ordered_json summary(const StepOptions& o, const Measured& m, const Ceiling& cei
   return j;
 }
 
-void print_table(const StepOptions& o, const ordered_json& j, const std::string& what) {
+void print_table(const StepOptions& o, const Context& context, const ordered_json& j, const std::string& what) {
   const auto number = [&](const char* key) { return j[key].get<double>(); };
-  fmt::print("{}, {} kernels, {} thread{}, {}\n", processor_name(), kernels_in_use(), num_threads(),
-             num_threads() == 1 ? "" : "s", name_of(o.precision));
+  fmt::print("{}, {}\n", machine_text(context), name_of(o.precision));
   fmt::print("{}; batches of {}, {} of {} tokens on average, sparsity {}{}\n", what, o.batch,
              o.infer ? "inference" : "training", static_cast<int64_t>(number("tokens_per_step")), o.sparsity,
              o.beside_load ? "; beside a job that keeps one core busy" : "");
@@ -226,32 +225,31 @@ void print_table(const StepOptions& o, const ordered_json& j, const std::string&
 }
 
 int step(const StepOptions& o) {
-  set_num_threads(static_cast<int>(o.common.threads));
-  set_precision(o.precision);
+  const Context context = o.common.context(o.precision);
   std::optional<BusyCore> other;
   if (o.beside_load) other.emplace();
   if (!o.against.empty()) {
     if (o.infer || o.losses || o.print_batches || o.kernels)
       fail<UsageError>(
           "--against compares the times of training steps: no --infer, --losses, --print-batches, --kernels");
-    return compare_steps(o);
+    return compare_steps(o, context);
   }
-  StepSetup setup = set_up_step(o);
+  StepSetup setup = set_up_step(o, context);
   const TokenizedDataset& data = *setup.sentences.data;
   DistilBert& model = setup.model;
   Measured m;
   for (const Parameter& p : model.parameters()) m.parameters += p.tensor.numel();
   if (o.infer) {
-    infer(o, model, data, m);
+    infer(o, model, data, context, m);
   } else {
-    train(o, model, data, m);
+    train(o, model, data, context, m);
   }
-  ordered_json j = summary(o, m, product_ceiling(dtype_for(o.precision), matmul_precision(), {.seconds = 0.5}));
+  ordered_json j = summary(o, context, m, product_ceiling(dtype_for(o.precision), context, {.seconds = 0.5}));
   j["data"] = setup.sentences.what;
   if (o.common.json) {
     fmt::print("{}\n", j.dump());
   } else {
-    print_table(o, j, setup.sentences.what);
+    print_table(o, context, j, setup.sentences.what);
   }
   return 0;
 }

@@ -33,7 +33,7 @@ struct StepSetup {
   DistilBert model;
 };
 /// Throws BadInput or UsageError for files or sizes that do not fit.
-StepSetup set_up_step(StepOptions options);
+StepSetup set_up_step(StepOptions options, const Context& context);
 
 /// A constant rate, and a run that does not end within the measured steps.
 TrainerOptions train_options(const StepOptions& options);
@@ -46,6 +46,6 @@ StepTime timed_step(Trainer& trainer, StepReport& report);
 
 /// Training steps with `sparsity` and `against` in turn, on the same batches, and the ratio of their times; prints it.
 /// Returns the exit code.
-int compare_steps(const StepOptions& options);
+int compare_steps(const StepOptions& options, const Context& context);
 
 }  // namespace crisp::bench

@@ -4,8 +4,6 @@
 #include <array>
 #include <memory>
 
-#include "engine/parallel.h"
-#include "engine/precision.h"
 #include "tools/bench/report.h"
 #include "tools/bench/step.h"
 
@@ -26,13 +24,13 @@ ordered_json in_ms(const Spread& s) {
 
 }  // namespace
 
-int compare_steps(const StepOptions& o) {
+int compare_steps(const StepOptions& o, const Context& context) {
   // Two models of their own, so that both sides find batches and optimizer in the same state. Each takes either side's
   // steps alternately: where a model lies in memory, and which of the two goes first, concerns both sides alike.
-  StepSetup first = set_up_step(o), second = set_up_step(o);
+  StepSetup first = set_up_step(o, context), second = set_up_step(o, context);
   const std::array models{&first.model, &second.model};
-  std::array trainers{std::make_unique<Trainer>(first.model, *first.sentences.data, train_options(o)),
-                      std::make_unique<Trainer>(second.model, *second.sentences.data, train_options(o))};
+  std::array trainers{std::make_unique<Trainer>(first.model, *first.sentences.data, train_options(o), context),
+                      std::make_unique<Trainer>(second.model, *second.sentences.data, train_options(o), context)};
   std::array sides{Side{.sparsity = o.sparsity}, Side{.sparsity = o.against}};
   std::vector<double> ratios;
   int64_t tokens = 0;
@@ -58,7 +56,7 @@ int compare_steps(const StepOptions& o) {
   const Spread base = spread_of(sides[1].seconds);
   const double attention_ratio =
       1 + (spread_of(sides[0].attention_seconds).median - spread_of(sides[1].attention_seconds).median) / base.median;
-  ordered_json j = machine_json();
+  ordered_json j = machine_json(context);
   j["data"] = first.sentences.what;
   j["precision"] = name_of(o.precision);
   j["batch"] = o.batch;
@@ -76,8 +74,7 @@ int compare_steps(const StepOptions& o) {
     fmt::print("{}\n", j.dump());
     return 0;
   }
-  fmt::print("{}, {} kernels, {} thread{}, {}\n", processor_name(), kernels_in_use(), num_threads(),
-             num_threads() == 1 ? "" : "s", name_of(o.precision));
+  fmt::print("{}, {}\n", machine_text(context), name_of(o.precision));
   fmt::print("{}; batches of {}, training of {:.0f} tokens on average; each batch with both sparsities in turn\n",
              first.sentences.what, o.batch, j["tokens_per_step"].get<double>());
   for (const ordered_json& side : j["sides"]) {

@@ -23,7 +23,7 @@ DistilBert random_model(const StepOptions& o, int64_t vocab_size, int64_t labels
 
 }  // namespace
 
-StepSetup set_up_step(StepOptions o) {
+StepSetup set_up_step(StepOptions o, const Context& context) {
   o.sentences.seed = static_cast<uint64_t>(o.seed);
   o.sentences.count = o.batch * std::min<int64_t>(o.warm + o.steps, 64);
   if (o.sentences.fixed > 0) o.sentences.max_length = o.sentences.fixed;
@@ -37,7 +37,7 @@ StepSetup set_up_step(StepOptions o) {
     o.sentences.vocab_size = loaded->model.config().vocab_size;
     o.sentences.labels = loaded->model.config().num_labels;
   }
-  Sentences sentences = load_sentences(o.sentences);
+  Sentences sentences = load_sentences(o.sentences, context.threads());
   const TokenizedDataset& data = *sentences.data;
   DistilBert model =
       loaded ? std::move(loaded->model) : random_model(o, sentences.vocab_size, std::max(data.num_labels(), 2));

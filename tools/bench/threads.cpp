@@ -16,11 +16,12 @@ void wait(double seconds) {
 }
 
 int threads(const CommonOptions& o) {
-  set_num_threads(static_cast<int>(o.threads));
-  const auto loop = [] { on_team(num_threads(), [](const Team&) {}); };
+  const Context context = o.context();
+  const int members = context.threads();
+  const auto loop = [members] { on_team(members, [](const Team&) {}); };
   constexpr int barriers = 100;
-  const auto hundred_barriers = [] {
-    on_team(num_threads(), [](const Team& team) {
+  const auto hundred_barriers = [members] {
+    on_team(members, [](const Team& team) {
       for (int i = 0; i < barriers; ++i) team.barrier();
     });
   };
@@ -30,7 +31,7 @@ int threads(const CommonOptions& o) {
     loop();
     return now() - begin;
   };
-  const auto shared_work = [] { on_team(num_threads(), [](const Team&) { wait(1e-3); }); };
+  const auto shared_work = [members] { on_team(members, [](const Team&) { wait(1e-3); }); };
   std::vector<Result> results;
   for (const bool beside : {false, true}) {
     std::optional<BusyCore> other;
@@ -43,7 +44,7 @@ int threads(const CommonOptions& o) {
     add("loop of 100 barriers", measure(hundred_barriers, o.effort()));
     add("loop of 1 ms on each thread", measure(shared_work, o.effort()));
   }
-  print_report("threads", {}, results, o.json);
+  print_report("threads", {}, results, context, o.json);
   return 0;
 }
 

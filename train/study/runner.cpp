@@ -15,8 +15,8 @@
 #include <span>
 #include <thread>
 
+#include "engine/default_threads.h"
 #include "engine/error.h"
-#include "engine/parallel.h"
 #include "train/append_file.h"
 #include "train/console.h"
 #include "train/interrupt.h"
@@ -375,7 +375,7 @@ std::vector<PlannedRun> planned_runs(const Study& study, const RunnerOptions& op
 std::vector<std::string> train_command(const Study& study, const Study::Arm& arm, const RunnerOptions& options) {
   std::vector<std::string> command{options.crisp_train};
   for (const auto& [name, value] : study.options_of(arm)) command.push_back(fmt::format("--{}={}", name, value));
-  const int64_t threads = options.threads > 0 ? options.threads : num_threads();
+  const int64_t threads = options.threads > 0 ? options.threads : default_num_threads();
   command.push_back(fmt::format("--threads={}", std::max<int64_t>(1, threads / options.jobs)));
   return command;
 }

@@ -1,0 +1,240 @@
+// The engine on memory that the host cannot touch: the same bits, and no access past the backend.
+#include "tests/support/hidden_device.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "engine/kernel_list.h"
+#include "tests/engine/helpers.h"
+
+using namespace crisp;
+using namespace crisp::test;
+
+namespace {
+
+struct Ended {
+  std::string text;  // on standard error
+  int signal = 0;    // 0: of its own accord
+};
+
+// How a child process that runs f ends.
+template <class F>
+Ended child(F&& f) {
+  std::fflush(nullptr);
+  int ends[2];
+  REQUIRE(pipe(ends) == 0);
+  const pid_t id = fork();
+  REQUIRE(id >= 0);
+  if (id == 0) {
+    dup2(ends[1], STDERR_FILENO);
+    for (const int s : {SIGSEGV, SIGABRT}) std::signal(s, SIG_DFL);
+    f();
+    _exit(0);
+  }
+  close(ends[1]);
+  Ended ended;
+  char buffer[4096];
+  for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;) ended.text.append(buffer, static_cast<size_t>(n));
+  close(ends[0]);
+  int status = 0;
+  REQUIRE(waitpid(id, &status, 0) == id);
+  if (WIFSIGNALED(status)) ended.signal = WTERMSIG(status);
+  return ended;
+}
+
+// Results and gradients of a sample, in host memory.
+std::vector<Tensor> results(const Sample& sample, Device device, DType type) {
+  const std::vector<Tensor> inputs = inputs_on(device, type, sample);
+  Tape tape;
+  const Tensor y = sample.run(tape, inputs);
+  CHECK(y.device() == device);
+  tape.backward(sum(tape, mul(tape, y, numbers(y.shape(), 99, type).to(device))));
+  std::vector<Tensor> all{y.detach().to(Device::cpu)};
+  for (const Tensor& t : inputs)
+    if (t.requires_grad()) all.push_back(t.grad().to(Device::cpu));
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("hidden device: every operation has the CPU's bits, forward and backward", "[isa]") {
+  const HiddenDevice device;
+  for (const Op* op : all_ops()) {
+    for (const Sample& sample : op->samples()) {
+      INFO(op->name << ": " << sample.what);
+      device.during(std::string(op->name) + ": " + sample.what);
+      for (const DType type : {DType::f32, DType::f64}) {
+        const std::vector<Tensor> there = results(sample, hidden, type), here = results(sample, Device::cpu, type);
+        REQUIRE(there.size() == here.size());
+        for (size_t i = 0; i < there.size(); ++i) CHECK(same_bits(there[i], here[i]));
+      }
+    }
+  }
+}
+
+TEST_CASE("hidden device: every operation's gradient equals central differences") {
+  const HiddenDevice device;
+  for (const Op* op : all_ops()) {
+    for (const Sample& sample : op->samples()) {
+      device.during(std::string(op->name) + ": " + sample.what);
+      std::vector<Tensor> inputs;
+      for (const Tensor& t : sample.inputs)
+        inputs.push_back(t.detach().to(hidden).set_requires_grad(t.requires_grad()));
+      const GradCheckReport report = check_gradients(sample.run, inputs);
+      INFO(op->name << ": " << sample.what << "\n" << report.str());
+      CHECK(report.passes(sample.tolerance));
+    }
+  }
+}
+
+TEST_CASE("hidden device: every operation refuses operands on two devices") {
+  const HiddenDevice device;
+  for (const Op* op : all_ops()) {
+    for (const Sample& sample : op->samples()) {
+      device.during(std::string(op->name) + ": " + sample.what);
+      for (size_t i = 0; i < sample.inputs.size() && sample.inputs.size() > 1; ++i) {
+        for (const bool there : {false, true}) {
+          INFO(op->name << ": " << sample.what << ", input " << i << (there ? " there" : " here"));
+          std::vector<Tensor> inputs;
+          for (size_t j = 0; j < sample.inputs.size(); ++j)
+            inputs.push_back(sample.inputs[j].detach().to((i == j) == there ? hidden : Device::cpu));
+          const std::string message = error_of([&] {
+            Tape tape;
+            sample.run(tape, inputs);
+          });
+          CHECK((contains(message, "device") || contains(message, "must be on the")));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("hidden device: what moves between devices arrives, and is counted") {
+  const HiddenDevice device;
+  const Tensor x = numbers({3, 4}, 1), there = x.to(hidden);
+  CHECK(there.device() == hidden);
+  CHECK(contains(there.str(), "f64 hidden"));
+  CHECK(same_bits(there.to(Device::cpu), x));
+  CHECK(same_bits(there.clone().to(Device::cpu), x));
+  x.copy_from(Tensor::full({3, 4}, DType::f64, 2, hidden));
+  CHECK(x.to_vector() == std::vector<double>(12, 2.0));
+  const Tensor column = there.view_rows(1, 2);
+  column.copy_from(there.view_rows(0, 2));  // which overlap
+  CHECK(there.view_rows(1, 1).to_vector() == there.view_rows(0, 1).to_vector());
+  DeviceRecord record = device.take();
+  CHECK(record.to_device() == 2);
+  CHECK(record.to_host() == 6);
+  CHECK(record.within() == 2);
+  CHECK(record.waits == 6);
+  CHECK(record.kernels() == 0);
+
+  Tape tape;
+  const Tensor w = there.detach().clone().set_requires_grad();
+  tape.backward(sum(tape, gelu(tape, w)));
+  record = device.take();
+  CHECK(record.kernels() == 5);  // two forward, two backward, and the seed
+  CHECK(record.waits == 0);
+  CHECK(record.to_device() == 0);
+  CHECK(record.to_host() == 0);
+  w.grad().to(Device::cpu);
+  CHECK(contains(device.take().str(), "1 x hidden to cpu, 96 bytes: no operation, after unary_backward"));
+}
+
+TEST_CASE("hidden device: a host access ends the program with the operation's name") {
+  const auto offend = [](auto&& f) {
+    return child([&] {
+      const HiddenDevice device;
+      const Tensor x = numbers({3, 4}, 1).to(hidden);
+      Tape tape;
+      const Tensor y = gelu(tape, x);
+      device.during("the test");
+      f(y.data<double>());
+    });
+  };
+  for (const Ended& ended :
+       {offend([](volatile double* p) { *p = 1; }), offend([](volatile double* p) { (void)*p; })}) {
+    CHECK(ended.signal == SIGSEGV);
+    CHECK(contains(ended.text,
+                   "the host touched memory of the hidden device in the test (element access), last kernel unary\n"));
+  }
+  CHECK(offend([](volatile double*) {}).signal == 0);
+}
+
+TEST_CASE("hidden device: an operation of a tape is named, with its place in the model") {
+  const Ended ended = child([] {
+    const HiddenDevice device;
+    const Tensor x = numbers({3, 4}, 1).to(hidden).set_requires_grad();
+    Tape tape;
+    device.follow(tape);
+    const Tape::Scope scope(tape, "layer");
+    const Tensor y = softmax(tape, gelu(tape, x));
+    tape.on_grad(y, [](const Tensor& d) { d.data<double>()[0] = 1; });
+    tape.backward(sum(tape, y));
+  });
+  CHECK(ended.signal == SIGSEGV);
+  CHECK(contains(ended.text, "in layer, backward of softmax (element access), last kernel reduce_backward"));
+}
+
+TEST_CASE("hidden device: faults elsewhere are nobody's but their own") {
+  const Ended ended = child([] {
+    const HiddenDevice device;
+    for (int i = 0; i < 2; ++i) ::kill(::getpid(), SIGSEGV);  // the first one ends what names faults
+  });
+  CHECK(ended.signal == SIGSEGV);
+  CHECK(!contains(ended.text, "hidden device"));
+}
+
+TEST_CASE("hidden device: new memory is no number, and writes outside of a block are found") {
+  const HiddenDevice device;
+  for (const double x : Tensor::empty({5}, DType::f32, hidden).to_vector()) CHECK(std::isnan(x));
+  CHECK(Tensor::empty({1}, DType::i32, hidden).item() == -1);
+  for (const double x : Tensor::zeros({5}, DType::f64, hidden).to_vector()) CHECK(x == 0);
+
+  const auto write_at = [](int64_t at) {
+    return child([at] {
+      const HiddenDevice faults;
+      const Tensor x = numbers({1}, 1).to(hidden), y = Tensor::empty({5}, DType::f64, hidden);
+      kernels<double>(hidden).scale(1, 1, x.data<double>(), y.data<double>() + at, 0);
+    });
+  };
+  for (const int64_t at : {-1, 5, 500}) {
+    const Ended ended = write_at(at);
+    CHECK(ended.signal == SIGABRT);
+    CHECK(contains(ended.text, "a kernel wrote outside of a block"));
+    CHECK(contains(ended.text, "last kernel scale"));
+  }
+  const Ended far = write_at(10000);
+  CHECK(far.signal == SIGSEGV);
+  CHECK(contains(far.text, "a kernel left the memory in use of the hidden device in no operation, last kernel scale"));
+}
+
+TEST_CASE("hidden device: a kernel that is given an address of the host is an error") {
+  const HiddenDevice device;
+  const Tensor here = numbers({4}, 1), there = here.to(hidden);
+  const Kernels<double>& k = kernels<double>(hidden);
+  CHECK(error_of([&] { k.scale(4, 1, here.data<double>(), there.data<double>(), 0); }) ==
+        "scale was given an address of the host");
+  CHECK(error_of([&] { k.gemm({.m = 1, .n = 1, .k = 4, .a = there.data<double>(), .b = here.data<double>()}); }) ==
+        "gemm was given an address of the host");
+}
+
+TEST_CASE("a device without a backend, and a backend without a kernel, are named") {
+  CHECK(error_of([] { backend(Device::cuda); }) == "this build has no cuda backend");
+  CHECK(std::string(name_of(Device::cuda)) == "cuda");
+  CHECK(std::string(name_of(Device::cpu)) == "cpu");
+  const HiddenDevice device;
+  CHECK(std::string(name_of(hidden)) == "hidden");
+  CHECK(error_of([] { register_backend(hidden, backend(Device::cpu)); }) == "the device hidden has a backend already");
+  CHECK(error_of([] { register_backend(Device::cpu, backend(hidden)); }) == "the device cpu has a backend already");
+
+  const Kernels<float>& cpu = backend(Device::cpu).f32;
+  Kernels<float> few{};
+  few.softmax = cpu.softmax;
+  const Kernels<float> table = complete<Device::cuda>(few);
+  CHECK(table.softmax == cpu.softmax);
+  CHECK(error_of([&] { table.gemm({}); }) == "gemm has no cuda kernel");
+  CHECK(error_of([&] { table.scale(0, 1, nullptr, nullptr, 0); }) == "scale has no cuda kernel");
+  for_each_kernel<float>([&]<size_t I, auto Member>(KernelEntry<Member>) { CHECK(table.*Member != nullptr); });
+}

@@ -1,0 +1,162 @@
+// Training on memory that the host cannot touch: the CPU's bits, and how often a step waits for the device.
+#include "tests/support/hidden_device.h"
+
+#include "tests/support/catch.h"
+#include "tests/support/golden.h"
+#include "tests/train/small_run.h"
+#include "tests/train/support.h"
+#include "train/checkpoint.h"
+#include "train/evaluate.h"
+
+using namespace crisp;
+using namespace crisp::test;
+
+namespace {
+
+struct Run {
+  std::vector<StepReport> reports;
+  std::vector<Tensor> state;  // parameters and moments, in host memory
+};
+
+Run train(Device device, const DistilBertConfig& config, const TrainerOptions& options, DType type) {
+  const TokenizedDataset data = small_data(22, 1, 9);
+  DistilBert model = model_on(device, small_run_model(config, type));
+  Trainer trainer(model, data, options);
+  Run run{finish(trainer), {}};
+  for (const Parameter& p : model.parameters()) run.state.push_back(p.tensor.detach().to(Device::cpu));
+  for (const auto& moments : {trainer.optimizer().first_moments(), trainer.optimizer().second_moments()})
+    for (const Tensor& t : moments) run.state.push_back(t.to(Device::cpu));
+  return run;
+}
+
+// Everything that a step can do: accumulation, dropout, sparse attention, row gradients, rows that wait, spans.
+DistilBertConfig config_with(SparseMethod method) {
+  DistilBertConfig config = small_run_config();
+  SparsityOptions o;
+  o.method = method;
+  if (method != SparseMethod::learned_span) o.sparsity = "0.5";
+  if (method == SparseMethod::learned_span) o.span_penalty = 0.1;
+  config.sparsity = make_sparsity(o, config.layers, 1);
+  return config;
+}
+
+}  // namespace
+
+TEST_CASE("hidden device: AdamW steps of the golden models have the CPU's bits") {
+  const HiddenDevice faults;
+  for (const GoldenRun& of : golden_runs) {
+    INFO(of.fixture << ", run " << of.run);
+    const Golden golden(of.fixture);
+    const auto steps = [&](Device device) {
+      const DistilBert model = model_on(device, golden.model(of.run));
+      AdamW optimizer(model.parameters(), {.weight_decay = golden.number("weight_decay")});
+      Tape tape;
+      std::vector<double> norms;
+      for (int64_t step = 0; step < golden.size("steps"); ++step) {
+        tape.clear();
+        faults.follow(tape);
+        const Tensor logits = model.forward(tape, batch_on(device, golden.batch()), {.training = true});
+        tape.backward(cross_entropy(tape, logits, golden.labels().to(device)));
+        faults.during("the optimizer");
+        norms.push_back(optimizer.step(golden.number("lr"), golden.number("clip")).norm);
+      }
+      std::vector<Tensor> all{Tensor::from(norms, {static_cast<int64_t>(norms.size())}, DType::f64)};
+      for (const Tensor& t : tensors_of(model)) all.push_back(t.detach().to(Device::cpu));
+      return all;
+    };
+    const std::vector<Tensor> there = steps(hidden), here = steps(Device::cpu);
+    for (size_t i = 0; i < here.size(); ++i) CHECK(same_bits(there[i], here[i]));
+  }
+}
+
+TEST_CASE("hidden device: a whole run has the CPU's bits") {
+  const HiddenDevice faults;
+  TrainerOptions options = accumulating_options().trainer();
+  options.max_grad_norm = 0.1;  // all of them are clipped
+  for (const auto& [method, type] : {std::pair(SparseMethod::top_k, DType::f32),
+                                     {SparseMethod::top_k, DType::f64},
+                                     {SparseMethod::percentile, DType::f32},
+                                     {SparseMethod::lexical, DType::f32},
+                                     {SparseMethod::random_k, DType::f32},
+                                     {SparseMethod::learned_span, DType::f32}}) {
+    INFO(method_name(method) << ", " << name_of(type));
+    faults.during("a run with " + method_name(method));
+    const DistilBertConfig config = config_with(method);
+    const Run there = train(hidden, config, options, type), here = train(Device::cpu, config, options, type);
+    REQUIRE(there.reports.size() == here.reports.size());
+    for (size_t i = 0; i < here.reports.size(); ++i) {
+      CHECK(there.reports[i].loss == here.reports[i].loss);
+      CHECK(there.reports[i].grad_norm == here.reports[i].grad_norm);
+      CHECK(here.reports[i].grad_norm > 0.1);
+    }
+    REQUIRE(there.state.size() == here.state.size());
+    for (size_t i = 0; i < here.state.size(); ++i) CHECK(same_bits(there.state[i], here.state[i]));
+  }
+}
+
+TEST_CASE("hidden device: a run resumes from a checkpoint with the CPU's bits") {
+  const HiddenDevice faults;
+  const TempDir directory;
+  const TokenizedDataset data = small_data(22, 1, 9);
+  const TrainOptions all = accumulating_options();
+  const TrainerOptions options = all.trainer();
+  const DistilBertConfig config = config_with(SparseMethod::learned_span);
+  const std::string fingerprint = run_fingerprint(all, data, data, config, "");
+  const Run whole = train(Device::cpu, config, options, DType::f32);
+  StepReport report;
+  for (const int cut : {4, 6}) {  // in the middle of an accumulation, and after it
+    INFO("stopped after micro-step " << cut);
+    DistilBert first = model_on(hidden, small_run_model(config)), second(config, DType::f32, hidden);
+    Trainer stopped(first, data, options), resumed(second, data, options);
+    for (int i = 0; i < cut; ++i) stopped.micro_step(report);
+    const std::string checkpoint = directory / fmt::format("{}", cut);
+    std::filesystem::create_directory(checkpoint);
+    write_checkpoint(checkpoint, stopped, small_tokenizer(), small_max_length, {}, fingerprint);
+    read_checkpoint(checkpoint, resumed, fingerprint);
+    finish(resumed);
+    for (size_t i = 0; i < second.parameters().size(); ++i)
+      CHECK(same_bits(second.parameters()[i].tensor.detach().to(Device::cpu), whole.state[i]));
+  }
+}
+
+TEST_CASE("hidden device: evaluation has the CPU's numbers") {
+  const HiddenDevice faults;
+  const TokenizedDataset data = small_data(22, 1, 9);
+  const DistilBert model = small_run_model(config_with(SparseMethod::learned_span));
+  const Evaluation there = evaluate(model_on(hidden, model), data, 5, Statistics::attention),
+                   here = evaluate(model, data, 5, Statistics::attention);
+  CHECK(there.loss == here.loss);
+  CHECK(there.correct == here.correct);
+  CHECK(there.spans == here.spans);
+  REQUIRE(there.layers.size() == here.layers.size());
+  for (size_t l = 0; l < here.layers.size(); ++l) {
+    CHECK(there.layers[l].head_effective == here.layers[l].head_effective);
+    CHECK(there.layers[l].head_entropy == here.layers[l].head_entropy);
+  }
+}
+
+// To the device: ids, positions, offsets, labels; what attention and the optimizer make of them on the host. To the
+// host: loss and norm, in one; ids, offsets and rows, to be checked.
+TEST_CASE("hidden device: a warmed-up step waits no oftener for the device than it did") {
+  const HiddenDevice faults;
+  DistilBertConfig config = small_run_config();
+  config.layers = 6;
+  config.sparsity = parse_sparsity("dense", config.layers);
+  const TokenizedDataset data = small_data(64, 1, 9);
+  DistilBert model = model_on(hidden, small_run_model(config));
+  TrainerOptions options;
+  options.batch_size = 8;
+  options.epochs = 2;
+  Trainer trainer(model, data, options);
+  StepReport report;
+  for (int i = 0; i < 5; ++i) trainer.micro_step(report);
+  int operation = 0;
+  trainer.check_between_operations([&] { faults.during(fmt::format("operation {}", ++operation)); });
+  faults.take();
+  REQUIRE(trainer.micro_step(report));
+  const DeviceRecord record = faults.take();
+  INFO(record.str());
+  CHECK(record.to_device() <= 13);
+  CHECK(record.waits <= 21);
+  CHECK(record.kernels() <= 288);
+}
