@@ -21,17 +21,7 @@ Shape::Shape(std::span<const int64_t> dims) : rank_(static_cast<int>(dims.size()
   if (too_many) fail("shape {} has more than 2^59 elements: their bytes could not be counted", str());
 }
 
-int64_t Shape::operator[](int i) const {
-  const int at = i < 0 ? i + rank_ : i;
-  if (at < 0 || at >= rank_) fail("dimension {} of a shape with {}: {}", i, rank_, str());
-  return dims_[static_cast<size_t>(at)];
-}
-
-int64_t Shape::numel() const {
-  int64_t n = 1;
-  for (const int64_t d : dims()) n *= d;
-  return n;
-}
+void Shape::fail_index(int i) const { fail("dimension {} of a shape with {}: {}", i, rank_, str()); }
 
 int64_t Shape::rows() const {
   int64_t n = 1;

@@ -23,8 +23,16 @@ class Shape {
 
   int rank() const { return rank_; }
   /// Dimension i; negative i counts from the last. Throws Error when out of range.
-  int64_t operator[](int i) const;
-  int64_t numel() const;
+  int64_t operator[](int i) const {
+    const int at = i < 0 ? i + rank_ : i;
+    if (at < 0 || at >= rank_) fail_index(i);
+    return dims_[static_cast<size_t>(at)];
+  }
+  int64_t numel() const {
+    int64_t n = 1;
+    for (int i = 0; i < rank_; ++i) n *= dims_[static_cast<size_t>(i)];
+    return n;
+  }
   /// The product of all dimensions but the last: "rows" of a [.., dim] tensor. 1 for rank 0.
   int64_t rows() const;
   /// The last dimension; 1 for rank 0.
@@ -38,6 +46,8 @@ class Shape {
   friend bool operator==(const Shape& a, const Shape& b) { return a.rank_ == b.rank_ && a.dims_ == b.dims_; }
 
  private:
+  [[noreturn]] void fail_index(int i) const;
+
   std::array<int64_t, max_rank> dims_{};  // zero beyond rank_, so that == can compare it whole
   int rank_ = 0;
 };
