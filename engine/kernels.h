@@ -150,14 +150,14 @@ struct KeyDropout {
 
 /// Packed multi-head attention. Queries of sequence s are rows q_offsets[s] .. q_offsets[s+1] of q; keys and values are
 /// rows kv_offsets[s] .. kv_offsets[s+1] of k and v; a row is heads * head_dim wide. Weights of (s, h) are a block
-/// [n_q, n_k] at weight_offsets[s] + h * n_q * n_k of `weights`; what lies in a row is between a backend's forward and
-/// backward pass. AttentionRule in engine/ops.h says what the fields from `selection` on mean.
+/// [n_q, n_k] at heads * pair_offsets[s] + h * n_q * n_k of `weights`; what lies in a row is between a backend's
+/// forward and backward pass. AttentionRule in engine/ops.h says what the fields from `selection` on mean.
 struct AttentionShape {
   int64_t batch = 0, heads = 0, head_dim = 0;
   const int32_t* q_offsets = nullptr;
   const int32_t* kv_offsets = nullptr;
-  const int32_t* weight_offsets = nullptr;
-  double scale = 1;  // scores = scale * q k'
+  const int32_t* pair_offsets = nullptr;  // n_q * n_k of the sequences before
+  double scale = 1;                       // scores = scale * q k'
   Selection selection = Selection::all;
   double sparsity = 0;  // in (0, 1) for the selections that go by it
   double threshold = 0;
@@ -216,6 +216,23 @@ struct AttentionGradient {
   T* dspan = nullptr;
   double beta_span = 0;
   double* span_sums = nullptr;  // with dspan, room for a sum per (sequence, head)
+};
+
+/// Sums of rows of x, by a plan (Rows in engine/plan.h): what embeddings' gradients are made of. Sum i is over the rows
+/// order[starts[i]] .. order[starts[i + 1] - 1] of x, added one after the other to what there was before: to row
+/// old_of[i] of `old` (-1: nothing) where old_of is given, else to what is in its place, with beta = 1. A sum of no
+/// rows without anything before it is 0. It goes to row `to[i]` of out, or to row i where `to` is null.
+template <class T>
+struct SumRowsCall {
+  int64_t count = 0, cols = 0;
+  const int32_t* starts = nullptr;
+  const int32_t* order = nullptr;
+  const T* x = nullptr;
+  const int32_t* to = nullptr;
+  T* out = nullptr;
+  double beta = 0;
+  const int32_t* old_of = nullptr;
+  const T* old = nullptr;  // does not overlap out
 };
 
 /// What clipping finds, in the backend's memory, so that an optimizer step needs no answer from the device.
@@ -324,15 +341,7 @@ struct Kernels {
   // rows of tables
   /// out[i] = table[ids[i]] + beta out[i]; ids have been checked.
   void (*gather_rows)(int64_t n, int64_t cols, const int32_t* ids, const T* table, T* out, double beta);
-  /// dtable[r] = sum over i with ids[i] = r of dy[i] + beta dtable[r], summed in order of i. beta = 0 writes all
-  /// `rows`.
-  void (*scatter_rows)(int64_t n, int64_t rows, int64_t cols, const int32_t* ids, const T* dy, T* dtable, double beta);
-  /// The same sum for a gradient that consists of rows: to `old_n` rows of increasing ids `old_ids` with values
-  /// `old_values` [old_n, cols] it adds dy[i] in row ids[i], in order of i. The union goes to out_ids (increasing) and
-  /// out_values, which have room for old_n + n rows and overlap nothing; returns its number of rows. The bits are those
-  /// of scatter_rows.
-  int64_t (*accumulate_rows)(int64_t n, int64_t rows, int64_t cols, const int32_t* ids, const T* dy, int64_t old_n,
-                             const int32_t* old_ids, const T* old_values, int32_t* out_ids, T* out_values);
+  void (*sum_rows)(const SumRowsCall<T>&);
 
   // loss
   /// losses[i] = -log softmax(logits[i])[labels[i]]; probabilities receives the softmax.

@@ -1,9 +1,10 @@
 #include "engine/op.h"
 
+#include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "engine/error.h"
+#include "engine/ops.h"
 
 namespace crisp {
 
@@ -40,18 +41,32 @@ void check_same_type(const Tape& tape, const Op& op, std::initializer_list<Opera
   if (!first) fail_operands(tape, op, "an operand is missing", operands);
 }
 
-void check_ids(const Tape& tape, const Op& op, const Operand& ids, int64_t limit, Device device) {
+Rows rows_of(const Tape& tape, const Op& op, const Operand& ids, Device device) {
   if (!ids.tensor || ids.tensor.dtype() != DType::i32)
     fail_operands(tape, op, fmt::format("{} must be an i32 tensor", ids.role), {ids});
   if (ids.tensor.device() != device)
     fail_operands(tape, op, fmt::format("{} must be on the {}", ids.role, name_of(device)), {ids});
-  if (ids.tensor.numel() > std::numeric_limits<int32_t>::max())
-    fail_operands(tape, op, fmt::format("{} are too many", ids.role), {ids});
-  const Tensor host = ids.tensor.to(Device::cpu);
-  const auto* values = host.data<int32_t>();
-  for (int64_t i = 0; i < host.numel(); ++i)
-    if (values[i] < 0 || values[i] >= limit)
-      fail_operands(tape, op, fmt::format("{}[{}] = {} is outside 0..{}", ids.role, i, values[i], limit - 1), {ids});
+  try {
+    return Rows(ids.tensor, ids.role);
+  } catch (const Error& error) {
+    fail_operands(tape, op, error.what(), {ids});
+  }
+}
+
+void check_rows(const Tape& tape, const Op& op, const char* role, const Rows& rows, int64_t limit, Device device) {
+  if (!rows || !rows.ids().device) fail_operands(tape, op, fmt::format("{} are missing: see upload()", role), {});
+  if (rows.device() != device)
+    fail_operands(tape, op, fmt::format("{} must be on the {}", role, name_of(device)), {{role, rows.ids().device}});
+  if (rows.size() == 0 || rows.distinct().host.back() < limit) return;
+  const auto& ids = rows.ids().host;
+  const auto bad = std::find_if(ids.begin(), ids.end(), [&](int32_t id) { return id >= limit; });
+  fail_operands(tape, op, fmt::format("{}[{}] = {} is outside 0..{}", role, bad - ids.begin(), *bad, limit - 1), {});
+}
+
+Tensor filled(const Context& context, const Shape& shape, DType dtype, double value, Device device) {
+  const Tensor t = Tensor::empty(shape, dtype, device);
+  run(context, t, [&](auto k) { k->fill(t.numel(), value, k(t)); });
+  return t;
 }
 
 void add_in_place(const Context& context, const Tensor& sum, const Tensor& x) {

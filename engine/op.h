@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/plan.h"
 #include "engine/tape.h"
 #include "engine/tensor.h"
 
@@ -29,8 +30,8 @@ class KernelCall {
   /// The elements of a tensor or of a gradient's place; null for an empty one.
   T* operator()(const Tensor& t) const { return elements<T>(t); }
   T* operator()(const GradTarget& d) const { return elements<T>(d.tensor); }
-  /// Of an i32 tensor.
   int32_t* ids(const Tensor& t) const { return elements<int32_t>(t); }
+  const int32_t* operator()(const Integers& a) const { return elements<int32_t>(a.device); }
   double* f64(const Tensor& t) const { return elements<double>(t); }
 
   const MatmulPrecision precision;  // for GemmCall
@@ -95,9 +96,10 @@ struct Operand {
                                 std::initializer_list<Operand> operands);
 /// All operands on one device and of one floating-point dtype (empty handles are ignored).
 void check_same_type(const Tape& tape, const Op& op, std::initializer_list<Operand> operands);
-/// ids is i32, on `device`, with fewer than 2^31 elements, and every value lies in [0, limit). Reads the values: they
-/// must be on the CPU or are copied there.
-void check_ids(const Tape& tape, const Op& op, const Operand& ids, int64_t limit, Device device);
+/// The plan of ids that are i32 and on `device`. Reads them: they must be on the CPU or are copied there.
+Rows rows_of(const Tape& tape, const Op& op, const Operand& ids, Device device);
+/// `rows` are below `limit`, and on `device`.
+void check_rows(const Tape& tape, const Op& op, const char* role, const Rows& rows, int64_t limit, Device device);
 
 /// sum += x, which have one shape, type and device.
 void add_in_place(const Context& context, const Tensor& sum, const Tensor& x);

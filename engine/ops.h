@@ -8,6 +8,7 @@
 #include <span>
 
 #include "engine/kernels.h"
+#include "engine/plan.h"
 #include "engine/tape.h"
 #include "engine/tensor.h"
 
@@ -50,7 +51,9 @@ Tensor concat(Tape& tape, std::span<const Tensor> parts, int axis);
 Tensor reshape(Tape& tape, const Tensor& x, const Shape& shape);
 /// [.., r, c] -> [.., c, r]
 Tensor transpose(Tape& tape, const Tensor& x);
-/// Rows of a table: table [n, dim], ids i32 of any shape -> [ids.., dim].
+/// Rows of a table: table [n, dim], rows of any shape -> [rows.., dim].
+Tensor embedding(Tape& tape, const Tensor& table, const Rows& rows);
+/// The same for i32 ids, from which it makes the plan.
 Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids);
 
 // --- products --------------------------------------------------------------------------------------------------------
@@ -73,13 +76,20 @@ Tensor layer_norm(Tape& tape, const Tensor& x, const Tensor& weight, const Tenso
 /// layer_norm(x + dropout(residual)), fused.
 Tensor residual_layer_norm(Tape& tape, const Tensor& x, const Tensor& residual, const Dropout& dropout,
                            const Tensor& weight, const Tensor& bias, double epsilon);
-/// dropout(layer_norm(words[ids] + positions[position_ids])), fused: ids and position_ids i32 [total] -> [total, dim].
+/// dropout(layer_norm(words[word_rows] + positions[position_rows])), fused: rows [total] -> [total, dim].
+Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& positions, const Rows& word_rows,
+                             const Rows& position_rows, const Tensor& weight, const Tensor& bias, double epsilon,
+                             const Dropout& dropout);
+/// The same for i32 ids and position_ids [total], from which it makes the plans.
 Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& positions, const Tensor& ids,
                              const Tensor& position_ids, const Tensor& weight, const Tensor& bias, double epsilon,
                              const Dropout& dropout);
 
 // --- loss ------------------------------------------------------------------------------------------------------------
-/// Mean over rows of -log softmax(logits)[label]: logits [n, classes], labels i32 [n] -> scalar. n must not be 0.
+/// Mean over rows of -log softmax(logits)[label]: logits [n, classes], labels [n] as rows of `classes` -> scalar. n
+/// must not be 0.
+Tensor cross_entropy(Tape& tape, const Tensor& logits, const Rows& labels);
+/// The same for labels i32 [n].
 Tensor cross_entropy(Tape& tape, const Tensor& logits, const Tensor& labels);
 
 // --- attention -------------------------------------------------------------------------------------------------------
@@ -94,7 +104,7 @@ struct AttentionRule {
 
   /// Which keys are kept. k = top_k_count(sparsity, n) in engine/kernels.h: max(1, floor((1 - sparsity) n + 0.5)) for a
   /// query of n keys, computed so that a sparsity of 0.9 means nine tenths whatever its binary rounding.
-  /// - listed: the keys in list_starts and list_keys, wherever they come from. Other scores need not be computed.
+  /// - listed: the keys in `lists`, wherever they come from. Other scores need not be computed.
   /// - top_k_row: exactly k, the largest; among equal scores the earlier key wins (Gupta et al., arXiv 2106.06899).
   /// - top_k_ties: all that are at least the k-th largest (Explicit Sparse Transformer, arXiv 1912.11637).
   /// - percentile_head: all scores of one head and sequence that are at or above their `sparsity` quantile (linear
@@ -110,10 +120,7 @@ struct AttentionRule {
   double threshold = 0;
   double drop_p = 0;  // in [0, 1]
   RandomKey drop_key = {};
-  /// i32, for `listed`. Row r of q and head h keep list_keys[list_starts[i] .. list_starts[i + 1]]: key positions
-  /// within the sequence, increasing, at least one. list_starts has total_q + 1 elements, with i = r for every head, or
-  /// heads * total_q + 1, with i = h * total_q + r.
-  Tensor list_starts = {}, list_keys = {};
+  ListedKeys lists = {};  // for `listed`
 
   /// Protected keys: the sequence's first and last, and key i for its query i (if there is one). They rank before all
   /// others (of more than k, the earlier ones), hence are kept first and count within k; by `threshold` and
@@ -152,10 +159,12 @@ struct AttentionStats {
   Tensor queries;   // number of queries
 };
 
-/// Multi-head attention over packed sequences, no padding anywhere. q [total_q, dim], k and v [total_k, dim]; sequence
-/// s has queries q_offsets[s]..q_offsets[s+1] and keys kv_offsets[s]..kv_offsets[s+1] (i32 [batch + 1], increasing,
-/// from 0 to the totals). Returns [total_q, dim]. Every sequence with queries needs a key. Where one tensor serves as
-/// queries and as keys or values, both offsets must be equal. `stats`, if given, is filled.
+/// Multi-head attention over packed sequences, no padding anywhere. q [queries, dim], k and v [keys, dim], whose
+/// sequences `segments` tells. Returns [queries, dim]. Where one tensor serves as queries and as keys or values, their
+/// offsets must be equal. `stats`, if given, is filled.
+Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, const Segments& segments,
+                 const AttentionRule& rule, AttentionStats* stats = nullptr);
+/// The same for i32 offsets [batch + 1], from which it makes the segments.
 Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets,
                  const Tensor& kv_offsets, const AttentionRule& rule, AttentionStats* stats = nullptr);
 
@@ -170,5 +179,9 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
 Tensor absorb_keys(Tape& tape, const Tensor& q, const Tensor& weight, const Tensor& bias, int64_t heads, int64_t width);
 /// sums [n * heads, width], weight [dim, in], bias [dim] -> [n, dim].
 Tensor absorb_values(Tape& tape, const Tensor& sums, const Tensor& weight, const Tensor& bias, int64_t heads);
+
+// --- not on the tape -------------------------------------------------------------------------------------------------
+/// A tensor of one value, made where it is.
+Tensor filled(const Context& context, const Shape& shape, DType dtype, double value, Device device);
 
 }  // namespace crisp

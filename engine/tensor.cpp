@@ -1,9 +1,12 @@
 #include "engine/tensor.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <functional>
 
 #include "engine/allocator.h"
+#include "engine/plan.h"
 #include "engine/tape.h"
 #include "engine/tensor_impl.h"
 
@@ -58,21 +61,21 @@ Tensor filled(const Shape& shape, DType dtype, Device device, F&& f) {
 // A gradient of rows as one of the whole table.
 Tensor dense(const Gradient& gradient, const Shape& shape) {
   const Tensor all = Tensor::zeros(shape, gradient.values().dtype(), gradient.values().device());
-  const Tensor ids = gradient.rows().to(Device::cpu);
-  for (int64_t i = 0; i < ids.numel(); ++i)
-    all.view_rows(ids.data<int32_t>()[i], 1).copy_from(gradient.values().view_rows(i, 1));
+  for (int64_t i = 0; const int32_t row : gradient.rows().host)
+    all.view_rows(row, 1).copy_from(gradient.values().view_rows(i++, 1));
   return all;
 }
 
 // The rows in which something is not 0. A row of zeros is no different from one that is not there.
-std::vector<int32_t> rows_of(const Tensor& all) {
+Integers rows_of(const Tensor& all) {
   const Tensor host = all.to(Device::cpu);
-  std::vector<int32_t> ids;
+  Integers rows;
   for (int64_t r = 0; r < host.dim(0); ++r) {
     const std::vector<double> row = host.view_rows(r, 1).to_vector();
-    if (std::any_of(row.begin(), row.end(), [](double x) { return x != 0; })) ids.push_back(static_cast<int32_t>(r));
+    if (std::any_of(row.begin(), row.end(), [](double x) { return x != 0; }))
+      rows.host.push_back(static_cast<int32_t>(r));
   }
-  return ids;
+  return rows;
 }
 
 }  // namespace
@@ -272,12 +275,12 @@ void Tensor::set_grad(const Tensor& values) const {
     fail("the gradient of {} is {} {}, not {} {}", label(), shape().str(), name_of(dtype()), values.shape().str(),
          name_of(values.dtype()));
   if (gradient().by_rows()) {
-    const std::vector<int32_t> ids = rows_of(values);
-    const auto n = static_cast<int64_t>(ids.size());
-    const Tensor some = empty({n, dim(1)}, dtype(), device());
-    for (int64_t i = 0; i < n; ++i)
-      some.view_rows(i, 1).copy_from(values.detach().view_rows(ids[static_cast<size_t>(i)], 1));
-    set_grad_rows(from(ids, {n}, device()), some);
+    const auto rows = std::make_shared<Integers>(rows_of(values));
+    const Tensor some = empty({rows->size(), dim(1)}, dtype(), device());
+    for (int64_t i = 0; const int32_t row : rows->host)
+      some.view_rows(i++, 1).copy_from(values.detach().view_rows(row, 1));
+    upload_integers(device(), std::array{rows.get()});
+    set_grad_rows(rows, some);
   } else {
     const Tensor copy = values.detach().clone().to(device());
     clear_grad();
@@ -286,13 +289,15 @@ void Tensor::set_grad(const Tensor& values) const {
   }
 }
 
-void Tensor::set_grad_rows(const Tensor& rows, const Tensor& values) const {
+void Tensor::set_grad_rows(std::shared_ptr<const Integers> rows, const Tensor& values) const {
   Gradient& g = impl().gradient;
   if (!g.by_rows_) fail("{} does not take its gradient as rows", label());
-  if (!rows || rows.dtype() != DType::i32 || !values || values.dtype() != dtype() || rows.rank() != 1 ||
-      values.shape() != Shape{rows.dim(0), dim(1)})
-    fail("the gradient of {} by rows needs ids i32 [n] and values {} [n, {}]", label(), name_of(dtype()), dim(1));
-  g.rows_ = rows;
+  if (!rows || !values || values.dtype() != dtype() || values.shape() != Shape{rows->size(), dim(1)})
+    fail("the gradient of {} by rows needs as many values {} [n, {}]", label(), name_of(dtype()), dim(1));
+  if (!std::is_sorted(rows->host.begin(), rows->host.end(), std::less_equal<>()) ||
+      (rows->size() > 0 && (rows->host.front() < 0 || rows->host.back() >= dim(0))))
+    fail("the rows of the gradient of {} must increase, within its {} rows", label(), dim(0));
+  g.rows_ = std::move(rows);
   g.values_ = values;
   g.sum_squares_ = {};
   g.present_ = true;
@@ -302,7 +307,8 @@ void Tensor::clear_grad() const {
   Gradient& g = impl().gradient;
   if (!g.values_) return;
   g.present_ = false;
-  g.values_ = g.rows_ = g.sum_squares_ = {};
+  g.rows_ = {};
+  g.values_ = g.sum_squares_ = {};
 }
 
 GradTarget::~GradTarget() {

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/allocator.h"
 #include "engine/backend.h"
 #include "engine/dtype.h"
 #include "engine/random.h"
@@ -22,6 +23,7 @@ struct Storage;
 struct TensorImpl;
 class Gradient;
 class GradTarget;
+struct Integers;
 
 class Tensor {
  public:
@@ -102,8 +104,8 @@ class Tensor {
   /// Makes a copy of `values` (same shape and dtype) the gradient: what a checkpoint restores. Throws Error for others,
   /// and where none is required.
   void set_grad(const Tensor& values) const;
-  /// Makes `values` [n, dim] the gradient of the rows `rows` (i32 [n], increasing) of a table that takes it so.
-  void set_grad_rows(const Tensor& rows, const Tensor& values) const;
+  /// Makes `values` [n, dim] the gradient of these rows, n of them, increasing, of a table that takes it so.
+  void set_grad_rows(std::shared_ptr<const Integers> rows, const Tensor& values) const;
   /// Forgets the gradient and gives its memory back, for activations and the next gradients to use.
   void clear_grad() const;
   /// Where a backward function writes this tensor's gradient: false where nobody needs it. Throws Error for a table
@@ -130,6 +132,14 @@ class Tensor {
   std::shared_ptr<Storage> storage_;  // the elements; null in a handle without values
 };
 
+/// Whole numbers that the host made and keeps, and their copy where kernels read them.
+struct Integers {
+  std::vector<int32_t, CachedAlloc<int32_t>> host;  // a training step asks the system for nothing
+  Tensor device;                                    // i32 [n], after upload() (engine/plan.h)
+
+  int64_t size() const { return std::ssize(host); }
+};
+
 /// What has been added up for a tensor. It is there from the moment that its first part is written whole, until
 /// clear_grad().
 class Gradient {
@@ -139,8 +149,8 @@ class Gradient {
   bool by_rows() const { return by_rows_; }
   /// The elements: of the tensor's shape, or by rows [n, dim].
   const Tensor& values() const { return values_; }
-  /// By rows: which they are, i32 [n], increasing. Else an empty handle.
-  const Tensor& rows() const { return rows_; }
+  /// By rows, and there: which they are, increasing.
+  const Integers& rows() const { return *rows_; }
   /// f64, one element: the sum of squares, where the operation that wrote the gradient last has formed it on the way.
   /// Else an empty handle.
   const Tensor& sum_squares() const { return sum_squares_; }
@@ -149,7 +159,8 @@ class Gradient {
   friend class Tensor;
   friend class GradTarget;
   bool present_ = false, by_rows_ = false;
-  Tensor values_, rows_, sum_squares_;
+  std::shared_ptr<const Integers> rows_;
+  Tensor values_, sum_squares_;
 };
 
 /// A place for a gradient, to be written at once. beta = 0: overwrite (first contribution); beta = 1: add. The gradient

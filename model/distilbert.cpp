@@ -12,21 +12,13 @@
 namespace crisp {
 namespace {
 
-// 0, step, .., n step: every sequence has `step` queries.
-Tensor every(int64_t step, int64_t n, Device device) {
-  const Tensor offsets = Tensor::empty({n + 1}, DType::i32);
-  for (int64_t i = 0; i <= n; ++i)
-    offsets.data<int32_t>()[i] = checked_int32(static_cast<size_t>(i * step), "queries of heads in one batch");
-  return offsets.to(device);
-}
-
-// Rows 1, 0, .., 0.
-Tensor ones_and_zeros(int64_t rows, int64_t cols, DType dtype, Device device) {
-  const Tensor t = Tensor::zeros({rows, cols}, dtype);
-  with_type(t, [&]<class T>() {
-    for (int64_t r = 0; r < rows; ++r) t.data<T>()[r * cols] = T(1);
-  });
-  return t.to(device);
+// (x | 1 | 0 ..) of `width` columns.
+Tensor with_one(Tape& tape, const Tensor& x, int64_t width) {
+  const int64_t rows = x.dim(0);
+  const auto constant = [&](int64_t cols, double value) {
+    return filled(tape.context(), {rows, cols}, x.dtype(), value, x.device());
+  };
+  return concat(tape, std::array{x, constant(1, 1), constant(width - x.dim(1) - 1, 0)}, 1);
 }
 
 }  // namespace
@@ -230,33 +222,23 @@ AttentionRule DistilBert::rule(int64_t index, Pass& pass, const ListedQueries& q
 
 void DistilBert::add_lists(AttentionRule& rule, int64_t index, Pass& pass, const ListedQueries& queries) const {
   const SparsityConfig& c = config_.sparsity;
-  if (pass.offsets.empty()) {
-    const auto on_host = [](const Tensor& t) {
-      const Tensor host = t.to(Device::cpu);
-      return std::vector<int32_t>(host.data<int32_t>(), host.data<int32_t>() + host.numel());
-    };
-    pass.ids = on_host(pass.batch.ids);
-    pass.offsets = on_host(pass.batch.offsets);
-    if (c.method == SparseMethod::lexical)
-      pass.similarities = word_similarities(words_.detach().to(Device::cpu), pass.ids, pass.offsets, pass.threads);
-  }
+  const Batch& batch = pass.batch;
+  const auto &ids = batch.words().ids().host, &offsets = batch.sequences().kv_offsets().host;
+  if (c.method == SparseMethod::lexical && pass.similarities.empty())
+    pass.similarities = word_similarities(words_.detach().to(Device::cpu), ids, offsets, pass.threads);
   std::vector<int64_t> windows;
   if (c.method == SparseMethod::learned_span)
     for (const double z : layers_[static_cast<size_t>(index)].span.to_vector())
       windows.push_back(hard_window(z, c.span_ramp));
-  const Tensor& distances = pass.batch.tree_distances;
   const KeyLists lists = key_lists(c, index, rule.sparsity, config_.heads,
-                                   {.offsets = pass.offsets,
+                                   {.offsets = offsets,
                                     .similarities = pass.similarities,
-                                    .tree_distances = distances ? distances.data<int32_t>() : nullptr,
+                                    .tree_distances = batch.tree_distances(),
                                     .windows = windows},
                                    pass.threads, queries);
-  const auto tensor = [&](const std::vector<int32_t>& values) {
-    return Tensor::from(values, {static_cast<int64_t>(values.size())}, device_);
-  };
+  const Segments segments = queries.first_only ? batch.first_queries(queries.copies) : batch.sequences();
   rule.selection = Selection::listed;
-  rule.list_starts = tensor(lists.starts);
-  rule.list_keys = tensor(lists.keys);
+  rule.lists = on(device_, ListedKeys(segments, lists.heads, lists.starts, lists.keys));
 }
 
 // One query a sequence needs no keys and values of its own: see absorb_keys() in engine/ops.h. A query's heads are
@@ -264,32 +246,30 @@ void DistilBert::add_lists(AttentionRule& rule, int64_t index, Pass& pass, const
 Tensor DistilBert::attend_first(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, Pass& pass) const {
   const Layer& w = layers_[static_cast<size_t>(index)];
   const int64_t width = (config_.dim / 16 + 1) * 16;  // of the inputs, a 1 for the biases, zeros to whole cache lines
-  const Tensor x1 = concat(tape, std::array{x, ones_and_zeros(x.dim(0), width - config_.dim, x.dtype(), device_)}, 1);
+  const Tensor x1 = with_one(tape, x, width);
   AttentionRule of_one_head = rule(index, pass, {.first_only = true, .copies = config_.heads});
   of_one_head.heads = 1;
   // The queries are all the first of their sequence, though they stand at 0 .. heads - 1.
   of_one_head.keep_first |= of_one_head.keep_diagonal;
   of_one_head.keep_diagonal = false;
   const Tensor queries = absorb_keys(tape, q, w.key.weight, w.key.bias, config_.heads, width);
-  const Tensor sums =
-      attention(tape, queries, x1, x1, every(config_.heads, q.dim(0), device_), pass.batch.offsets, of_one_head);
+  const Tensor sums = attention(tape, queries, x1, x1, pass.batch.first_queries(config_.heads), of_one_head);
   return absorb_values(tape, sums, w.value.weight, w.value.bias, config_.heads);
 }
 
 // q are the queries of all rows of x, or of the first of each sequence.
-Tensor DistilBert::attend(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, Rows rows, Pass& pass,
+Tensor DistilBert::attend(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, Wanted wanted, Pass& pass,
                           AttentionStats* stats) const {
-  if (rows == Rows::first && by_rows_alone(index, pass.mode)) return attend_first(tape, index, x, q, pass);
+  if (wanted == Wanted::first && by_rows_alone(index, pass.mode)) return attend_first(tape, index, x, q, pass);
   const Layer& w = layers_[static_cast<size_t>(index)];
-  const Tensor& offsets = pass.batch.offsets;
-  const bool first_only = rows == Rows::first;
+  const bool first_only = wanted == Wanted::first;
   const Tensor k = apply(tape, w.key, x), v = apply(tape, w.value, x);
-  return attention(tape, q, k, v, first_only ? every(1, q.dim(0), device_) : offsets, offsets,
+  return attention(tape, q, k, v, first_only ? pass.batch.first_queries(1) : pass.batch.sequences(),
                    rule(index, pass, {.first_only = first_only}), stats);
 }
 
 // `queries` are the rows of x whose new hidden states are wanted: all of them, or the first of each sequence.
-Tensor DistilBert::layer(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, Rows rows, Pass& pass,
+Tensor DistilBert::layer(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, Wanted wanted, Pass& pass,
                          AttentionStats* stats) const {
   const Layer& w = layers_[static_cast<size_t>(index)];
   const Tape::Scope scope(tape, w.scope);
@@ -298,7 +278,7 @@ Tensor DistilBert::layer(Tape& tape, int64_t index, const Tensor& x, const Tenso
   {
     const Tape::Scope attention_scope(tape, "attention");
     const Tensor q = apply(tape, w.query, queries);
-    const Tensor context = attend(tape, index, x, q, rows, pass, stats);
+    const Tensor context = attend(tape, index, x, q, wanted, pass, stats);
     normed = residual_layer_norm(tape, queries, apply(tape, w.out, context), {}, w.attention_norm.weight,
                                  w.attention_norm.bias, config_.layer_norm_epsilon);
   }
@@ -308,40 +288,40 @@ Tensor DistilBert::layer(Tape& tape, int64_t index, const Tensor& x, const Tenso
                              w.output_norm.weight, w.output_norm.bias, config_.layer_norm_epsilon);
 }
 
-Tensor DistilBert::hidden_states(Tape& tape, const BatchTensors& batch, const ForwardMode& mode, Rows rows) const {
+Tensor DistilBert::hidden_states(Tape& tape, const Batch& batch, const ForwardMode& mode, Wanted wanted) const {
   const Tape::Scope scope(tape, "DistilBert");
   Tensor x;  // [total, dim]
   {
     const Tape::Scope embedding_scope(tape, "embeddings");
-    x = embeddings_layer_norm(tape, words_, positions_, batch.ids, batch.positions, embedding_norm_.weight,
+    x = embeddings_layer_norm(tape, words_, positions_, batch.words(), batch.positions(), embedding_norm_.weight,
                               embedding_norm_.bias, config_.layer_norm_epsilon,
                               dropout(config_.dropout, mode, embedding_site));
   }
   Pass pass{batch, mode, tape.context().threads()};
   const auto full_layer = [&](int64_t l) {
     AttentionStats* stats = mode.stats ? &mode.stats->emplace_back() : nullptr;
-    return layer(tape, l, x, x, Rows::all, pass, stats);
+    return layer(tape, l, x, x, Wanted::all, pass, stats);
   };
   const int64_t last = config_.layers - 1;
   for (int64_t l = 0; l < last; ++l) x = full_layer(l);
-  if (rows == Rows::all) return full_layer(last);
+  if (wanted == Wanted::all) return full_layer(last);
 
-  const Tensor first = batch.offsets.view_rows(0, batch.batch_size());  // [CLS] is the first token of each sequence
+  const Rows& first = batch.first();  // [CLS] is the first token of each sequence
   // A threshold over a head's whole score matrix needs every query of the last layer.
   const SparsityConfig& sparsity = config_.sparsity;
   if (sparsity.method == SparseMethod::percentile && sparsity.applies(last, mode.training, mode.progress))
     return embedding(tape, full_layer(last), first);
   // Statistics need them too, but must not change a bit of the logits: that layer is computed beside the short one.
   if (mode.stats) full_layer(last);
-  return layer(tape, last, x, embedding(tape, x, first), Rows::first, pass, nullptr);
+  return layer(tape, last, x, embedding(tape, x, first), Wanted::first, pass, nullptr);
 }
 
-Tensor DistilBert::encode(Tape& tape, const BatchTensors& batch, const ForwardMode& mode) const {
-  return hidden_states(tape, batch, mode, Rows::all);
+Tensor DistilBert::encode(Tape& tape, const Batch& batch, const ForwardMode& mode) const {
+  return hidden_states(tape, batch, mode, Wanted::all);
 }
 
-Tensor DistilBert::forward(Tape& tape, const BatchTensors& batch, const ForwardMode& mode) const {
-  const Tensor cls = hidden_states(tape, batch, mode, Rows::first);  // [batch, dim]
+Tensor DistilBert::forward(Tape& tape, const Batch& batch, const ForwardMode& mode) const {
+  const Tensor cls = hidden_states(tape, batch, mode, Wanted::first);  // [batch, dim]
   const Tape::Scope scope(tape, "head");
   const Tensor hidden = relu(tape, apply(tape, pre_classifier_, cls));
   const Tensor dropped = crisp::dropout(tape, hidden, dropout(config_.classifier_dropout, mode, classifier_site));

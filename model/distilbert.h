@@ -8,6 +8,7 @@
 #include "engine/ops.h"
 #include "engine/tape.h"
 #include "engine/tensor.h"
+#include "model/batch.h"
 #include "model/config.h"
 #include "model/key_lists.h"
 
@@ -20,16 +21,6 @@ struct Parameter {
   bool decays;           // weight decay applies: not to biases and LayerNorm
   bool in_head;          // pre_classifier and classifier
   bool is_span = false;  // learned degrees, [heads]: at a rate of their own, and in config.json instead of the weights
-};
-
-/// A packed batch on the model's device: all sequences one after the other, no padding.
-struct BatchTensors {
-  Tensor ids;        // i32 [total]
-  Tensor positions;  // i32 [total], from 0 in each sequence
-  Tensor offsets;    // i32 [batch + 1]
-  /// i32 in host memory: for a sequence of n tokens n x n distances in its parse, back to back. Empty without parses.
-  Tensor tree_distances = {};
-  int64_t batch_size() const { return offsets.dim(0) - 1; }
 };
 
 /// How one forward pass runs.
@@ -60,9 +51,9 @@ class DistilBert {
   void initialise_head(uint64_t seed);
 
   /// Logits [batch, num_labels].
-  Tensor forward(Tape& tape, const BatchTensors& batch, const ForwardMode& mode) const;
+  Tensor forward(Tape& tape, const Batch& batch, const ForwardMode& mode) const;
   /// Hidden states of the last layer, [total, dim].
-  Tensor encode(Tape& tape, const BatchTensors& batch, const ForwardMode& mode) const;
+  Tensor encode(Tape& tape, const Batch& batch, const ForwardMode& mode) const;
 
   const DistilBertConfig& config() const { return config_; }
   /// Settings that do not change the parameters (dropout rates, labels' names, sparsity without learned spans) may be
@@ -102,14 +93,13 @@ class DistilBert {
     Norm output_norm;
     Tensor span = {};  // learned degrees, if there are any
   };
-  enum class Rows { all, first };  // which rows of the last layer are wanted
+  enum class Wanted { all, first };  // which rows of the last layer are
   // What all layers of one forward pass share.
   struct Pass {
-    const BatchTensors& batch;
+    const Batch& batch;
     const ForwardMode& mode;
     const int threads;
-    std::vector<int32_t> ids = {}, offsets = {};  // in host memory, for lists of keys
-    std::vector<double> similarities = {};        // of words, where they decide
+    std::vector<double> similarities = {};  // of words, where they decide which keys are listed
   };
 
   Linear add_linear(const std::string& name, int64_t out, int64_t in, bool in_head = false);
@@ -117,10 +107,10 @@ class DistilBert {
   Tensor add(const std::string& name, const Shape& shape, bool decays, bool in_head);
   void initialise(const Parameter& parameter, uint32_t site, uint64_t seed);
 
-  Tensor hidden_states(Tape& tape, const BatchTensors& batch, const ForwardMode& mode, Rows rows) const;
-  Tensor layer(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, Rows rows, Pass& pass,
+  Tensor hidden_states(Tape& tape, const Batch& batch, const ForwardMode& mode, Wanted wanted) const;
+  Tensor layer(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, Wanted wanted, Pass& pass,
                AttentionStats* stats) const;
-  Tensor attend(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, Rows rows, Pass& pass,
+  Tensor attend(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, Wanted wanted, Pass& pass,
                 AttentionStats* stats) const;
   Tensor attend_first(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, Pass& pass) const;
   AttentionRule rule(int64_t index, Pass& pass, const ListedQueries& queries) const;

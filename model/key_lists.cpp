@@ -41,7 +41,7 @@ class Ranking {
       before += n * n;
     }
     if (!inputs.similarities.empty()) similarities_ = inputs.similarities.data() + before;
-    if (inputs.tree_distances) distances_ = inputs.tree_distances + before;
+    if (!inputs.tree_distances.empty()) distances_ = inputs.tree_distances.data() + before;
     if (config.method == SparseMethod::neighbour && config.window) limit_ = static_cast<double>(*config.window);
     if (config.method == SparseMethod::lexical && config.lexical_threshold) limit_ = -*config.lexical_threshold;
     if (config.method == SparseMethod::syntax && config.tree_distance)
@@ -136,7 +136,7 @@ bool lists_differ_by_head(const SparsityConfig& c) {
 
 KeyLists key_lists(const SparsityConfig& config, int64_t layer, double sparsity, int64_t heads,
                    const ListInputs& inputs, int threads, const ListedQueries& queries) {
-  if (config.method == SparseMethod::syntax && !inputs.tree_distances)
+  if (config.method == SparseMethod::syntax && inputs.tree_distances.empty() && inputs.offsets.back() > 0)
     fail<UsageError>("--sparse-method syntax needs dependency parses of every set: --parses FILE, --dev-parses FILE");
   if (config.method == SparseMethod::lexical && inputs.similarities.empty() && inputs.offsets.back() > 0)
     fail("key_lists: similarities are missing");

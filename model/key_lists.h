@@ -35,10 +35,10 @@ struct KeyLists {
 
 /// What the methods look at, beside the configuration. Matrices are n x n for a sequence of n, back to back.
 struct ListInputs {
-  std::span<const int32_t> offsets;           // [batch + 1] of packed sequences
-  std::span<const double> similarities = {};  // lexical: word_similarities()
-  const int32_t* tree_distances = nullptr;    // syntax
-  std::span<const int64_t> windows = {};      // learned_span: |i - j| <= windows[head]
+  std::span<const int32_t> offsets;              // [batch + 1] of packed sequences
+  std::span<const double> similarities = {};     // lexical: word_similarities()
+  std::span<const int32_t> tree_distances = {};  // syntax
+  std::span<const int64_t> windows = {};         // learned_span: |i - j| <= windows[head]
 };
 
 /// The lists of one layer, made by at most `threads` threads; `sparsity` is the current one, and `heads` those of the

@@ -7,7 +7,7 @@
 
 #include "engine/error.h"
 #include "engine/tape.h"
-#include "train/batch_tensors.h"
+#include "train/to_batch.h"
 
 namespace crisp {
 namespace {
@@ -93,7 +93,7 @@ Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int b
     fill_batch(data, batch_slice(order, batch_size, b), batch);
     stats.clear();
     const ForwardMode mode{.stats = sums.empty() ? nullptr : &stats};
-    const Tensor logits = model.forward(tape, to_tensors(batch, model.device()), mode);
+    const Tensor logits = model.forward(tape, to_batch(batch, model, Labels::without), mode);
     for (size_t l = 0; l < sums.size(); ++l) sums[l].add(stats[l]);
     const std::vector<double> values = logits.to_vector();
     const int64_t classes = logits.dim(1);

@@ -52,11 +52,10 @@ AdamWPart AdamW::part(size_t index, double learning_rate, int64_t step) const {
 
 void AdamW::check_up_to_date(const Table& table) const {
   const Tensor& parameter = parameters_[table.index].tensor;
-  const Tensor ids = parameter.gradient().rows().to(Device::cpu);
-  for (int64_t i = 0; i < ids.numel(); ++i)
-    if (table.done[static_cast<size_t>(ids.data<int32_t>()[i])] != static_cast<int32_t>(table.rates.size()))
-      fail("AdamW: row {} of {} was used without being up to date; call catch_up() before the forward pass",
-           ids.data<int32_t>()[i], parameter.label());
+  for (const int32_t row : parameter.gradient().rows().host)
+    if (table.done[static_cast<size_t>(row)] != static_cast<int32_t>(table.rates.size()))
+      fail("AdamW: row {} of {} was used without being up to date; call catch_up() before the forward pass", row,
+           parameter.label());
 }
 
 ClipResult AdamW::step(double learning_rate, double max_grad_norm, const Tensor& loss) {
@@ -74,7 +73,7 @@ ClipResult AdamW::step(double learning_rate, double max_grad_norm, const Tensor&
   for (const Table& table : tables_)
     if (has_gradient(table.index))
       adamw_rows(*context_, part(table.index, learning_rate, steps_ + 1),
-                 parameters_[table.index].tensor.gradient().rows(), clip);
+                 parameters_[table.index].tensor.gradient().rows().device, clip);
 
   const ClipResult result = read_clip(clip);  // the only answer from the device that a step waits for, at its end
   if (result.is_finite == 0) return result;
@@ -88,9 +87,8 @@ ClipResult AdamW::step(double learning_rate, double max_grad_norm, const Tensor&
 // For the rows that have had the step with their gradient, and for the others, which wait for it.
 void AdamW::note_step(Table& table, const AdamWStep& step) {
   table.rates.push_back(adamw_rates(step));
-  const Tensor ids = parameters_[table.index].tensor.gradient().rows().to(Device::cpu);
-  for (int64_t i = 0; i < ids.numel(); ++i)
-    table.done[static_cast<size_t>(ids.data<int32_t>()[i])] = static_cast<int32_t>(table.rates.size());
+  for (const int32_t row : parameters_[table.index].tensor.gradient().rows().host)
+    table.done[static_cast<size_t>(row)] = static_cast<int32_t>(table.rates.size());
   if (!options_.defer_rows || table.rates.size() == most_deferred) catch_up(table);
 }
 
@@ -101,13 +99,11 @@ void AdamW::replay(Table& table) {
   catch_up_rows(*context_, rows, table.rates, due_rows_, due_from_);
 }
 
-void AdamW::catch_up(const Tensor& parameter, const Tensor& ids) {
+void AdamW::catch_up(const Tensor& parameter, std::span<const int32_t> wanted) {
   const auto found = std::find_if(tables_.begin(), tables_.end(),
                                   [&](const Table& t) { return parameters_[t.index].tensor.same_as(parameter); });
   if (found == tables_.end() || found->rates.empty()) return;
   const auto now = static_cast<int32_t>(found->rates.size());
-  const Tensor host = ids.to(Device::cpu);
-  const std::span<const int32_t> wanted(host.data<int32_t>(), static_cast<size_t>(host.numel()));
   for (const int32_t id : wanted)
     if (id < 0 || id >= parameter.dim(0)) fail("AdamW: {} has no row {}", parameter.label(), id);
   due_rows_.clear();

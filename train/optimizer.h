@@ -38,9 +38,9 @@ class AdamW {
   /// Throws Error when a row has a gradient, though it waits: the forward pass read an old value.
   ClipResult step(double learning_rate, double max_grad_norm, const Tensor& loss = {});
 
-  /// Brings these rows (i32, any shape, repeated or not) of a parameter up to date. Nothing to do for a parameter that
-  /// takes its gradient as an array.
-  void catch_up(const Tensor& parameter, const Tensor& ids);
+  /// Brings these rows (repeated or not) of a parameter up to date. Nothing to do for a parameter that takes its
+  /// gradient as an array.
+  void catch_up(const Tensor& parameter, std::span<const int32_t> rows);
   /// Brings all parameters and moments up to date. The bits are the same however often and whenever it is called.
   void catch_up();
 

@@ -6,7 +6,7 @@
 #include "engine/error.h"
 #include "engine/op.h"
 #include "engine/ops.h"
-#include "train/batch_tensors.h"
+#include "train/to_batch.h"
 
 namespace crisp {
 namespace {
@@ -112,13 +112,13 @@ Tensor Trainer::forward(int64_t micro_step) {
   fill_batch(data_, batch_slice(order_, static_cast<int>(options_.batch_size), batch), batch_);
   tape_.clear();
   tape_.before_each(check_);
-  const BatchTensors inputs = to_tensors(batch_, model_.device());
-  optimizer_.catch_up(model_.word_embeddings(), inputs.ids);
+  const Batch inputs = to_batch(batch_, model_, Labels::with);
+  optimizer_.catch_up(model_.word_embeddings(), inputs.words().distinct().host);
   const double progress = static_cast<double>(state_.step) / static_cast<double>(std::max<int64_t>(1, total_steps()));
   const ForwardMode mode{
       .training = true, .seed = options_.seed, .step = static_cast<uint32_t>(micro_step), .progress = progress};
   const Tensor logits = model_.forward(tape_, inputs, mode);
-  return cross_entropy(tape_, logits, label_tensor(batch_, model_.device()));
+  return cross_entropy(tape_, logits, inputs.labels());
 }
 
 // Of the loss and the penalty on learned spans, which is the same in all micro-batches of a step.

@@ -31,7 +31,7 @@ CRISP_INLINE AttentionBlock attention_block(const AttentionShape& s, int64_t ind
           .n_k = n_k,
           .q = s.q_offsets[sequence] * dim + head * s.head_dim,
           .k = s.kv_offsets[sequence] * dim + head * s.head_dim,
-          .weights = s.weight_offsets[sequence] + head * n_q * n_k,
+          .weights = s.heads * s.pair_offsets[sequence] + head * n_q * n_k,
           .rows = s.q_offsets[sequence] * s.heads + head * n_q,
           .head = head,
           .first_query = s.q_offsets[sequence],

@@ -11,18 +11,6 @@ Tensor sum_over_sequences(const Tensor& parts, int64_t batch, int64_t heads) {
   return sums;
 }
 
-// Valid pairs and queries of every head.
-void count_pairs(const int32_t* q, const int32_t* kv, int64_t batch, int64_t heads, AttentionStats& stats) {
-  double pairs = 0, queries = 0;
-  for (int64_t b = 0; b < batch; ++b) {
-    const double n_q = q[b + 1] - q[b], n_k = kv[b + 1] - kv[b];
-    pairs += n_q * n_k;
-    queries += n_q;
-  }
-  stats.pairs = Tensor::full({heads}, DType::f64, pairs);
-  stats.queries = Tensor::full({heads}, DType::f64, queries);
-}
-
 // A sparsity that removes nothing is dense attention.
 Selection effective_selection(const AttentionRule& rule) {
   switch (rule.selection) {
@@ -45,21 +33,20 @@ Selection effective_selection(const AttentionRule& rule) {
 
 extern const Op attention_op{"attention", attention_samples};
 
-Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets,
-                 const Tensor& kv_offsets, const AttentionRule& rule, AttentionStats* stats) {
+Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, const Segments& segments,
+                 const AttentionRule& rule, AttentionStats* stats) {
   const Op& op = attention_op;
-  const AttentionOffsets host = check_attention(tape, {q, k, v, q_offsets, kv_offsets}, rule);
-  const int64_t batch = q_offsets.dim(0) - 1, heads = rule.heads;
-  const int64_t total = host.weights.data<int32_t>()[batch];
+  check_attention(tape, q, k, v, segments, rule);
+  const int64_t batch = segments.batch(), heads = rule.heads, total = heads * segments.pairs();
   const Device device = q.device();
-  const Tensor weight_offsets = host.weights.to(device), list_starts = rule.list_starts, list_keys = rule.list_keys;
   const Tensor span = rule.span;
+  const auto ints = [](const Integers& a) { return a.device.data<int32_t>(); };
   AttentionShape s{.batch = batch,
                    .heads = heads,
                    .head_dim = q.dim(1) / heads,
-                   .q_offsets = q_offsets.data<int32_t>(),
-                   .kv_offsets = kv_offsets.data<int32_t>(),
-                   .weight_offsets = weight_offsets.data<int32_t>(),
+                   .q_offsets = ints(segments.q_offsets()),
+                   .kv_offsets = ints(segments.kv_offsets()),
+                   .pair_offsets = ints(segments.pair_offsets()),
                    .scale = rule.scale,
                    .selection = effective_selection(rule),
                    .sparsity = rule.sparsity,
@@ -74,9 +61,9 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
                    .span_ramp = span ? rule.span_ramp : 0,
                    .dropout = rule.dropout};
   if (s.selection == Selection::listed) {
-    s.list_starts = list_starts.data<int32_t>();
-    s.list_keys = list_keys.data<int32_t>();
-    s.list_stride = list_starts.dim(0) - 1 == q.dim(0) ? 0 : q.dim(0);
+    s.list_starts = ints(rule.lists.starts());
+    s.list_keys = ints(rule.lists.keys());
+    s.list_stride = rule.lists.by_head() ? q.dim(0) : 0;
   }
   const Tensor y = tape.output(op, q.shape(), q.dtype(), {q, k, v, span});
   const Tensor weights = Tensor::empty({total}, q.dtype(), device);
@@ -103,39 +90,58 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
     stats->kept = sum_over_sequences<int32_t>(kept, batch, heads);
     stats->entropy = sum_over_sequences<double>(entropy, batch, heads);
     stats->log_kept = sum_over_sequences<double>(log_kept, batch, heads);
-    count_pairs(host.q.data<int32_t>(), host.kv.data<int32_t>(), batch, heads, *stats);
+    stats->pairs = Tensor::full({heads}, DType::f64, static_cast<double>(segments.pairs()));
+    stats->queries = Tensor::full({heads}, DType::f64, static_cast<double>(segments.queries()));
   }
 
   s.list_starts = s.list_keys = nullptr;  // the weights and counts tell
   // Scores and the weighted sum: 2 head_dim FLOPs each for every pair of every head.
   const double flops = 4.0 * static_cast<double>(total) * static_cast<double>(s.head_dim);
-  tape.record(op, y, flops,
-              [q, k, v, span, q_offsets, kv_offsets, weight_offsets, weights, counts, s](const Context& context,
-                                                                                         const Tensor& dy) {
-                const GradTargets targets(q, k, v, span);
-                const GradTarget &dq = targets[0], &dk = targets[1], &dv = targets[2], &dspan = targets[3];
-                const Tensor sums = dspan ? Tensor::empty({s.batch * s.heads}, DType::f64, q.device()) : Tensor();
-                run(context, dy, [&](auto kernel) {
-                  kernel->attention_backward(s, {.q = kernel(q),
-                                                 .k = kernel(k),
-                                                 .v = kernel(v),
-                                                 .span = kernel(span),
-                                                 .weights = kernel(weights),
-                                                 .counts = kernel.ids(counts),
-                                                 .dout = kernel(dy),
-                                                 .dq = kernel(dq),
-                                                 .beta_q = dq.beta,
-                                                 .dk = kernel(dk),
-                                                 .beta_k = dk.beta,
-                                                 .dv = kernel(dv),
-                                                 .beta_v = dv.beta,
-                                                 .dspan = kernel(dspan),
-                                                 .beta_span = dspan.beta,
-                                                 .span_sums = kernel.f64(sums)});
-                });
-                targets.add_up(context);
-              });
+  tape.record(op, y, flops, [q, k, v, span, segments, weights, counts, s](const Context& context, const Tensor& dy) {
+    const GradTargets targets(q, k, v, span);
+    const GradTarget &dq = targets[0], &dk = targets[1], &dv = targets[2], &dspan = targets[3];
+    const Tensor sums = dspan ? Tensor::empty({s.batch * s.heads}, DType::f64, q.device()) : Tensor();
+    run(context, dy, [&](auto kernel) {
+      kernel->attention_backward(s, {.q = kernel(q),
+                                     .k = kernel(k),
+                                     .v = kernel(v),
+                                     .span = kernel(span),
+                                     .weights = kernel(weights),
+                                     .counts = kernel.ids(counts),
+                                     .dout = kernel(dy),
+                                     .dq = kernel(dq),
+                                     .beta_q = dq.beta,
+                                     .dk = kernel(dk),
+                                     .beta_k = dk.beta,
+                                     .dv = kernel(dv),
+                                     .beta_v = dv.beta,
+                                     .dspan = kernel(dspan),
+                                     .beta_span = dspan.beta,
+                                     .span_sums = kernel.f64(sums)});
+    });
+    targets.add_up(context);
+  });
   return y;
+}
+
+Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets,
+                 const Tensor& kv_offsets, const AttentionRule& rule, AttentionStats* stats) {
+  const auto complain = [&](const std::string& problem) {
+    fail_operands(tape, attention_op, problem,
+                  {{"q", q}, {"k", k}, {"v", v}, {"q_offsets", q_offsets}, {"kv_offsets", kv_offsets}});
+  };
+  for (const Tensor& offsets : {q_offsets, kv_offsets})
+    if (!offsets || offsets.dtype() != DType::i32 || offsets.rank() != 1)
+      complain("q_offsets and kv_offsets must be i32 [batch + 1]");
+  if (!q || q_offsets.device() != q.device() || kv_offsets.device() != q.device())
+    complain("the operands are on different devices");
+  Segments segments;
+  try {
+    segments = Segments(q_offsets, kv_offsets);
+  } catch (const Error& error) {
+    complain(error.what());
+  }
+  return attention(tape, q, k, v, segments, rule, stats);
 }
 
 }  // namespace crisp

@@ -18,8 +18,11 @@ auto run(const AttentionRule& rule) {
   return [=](Tape& tape, std::span<const Tensor> in) {
     AttentionRule r = rule;
     if (r.selection == Selection::listed) {
-      r.list_starts = in[5];
-      r.list_keys = in[6];
+      const auto values = [](const Tensor& t) {
+        const Tensor host = t.to(Device::cpu);
+        return std::vector<int32_t>(host.data<int32_t>(), host.data<int32_t>() + host.numel());
+      };
+      r.lists = on(in[0].device(), ListedKeys(Segments(in[3], in[4]), r.heads, values(in[5]), values(in[6])));
     } else if (in.size() > 5) {
       r.span = in[5];
     }

@@ -7,20 +7,18 @@ namespace crisp {
 
 extern const Op cross_entropy_op;
 
-Tensor cross_entropy(Tape& tape, const Tensor& logits, const Tensor& labels) {
-  const auto operands = {Operand{"logits", logits}, Operand{"labels", labels}};
+Tensor cross_entropy(Tape& tape, const Tensor& logits, const Rows& labels) {
   check_same_type(tape, cross_entropy_op, {{"logits", logits}});
-  if (!labels || labels.dtype() != DType::i32) fail_operands(tape, cross_entropy_op, "labels must be i32", operands);
-  if (logits.rank() != 2 || labels.shape() != Shape{logits.dim(0)})
-    fail_operands(tape, cross_entropy_op, "logits must be [n, classes] and labels [n]", operands);
+  if (logits.rank() != 2 || !labels || labels.shape() != Shape{logits.dim(0)})
+    fail_operands(tape, cross_entropy_op, "logits must be [n, classes] and labels [n]", {{"logits", logits}});
   const int64_t rows = logits.dim(0), classes = logits.dim(1);
-  if (rows == 0) fail_operands(tape, cross_entropy_op, "there are no rows to average over", operands);
-  check_ids(tape, cross_entropy_op, {"labels", labels}, classes, logits.device());
+  if (rows == 0) fail_operands(tape, cross_entropy_op, "there are no rows to average over", {{"logits", logits}});
+  check_rows(tape, cross_entropy_op, "labels", labels, classes, logits.device());
   const Tensor loss = tape.output(cross_entropy_op, {}, logits.dtype(), {logits});
   const Tensor losses = Tensor::empty({rows}, logits.dtype(), logits.device());
   const Tensor probabilities = Tensor::empty(logits.shape(), logits.dtype(), logits.device());
   run(tape, logits, [&](auto k) {
-    k->cross_entropy(rows, classes, k(logits), k.ids(labels), k(losses), k(probabilities));
+    k->cross_entropy(rows, classes, k(logits), k(labels.ids()), k(losses), k(probabilities));
     k->reduce(ReduceOp::mean, 1, rows, 1, k(losses), k(loss));
   });
   const double flops = 5.0 * static_cast<double>(logits.numel());
@@ -29,10 +27,18 @@ Tensor cross_entropy(Tape& tape, const Tensor& logits, const Tensor& labels) {
                                                                                        const Tensor& dy) {
                 if (const GradTarget d = logits.grad_target())
                   run(context, dy, [&](auto k) {
-                    k->cross_entropy_backward(rows, classes, k(probabilities), k.ids(labels), k(dy), k(d), d.beta);
+                    k->cross_entropy_backward(rows, classes, k(probabilities), k(labels.ids()), k(dy), k(d), d.beta);
                   });
               });
   return loss;
+}
+
+Tensor cross_entropy(Tape& tape, const Tensor& logits, const Tensor& labels) {
+  check_same_type(tape, cross_entropy_op, {{"logits", logits}});
+  if (logits.rank() != 2 || !labels || labels.shape() != Shape{logits.dim(0)})
+    fail_operands(tape, cross_entropy_op, "logits must be [n, classes] and labels [n]",
+                  {{"logits", logits}, {"labels", labels}});
+  return cross_entropy(tape, logits, rows_of(tape, cross_entropy_op, {"labels", labels}, logits.device()));
 }
 
 // --- samples ---------------------------------------------------------------------------------------------------------

@@ -6,18 +6,12 @@ namespace crisp {
 
 extern const Op embeddings_layer_norm_op;
 
-Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& positions, const Tensor& ids,
-                             const Tensor& position_ids, const Tensor& weight, const Tensor& bias, double epsilon,
+Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& positions, const Rows& word_rows,
+                             const Rows& position_rows, const Tensor& weight, const Tensor& bias, double epsilon,
                              const Dropout& dropout) {
   const Op& op = embeddings_layer_norm_op;
   const auto complain = [&](const char* problem) {
-    fail_operands(tape, op, problem,
-                  {{"words", words},
-                   {"positions", positions},
-                   {"ids", ids},
-                   {"position_ids", position_ids},
-                   {"weight", weight},
-                   {"bias", bias}});
+    fail_operands(tape, op, problem, {{"words", words}, {"positions", positions}, {"weight", weight}, {"bias", bias}});
   };
   check_same_type(tape, op, {{"words", words}, {"positions", positions}, {"weight", weight}, {"bias", bias}});
   if (!words || !positions || !weight || !bias) complain("all operands are needed");
@@ -25,12 +19,13 @@ Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& posi
     complain("words and positions must be [n, dim] with one dim");
   const int64_t cols = words.dim(1);
   if (weight.shape() != Shape{cols} || bias.shape() != Shape{cols}) complain("weight and bias must be [dim]");
-  check_ids(tape, op, {"ids", ids}, words.dim(0), words.device());
-  check_ids(tape, op, {"position_ids", position_ids}, positions.dim(0), words.device());
-  if (ids.rank() != 1 || ids.shape() != position_ids.shape()) complain("ids and position_ids must both be [total]");
+  check_rows(tape, op, "ids", word_rows, words.dim(0), words.device());
+  check_rows(tape, op, "position_ids", position_rows, positions.dim(0), words.device());
+  if (word_rows.shape().rank() != 1 || word_rows.shape() != position_rows.shape())
+    complain("words and positions must both be looked up for [total]");
   if (!(dropout.p >= 0 && dropout.p < 1)) complain("the dropout probability must lie in [0, 1)");
 
-  const int64_t rows = ids.dim(0);
+  const int64_t rows = word_rows.size();
   const Tensor y = tape.output(op, {rows, cols}, words.dtype(), {words, positions, weight, bias});
   const Tensor z = Tensor::empty({rows, cols}, words.dtype(), words.device());
   const Tensor stats = Tensor::empty({rows, 2}, words.dtype(), words.device());
@@ -38,9 +33,9 @@ Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& posi
     k->layer_norm({.rows = rows,
                    .cols = cols,
                    .x = k(words),
-                   .x_rows = k.ids(ids),
+                   .x_rows = k(word_rows.ids()),
                    .r = k(positions),
-                   .r_rows = k.ids(position_ids),
+                   .r_rows = k(position_rows.ids()),
                    .dropout_r = {},
                    .weight = k(weight),
                    .bias = k(bias),
@@ -53,7 +48,7 @@ Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& posi
 
   const double flops = 9.0 * static_cast<double>(rows * cols);
   tape.record(op, y, flops,
-              [words = words.without_values(), positions = positions.without_values(), ids, position_ids, weight,
+              [words = words.without_values(), positions = positions.without_values(), word_rows, position_rows, weight,
                bias = bias.without_values(), dropout, z, stats, rows, cols](const Context& context, const Tensor& dy) {
                 const GradTargets parameters(weight, bias);
                 const GradTarget &dw = parameters[0], &db = parameters[1];
@@ -76,10 +71,23 @@ Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& posi
                 });
                 parameters.add_up(context);
                 if (!tables) return;
-                add_row_gradients(context, words, ids, dz);
-                add_row_gradients(context, positions, position_ids, dz);
+                add_row_gradients(context, words, word_rows, dz);
+                add_row_gradients(context, positions, position_rows, dz);
               });
   return y;
+}
+
+Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& positions, const Tensor& ids,
+                             const Tensor& position_ids, const Tensor& weight, const Tensor& bias, double epsilon,
+                             const Dropout& dropout) {
+  const Op& op = embeddings_layer_norm_op;
+  check_same_type(tape, op, {{"words", words}, {"positions", positions}});
+  for (const Operand& table : {Operand{"words", words}, Operand{"positions", positions}})
+    if (!table.tensor || table.tensor.rank() != 2)
+      fail_operands(tape, op, "words and positions must be [n, dim] with one dim", {table});
+  return embeddings_layer_norm(tape, words, positions, rows_of(tape, op, {"ids", ids}, words.device()),
+                               rows_of(tape, op, {"position_ids", position_ids}, words.device()), weight, bias, epsilon,
+                               dropout);
 }
 
 // --- samples ---------------------------------------------------------------------------------------------------------

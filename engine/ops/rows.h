@@ -2,12 +2,13 @@
 #pragma once
 
 #include "engine/context.h"
+#include "engine/plan.h"
 #include "engine/tensor.h"
 
 namespace crisp {
 
-/// Adds dy [n, dim] to the gradient of the rows ids [n] of `table`, dense or as rows, whichever the table takes.
-/// Nothing where nobody needs it.
-void add_row_gradients(const Context& context, const Tensor& table, const Tensor& ids, const Tensor& dy);
+/// Adds dy [n, dim] to the gradient of the rows of `table` that were looked up, dense or as rows, whichever the table
+/// takes. Nothing where nobody needs it.
+void add_row_gradients(const Context& context, const Tensor& table, const Rows& rows, const Tensor& dy);
 
 }  // namespace crisp

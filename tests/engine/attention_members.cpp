@@ -20,11 +20,9 @@ void make_lists(AttentionRule& rule, const std::vector<int32_t>& lengths, bool p
       }
     }
   }
-  const auto tensor = [](const std::vector<int32_t>& x) {
-    return Tensor::from(std::span<const int32_t>(x), {static_cast<int64_t>(x.size())});
-  };
-  rule.list_starts = tensor(starts);
-  rule.list_keys = tensor(keys);
+  std::vector<int32_t> offsets{0};
+  for (const int32_t n : lengths) offsets.push_back(offsets.back() + n);
+  rule.lists = on(Device::cpu, ListedKeys(Segments(offsets), rule.heads, starts, keys));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -35,6 +36,14 @@ inline double relative_error(const std::vector<double>& actual, const std::vecto
     size += expected[i] * expected[i];
   }
   return difference == 0 ? 0 : std::sqrt(difference / size);
+}
+
+/// On the CPU.
+inline std::shared_ptr<Integers> integers(std::vector<int32_t> values) {
+  auto all = std::make_shared<Integers>();
+  all->host.assign(values.begin(), values.end());
+  upload_integers(Device::cpu, std::array{all.get()});
+  return all;
 }
 
 /// One update of one parameter.

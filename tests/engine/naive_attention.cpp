@@ -143,9 +143,9 @@ NaiveAttention naive_attention(const Tensor& q, const Tensor& k, const Tensor& v
             break;
           case Selection::listed: {
             keep.assign(n_k, false);
-            const bool per_head = rule.list_starts.dim(0) != total_q + 1;
-            const auto* list = rule.list_starts.data<int32_t>() + (per_head ? at(total_q) * h : 0) + at(qo[0]) + i;
-            for (int32_t t = list[0]; t < list[1]; ++t) keep[at(rule.list_keys.data<int32_t>()[t])] = true;
+            const bool per_head = rule.lists.by_head();
+            const auto* list = rule.lists.starts().host.data() + (per_head ? at(total_q) * h : 0) + at(qo[0]) + i;
+            for (int32_t t = list[0]; t < list[1]; ++t) keep[at(rule.lists.keys().host[static_cast<size_t>(t)])] = true;
             break;
           }
           case Selection::top_k_row:

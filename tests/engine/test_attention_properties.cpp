@@ -355,17 +355,15 @@ TEST_CASE("attention refuses rules that make no sense, in words") {
     r.span_ramp = 1;
     r.normaliser = Normaliser::sparsemax;
   });
-  const auto lists = [&](const std::string& part, std::initializer_list<int32_t> starts,
-                         std::initializer_list<int32_t> keys) {
-    says(part, [&](auto& r) {
-      r.selection = Selection::listed;
-      r.list_starts = sample_ids(starts);
-      r.list_keys = sample_ids(keys);
-    });
+  const auto lists = [&](const std::string& part, const std::vector<int32_t>& starts,
+                         const std::vector<int32_t>& keys) {
+    const std::string message = error_of([&] { ListedKeys(Segments(offsets, offsets), 2, starts, keys); });
+    INFO(message);
+    CHECK(contains(message, part));
   };
-  says("Selection::listed needs list_starts", [](auto& r) { r.selection = Selection::listed; });
-  lists("list_starts must have 4 elements", {0, 1, 2}, {0, 0});
-  lists("list_starts must run from 0 to 4", {0, 1, 2, 3}, {0, 0, 1, 0});
+  says("Selection::listed needs lists", [](auto& r) { r.selection = Selection::listed; });
+  lists("one more than queries are needed, 4, or than queries of heads, 7", {0, 1, 2}, {0, 0});
+  lists("must run from 0 to 4", {0, 1, 2, 3}, {0, 0, 1, 0});
   lists("list 1 is empty", {0, 1, 1, 3}, {0, 0, 1});
   lists("list 0 is empty", {0, -1, 1, 3}, {0, 0, 1});
   lists("list 0 ends at 60, but there are 3 keys", {0, 60, 60, 3}, {0, 1, 2});

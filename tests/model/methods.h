@@ -79,15 +79,13 @@ inline DistilBert method_model(const SparsityOptions& options, DType dtype, Dist
 }
 
 /// Packed sequences with parses: distances that are a function of the two ids.
-inline BatchTensors pack_parsed(const std::vector<std::vector<int32_t>>& sequences) {
-  BatchTensors batch = pack(sequences);
+inline Batch pack_parsed(const std::vector<std::vector<int32_t>>& sequences) {
   std::vector<int32_t> distances;
   for (const auto& sequence : sequences)
     for (size_t i = 0; i < sequence.size(); ++i)
       for (size_t j = 0; j < sequence.size(); ++j)
         distances.push_back(i == j ? 0 : 1 + std::abs(sequence[i] - sequence[j]) % 4);
-  batch.tree_distances = Tensor::from(std::span<const int32_t>(distances), {static_cast<int64_t>(distances.size())});
-  return batch;
+  return pack(sequences, distances);
 }
 
 }  // namespace crisp::test

@@ -29,9 +29,8 @@ Tensor logits_of(Tape& tape, const DistilBert& model, const Tensor& cls) {
   return apply(tape, model, "classifier", relu(tape, apply(tape, model, "pre_classifier", cls)));
 }
 
-Tensor logits_of_all_rows(Tape& tape, const DistilBert& model, const BatchTensors& batch, const ForwardMode& mode) {
-  const Tensor first = batch.offsets.view_rows(0, batch.batch_size());
-  return logits_of(tape, model, embedding(tape, model.encode(tape, batch, mode), first));
+Tensor logits_of_all_rows(Tape& tape, const DistilBert& model, const Batch& batch, const ForwardMode& mode) {
+  return logits_of(tape, model, embedding(tape, model.encode(tape, batch, mode), batch.first()));
 }
 
 // What a training step of the first layer draws: attention's dropout, DropKey or DropAttention, AttentionDrop or top-k.
@@ -52,8 +51,7 @@ AttentionRule first_layer_rule(const DistilBertConfig& config, const ForwardMode
 }
 
 // Of a model of one layer: its attention on keys and values of their own, with the [CLS] rows as queries of all heads.
-Tensor logits_by_keys_and_values(Tape& tape, const DistilBert& model, const BatchTensors& batch,
-                                 const ForwardMode& mode) {
+Tensor logits_by_keys_and_values(Tape& tape, const DistilBert& model, const Batch& batch, const ForwardMode& mode) {
   const DistilBertConfig& config = model.config();
   const std::string embeddings = "distilbert.embeddings.", layer = "distilbert.transformer.layer.0.";
   const auto norm = [&](const std::string& name, const Tensor& x, const Tensor& residual) {
@@ -62,17 +60,14 @@ Tensor logits_by_keys_and_values(Tape& tape, const DistilBert& model, const Batc
   };
   const Tensor x =
       embeddings_layer_norm(tape, parameter(model, embeddings + "word_embeddings.weight"),
-                            parameter(model, embeddings + "position_embeddings.weight"), batch.ids, batch.positions,
-                            parameter(model, embeddings + "LayerNorm.weight"),
+                            parameter(model, embeddings + "position_embeddings.weight"), batch.words(),
+                            batch.positions(), parameter(model, embeddings + "LayerNorm.weight"),
                             parameter(model, embeddings + "LayerNorm.bias"), config.layer_norm_epsilon, {});
-  std::vector<int32_t> one_each(static_cast<size_t>(batch.batch_size() + 1));
-  std::iota(one_each.begin(), one_each.end(), 0);
-  const Tensor first = batch.offsets.view_rows(0, batch.batch_size()), cls = embedding(tape, x, first);
+  const Tensor cls = embedding(tape, x, batch.first());
   const Tensor q = apply(tape, model, layer + "attention.q_lin", cls),
                k = apply(tape, model, layer + "attention.k_lin", x),
                v = apply(tape, model, layer + "attention.v_lin", x);
-  const Tensor context = attention(tape, q, k, v, Tensor::from(one_each, {batch.batch_size() + 1}), batch.offsets,
-                                   first_layer_rule(config, mode));
+  const Tensor context = attention(tape, q, k, v, batch.first_queries(1), first_layer_rule(config, mode));
   const Tensor normed = norm(layer + "sa_layer_norm", cls, apply(tape, model, layer + "attention.out_lin", context));
   const Tensor up = gelu(tape, apply(tape, model, layer + "ffn.lin1", normed));
   return logits_of(tape, model, norm(layer + "output_layer_norm", normed, apply(tape, model, layer + "ffn.lin2", up)));
@@ -108,7 +103,7 @@ TEST_CASE("the short last layer has the logits and gradients of the full one") {
         config.sparsity = parse_sparsity(sparsity, config.layers);
         config.sparsity.method = method;
         const DistilBert model = random_model(config, dtype);
-        const BatchTensors batch = pack(random_sequences({4, 1, 9, 23, 2}, config.vocab_size));
+        const Batch batch = pack(random_sequences({4, 1, 9, 23, 2}, config.vocab_size));
         const ForwardMode mode{.training = true};
         const Result brief = run(model, [&](Tape& tape) { return model.forward(tape, batch, mode); });
         const Result full = run(model, [&](Tape& tape) { return logits_of_all_rows(tape, model, batch, mode); });
@@ -126,7 +121,7 @@ TEST_CASE("the short last layer has the logits and gradients of the full one") {
 TEST_CASE("the short last layer is the full one for every method") {
   for (const MethodCase& c : method_cases()) {
     const DistilBert model = method_model(c.options, DType::f64);
-    const BatchTensors batch = pack_parsed(random_sequences({4, 1, 9, 23, 2}, model.config().vocab_size));
+    const Batch batch = pack_parsed(random_sequences({4, 1, 9, 23, 2}, model.config().vocab_size));
     for (const bool training : {false, true}) {
       // Chance numbers its draws by the shape of the weights, which is another one here: see the next test.
       if (training && c.chancy()) continue;
@@ -168,7 +163,7 @@ TEST_CASE("the short last layer draws what attention on keys and values draws") 
       config.layers = 1;
       config.attention_dropout = dropout;
       const DistilBert model = method_model(c.options, DType::f64, config);
-      const BatchTensors batch = pack(random_sequences({4, 1, 9, 23, 2}, config.vocab_size));
+      const Batch batch = pack(random_sequences({4, 1, 9, 23, 2}, config.vocab_size));
       const ForwardMode mode{.training = true, .seed = 11, .step = 3}, other{.training = true, .seed = 11, .step = 4};
       // All of them run the heads as queries of one head on the layer's inputs, but for DropAttention by columns: it
       // has a mask for each head and hence runs on keys and values here, too.
@@ -194,7 +189,7 @@ TEST_CASE("asking for statistics changes no bit of the logits") {
       config.dropout = config.attention_dropout = config.classifier_dropout = 0.1;
       const DistilBert model = random_model(config, DType::f32);
       const std::vector<int> lengths{4, 1, 9, 23, 2};
-      const BatchTensors batch = pack(random_sequences(lengths, config.vocab_size));
+      const Batch batch = pack(random_sequences(lengths, config.vocab_size));
       for (const bool training : {false, true}) {
         std::vector<AttentionStats> stats;
         Tape tape(Tape::Mode::inference);
@@ -239,7 +234,7 @@ TEST_CASE("the order of a batch's sequences is the order of its logits and nothi
 
 TEST_CASE("sparse_eval switches the selection off at evaluation only") {
   DistilBertConfig config = small_config();
-  const BatchTensors batch = pack(random_sequences({12, 20}, config.vocab_size));
+  const Batch batch = pack(random_sequences({12, 20}, config.vocab_size));
   DistilBert model = random_model(config, DType::f32);
   Tape tape(Tape::Mode::inference);
   const Tensor dense = model.forward(tape, batch, {});

@@ -12,8 +12,8 @@ using namespace crisp::test;
 namespace {
 
 // Logits, loss and all gradients, in host memory.
-std::vector<Tensor> results(const DistilBert& model, const BatchTensors& batch, const Tensor& labels,
-                            const ForwardMode& mode, const HiddenDevice& faults) {
+std::vector<Tensor> results(const DistilBert& model, const Batch& batch, const Tensor& labels, const ForwardMode& mode,
+                            const HiddenDevice& faults) {
   Tape tape;
   faults.follow(tape);
   const Tensor logits = model.forward(tape, batch_on(model.device(), batch), mode);
@@ -27,7 +27,7 @@ std::vector<Tensor> results(const DistilBert& model, const BatchTensors& batch, 
   return all;
 }
 
-void check_same_bits(const DistilBert& model, const BatchTensors& batch, const Tensor& labels, const ForwardMode& mode,
+void check_same_bits(const DistilBert& model, const Batch& batch, const Tensor& labels, const ForwardMode& mode,
                      const HiddenDevice& faults) {
   ForwardMode there_mode = mode, here_mode = mode;
   std::vector<AttentionStats> there_stats, here_stats;
@@ -67,8 +67,8 @@ TEST_CASE("hidden device: every sparse method has the CPU's bits, in training an
       DistilBertConfig config = small_config();
       config.dropout = config.attention_dropout = config.classifier_dropout = 0.2;
       const DistilBert model = method_model(c.options, type, config);
-      const BatchTensors batch = pack_parsed(random_sequences({1, 2, 3, 5, 8, 13}, config.vocab_size));
-      const Tensor labels = labels_for(batch.batch_size(), config.num_labels);
+      const Batch batch = pack_parsed(random_sequences({1, 2, 3, 5, 8, 13}, config.vocab_size));
+      const Tensor labels = labels_for(batch.size(), config.num_labels);
       for (const bool training : {true, false}) {
         INFO(c.name << ", " << name_of(type) << (training ? ", training" : ", evaluation"));
         std::vector<AttentionStats> stats;
@@ -83,9 +83,8 @@ TEST_CASE("hidden device: the gradient of a model with each method agrees with c
   const HiddenDevice faults;
   for (const MethodCase& c : method_cases()) {
     const DistilBert model = model_on(hidden, method_model(c.options, DType::f64));
-    const BatchTensors batch =
-        batch_on(hidden, pack_parsed(random_sequences({1, 3, 8, 13}, small_config().vocab_size)));
-    const Tensor labels = labels_for(batch.batch_size(), model.config().num_labels).to(hidden);
+    const Batch batch = batch_on(hidden, pack_parsed(random_sequences({1, 3, 8, 13}, small_config().vocab_size)));
+    const Tensor labels = labels_for(batch.size(), model.config().num_labels).to(hidden);
     const auto loss = [&](Tape& tape) {
       faults.follow(tape);
       return cross_entropy(tape, model.forward(tape, batch, {.training = true, .seed = 11, .step = 3}), labels);

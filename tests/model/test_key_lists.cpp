@@ -54,15 +54,15 @@ SparsityConfig config_of(SparseMethod method) {
   return config;
 }
 
-using Rows = std::vector<std::vector<int32_t>>;
+using Lists = std::vector<std::vector<int32_t>>;
 
 // Of head h and sequence s, and the form of all of it.
-Rows rows_of(const KeyLists& lists, int64_t h, size_t s) {
+Lists rows_of(const KeyLists& lists, int64_t h, size_t s) {
   const int64_t total = offsets.back();
   REQUIRE(static_cast<int64_t>(lists.starts.size()) == lists.heads * total + 1);
   REQUIRE(lists.starts.front() == 0);
   REQUIRE(lists.starts.back() == static_cast<int32_t>(lists.keys.size()));
-  Rows rows;
+  Lists rows;
   for (int32_t r = offsets[s]; r < offsets[s + 1]; ++r) {
     const auto i = static_cast<size_t>((lists.heads == 1 ? 0 : h) * total + r);
     rows.emplace_back(lists.keys.begin() + lists.starts[i], lists.keys.begin() + lists.starts[i + 1]);
@@ -79,7 +79,7 @@ KeyLists lists_of(const SparsityConfig& config, double sparsity, const std::vect
   return key_lists(config, layer, sparsity, heads,
                    {.offsets = offsets,
                     .similarities = measures.similarities,
-                    .tree_distances = measures.distances.data(),
+                    .tree_distances = measures.distances,
                     .windows = windows},
                    threads, queries);
 }
@@ -128,7 +128,7 @@ TEST_CASE("with a sparsity, the k keys that rank first are kept") {
         const KeyLists lists = lists_of(c, sparsity);
         CHECK(lists.heads == 1);
         for (size_t s = 0; s < lengths.size(); ++s) {
-          const Rows rows = rows_of(lists, 0, s);
+          const Lists rows = rows_of(lists, 0, s);
           for (int i = 0; i < lengths[s]; ++i) {
             INFO(method_name(method) << ", protection " << protection << ", sparsity " << sparsity << ", row " << i);
             CHECK(rows[static_cast<size_t>(i)] == first_k(c, s, i, top_k_count(sparsity, lengths[s])));
@@ -159,7 +159,7 @@ TEST_CASE("with a measure, the keys within it and the query's own are kept") {
       const double limit = c.method == SparseMethod::neighbour ? 2 : c.method == SparseMethod::lexical ? -3 / 7.0 : 1;
       const KeyLists lists = lists_of(c, 0.9);  // the sparsity does not count
       for (size_t s = 0; s < lengths.size(); ++s) {
-        const Rows rows = rows_of(lists, 0, s);
+        const Lists rows = rows_of(lists, 0, s);
         for (int i = 0; i < lengths[s]; ++i) {
           std::vector<int32_t> expected;
           for (int j = 0; j < lengths[s]; ++j)
@@ -189,13 +189,13 @@ TEST_CASE("random keys: k distinct ones, by seed, layer and head, and by nothing
   // What a sparser row keeps is among what a denser one keeps, and a sequence's neighbours in the batch do not matter.
   const KeyLists sparser = lists_of(c, 0.9);
   for (size_t s = 0; s < lengths.size(); ++s) {
-    const Rows some = rows_of(sparser, 2, s), more = rows_of(lists, 2, s);
+    const Lists some = rows_of(sparser, 2, s), more = rows_of(lists, 2, s);
     for (size_t i = 0; i < some.size(); ++i)
       CHECK(std::includes(more[i].begin(), more[i].end(), some[i].begin(), some[i].end()));
   }
   const std::vector<int32_t> alone{0, 33};
   const KeyLists last = key_lists(c, 1, 0.7, heads, {.offsets = alone}, 1);
-  const Rows rows = rows_of(lists, 0, 5);
+  const Lists rows = rows_of(lists, 0, 5);
   for (size_t i = 0; i < 33; ++i) CHECK(std::equal(rows[i].begin(), rows[i].end(), last.keys.begin() + last.starts[i]));
   // Every key has the same chance: 33 rows of 10 keys under 300 heads, so 3000 each, with a deviation of about 46.
   const KeyLists many = key_lists(c, 1, 0.7, 300, {.offsets = alone}, 1);
@@ -214,7 +214,7 @@ TEST_CASE("BigBird: nearest, random and global connections") {
     for (int64_t h = 0; h < heads; ++h) {
       for (size_t s = 0; s < lengths.size(); ++s) {
         const int n = lengths[s];
-        const Rows rows = rows_of(lists, h, s);
+        const Lists rows = rows_of(lists, h, s);
         for (int i = 0; i < n; ++i) {
           const auto& row = rows[static_cast<size_t>(i)];
           if (i < b.global) {
@@ -242,7 +242,7 @@ TEST_CASE("learned degrees are windows of each head") {
   CHECK(lists.heads == heads);
   for (int64_t h = 0; h < heads; ++h)
     for (size_t s = 0; s < lengths.size(); ++s) {
-      const Rows rows = rows_of(lists, h, s);
+      const Lists rows = rows_of(lists, h, s);
       for (int i = 0; i < lengths[s]; ++i) {
         std::vector<int32_t> expected;
         for (int j = 0; j < lengths[s]; ++j)

@@ -15,11 +15,11 @@ namespace {
 
 const std::vector<int> lengths{1, 2, 3, 5, 8, 13};
 
-BatchTensors some_batch(const std::vector<int>& of = lengths) {
+Batch some_batch(const std::vector<int>& of = lengths) {
   return pack_parsed(random_sequences(of, small_config().vocab_size));
 }
 
-Tensor logits_of(const DistilBert& model, const BatchTensors& batch, const ForwardMode& mode = {}) {
+Tensor logits_of(const DistilBert& model, const Batch& batch, const ForwardMode& mode = {}) {
   Tape tape(Tape::Mode::inference);
   return model.forward(tape, batch, mode);
 }
@@ -35,7 +35,7 @@ SparsityOptions options_of(SparseMethod method, const std::string& sparsity) {
 struct Pairs {
   double kept = 0, all = 0;
 };
-std::vector<Pairs> pairs_of(const DistilBert& model, const BatchTensors& batch) {
+std::vector<Pairs> pairs_of(const DistilBert& model, const Batch& batch) {
   std::vector<AttentionStats> stats;
   logits_of(model, batch, {.stats = &stats});
   std::vector<Pairs> pairs;
@@ -53,8 +53,8 @@ std::vector<Pairs> pairs_of(const DistilBert& model, const BatchTensors& batch) 
 TEST_CASE("the gradient of a model with each method agrees with central differences") {
   for (const MethodCase& c : method_cases()) {
     const DistilBert model = method_model(c.options, DType::f64);
-    const BatchTensors batch = some_batch();
-    const Tensor labels = labels_for(batch.batch_size(), model.config().num_labels);
+    const Batch batch = some_batch();
+    const Tensor labels = labels_for(batch.size(), model.config().num_labels);
     const auto loss = [&](Tape& tape) {
       const Tensor logits = model.forward(tape, batch, {.training = true, .seed = 11, .step = 3});
       const Tensor penalty = model.span_penalty(tape), entropy = cross_entropy(tape, logits, labels);
@@ -71,8 +71,8 @@ TEST_CASE("learned degrees have the right gradient, the penalty's part included"
   SparsityOptions o = options_of(SparseMethod::learned_span, "dense");
   o.span_penalty = 0.3;
   const DistilBert model = method_model(o, DType::f64);
-  const BatchTensors batch = some_batch();
-  const Tensor labels = labels_for(batch.batch_size(), model.config().num_labels);
+  const Batch batch = some_batch();
+  const Tensor labels = labels_for(batch.size(), model.config().num_labels);
   std::vector<Tensor> spans;
   for (const Parameter& p : model.parameters())
     if (p.is_span) spans.push_back(p.tensor);
@@ -131,7 +131,7 @@ TEST_CASE("methods: asking for statistics changes no bit of the logits") {
   for (const MethodCase& c : method_cases()) {
     INFO(c.name);
     const DistilBert model = method_model(c.options, DType::f32);
-    const BatchTensors batch = some_batch();
+    const Batch batch = some_batch();
     for (const bool training : {false, true}) {
       std::vector<AttentionStats> stats;
       const Tensor without = logits_of(model, batch, {.training = training, .seed = 3});
@@ -142,7 +142,7 @@ TEST_CASE("methods: asking for statistics changes no bit of the logits") {
 }
 
 TEST_CASE("methods by sparsity are dense attention at 0, bit for bit") {
-  const BatchTensors batch = some_batch();
+  const Batch batch = some_batch();
   const Tensor dense = logits_of(method_model({}, DType::f32), batch);
   for (const MethodCase& c : method_cases()) {
     if (c.options.by_measure() || c.options.drop_columns || c.options.drop_key > 0) continue;
@@ -155,7 +155,7 @@ TEST_CASE("methods by sparsity are dense attention at 0, bit for bit") {
 }
 
 TEST_CASE("methods: training and evaluation are sparse or dense as they are told") {
-  const BatchTensors batch = some_batch();
+  const Batch batch = some_batch();
   const Tensor dense = logits_of(method_model({}, DType::f32), batch);
   for (const MethodCase& c : method_cases()) {
     if (c.name == "dense" || c.chancy()) continue;
@@ -180,7 +180,7 @@ TEST_CASE("methods: training and evaluation are sparse or dense as they are told
 }
 
 TEST_CASE("layers left out keep every pair, the others what was asked for") {
-  const BatchTensors batch = some_batch();
+  const Batch batch = some_batch();
   for (const auto& [text, active] :
        std::vector<std::pair<std::string, std::vector<bool>>>{{"all", {true, true, true}},
                                                               {"early", {true, false, false}},
@@ -199,7 +199,7 @@ TEST_CASE("layers left out keep every pair, the others what was asked for") {
 }
 
 TEST_CASE("the methods by k keep equally many pairs in every layer") {
-  const BatchTensors batch = some_batch({4, 9, 30, 17});
+  const Batch batch = some_batch({4, 9, 30, 17});
   const auto kept = [&](SparseMethod method) {
     return pairs_of(method_model(options_of(method, "0.3,0.6,0.9"), DType::f64), batch);
   };
@@ -213,7 +213,7 @@ TEST_CASE("the methods by k keep equally many pairs in every layer") {
 }
 
 TEST_CASE("a ramp has the bits of the sparsity that it has reached") {
-  const BatchTensors batch = some_batch();
+  const Batch batch = some_batch();
   for (const SparseMethod method : {SparseMethod::top_k, SparseMethod::percentile, SparseMethod::neighbour}) {
     SparsityOptions ramp = options_of(method, "0.8");
     ramp.ramp = 0.5;
@@ -231,7 +231,7 @@ TEST_CASE("a ramp has the bits of the sparsity that it has reached") {
 }
 
 TEST_CASE("random connections stay where they are, chance in training does not") {
-  const BatchTensors batch = some_batch();
+  const Batch batch = some_batch();
   for (const MethodCase& c : method_cases()) {
     const bool connections = c.options.method == SparseMethod::random_k || c.name == "bigbird";
     if (!connections && !c.chancy()) continue;
@@ -263,7 +263,7 @@ TEST_CASE("at evaluation learned degrees are hard windows") {
   DistilBert model = random_model(config, DType::f64), fixed = random_model(config, DType::f64);
   model.set_sparsity(make_sparsity(learned, config.layers, 1));
   fixed.set_sparsity(make_sparsity(window, config.layers, 1));
-  const BatchTensors batch = some_batch();
+  const Batch batch = some_batch();
   CHECK(relative_l2(logits_of(model, batch).to_vector(), logits_of(fixed, batch).to_vector()) <= 1e-13);
   for (const Pairs& p : pairs_of(model, batch)) CHECK(p.kept < p.all);
 }
@@ -314,7 +314,7 @@ TEST_CASE("a model is not copied by accident, and a clone shares nothing with it
   model.parameters()[2].tensor.set_requires_grad(false);  // frozen
   const DistilBert copy = model.clone();
   REQUIRE(copy.parameters().size() == model.parameters().size());
-  const BatchTensors batch = some_batch();
+  const Batch batch = some_batch();
   const Tensor before = logits_of(model, batch);
   CHECK(same_bits(logits_of(copy, batch), before));
   CHECK(copy.spans() == model.spans());

@@ -18,8 +18,8 @@ DirectionalReport check(DistilBertConfig config, const std::string& sparsity, Sp
   if (dropout) config.dropout = config.attention_dropout = config.classifier_dropout = 0.2;
   const DistilBert model = random_model(config, DType::f64);
   const std::vector<int> lengths{1, 2, 3, 5, 8, 13};
-  const BatchTensors batch = pack(random_sequences(lengths, config.vocab_size));
-  const Tensor labels = labels_for(batch.batch_size(), config.num_labels);
+  const Batch batch = pack(random_sequences(lengths, config.vocab_size));
+  const Tensor labels = labels_for(batch.size(), config.num_labels);
   const auto loss = [&](Tape& tape) {
     // A fixed key: every evaluation of the loss drops the same elements.
     const Tensor logits = model.forward(tape, batch, {.training = true, .seed = 11, .step = 3});

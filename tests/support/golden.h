@@ -40,12 +40,11 @@ inline int32_t int32_at(std::span<const std::byte> bytes, size_t i) {
 }
 
 /// 0 .. n-1 in each sequence.
-inline Tensor positions_of(const Tensor& offsets) {
-  const auto* o = offsets.data<int32_t>();
+inline std::vector<int32_t> positions_of(const std::vector<int32_t>& offsets) {
   std::vector<int32_t> positions;
-  for (int64_t s = 0; s + 1 < offsets.dim(0); ++s)
-    for (int32_t p = 0; p < o[s + 1] - o[s]; ++p) positions.push_back(p);
-  return Tensor::from(positions, {static_cast<int64_t>(positions.size())});
+  for (size_t s = 0; s + 1 < offsets.size(); ++s)
+    for (int32_t p = 0; p < offsets[s + 1] - offsets[s]; ++p) positions.push_back(p);
+  return positions;
 }
 
 class Golden {
@@ -82,11 +81,14 @@ class Golden {
     return model;
   }
 
-  BatchTensors batch() const {
-    const Tensor offsets = integers("input.offsets");
+  Batch batch() const {
+    const std::vector<int32_t> offsets = integers("input.offsets");
     return {integers("input.ids"), positions_of(offsets), offsets};
   }
-  Tensor labels() const { return integers("input.labels"); }
+  Tensor labels() const {
+    const std::vector<int32_t> labels = integers("input.labels");
+    return Tensor::from(labels, {std::ssize(labels)});
+  }
 
   std::vector<double> values(const std::string& name) const {
     const TensorEntry& e = entry(name);
@@ -112,12 +114,12 @@ class Golden {
     if (!found) fail("{} has no tensor {}", file_.path(), name);
     return *found;
   }
-  Tensor integers(const std::string& name) const {
+  std::vector<int32_t> integers(const std::string& name) const {
     const TensorEntry& e = entry(name);
     const auto bytes = file_.bytes(e);
     std::vector<int32_t> out(e.numel());
     for (size_t i = 0; i < out.size(); ++i) out[i] = int32_at(bytes, i);
-    return Tensor::from(out, {static_cast<int64_t>(out.size())});
+    return out;
   }
 
   SafetensorsFile file_;

@@ -196,7 +196,7 @@ void check(const char* kernel, const LayerNormGradient<T>& c) {
   check_all(kernel, c.z, c.stats, c.weight, c.dy, c.dx, c.dr, c.dweight, c.dbias);
 }
 void check(const char* kernel, const AttentionShape& c) {
-  check_all(kernel, c.q_offsets, c.kv_offsets, c.weight_offsets, c.list_starts, c.list_keys);
+  check_all(kernel, c.q_offsets, c.kv_offsets, c.pair_offsets, c.list_starts, c.list_keys);
 }
 template <class T>
 void check(const char* kernel, const AttentionCall<T>& c) {
@@ -207,6 +207,10 @@ void check(const char* kernel, const AttentionGradient<T>& c) {
   check_all(kernel, c.q, c.k, c.v, c.span, c.weights, c.counts, c.dout, c.dq, c.dk, c.dv, c.dspan, c.span_sums);
 }
 
+template <class T>
+void check(const char* kernel, const SumRowsCall<T>& c) {
+  check_all(kernel, c.starts, c.order, c.x, c.to, c.out, c.old_of, c.old);
+}
 template <class T>
 void check(const char* kernel, const ClipCall<T>& c) {
   for (int64_t i = 0; i < c.count; ++i) check(kernel, c.squares[i]);

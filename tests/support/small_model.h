@@ -43,8 +43,8 @@ inline std::vector<Tensor> tensors_of(const DistilBert& model) {
   return tensors;
 }
 
-/// Packed sequences.
-inline BatchTensors pack(const std::vector<std::vector<int32_t>>& sequences) {
+/// Packed sequences, with distances between the tokens of each if they are given.
+inline Batch pack(const std::vector<std::vector<int32_t>>& sequences, const std::vector<int32_t>& tree_distances = {}) {
   std::vector<int32_t> ids, positions, offsets{0};
   for (const auto& sequence : sequences) {
     for (size_t i = 0; i < sequence.size(); ++i) {
@@ -53,10 +53,7 @@ inline BatchTensors pack(const std::vector<std::vector<int32_t>>& sequences) {
     }
     offsets.push_back(static_cast<int32_t>(ids.size()));
   }
-  const auto tensor = [](const std::vector<int32_t>& values) {
-    return Tensor::from(std::span<const int32_t>(values), {static_cast<int64_t>(values.size())});
-  };
-  return {tensor(ids), tensor(positions), tensor(offsets)};
+  return {ids, positions, offsets, {.tree_distances = tree_distances}};
 }
 
 /// Random ids below `vocab`.
@@ -79,8 +76,11 @@ inline DistilBert model_on(Device device, const DistilBert& model) {
     copy.parameters()[i].tensor.copy_from(model.parameters()[i].tensor);
   return copy;
 }
-inline BatchTensors batch_on(Device device, const BatchTensors& batch) {
-  return {batch.ids.to(device), batch.positions.to(device), batch.offsets.to(device), batch.tree_distances};
+inline Batch batch_on(Device device, const Batch& batch) {
+  return {batch.words().ids().host,
+          batch.positions().ids().host,
+          batch.sequences().kv_offsets().host,
+          {.device = device, .tree_distances = batch.tree_distances()}};
 }
 
 inline Tensor labels_for(int64_t batch, int64_t classes) {

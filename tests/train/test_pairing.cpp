@@ -95,7 +95,7 @@ SparsityOptions removing_nothing(SparsityOptions o) {
 }
 
 TEST_CASE("arms of all methods draw the same dropout, but for the last layer under percentile") {
-  const BatchTensors batch = pack_parsed(random_sequences({7, 1, 10, 4}, small_run_config().vocab_size));
+  const Batch batch = pack_parsed(random_sequences({7, 1, 10, 4}, small_run_config().vocab_size));
   const auto logits = [&](const SparsityOptions& options) {
     DistilBertConfig config = small_run_config();
     config.sparsity = make_sparsity(options, config.layers, 5);

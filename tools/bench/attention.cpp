@@ -68,16 +68,15 @@ class Layer {
   void list_neighbours(int64_t batch, int64_t length) {
     const int64_t k = top_k_count(rule_.sparsity, length);
     rule_.selection = Selection::listed;
-    rule_.list_starts = Tensor::empty({rows_ + 1}, DType::i32);
-    rule_.list_keys = Tensor::empty({rows_ * k}, DType::i32);
-    for (int64_t row = 0; row <= rows_; ++row) rule_.list_starts.data<int32_t>()[row] = static_cast<int32_t>(row * k);
+    std::vector<int32_t> starts{0}, keys;
     for (int64_t s = 0; s < batch; ++s) {
       for (int64_t i = 0; i < length; ++i) {
         const int64_t first = std::clamp<int64_t>(i - k / 2, 0, length - k);
-        for (int64_t t = 0; t < k; ++t)
-          rule_.list_keys.data<int32_t>()[(s * length + i) * k + t] = static_cast<int32_t>(first + t);
+        for (int64_t t = 0; t < k; ++t) keys.push_back(static_cast<int32_t>(first + t));
+        starts.push_back(static_cast<int32_t>(keys.size()));
       }
     }
+    rule_.lists = on(Device::cpu, ListedKeys(Segments(offsets_, offsets_), rule_.heads, starts, keys));
   }
 
   int64_t rows_;

@@ -13,8 +13,8 @@
 #include "tools/bench/load.h"
 #include "tools/bench/report.h"
 #include "tools/bench/step.h"
-#include "train/batch_tensors.h"
 #include "train/process_info.h"
+#include "train/to_batch.h"
 #include "train/trainer.h"
 
 namespace crisp::bench {
@@ -96,8 +96,9 @@ void infer(const StepOptions& o, const DistilBert& model, const TokenizedDataset
   Tape tape(context, Tape::Mode::inference);
   run_steps(o, data, m, [&](const std::vector<int32_t>& examples) {
     fill_batch(data, examples, batch);
-    const Tensor logits = model.forward(tape, to_tensors(batch, model.device()), {});
-    return std::pair{cross_entropy(tape, logits, label_tensor(batch, model.device())).item(), batch.total()};
+    const Batch inputs = to_batch(batch, model, Labels::with);
+    const Tensor logits = model.forward(tape, inputs, {});
+    return std::pair{cross_entropy(tape, logits, inputs.labels()).item(), batch.total()};
   });
 }
 
