@@ -47,6 +47,7 @@ OptionMap options_from(const Fields& object, const std::string& where) {
   if (!given) return options;
   for (const auto& [name, value] : given->items()) {
     const std::string bare = name.starts_with("--") ? name.substr(2) : name;
+    if (bare.empty() || bare.front() == '-') fail<BadInput>("{}: {} is no option's name", where, quote(name));
     if (!options.emplace(bare, word_of(value, fmt::format("{}: option {}", where, quote(bare)))).second)
       fail<BadInput>("{}: option {} is there twice", where, quote(bare));
   }
