@@ -51,7 +51,10 @@ void check_offsets(const char* what, std::span<const int32_t> offsets) {
 
 void upload_integers(Device device, std::span<Integers* const> arrays) {
   int64_t total = 0;
-  for (const Integers* a : arrays) total += a->size();
+  for (const Integers* a : arrays) {
+    if (a->device) fail("a plan is on a device already: make another one for the {}", name_of(device));
+    total += a->size();
+  }
   const Tensor host = Tensor::empty({total}, DType::i32);
   int32_t* to = host.data<int32_t>();
   for (const Integers* a : arrays) to = std::copy(a->host.begin(), a->host.end(), to);
@@ -154,7 +157,7 @@ ListedKeys::ListedKeys(const Segments& segments, int64_t heads, std::span<const 
   }
   plan_->by_head = lists != queries;
   plan_->heads = heads;
-  plan_->queries = queries;
+  plan_->segments = segments;
   plan_->starts.host.assign(starts.begin(), starts.end());
   plan_->keys.host.assign(keys.begin(), keys.end());
 }

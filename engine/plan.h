@@ -79,6 +79,11 @@ class Segments {
   /// Of a query and a key of its sequence.
   int64_t pairs() const { return plan_->pairs.host.back(); }
   Device device() const { return plan_->q.device.device(); }
+  /// Whether they have the same offsets.
+  friend bool operator==(const Segments& a, const Segments& b) {
+    return a.plan_ == b.plan_ ||
+           (a.plan_ && b.plan_ && a.plan_->q.host == b.plan_->q.host && a.plan_->kv.host == b.plan_->kv.host);
+  }
   /// Whether queries and keys are the same rows.
   bool same() const { return plan_->q.host == plan_->kv.host; }
 
@@ -107,8 +112,9 @@ class ListedKeys {
 
   explicit operator bool() const { return plan_ != nullptr; }
   bool by_head() const { return plan_->by_head; }
-  int64_t queries() const { return plan_->queries; }
   int64_t heads() const { return plan_->heads; }
+  /// What they were checked against.
+  const Segments& segments() const { return plan_->segments; }
   const Integers& starts() const { return plan_->starts; }
   const Integers& keys() const { return plan_->keys; }
 
@@ -116,14 +122,16 @@ class ListedKeys {
 
  private:
   struct Plan {
-    bool by_head;
-    int64_t heads, queries;
+    bool by_head = false;
+    int64_t heads = 0;
+    Segments segments;
     Integers starts, keys;
   };
   std::shared_ptr<Plan> plan_;
 };
 
-/// Brings integers to a device, all of them in one copy.
+/// Brings integers to a device, all of them in one copy, once: throws Error for some that are on a device already,
+/// since who shares them would read them there.
 void upload_integers(Device device, std::span<Integers* const> arrays);
 
 /// The same for whole plans.

@@ -46,9 +46,11 @@ void check_attention(const Tape& tape, const Tensor& q, const Tensor& k, const T
                          most, segments.batch()));
   if (rule.selection != Selection::listed) return;
   if (!rule.lists || !rule.lists.keys().device) complain("Selection::listed needs lists of keys");
-  if (rule.lists.queries() != q.dim(0) || rule.lists.keys().device.device() != q.device() ||
-      (rule.lists.by_head() && rule.lists.heads() != rule.heads))
-    complain(fmt::format("the lists of keys are for {} queries of {} heads", rule.lists.queries(), rule.lists.heads()));
+  if (rule.lists.keys().device.device() != q.device()) complain("the lists of keys are on another device");
+  // Else a key could lie outside of its sequence.
+  if (!(rule.lists.segments() == segments)) complain("the lists of keys were made for other segments");
+  if (rule.lists.by_head() && rule.lists.heads() != rule.heads)
+    complain(fmt::format("the lists of keys are for {} heads", rule.lists.heads()));
 }
 
 }  // namespace crisp

@@ -32,7 +32,4 @@ inline Shape without_axis(const Tensor& x, int axis) {
   return Shape(std::span<const int64_t>(dims).first(rank));
 }
 
-/// Sum or mean over the middle dimension of `s`; declared in engine/ops/sum.cpp.
-Tensor reduce(Tape& tape, const Op& op, ReduceOp kind, const Tensor& x, const AxisSplit& s, const Shape& shape);
-
 }  // namespace crisp

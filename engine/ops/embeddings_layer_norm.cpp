@@ -1,5 +1,5 @@
-#include "engine/op.h"
 #include "engine/ops.h"
+#include "engine/ops/layer_norm.h"
 #include "engine/ops/rows.h"
 
 namespace crisp {
@@ -27,49 +27,22 @@ Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& posi
 
   const int64_t rows = word_rows.size();
   const Tensor y = tape.output(op, {rows, cols}, words.dtype(), {words, positions, weight, bias});
-  const Tensor z = Tensor::empty({rows, cols}, words.dtype(), words.device());
-  const Tensor stats = Tensor::empty({rows, 2}, words.dtype(), words.device());
-  run(tape, y, [&](auto k) {
-    k->layer_norm({.rows = rows,
-                   .cols = cols,
-                   .x = k(words),
-                   .x_rows = k(word_rows.ids()),
-                   .r = k(positions),
-                   .r_rows = k(position_rows.ids()),
-                   .dropout_r = {},
-                   .weight = k(weight),
-                   .bias = k(bias),
-                   .epsilon = epsilon,
-                   .z = k(z),
-                   .stats = k(stats),
-                   .y = k(y),
-                   .dropout_y = dropout});
-  });
-
+  const SavedNorm saved{.weight = weight,
+                        .z = Tensor::empty(y.shape(), y.dtype(), y.device()),
+                        .stats = Tensor::empty({rows, 2}, y.dtype(), y.device()),
+                        .dropout_y = dropout};
+  layer_norm_forward(tape.context(), {words, word_rows}, {positions, position_rows}, saved, bias, epsilon, y);
   const double flops = 9.0 * static_cast<double>(rows * cols);
   tape.record(op, y, flops,
-              [words = words.without_values(), positions = positions.without_values(), word_rows, position_rows, weight,
-               bias = bias.without_values(), dropout, z, stats, rows, cols](const Context& context, const Tensor& dy) {
-                const GradTargets parameters(weight, bias);
-                const GradTarget &dw = parameters[0], &db = parameters[1];
+              [words = words.without_values(), positions = positions.without_values(), word_rows, position_rows, saved,
+               bias = bias.without_values()](const Context& context, const Tensor& dy) {
                 const bool tables = words.requires_grad() || positions.requires_grad();
-                const Tensor dz = tables ? Tensor::empty({rows, cols}, dy.dtype(), dy.device()) : Tensor();
-                run(context, dy, [&](auto k) {
-                  k->layer_norm_backward({.rows = rows,
-                                          .cols = cols,
-                                          .z = k(z),
-                                          .stats = k(stats),
-                                          .weight = k(weight),
-                                          .dy = k(dy),
-                                          .dropout_r = {},
-                                          .dropout_y = dropout,
-                                          .dx = k(dz),
-                                          .dweight = k(dw),
-                                          .beta_weight = dw.beta,
-                                          .dbias = k(db),
-                                          .beta_bias = db.beta});
-                });
-                parameters.add_up(context);
+                const Tensor dz = tables ? Tensor::empty(dy.shape(), dy.dtype(), dy.device()) : Tensor();
+                {
+                  const GradTargets parameters(saved.weight, bias);
+                  layer_norm_backward(context, saved, dy, GradTarget(dz, 0), {}, parameters[0], parameters[1]);
+                  parameters.add_up(context);
+                }
                 if (!tables) return;
                 add_row_gradients(context, words, word_rows, dz);
                 add_row_gradients(context, positions, position_rows, dz);

@@ -1,11 +1,54 @@
 // Layer normalisation (Ba, Kiros & Hinton, arXiv 1607.06450) over rows. Saves the input and each row's mean and inverse
 // standard deviation.
-#include "engine/op.h"
+#include "engine/ops/layer_norm.h"
+
 #include "engine/ops.h"
 
 namespace crisp {
 
 extern const Op layer_norm_op;
+
+void layer_norm_forward(const Context& context, const NormInput& x, const NormInput& r, const SavedNorm& saved,
+                        const Tensor& bias, double epsilon, const Tensor& y) {
+  run(context, y, [&](auto k) {
+    k->layer_norm({.rows = y.shape().rows(),
+                   .cols = y.shape().last(),
+                   .x = k(x.values),
+                   .x_rows = x.rows ? k(x.rows.ids()) : nullptr,
+                   .r = k(r.values),
+                   .r_rows = r.rows ? k(r.rows.ids()) : nullptr,
+                   .dropout_r = saved.dropout_r,
+                   .weight = k(saved.weight),
+                   .bias = k(bias),
+                   .epsilon = epsilon,
+                   .z = r.values ? k(saved.z) : nullptr,
+                   .stats = k(saved.stats),
+                   .y = k(y),
+                   .dropout_y = saved.dropout_y});
+  });
+}
+
+void layer_norm_backward(const Context& context, const SavedNorm& saved, const Tensor& dy, const GradTarget& dx,
+                         const GradTarget& dr, const GradTarget& dweight, const GradTarget& dbias) {
+  run(context, dy, [&](auto k) {
+    k->layer_norm_backward({.rows = dy.shape().rows(),
+                            .cols = dy.shape().last(),
+                            .z = k(saved.z),
+                            .stats = k(saved.stats),
+                            .weight = k(saved.weight),
+                            .dy = k(dy),
+                            .dropout_r = saved.dropout_r,
+                            .dropout_y = saved.dropout_y,
+                            .dx = k(dx),
+                            .beta_x = dx.beta,
+                            .dr = k(dr),
+                            .beta_r = dr.beta,
+                            .dweight = k(dweight),
+                            .beta_weight = dweight.beta,
+                            .dbias = k(dbias),
+                            .beta_bias = dbias.beta});
+  });
+}
 
 Tensor layer_norm(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon) {
   const auto operands = {Operand{"x", x}, Operand{"weight", weight}, Operand{"bias", bias}};
@@ -16,39 +59,12 @@ Tensor layer_norm(Tape& tape, const Tensor& x, const Tensor& weight, const Tenso
   if (weight.shape() != Shape{cols} || bias.shape() != Shape{cols})
     fail_operands(tape, layer_norm_op, "weight and bias need one element per column of x", operands);
   const Tensor y = tape.output(layer_norm_op, x.shape(), x.dtype(), {x, weight, bias});
-  const Tensor stats = Tensor::empty({rows, 2}, x.dtype(), x.device());
-  run(tape, y, [&](auto k) {
-    k->layer_norm({.rows = rows,
-                   .cols = cols,
-                   .x = k(x),
-                   .dropout_r = {},
-                   .weight = k(weight),
-                   .bias = k(bias),
-                   .epsilon = epsilon,
-                   .stats = k(stats),
-                   .y = k(y),
-                   .dropout_y = {}});
-  });
+  const SavedNorm saved{weight, x, Tensor::empty({rows, 2}, x.dtype(), x.device())};
+  layer_norm_forward(tape.context(), {x}, {}, saved, bias, epsilon, y);
   const double flops = 8.0 * static_cast<double>(x.numel());
-  tape.record(layer_norm_op, y, flops, [x, weight, bias, stats, rows, cols](const Context& context, const Tensor& dy) {
-    const GradTargets targets(x, weight, bias);
-    const GradTarget &dx = targets[0], &dw = targets[1], &db = targets[2];
-    run(context, dy, [&](auto k) {
-      k->layer_norm_backward({.rows = rows,
-                              .cols = cols,
-                              .z = k(x),
-                              .stats = k(stats),
-                              .weight = k(weight),
-                              .dy = k(dy),
-                              .dropout_r = {},
-                              .dropout_y = {},
-                              .dx = k(dx),
-                              .beta_x = dx.beta,
-                              .dweight = k(dw),
-                              .beta_weight = dw.beta,
-                              .dbias = k(db),
-                              .beta_bias = db.beta});
-    });
+  tape.record(layer_norm_op, y, flops, [saved, bias = bias.without_values()](const Context& context, const Tensor& dy) {
+    const GradTargets targets(saved.z, saved.weight, bias);
+    layer_norm_backward(context, saved, dy, targets[0], {}, targets[1], targets[2]);
     targets.add_up(context);
   });
   return y;

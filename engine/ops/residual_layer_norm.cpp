@@ -1,5 +1,5 @@
-#include "engine/op.h"
 #include "engine/ops.h"
+#include "engine/ops/layer_norm.h"
 
 namespace crisp {
 
@@ -19,47 +19,17 @@ Tensor residual_layer_norm(Tape& tape, const Tensor& x, const Tensor& residual, 
   if (!(dropout.p >= 0 && dropout.p < 1)) complain("the dropout probability must lie in [0, 1)");
 
   const Tensor y = tape.output(residual_layer_norm_op, x.shape(), x.dtype(), {x, residual, weight, bias});
-  const Tensor z = Tensor::empty(x.shape(), x.dtype(), x.device());
-  const Tensor stats = Tensor::empty({rows, 2}, x.dtype(), x.device());
-  run(tape, y, [&](auto k) {
-    k->layer_norm({.rows = rows,
-                   .cols = cols,
-                   .x = k(x),
-                   .r = k(residual),
-                   .dropout_r = dropout,
-                   .weight = k(weight),
-                   .bias = k(bias),
-                   .epsilon = epsilon,
-                   .z = k(z),
-                   .stats = k(stats),
-                   .y = k(y),
-                   .dropout_y = {}});
-  });
-
+  const SavedNorm saved{.weight = weight,
+                        .z = Tensor::empty(x.shape(), x.dtype(), x.device()),
+                        .stats = Tensor::empty({rows, 2}, x.dtype(), x.device()),
+                        .dropout_r = dropout};
+  layer_norm_forward(tape.context(), {x}, {residual}, saved, bias, epsilon, y);
   const double flops = 10.0 * static_cast<double>(x.numel());
   tape.record(residual_layer_norm_op, y, flops,
-              [x = x.without_values(), residual = residual.without_values(), dropout, weight,
-               bias = bias.without_values(), z, stats, rows, cols](const Context& context, const Tensor& dy) {
-                const GradTargets targets(x, residual, weight, bias);
-                const GradTarget &dx = targets[0], &dr = targets[1], &dw = targets[2], &db = targets[3];
-                run(context, dy, [&](auto k) {
-                  k->layer_norm_backward({.rows = rows,
-                                          .cols = cols,
-                                          .z = k(z),
-                                          .stats = k(stats),
-                                          .weight = k(weight),
-                                          .dy = k(dy),
-                                          .dropout_r = dropout,
-                                          .dropout_y = {},
-                                          .dx = k(dx),
-                                          .beta_x = dx.beta,
-                                          .dr = k(dr),
-                                          .beta_r = dr.beta,
-                                          .dweight = k(dw),
-                                          .beta_weight = dw.beta,
-                                          .dbias = k(db),
-                                          .beta_bias = db.beta});
-                });
+              [x = x.without_values(), residual = residual.without_values(), saved, bias = bias.without_values()](
+                  const Context& context, const Tensor& dy) {
+                const GradTargets targets(x, residual, saved.weight, bias);
+                layer_norm_backward(context, saved, dy, targets[0], targets[1], targets[2], targets[3]);
                 targets.add_up(context);
               });
   return y;

@@ -97,6 +97,13 @@ TEST_CASE("plans reach a device in one copy, and an operation refuses those that
                    attention(tape, q, q, q, on(Device::cpu, Segments(Ints{0, 2})), rule);
                  }),
                  "q_offsets must run from 0 to 3"));
+  AttentionRule elsewhere{.heads = 2, .selection = Selection::listed};
+  elsewhere.lists = lists;
+  const Segments here = on(Device::cpu, Segments(Ints{0, 3}));
+  CHECK(contains(error_of([&] { attention(tape, q, q, q, here, elsewhere); }), "on another device"));
+  CHECK(contains(error_of([&] { upload(Device::cpu, words); }), "on a device already"));
+  elsewhere.lists = on(Device::cpu, ListedKeys(Segments(Ints{0, 1, 3}), 2, Ints{0, 1, 2, 3}, Ints{0, 1, 0}));
+  CHECK(contains(error_of([&] { attention(tape, q, q, q, here, elsewhere); }), "made for other segments"));
   AttentionRule listed{.heads = 3, .selection = Selection::listed};
   listed.lists =
       on(Device::cpu, ListedKeys(Segments(Ints{0, 3}), 2, Ints{0, 1, 2, 3, 4, 5, 6}, Ints{0, 1, 2, 0, 1, 2}));
@@ -104,5 +111,5 @@ TEST_CASE("plans reach a device in one copy, and an operation refuses those that
                    const Tensor wide = numbers({3, 6}, 2);
                    attention(tape, wide, wide, wide, on(Device::cpu, Segments(Ints{0, 3})), listed);
                  }),
-                 "3 queries of 2 heads"));
+                 "the lists of keys are for 2 heads"));
 }
