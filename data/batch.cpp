@@ -9,9 +9,9 @@
 #include "data/parse_alignment.h"
 #include "data/text_file.h"
 #include "engine/checked.h"
-#include "engine/error.h"
+#include "engine/cpu/threads/team.h"
+#include "engine/fail.h"
 #include "engine/random.h"
-#include "engine/team.h"
 
 namespace crisp {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "data/dataset.h"
 #include "data/wordpiece.h"
-#include "engine/default_threads.h"
+#include "engine/context.h"
 
 namespace crisp {
 

@@ -1,6 +1,6 @@
 #include "data/byte_trie.h"
 
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 

@@ -3,9 +3,9 @@
 #include <array>
 #include <optional>
 
+#include "data/input/parse_text.h"
 #include "data/input/text.h"
-#include "engine/error.h"
-#include "engine/parse_text.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

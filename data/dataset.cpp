@@ -11,7 +11,7 @@
 #include "data/labels.h"
 #include "data/records.h"
 #include "data/text_file.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

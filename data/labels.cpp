@@ -8,9 +8,9 @@
 #include <set>
 
 #include "data/dataset.h"
+#include "data/input/parse_text.h"
 #include "data/input/text.h"
-#include "engine/error.h"
-#include "engine/parse_text.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

@@ -13,7 +13,7 @@
 #include "data/input/packed.h"
 #include "data/input/text.h"
 #include "data/text_format.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 

@@ -5,7 +5,7 @@
 
 #include "data/input/text.h"
 #include "data/unicode.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

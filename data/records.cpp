@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cctype>
 
+#include "data/input/parse_text.h"
 #include "data/input/text.h"
 #include "data/text_file.h"
-#include "engine/error.h"
-#include "engine/parse_text.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

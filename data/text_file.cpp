@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "data/input/text.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 

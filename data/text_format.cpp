@@ -5,7 +5,7 @@
 
 #include "data/records.h"
 #include "data/text_file.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

@@ -7,7 +7,7 @@
 #include "data/input/file.h"
 #include "data/input/text.h"
 #include "data/tokenizer_parts.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 

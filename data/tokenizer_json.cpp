@@ -3,7 +3,7 @@
 
 #include "data/input/text.h"
 #include "data/tokenizer_parts.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp::tokenizer_parts {
 

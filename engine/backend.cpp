@@ -1,117 +1,21 @@
+// The registry of backends.
 #include "engine/backend.h"
 
 #include <array>
 #include <atomic>
-#include <cstdlib>
-#include <cstring>
-#include <string_view>
 
-#include "engine/allocator.h"
-#include "engine/cpu/gemm_bf16.h"
-#include "engine/cpu/tables.h"
-#include "engine/precision.h"
+#include "engine/cpu/backend.h"
+#include "engine/fail.h"
+#include "engine/kernel_list.h"
 #include "engine/profile.h"
-
-#if defined(CRISP_HAVE_AMX) && defined(__linux__)
-#include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 
 namespace crisp {
 namespace {
 
-enum class Isa { generic, avx2, avx512 };
-
-Isa best_isa() {
-#if defined(CRISP_HAVE_X86_ISAS)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl"))
-    return Isa::avx512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::avx2;
-#endif
-  return Isa::generic;
-}
-
-Isa choose_isa() {
-  const Isa best = best_isa();
-  const char* wish = std::getenv("CRISP_ISA");
-  if (!wish || !*wish) return best;
-  const std::string_view name = wish;
-  const Isa isa = name == "generic" ? Isa::generic : name == "avx2" ? Isa::avx2 : Isa::avx512;
-  if (isa == Isa::avx512 && name != "avx512")
-    fail<UsageError>("CRISP_ISA is \"{}\"; it must be generic, avx2 or avx512", name);
-  if (isa > best) fail<UsageError>("CRISP_ISA asks for {}, which this machine or this build lacks", name);
-  return isa;
-}
-
-Isa isa() {
-  static const Isa chosen = choose_isa();
-  return chosen;
-}
-
-bool has_avx512_bf16() {
-#if defined(CRISP_HAVE_AVX512_BF16)
-  return isa() == Isa::avx512 && __builtin_cpu_supports("avx512bf16");
-#else
-  return false;
-#endif
-}
-
-// Asks the system for the right to use tile data. It holds for the whole process, but threads that were started before
-// might lack the room to save it: hence asked as the first kernel table is.
-bool request_amx() {
-#if defined(CRISP_HAVE_AMX) && defined(__linux__)
-  constexpr unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24;  // CPUID 7.0, edx
-  unsigned eax, ebx, ecx, edx;
-  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(edx & amx_bf16) || !(edx & amx_tile)) return false;
-  constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
-#else
-  return false;
-#endif
-}
-
-template <class T>
-const Kernels<T>& cpu_table() {
-#if defined(CRISP_HAVE_X86_ISAS)
-  if (isa() == Isa::avx512) return cpu_avx512::table(T{});
-  if (isa() == Isa::avx2) return cpu_avx2::table(T{});
-#endif
-  return cpu_generic::table(T{});
-}
-
-bool cpu_supports(MatmulPrecision precision) {
-  return precision == MatmulPrecision::f32 || amx_usable() || (precision == MatmulPrecision::bf16 && has_avx512_bf16());
-}
-
-void cpu_gemm(const GemmCall<float>& call) {
-  if (!cpu_supports(call.precision)) fail("this CPU has no {} products", name_of(call.precision));
-  if (call.precision == MatmulPrecision::f32) return cpu_table<float>().gemm(call);
-#if defined(CRISP_HAVE_AMX)
-  if (amx_usable()) return cpu_amx::gemm_tiles(call);
-#endif
-#if defined(CRISP_HAVE_AVX512_BF16)
-  cpu_avx512_bf16::gemm_bf16(call);
-#endif
-}
-
-Kernels<float> cpu_f32() {
-  Kernels<float> table = cpu_table<float>();
-  table.gemm = cpu_gemm;
-  return table;
-}
-
-void cpu_copy(void* to, Device, const void* from, Device, size_t bytes) {
-  if (bytes) std::memmove(to, from, bytes);  // views of one tensor may overlap
-}
-
-const Backend& cpu_backend() {
-  static const Kernels<float> f32 = cpu_f32();
-  static const Backend cpu{"cpu", cached_allocate,    cached_allocate_zeroed, cached_free, cpu_copy, cpu_supports,
-                           f32,   cpu_table<double>()};
-  static const Backend profiled{cpu.name, cpu.allocate, cpu.allocate_zeroed, cpu.free,
-                                cpu.copy, cpu.supports, timed(cpu.f32),      timed(cpu.f64)};
+const Backend& cpu() {
+  static const Backend& cpu = cpu_backend();
+  static const Backend profiled{cpu.name,     cpu.allocate,    cpu.allocate_zeroed, cpu.free,      cpu.copy,
+                                cpu.supports, cpu.kernels_for, timed(cpu.f32),      timed(cpu.f64)};
   return profiling() ? profiled : cpu;
 }
 
@@ -123,27 +27,8 @@ std::atomic<const Backend*>& registered(Device device) {
 
 }  // namespace
 
-const char* cpu_instruction_set() {
-  switch (isa()) {
-    case Isa::avx512:
-      return "avx512";
-    case Isa::avx2:
-      return "avx2";
-    case Isa::generic:
-      break;
-  }
-  return "generic";
-}
-
-bool amx_usable() {
-  static const bool usable = isa() == Isa::avx512 && request_amx();
-  return usable;
-}
-
-const char* cpu_bf16_unit() { return amx_usable() ? "amx" : has_avx512_bf16() ? "avx512_bf16" : ""; }
-
 const Backend& backend(Device device) {
-  if (device == Device::cpu) return cpu_backend();
+  if (device == Device::cpu) return cpu();
   const Backend* found = registered(device);
   if (!found) fail("this build has no {} backend", name_of(device));
   return *found;
@@ -165,5 +50,25 @@ void copy_bytes(void* to, Device to_device, const void* from, Device from_device
   const Device who = to_device == Device::cpu ? from_device : to_device;
   backend(who).copy(to, to_device, from, from_device, bytes);
 }
+
+bool supports(Device device, MatmulPrecision precision) { return backend(device).supports(precision); }
+
+std::string kernels_in_use(MatmulPrecision products, Device device) { return backend(device).kernels_for(products); }
+
+const char* name_of(MatmulPrecision precision) {
+  switch (precision) {
+    case MatmulPrecision::f32:
+      return "f32";
+    case MatmulPrecision::bf16:
+      return "bf16";
+    case MatmulPrecision::bf16x3:
+      return "bf16x3";
+    case MatmulPrecision::bf16x6:
+      return "bf16x6";
+  }
+  return "?";
+}
+
+void fail_missing_kernel(const char* kernel, Device device) { fail("{} has no {} kernel", kernel, name_of(device)); }
 
 }  // namespace crisp

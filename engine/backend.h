@@ -2,15 +2,13 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
+#include <string>
 
+#include "engine/device.h"
 #include "engine/dtype.h"
-#include "engine/error.h"
 #include "engine/kernels.h"
 
 namespace crisp {
-
-enum class Device : uint8_t { cpu, cuda };
 
 struct Backend {
   const char* name;
@@ -20,6 +18,8 @@ struct Backend {
   void (*copy)(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
   /// Whether its f32 products can be computed so.
   bool (*supports)(MatmulPrecision precision);
+  /// What its kernels are called where products are computed so: see kernels_in_use().
+  std::string (*kernels_for)(MatmulPrecision precision);
   const Kernels<float>& f32;
   const Kernels<double>& f64;
 };
@@ -28,21 +28,9 @@ struct Backend {
 const Backend& backend(Device device);
 /// Makes the backend of a device known; it must stay. Throws Error where the device has another one already.
 void register_backend(Device device, const Backend& backend);
-/// "cpu", "cuda", or what its backend calls another device.
-const char* name_of(Device device);
 /// Copies between the memories of two devices, or within one's, of which one is the CPU if they differ. The two places
 /// may overlap.
 void copy_bytes(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
-
-/// The instruction set that the CPU kernels of this process use: "generic", "avx2" or "avx512". The best one that the
-/// machine has, unless the environment variable CRISP_ISA names a smaller one.
-const char* cpu_instruction_set();
-/// What multiplies bf16 numbers on this CPU: "amx" (where amx_usable()), else "avx512_bf16", or "" where nothing does.
-const char* cpu_bf16_unit();
-
-/// Whether this process can use AMX: a CPU with amx-tile and amx-bf16, a system that permits it, and
-/// cpu_instruction_set() "avx512". Then bf16, bf16x3 and bf16x6 products run there.
-bool amx_usable();
 
 template <ComputeElement T>
 const Kernels<T>& kernels(Device device) {
@@ -52,5 +40,15 @@ const Kernels<T>& kernels(Device device) {
     return backend(device).f32;
   }
 }
+
+/// Whether the device has kernels for such products.
+bool supports(Device device, MatmulPrecision precision);
+/// The kernels that compute with such products, which decide the last bits of a result: on the CPU its instruction set,
+/// and behind a "+" the unit that multiplies bf16 numbers, where products take it: "avx2", "avx512+amx",
+/// "avx512+avx512_bf16". The spelling of every report and file.
+std::string kernels_in_use(MatmulPrecision products, Device device = Device::cpu);
+
+/// "f32", "bf16", "bf16x3", "bf16x6".
+const char* name_of(MatmulPrecision precision);
 
 }  // namespace crisp

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <string>
 
 #include "engine/error.h"
 
@@ -27,7 +28,8 @@ constexpr std::optional<int64_t> checked_product(std::integral auto... sizes) {
 /// 2147483647 can be numbered", for more.
 inline int32_t checked_int32(size_t count, const char* of_what) {
   constexpr int32_t most = std::numeric_limits<int32_t>::max();
-  if (count > static_cast<size_t>(most)) fail("{} {}: at most {} can be numbered", count, of_what, most);
+  if (count > static_cast<size_t>(most))
+    throw Error(std::to_string(count) + " " + of_what + ": at most " + std::to_string(most) + " can be numbered");
   return static_cast<int32_t>(count);
 }
 

@@ -1,8 +1,8 @@
 #include "engine/context.h"
 
-#include "engine/allocator.h"
-#include "engine/default_threads.h"
-#include "engine/error.h"
+#include <algorithm>
+
+#include "engine/fail.h"
 
 namespace crisp {
 
@@ -18,20 +18,21 @@ const Context& Context::standard() {
   return *standard;
 }
 
-Workspace* Context::take_workspace() const {
+Context::Kept Context::take(MakeScratch make) const {
   const std::lock_guard lock(mutex_);
-  if (idle_.empty()) {
-    idle_.reserve(++workspaces_);  // so that giving back does not throw
-    return new Workspace;
+  const auto found = std::find_if(idle_.begin(), idle_.end(), [&](const Kept& kept) { return kept.made_by == make; });
+  if (found == idle_.end()) {
+    idle_.reserve(++made_);  // so that giving back does not throw
+    return {make, make()};
   }
-  Workspace* const workspace = idle_.back().release();
-  idle_.pop_back();
-  return workspace;
+  Kept kept = std::move(*found);
+  idle_.erase(found);
+  return kept;
 }
 
-void Context::give_back(Workspace* workspace) const noexcept {
+void Context::give_back(Kept kept) const noexcept {
   const std::lock_guard lock(mutex_);
-  idle_.emplace_back(workspace);
+  idle_.push_back(std::move(kept));
 }
 
 int num_threads() {
@@ -39,15 +40,17 @@ int num_threads() {
   return use ? use->context_.threads() : Context::standard().threads();
 }
 
-Workspace& Context::Use::workspace() {
-  if (!workspace_) workspace_ = context_.take_workspace();
-  return *workspace_;
+Scratch& Context::Use::scratch(MakeScratch make) {
+  if (kept_.made_by != make) {
+    if (kept_.scratch) context_.give_back(std::move(kept_));
+    kept_ = context_.take(make);
+  }
+  return *kept_.scratch;
 }
 
-Workspace& workspace_in_use() {
-  Context::Use* const use = Context::Use::current_;
-  if (!use) fail("a kernel that needs scratch memory was called without a Context::Use");
-  return use->workspace();
+Scratch& scratch_in_use(MakeScratch make) {
+  if (!Context::Use::current_) fail("a kernel that needs scratch memory was called without a Context::Use");
+  return Context::Use::current_->scratch(make);
 }
 
 }  // namespace crisp

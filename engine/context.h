@@ -5,13 +5,23 @@
 #include <cstddef>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "engine/kernels.h"
 
 namespace crisp {
 
-class Workspace;  // engine/allocator.h
+/// What a backend keeps from one kernel to the next, for one thread at a time: scratch memory, a library's handle.
+struct Scratch {
+  virtual ~Scratch() = default;
+};
+/// Makes what one backend keeps, and tells it from that of others.
+using MakeScratch = std::unique_ptr<Scratch> (*)();
+
+/// As many threads as the system, its container and its user allow this process to have work for, at least 1
+/// (engine/cpu/threads/default_threads.h).
+int default_num_threads();
 
 /// Belongs to the caller and outlives the tapes that were given it. Its settings stay as they are. Several threads may
 /// use one at the same time; what scratch memory they needed is kept for the next and given back with the context.
@@ -19,7 +29,7 @@ class Context {
  public:
   struct Settings {
     int threads = 0;  // of loops; 0: default_num_threads(). Results do not depend on it, bit for bit.
-    MatmulPrecision products = MatmulPrecision::f32;  // of f32 tensors: what products_for() says; f64's are always f64
+    MatmulPrecision products = MatmulPrecision::f32;  // of f32 tensors; those of f64 tensors are always f64
   };
   /// Throws UsageError when the number of threads is negative.
   explicit Context(const Settings& settings);
@@ -36,13 +46,17 @@ class Context {
   class Use;
 
  private:
-  Workspace* take_workspace() const;
-  void give_back(Workspace* workspace) const noexcept;
+  struct Kept {
+    MakeScratch made_by = nullptr;
+    std::unique_ptr<Scratch> scratch;
+  };
+  Kept take(MakeScratch make) const;
+  void give_back(Kept kept) const noexcept;
 
   Settings settings_;
   mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<Workspace>> idle_;
-  mutable size_t workspaces_ = 0;
+  mutable std::vector<Kept> idle_;
+  mutable size_t made_ = 0;
 };
 
 /// While it lives, the kernels that this thread calls use the context. run() (engine/op.h) makes one for each call, and
@@ -50,31 +64,31 @@ class Context {
 class Context::Use {
  public:
   explicit Use(const Context& context) : context_(context), outer_(current_) {
-    // Where the same context is in use already, so is its workspace.
+    // Where the same context is in use already, so is its scratch memory.
     if (!outer_ || &outer_->context_ != &context) current_ = this;
   }
   ~Use() {
-    if (workspace_) context_.give_back(workspace_);
+    if (kept_.scratch) context_.give_back(std::move(kept_));
     current_ = outer_;
   }
   Use(const Use&) = delete;
   Use& operator=(const Use&) = delete;
 
  private:
-  friend Workspace& workspace_in_use();
+  friend Scratch& scratch_in_use(MakeScratch make);
   friend int num_threads();
-  Workspace& workspace();
+  Scratch& scratch(MakeScratch make);
 
   static constinit inline thread_local Use* current_ = nullptr;
 
   const Context& context_;
   Use* const outer_;
-  Workspace* workspace_ = nullptr;  // since a kernel has asked for one
+  Kept kept_;  // since a kernel has asked for it
 };
 
 /// How many threads loops of this thread use: those of the context in use, else of the standard one.
 int num_threads();
-/// The scratch memory of the kernel that this thread runs. Throws Error where no context is in use.
-Workspace& workspace_in_use();
+/// What `make` has made for the kernels that this thread runs in the context in use. Throws Error where none is.
+Scratch& scratch_in_use(MakeScratch make);
 
 }  // namespace crisp

@@ -1,44 +1,33 @@
-// The errors that Crisp throws, one class per exit code of the programs (tools/README.md).
-// A message is one or two plain lines: what is wrong, where, what to do.
+// The errors that Crisp throws, a class for each kind; programs make exit codes of them (tools/README.md). A message is
+// one or two plain lines: what is wrong, where, what to do. engine/fail.h formats it.
 #pragma once
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>  // fmt::join, which fmt 11 took out of format.h
-
 #include <stdexcept>
-#include <string>
-#include <utility>
 
 namespace crisp {
 
-/// A failure at run time: disk full, out of memory, a call that breaks an operation's rules. Exit code 1.
+/// A failure at run time: disk full, out of memory, a call that breaks an operation's rules.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-/// Options that make no sense. Exit code 2.
+/// Settings that make no sense.
 class UsageError : public Error {
  public:
   using Error::Error;
 };
 
-/// A file that cannot be used as what it claims to be. Exit code 3.
+/// A file that cannot be used as what it claims to be.
 class BadInput : public Error {
  public:
   using Error::Error;
 };
 
-/// A loss or gradient in training, or a model's logits, are not finite. Exit code 4.
+/// A loss or gradient in training, or a model's logits, are not finite.
 class Diverged : public Error {
  public:
   using Error::Error;
 };
-
-/// Throws E with a formatted message.
-template <class E = Error, class... Args>
-[[noreturn]] void fail(fmt::format_string<Args...> text, Args&&... args) {
-  throw E(fmt::format(text, std::forward<Args>(args)...));
-}
 
 }  // namespace crisp

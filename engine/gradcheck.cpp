@@ -5,7 +5,7 @@
 #include <limits>
 #include <utility>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "engine/ops.h"
 
 namespace crisp {

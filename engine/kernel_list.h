@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "engine/backend.h"
-#include "engine/error.h"
 #include "engine/kernels.h"
 
 namespace crisp {
@@ -90,15 +89,15 @@ Kernels<T> kernels_made_of() {
   return table;
 }
 
+[[noreturn]] void fail_missing_kernel(const char* kernel, Device device);
+
 template <Device device>
 struct Missing {
   template <class T, size_t Index, auto Member, class Function>
   struct Kernel;
   template <class T, size_t Index, auto Member, class Result, class... Arguments>
   struct Kernel<T, Index, Member, Result (*)(Arguments...)> {
-    static Result call(Arguments...) {
-      fail("{} has no {} kernel", std::get<Index>(kernel_list<T>()).name, name_of(device));
-    }
+    static Result call(Arguments...) { fail_missing_kernel(std::get<Index>(kernel_list<T>()).name, device); }
   };
 };
 

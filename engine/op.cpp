@@ -1,5 +1,7 @@
 #include "engine/op.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 

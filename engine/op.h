@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/backend.h"
 #include "engine/plan.h"
 #include "engine/tape.h"
 #include "engine/tensor.h"

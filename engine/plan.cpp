@@ -4,7 +4,7 @@
 #include <array>
 #include <limits>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

@@ -12,7 +12,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/allocator.h"
+#include "engine/host_memory.h"
 #include "engine/shape.h"
 #include "engine/tensor.h"
 

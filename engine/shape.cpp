@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "engine/checked.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 

@@ -4,7 +4,8 @@
 #include <atomic>
 #include <cstring>
 
-#include "engine/allocator.h"
+#include "engine/fail.h"
+#include "engine/host_memory.h"
 #include "engine/op.h"
 #include "engine/tensor_impl.h"
 

@@ -5,7 +5,9 @@
 #include <cstring>
 #include <functional>
 
-#include "engine/allocator.h"
+#include "engine/backend.h"
+#include "engine/fail.h"
+#include "engine/host_memory.h"
 #include "engine/plan.h"
 #include "engine/tape.h"
 #include "engine/tensor_impl.h"
@@ -363,6 +365,10 @@ std::string Tensor::str(int64_t limit) const {
   }
   if (rows > limit) text += "\n  ...";
   return text;
+}
+
+void fail_storage_only(const Tensor& x) {
+  fail("{} is a {} tensor: operations compute in f32 or f64", x.label(), name_of(x.dtype()));
 }
 
 }  // namespace crisp

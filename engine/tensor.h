@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "engine/allocator.h"
-#include "engine/backend.h"
+#include "engine/device.h"
 #include "engine/dtype.h"
+#include "engine/host_memory.h"
 #include "engine/random.h"
 #include "engine/shape.h"
 
@@ -192,6 +192,8 @@ class GradTarget {
   int exceptions_ = std::uncaught_exceptions();
 };
 
+[[noreturn]] void fail_storage_only(const Tensor& x);
+
 /// Calls f.template operator()<T>() with T = float or double, the tensor's compute type. Throws Error for storage-only
 /// types.
 template <class F>
@@ -202,7 +204,7 @@ decltype(auto) with_type(const Tensor& x, F&& f) {
     case DType::f64:
       return f.template operator()<double>();
     default:
-      fail("{} is a {} tensor: operations compute in f32 or f64", x.label(), name_of(x.dtype()));
+      fail_storage_only(x);
   }
 }
 

@@ -1,7 +1,7 @@
 #include "model/batch.h"
 
 #include "engine/checked.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

@@ -3,7 +3,7 @@
 #include "data/input/json.h"
 #include "data/input/text.h"
 #include "engine/checked.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "model/sparsity_json.h"
 
 namespace crisp {

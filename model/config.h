@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "data/input/interval.h"
 #include "engine/dtype.h"
-#include "engine/interval.h"
 #include "model/sparsity.h"
 
 namespace crisp {

@@ -1,5 +1,7 @@
 #include "model/distilbert.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>

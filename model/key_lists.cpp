@@ -6,9 +6,9 @@
 #include <limits>
 
 #include "engine/checked.h"
-#include "engine/error.h"
+#include "engine/cpu/threads/team.h"
+#include "engine/fail.h"
 #include "engine/kernels.h"
-#include "engine/team.h"
 #include "model/random_sites.h"
 
 namespace crisp {

@@ -5,8 +5,8 @@
 #include <iterator>
 #include <limits>
 
-#include "engine/error.h"
-#include "engine/parse_text.h"
+#include "data/input/parse_text.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

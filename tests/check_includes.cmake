@@ -4,18 +4,27 @@ cmake_minimum_required(VERSION 3.25)
 # One line per folder: what its files may include, as path prefixes from the repository's root. The longest folder that
 # holds a file decides: a backend (engine/cpu, engine/cuda) knows the kernel contract and leaf headers, not the engine; the
 # gate for strangers' files (data/input) knows leaf headers only, and all who read files know it.
-set(contract       engine/kernels.h engine/allocator.h engine/dtype.h engine/error.h engine/formulas.h engine/inline.h
-                   engine/random.h engine/team.h)
+set(contract       engine/backend.h engine/checked.h engine/context.h engine/device.h engine/dtype.h engine/error.h
+                   engine/fail.h engine/formulas.h engine/host_memory.h engine/inline.h engine/kernels.h engine/random.h)
 set(engine         engine/)
 set(engine/cpu     engine/cpu/ ${contract})
 set(engine/cuda    engine/cuda/ ${contract})
-set(data/input     data/input/ engine/error.h engine/interval.h)
+set(data/input     data/input/ engine/error.h engine/fail.h)
 set(weights        weights/ data/input/ engine/)
 set(data           data/ engine/)
 set(model          model/ data/input/ engine/)
 set(train          train/ model/ data/ weights/ engine/)
 set(tools          tools/ train/ model/ data/ weights/ engine/)
 set(folders engine engine/cpu engine/cuda data/input weights data model train tools)
+
+# The root of the engine and its operations know no device: one file of theirs includes the backends.
+set(is_root "^engine/(ops/)?[^/]*$")
+set(is_backend "^engine/(cpu|cuda)/")
+set(may_include_backends "^engine/backend\\.cpp$")
+
+# fmt is private to source files, so that a program which uses the engine or a model needs none; train/ and tools/ print
+# with it.
+set(without_fmt "^(engine|weights|data|model)/.*\\.h$")
 
 # Eigen is private to the files whose path matches: in no header, so that nobody who links the engine needs it.
 set(may_include_eigen "^engine/cpu/.*\\.cpp$")
@@ -45,7 +54,16 @@ foreach(top engine weights data model train tools)
         endif()
         continue()
       endif()
+      if(source MATCHES "${without_fmt}" AND NOT source STREQUAL "engine/fail.h" AND
+         (path MATCHES "^fmt/" OR path STREQUAL "engine/fail.h"))
+        string(APPEND wrong "  ${source} includes ${path}: fmt belongs to source files only\n")
+        continue()
+      endif()
       if(include MATCHES "<")
+        continue()
+      endif()
+      if(source MATCHES "${is_root}" AND path MATCHES "${is_backend}" AND NOT source MATCHES "${may_include_backends}")
+        string(APPEND wrong "  ${source} includes ${path}: the root of the engine knows no device\n")
         continue()
       endif()
       set(allowed FALSE)

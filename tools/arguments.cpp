@@ -10,11 +10,11 @@
 
 #include "data/input/file.h"
 #include "data/input/json.h"
+#include "data/input/parse_text.h"
 #include "data/input/text.h"
 #include "data/text_file.h"
 #include "data/unicode.h"
-#include "engine/error.h"
-#include "engine/parse_text.h"
+#include "engine/fail.h"
 #include "tools/hf_options.h"
 
 namespace crisp {

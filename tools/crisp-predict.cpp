@@ -17,8 +17,7 @@
 #include "data/input/text.h"
 #include "data/line_stream.h"
 #include "engine/context.h"
-#include "engine/error.h"
-#include "engine/precision.h"
+#include "engine/fail.h"
 #include "tools/options.h"
 #include "tools/predict_output.h"
 #include "train/classification_report.h"
@@ -26,6 +25,7 @@
 #include "train/evaluate.h"
 #include "train/metrics.h"
 #include "train/model_files.h"
+#include "train/precision.h"
 
 namespace crisp {
 namespace {

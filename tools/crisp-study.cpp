@@ -8,8 +8,8 @@
 
 #include "data/input/file.h"
 #include "data/input/text.h"
-#include "engine/default_threads.h"
-#include "engine/error.h"
+#include "engine/context.h"
+#include "engine/fail.h"
 #include "tools/options.h"
 #include "tools/sample_root.h"
 #include "tools/study_options.h"

@@ -8,7 +8,7 @@
 #include <cmath>
 #include <filesystem>
 
-#include "engine/parse_text.h"
+#include "data/input/parse_text.h"
 #include "train/checkpoint_store.h"
 #include "train/options.h"
 

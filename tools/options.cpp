@@ -1,5 +1,7 @@
 #include "tools/options.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -9,9 +11,9 @@
 #include <string_view>
 #include <system_error>
 
+#include "data/input/parse_text.h"
 #include "data/labels.h"
 #include "engine/error.h"
-#include "engine/parse_text.h"
 #include "model/config.h"
 #include "tools/arguments.h"
 #include "tools/hf_options.h"

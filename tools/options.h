@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/interval.h"
+#include "data/input/interval.h"
 #include "train/options.h"
 
 namespace crisp {

@@ -1,7 +1,9 @@
+#include <fmt/format.h>
+
 #include <cmath>
 #include <string_view>
 
-#include "engine/parse_text.h"
+#include "data/input/parse_text.h"
 #include "tools/options.h"
 
 namespace crisp {

@@ -12,7 +12,7 @@
 #include <set>
 #include <string_view>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "tools/arguments.h"
 #include "train/model_files.h"
 #include "train/run.h"

@@ -8,7 +8,7 @@
 #include <cstring>
 #include <utility>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "weights/file_calls.h"
 #include "weights/file_changes.h"
 

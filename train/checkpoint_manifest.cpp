@@ -11,7 +11,7 @@
 #include "data/input/file.h"
 #include "data/input/json.h"
 #include "data/input/text.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "train/checkpoint_store.h"
 #include "train/sha256.h"
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "engine/backend.h"
 #include "train/trainer.h"
 
 namespace crisp {

@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <string_view>
 
-#include "engine/error.h"
-#include "engine/parse_text.h"
+#include "data/input/parse_text.h"
+#include "engine/fail.h"
 #include "train/checkpoint_manifest.h"
 #include "weights/atomic_file.h"
 

@@ -6,7 +6,7 @@
 #include "data/input/file.h"
 #include "data/input/text.h"
 #include "data/labels.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "model/config.h"
 #include "weights/locate.h"
 #include "weights/name_map.h"

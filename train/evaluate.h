@@ -24,7 +24,9 @@ class NotFinite : public Diverged {
   explicit NotFinite(const std::string& what) : Diverged(what) {}
   /// A logit of an example, counted from 0, is "nan" or "infinite".
   NotFinite(int64_t example, const char* value)
-      : Diverged(fmt::format("a logit of sentence {} is {}", example + 1, value)), example_(example), value_(value) {}
+      : Diverged("a logit of sentence " + std::to_string(example + 1) + " is " + value),
+        example_(example),
+        value_(value) {}
   /// The same for a part of the data that `before` examples came before.
   NotFinite behind(int64_t before) const { return value_ ? NotFinite(example_ + before, value_) : *this; }
 

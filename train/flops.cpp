@@ -1,6 +1,6 @@
 #include "train/flops.h"
 
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 

@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <string_view>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

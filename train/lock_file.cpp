@@ -11,7 +11,7 @@
 #include <thread>
 #include <utility>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "train/interrupt.h"
 #include "train/lock_holders.h"
 #include "weights/file_calls.h"

@@ -13,7 +13,7 @@
 #include <sstream>
 
 #include "data/input/text.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "weights/file_calls.h"
 
 namespace crisp {

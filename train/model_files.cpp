@@ -7,7 +7,7 @@
 
 #include "data/input/file.h"
 #include "data/input/text.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "weights/locate.h"
 #include "weights/name_map.h"
 #include "weights/published.h"

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

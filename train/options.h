@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/precision.h"
 #include "model/sparsity.h"
+#include "train/precision.h"
 #include "train/schedule.h"
 
 namespace crisp {

@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <string_view>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "train/checkpoint_store.h"
 #include "train/publication.h"
 #include "train/run_marker.h"

@@ -1,5 +1,7 @@
 #include "train/progress.h"
 
+#include <fmt/ranges.h>
+
 #include <sys/ioctl.h>
 #include <unistd.h>
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "weights/file_changes.h"
 #include "weights/published.h"
 

@@ -6,7 +6,7 @@
 #include "data/input/file.h"
 #include "data/input/json.h"
 #include "data/input/text.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

@@ -4,10 +4,11 @@
 #include <cmath>
 
 #include "data/input/json.h"
-#include "engine/error.h"
-#include "engine/precision.h"
+#include "engine/backend.h"
+#include "engine/fail.h"
 #include "train/checkpoint.h"
 #include "train/interrupt.h"
+#include "train/precision.h"
 #include "train/process_info.h"
 #include "train/results.h"
 #include "weights/atomic_file.h"

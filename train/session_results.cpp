@@ -1,9 +1,12 @@
 // What a session says and writes of a run that has ended.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "engine/allocator.h"
-#include "engine/precision.h"
+#include "engine/backend.h"
+#include "engine/cpu/memory/allocator.h"
+#include "train/precision.h"
 #include "train/process_info.h"
 #include "train/session.h"
 #include "weights/atomic_file.h"

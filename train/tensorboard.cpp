@@ -1,5 +1,7 @@
 #include "train/tensorboard.h"
 
+#include <fmt/format.h>
+
 #include <sys/stat.h>
 #include <unistd.h>
 

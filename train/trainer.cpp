@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "engine/op.h"
 #include "engine/ops.h"
 #include "train/to_batch.h"

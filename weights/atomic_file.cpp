@@ -11,7 +11,7 @@
 #include <filesystem>
 #include <utility>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "weights/file_calls.h"
 
 namespace crisp {

@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "weights/atomic_file.h"
 #include "weights/file_calls.h"
 

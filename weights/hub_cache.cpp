@@ -9,7 +9,7 @@
 
 #include "data/input/file.h"
 #include "data/input/text.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

@@ -5,7 +5,7 @@
 #include <system_error>
 
 #include "data/input/file.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "weights/file_changes.h"
 #include "weights/hub_cache.h"
 #include "weights/published.h"

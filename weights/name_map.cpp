@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "data/input/text.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "weights/safetensors_header.h"
 
 namespace crisp {

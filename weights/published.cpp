@@ -1,5 +1,7 @@
 #include "weights/published.h"
 
+#include <fmt/format.h>
+
 #include <sys/stat.h>
 
 #include <filesystem>

@@ -30,7 +30,7 @@ class PublishedState {
 template <class Read>
 auto read_published(const std::string& file_or_directory, Read&& read) {
   for (int left = 100;; --left) {
-    if (left == 0) fail("{}: changes all the time; try again later", file_or_directory);
+    if (left == 0) throw Error(file_or_directory + ": changes all the time; try again later");
     const PublishedState before(file_or_directory);
     try {
       auto result = read();

@@ -13,7 +13,7 @@
 
 #include "data/input/file.h"
 #include "data/input/text.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "weights/locate.h"
 #include "weights/safetensors_header.h"
 

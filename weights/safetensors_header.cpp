@@ -7,7 +7,7 @@
 #include <unordered_set>
 
 #include "data/input/text.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

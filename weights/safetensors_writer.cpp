@@ -7,7 +7,7 @@
 #include <type_traits>
 
 #include "data/input/text.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "weights/atomic_file.h"
 #include "weights/safetensors.h"
 #include "weights/safetensors_header.h"

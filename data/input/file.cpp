@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "data/input/text.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "data/input/text.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

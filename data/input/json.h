@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "engine/interval.h"
+#include "data/input/interval.h"
 
 namespace crisp {
 

@@ -7,7 +7,7 @@
 #include <initializer_list>
 #include <new>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

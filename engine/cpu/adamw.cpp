@@ -3,7 +3,7 @@
 // rows that catch up have the bits of rows that never waited.
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/loops.h"
-#include "engine/cpu/math.h"
+#include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {
 namespace {

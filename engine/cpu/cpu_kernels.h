@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-#include "engine/allocator.h"
+#include "engine/cpu/memory/workspace.h"
 #include "engine/kernels.h"
 
 #ifndef CRISP_ISA

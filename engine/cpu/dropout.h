@@ -2,7 +2,7 @@
 #pragma once
 
 #include "engine/cpu/cpu_kernels.h"
-#include "engine/cpu/simd.h"
+#include "engine/cpu/simd/simd.h"
 
 namespace crisp::CRISP_ISA {
 

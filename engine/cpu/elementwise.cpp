@@ -3,7 +3,7 @@
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/dropout.h"
 #include "engine/cpu/loops.h"
-#include "engine/cpu/math.h"
+#include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {
 namespace {

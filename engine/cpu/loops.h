@@ -5,7 +5,7 @@
 #pragma once
 
 #include "engine/cpu/cpu_kernels.h"
-#include "engine/team.h"
+#include "engine/cpu/threads/team.h"
 
 namespace crisp::CRISP_ISA {
 

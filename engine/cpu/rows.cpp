@@ -1,7 +1,7 @@
 // Rows of tables: looked up for the forward pass of embeddings, summed for the backward pass.
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/loops.h"
-#include "engine/cpu/math.h"
+#include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {
 namespace {

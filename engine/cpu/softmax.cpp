@@ -2,7 +2,7 @@
 // overflows; sums are formed in f64. A row of -infinity only gives NaN.
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/loops.h"
-#include "engine/cpu/math.h"
+#include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {
 namespace {

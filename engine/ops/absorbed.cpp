@@ -4,6 +4,8 @@
 // Both are linear maps between "narrow" rows [n, heads * head_dim] and "wide" rows [n * heads, width], which hold the
 // input's dimensions, then one for the bias, then zeros; each is the other's adjoint. Products with the bias are of the
 // tensors' own type in every MatmulPrecision, as linear() adds its bias.
+#include <fmt/format.h>
+
 #include "engine/op.h"
 #include "engine/ops.h"
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "engine/allocator.h"
-#include "engine/error.h"
+#include "engine/fail.h"
+#include "engine/host_memory.h"
 #include "engine/op.h"
 
 namespace crisp {

@@ -1,4 +1,6 @@
 // What attention() refuses.
+#include <fmt/format.h>
+
 #include <cmath>
 #include <limits>
 

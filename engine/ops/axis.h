@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <string>
 
 #include "engine/op.h"
 
@@ -16,7 +17,9 @@ struct AxisSplit {
 inline AxisSplit split_axis(const Tape& tape, const Op& op, const Tensor& x, int axis) {
   const int rank = x.rank();
   if (axis < -rank || axis >= rank)
-    fail_operands(tape, op, fmt::format("axis {} is outside a tensor of {} dimensions", axis, rank), {{"x", x}});
+    fail_operands(tape, op,
+                  "axis " + std::to_string(axis) + " is outside a tensor of " + std::to_string(rank) + " dimensions",
+                  {{"x", x}});
   AxisSplit s;
   s.axis = axis < 0 ? axis + rank : axis;
   for (int i = 0; i < rank; ++i) (i < s.axis ? s.outer : i == s.axis ? s.n : s.inner) *= x.dim(i);

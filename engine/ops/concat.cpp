@@ -1,5 +1,7 @@
 // Tensors one after the other along an axis.
-#include "engine/allocator.h"
+#include <fmt/format.h>
+
+#include "engine/host_memory.h"
 #include "engine/op.h"
 #include "engine/ops.h"
 #include "engine/ops/axis.h"

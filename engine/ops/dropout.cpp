@@ -1,4 +1,6 @@
 // Dropout. The mask is a function of (key, element) and is drawn again for the backward pass instead of being stored.
+#include <fmt/format.h>
+
 #include "engine/op.h"
 #include "engine/ops.h"
 

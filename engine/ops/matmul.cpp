@@ -1,4 +1,6 @@
 // Matrix products over the last two dimensions. Transposition is a flag of the product, never a copy.
+#include <fmt/format.h>
+
 #include "engine/op.h"
 #include "engine/ops.h"
 

@@ -1,4 +1,6 @@
 // The maximum over one axis. Where several elements are largest, the first one gets the gradient.
+#include <fmt/format.h>
+
 #include <limits>
 
 #include "engine/op.h"

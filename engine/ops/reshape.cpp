@@ -1,4 +1,6 @@
 // Another shape on the same storage.
+#include <fmt/format.h>
+
 #include "engine/op.h"
 #include "engine/ops.h"
 

@@ -1,4 +1,6 @@
 // A range of one axis.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "engine/op.h"

@@ -1,4 +1,6 @@
 // Reading CoNLL-U: what a sentence becomes, and each mistake with its message.
+#include <fmt/format.h>
+
 #include "data/conllu.h"
 
 #include "engine/error.h"

@@ -1,4 +1,6 @@
 // The gate for files that strangers wrote: data/input.
+#include <fmt/format.h>
+
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>

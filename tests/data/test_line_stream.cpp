@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "data/line_stream.h"
 
 #include <fcntl.h>

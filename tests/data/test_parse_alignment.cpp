@@ -1,4 +1,6 @@
 // Word pieces to the words of a parse, and how far apart they are in the tree.
+#include <fmt/format.h>
+
 #include "data/parse_alignment.h"
 
 #include <algorithm>

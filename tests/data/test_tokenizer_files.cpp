@@ -1,5 +1,7 @@
 // A directory's tokenizer against transformers' AutoTokenizer (tests/golden/make_tokenizer_directories.py), and what is
 // written for it against what was read.
+#include <fmt/format.h>
+
 #include "data/tokenizer_files.h"
 
 #include <cstdlib>

@@ -1,4 +1,6 @@
 // data/treebank: sentences of a treebank, labelled by the punctuation that is then taken away.
+#include <fmt/format.h>
+
 #include <sys/wait.h>
 
 #include "data/batch.h"

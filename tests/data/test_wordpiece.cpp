@@ -3,8 +3,8 @@
 
 #include <atomic>
 
+#include "engine/cpu/threads/team.h"
 #include "engine/error.h"
-#include "engine/team.h"
 #include "tests/data/files.h"
 #include "tests/support/catch.h"
 

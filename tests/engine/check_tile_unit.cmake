@@ -1,7 +1,7 @@
 # Fails unless the matrix products for AMX and their emulation share every line but the unit:
 # cmake -DROOT=REPOSITORY -P check_tile_unit.cmake
 #
-# Both files include engine/cpu/gemm_tiles.h and instantiate it; the headers that hold the products know no unit
+# Both files include engine/cpu/gemm/tiles.h and instantiate it; the headers that hold the products know no unit
 # and have no conditions, but for the one that names the compiler.
 cmake_minimum_required(VERSION 3.25)
 
@@ -16,11 +16,11 @@ foreach(header gemm_tiles gemm_batch bf16_pack)
     endif()
   endforeach()
 endforeach()
-foreach(unit "engine/cpu/gemm_amx.cpp;Amx" "tests/engine/emulated_tiles.cpp;Emulated")
+foreach(unit "engine/cpu/gemm/amx.cpp;Amx" "tests/engine/emulated_tiles.cpp;Emulated")
   list(GET unit 0 file)
   list(GET unit 1 name)
   file(READ "${ROOT}/${file}" text)
-  foreach(needed "#include \"engine/cpu/gemm_tiles.h\"" "{ gemm_tiles<${name}>(call); }")
+  foreach(needed "#include \"engine/cpu/gemm/tiles.h\"" "{ gemm_tiles<${name}>(call); }")
     string(FIND "${text}" "${needed}" at)
     if(at EQUAL -1)
       string(APPEND wrong "  ${file} lacks ${needed}\n")

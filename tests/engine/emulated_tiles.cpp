@@ -4,7 +4,7 @@
 // as zero and subnormal results become zero, whatever MXCSR says.
 #include "tests/engine/emulated_tiles.h"
 
-#include "engine/cpu/gemm_tiles.h"
+#include "engine/cpu/gemm/tiles.h"
 
 namespace crisp::CRISP_ISA {
 namespace {

@@ -1,4 +1,4 @@
-// The matrix products of engine/cpu/gemm_tiles.h on an emulated tile unit, compiled without and with AVX-512 (as the
+// The matrix products of engine/cpu/gemm/tiles.h on an emulated tile unit, compiled without and with AVX-512 (as the
 // one for AMX is). Their bits are those of the instructions' definition.
 #pragma once
 

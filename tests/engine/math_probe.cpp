@@ -1,8 +1,8 @@
 #include "tests/engine/math_probe.h"
 
 #include "engine/cpu/loops.h"
-#include "engine/cpu/math.h"
-#include "engine/cpu/simd.h"
+#include "engine/cpu/simd/math.h"
+#include "engine/cpu/simd/simd.h"
 
 namespace crisp::CRISP_ISA {
 namespace {

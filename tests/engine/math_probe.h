@@ -1,4 +1,4 @@
-// engine/cpu/math.h over arrays, compiled once per instruction set with the kernels' options.
+// engine/cpu/simd/math.h over arrays, compiled once per instruction set with the kernels' options.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@ namespace crisp {
 struct MathProbe {
   const char* isa;
   void (*exp)(int64_t n, const float* x, float* y);
-  void (*exp_of_vectors)(int64_t n, const float* x, float* y);  // engine/cpu/simd.h
+  void (*exp_of_vectors)(int64_t n, const float* x, float* y);  // engine/cpu/simd/simd.h
   void (*erf)(int64_t n, const float* x, float* y);
   void (*normal)(int64_t n, const float* x, float* cdf, float* density);
 };

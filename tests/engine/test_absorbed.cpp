@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <array>
 
-#include "engine/precision.h"
+#include "engine/backend.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;

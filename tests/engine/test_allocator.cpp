@@ -10,8 +10,8 @@
 #include <map>
 #include <thread>
 
-#include "engine/allocator.h"
-#include "engine/arena.h"
+#include "engine/cpu/memory/allocator.h"
+#include "engine/cpu/memory/arena.h"
 #include "engine/random.h"
 #include "tests/engine/helpers.h"
 #include "tests/support/sanitizers.h"

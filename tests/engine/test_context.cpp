@@ -3,9 +3,11 @@
 
 #include <thread>
 
-#include "engine/allocator.h"
-#include "engine/default_threads.h"
-#include "engine/team.h"
+#include "engine/backend.h"
+#include "engine/cpu/memory/allocator.h"
+#include "engine/cpu/memory/workspace.h"
+#include "engine/cpu/threads/default_threads.h"
+#include "engine/cpu/threads/team.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;
@@ -101,7 +103,7 @@ TEST_CASE("the number of threads is that of the context that this thread uses") 
     CHECK(elsewhere == standard);
   }
   CHECK(num_threads() == standard);
-  CHECK_THROWS_WITH(workspace_in_use(), Catch::Contains("without a Context::Use"));
+  CHECK_THROWS_WITH(thread_workspace(1), Catch::Contains("without a Context::Use"));
 }
 
 TEST_CASE("a result has the same bits with any number of threads in its context") {
@@ -169,4 +171,34 @@ TEST_CASE("scratch memory is kept with its context and goes with it") {
     CHECK(allocator_stats().bytes_in_use > kept);
   }
   CHECK(allocator_stats().bytes_in_use == before);
+}
+
+namespace {
+
+struct CountedScratch : Scratch {
+  CountedScratch() { ++alive; }
+  ~CountedScratch() override { --alive; }
+  static inline int alive = 0;
+};
+std::unique_ptr<Scratch> make_counted() { return std::make_unique<CountedScratch>(); }
+
+}  // namespace
+
+TEST_CASE("each backend finds in a context what it has made itself") {
+  {
+    const Context context({.threads = 1});
+    const Context::Use use(context);
+    void* const workspace = thread_workspace(1000);
+    Scratch& mine = scratch_in_use(make_counted);
+    CHECK(&scratch_in_use(make_counted) == &mine);
+    CHECK(thread_workspace(1000) == workspace);  // the first one, kept meanwhile
+    CHECK(&scratch_in_use(make_counted) == &mine);
+    CHECK(CountedScratch::alive == 1);
+    std::thread([&] {
+      const Context::Use other(context);
+      CHECK(&scratch_in_use(make_counted) != &mine);
+    }).join();
+    CHECK(CountedScratch::alive == 2);
+  }
+  CHECK(CountedScratch::alive == 0);
 }

@@ -3,8 +3,9 @@
 #include <limits>
 #include <numeric>
 
-#include "engine/allocator.h"
-#include "engine/team.h"
+#include "engine/cpu/memory/allocator.h"
+#include "engine/cpu/memory/workspace.h"
+#include "engine/cpu/threads/team.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;

@@ -1,5 +1,5 @@
 // How many threads a process takes by itself.
-#include "engine/default_threads.h"
+#include "engine/cpu/threads/default_threads.h"
 
 #include <sched.h>
 

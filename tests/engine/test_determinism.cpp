@@ -1,6 +1,6 @@
 // The same bits at 1, 2, 3 and 4 threads, with fewer than there should be, and from run to run: every operation's
 // samples, and larger shapes that cross the bounds of the kernels' chunks and tiles. Forward and backward.
-#include "engine/team.h"
+#include "engine/cpu/threads/team.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;

@@ -1,11 +1,14 @@
 // The matrix products behind linear() and matmul(), called through the kernel table: every mode that this machine has,
 // against plain loops in f64.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 #include <random>
 
-#include "engine/allocator.h"
-#include "engine/precision.h"
+#include "engine/backend.h"
+#include "engine/cpu/backend.h"
+#include "engine/cpu/memory/allocator.h"
 #include "tests/engine/emulated_tiles.h"
 #include "tests/engine/helpers.h"
 
@@ -338,36 +341,4 @@ TEST_CASE("each element of a product is finite, infinite or NaN as a plain loop 
   check("f64", f32, cpu.f64.gemm, as_it_is);
   if (cpu.supports(bf16)) check("bf16", bf16, cpu.f32.gemm, bf16_rounded);
   check("bf16 on emulated tiles", bf16, &cpu_emulated::gemm_tiles, bf16_rounded);
-}
-
-TEST_CASE("the kernels' name says which unit multiplies") {
-  CHECK(kernels_in_use(products_for(Precision::f32)) ==
-        std::string(amx_usable() ? "avx512+amx" : cpu_instruction_set()));
-  for (const Precision exact : {Precision::f64, Precision::strict_f32}) {
-    CHECK(products_for(exact) == MatmulPrecision::f32);
-    CHECK(kernels_in_use(products_for(exact)) == cpu_instruction_set());
-  }
-  CHECK(describe_products(DType::f32, MatmulPrecision::f32) ==
-        std::string("f32 products by ") + cpu_instruction_set() + " kernels");
-  CHECK(describe_products(DType::f64, products_for(Precision::f32)) ==
-        std::string("f64 products by ") + cpu_instruction_set() + " kernels");
-}
-
-TEST_CASE("a precision that the machine lacks is refused with a sentence") {
-  for (const Precision p : {Precision::f32, Precision::strict_f32, Precision::f64}) CHECK_NOTHROW(products_for(p));
-  const auto wanted = {std::pair{Precision::bf16, MatmulPrecision::bf16},
-                       {Precision::bf16x3, MatmulPrecision::bf16x3},
-                       {Precision::bf16x6, MatmulPrecision::bf16x6}};
-  for (const auto& [precision, products] : wanted) {
-    if (supports(Device::cpu, products)) {
-      CHECK(products_for(precision) == products);
-      const std::string kernels = kernels_in_use(products);
-      CHECK(kernels == std::string(cpu_instruction_set()) + "+" + cpu_bf16_unit());
-      CHECK(describe_products(DType::f32, products)
-                .starts_with(std::string(name_of(products)) + " products by " + kernels + " kernels"));
-    } else {
-      CHECK(contains(error_of([p = precision] { products_for(p); }), "needs a CPU with"));
-      CHECK_THROWS_AS(products_for(precision), UsageError);
-    }
-  }
 }

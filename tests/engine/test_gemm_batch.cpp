@@ -4,8 +4,9 @@
 #include <limits>
 #include <utility>
 
-#include "engine/allocator.h"
-#include "engine/precision.h"
+#include "engine/backend.h"
+#include "engine/cpu/backend.h"
+#include "engine/cpu/memory/allocator.h"
 #include "tests/engine/emulated_tiles.h"
 #include "tests/engine/helpers.h"
 

@@ -1,10 +1,11 @@
-// The matrix products for AMX (engine/cpu/gemm_tiles.h) on an emulated tile unit, and against it where there is AMX.
+// The matrix products for AMX (engine/cpu/gemm/tiles.h) on an emulated tile unit, and against it where there is AMX.
 #include <algorithm>
 #include <array>
 #include <cfloat>
 
 #include "engine/backend.h"
 #include "engine/context.h"
+#include "engine/cpu/backend.h"
 #include "tests/engine/emulated_tiles.h"
 #include "tests/engine/helpers.h"
 

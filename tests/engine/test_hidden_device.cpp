@@ -6,6 +6,7 @@
 
 #include <csignal>
 
+#include "engine/backend.h"
 #include "engine/kernel_list.h"
 #include "tests/engine/helpers.h"
 

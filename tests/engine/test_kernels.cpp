@@ -3,6 +3,7 @@
 #include <cfloat>
 #include <limits>
 
+#include "engine/backend.h"
 #include "engine/cpu/tables.h"
 #include "tests/engine/helpers.h"
 

@@ -1,5 +1,5 @@
-// The f32 functions of engine/cpu/math.h against f64, over all of their range and for every instruction set that this
-// machine has.
+// The f32 functions of engine/cpu/simd/math.h against f64, over all of their range and for every instruction set that
+// this machine has.
 #include <bit>
 #include <cmath>
 #include <functional>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/backend.h"
+#include "engine/cpu/backend.h"
 #include "tests/engine/math_probe.h"
 #include "tests/support/catch.h"
 

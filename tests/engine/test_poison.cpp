@@ -4,8 +4,9 @@
 
 #include <cstring>
 
-#include "engine/allocator.h"
 #include "engine/backend.h"
+#include "engine/cpu/memory/allocator.h"
+#include "engine/cpu/memory/workspace.h"
 #include "tests/engine/helpers.h"
 #include "tests/support/sanitizers.h"
 

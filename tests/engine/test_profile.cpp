@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "engine/backend.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;

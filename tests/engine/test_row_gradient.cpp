@@ -2,7 +2,7 @@
 #include <cmath>
 #include <functional>
 
-#include "engine/allocator.h"
+#include "engine/cpu/memory/allocator.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;

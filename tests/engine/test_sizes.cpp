@@ -3,8 +3,10 @@
 #include <limits>
 #include <new>
 
-#include "engine/allocator.h"
+#include "engine/backend.h"
 #include "engine/checked.h"
+#include "engine/cpu/memory/allocator.h"
+#include "engine/cpu/memory/workspace.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;

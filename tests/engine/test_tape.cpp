@@ -1,5 +1,6 @@
 // The tape's rules: what is recorded, what backward does, and what errors say.
-#include "engine/allocator.h"
+#include "engine/cpu/memory/allocator.h"
+#include "engine/fail.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;

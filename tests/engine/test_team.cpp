@@ -1,5 +1,5 @@
 // Parallel loops and the threads behind them.
-#include "engine/team.h"
+#include "engine/cpu/threads/team.h"
 
 #include <pthread.h>
 #include <signal.h>

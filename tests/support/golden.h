@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "model/distilbert.h"
 #include "weights/safetensors.h"
 

@@ -10,7 +10,8 @@
 #include <cstring>
 #include <mutex>
 
-#include "engine/error.h"
+#include "engine/backend.h"
+#include "engine/fail.h"
 #include "engine/kernel_list.h"
 #include "engine/op.h"
 
@@ -254,6 +255,7 @@ void* allocate(size_t bytes) { return Memory::the().allocate(bytes, Memory::not_
 void* allocate_zeroed(size_t bytes) { return Memory::the().allocate(bytes, 0); }
 void free(void* block) noexcept { Memory::the().free(block); }
 bool supports(MatmulPrecision precision) { return backend(Device::cpu).supports(precision); }
+std::string kernels_for(MatmulPrecision precision) { return backend(Device::cpu).kernels_for(precision); }
 
 // --- faults ----------------------------------------------------------------------------------------------------------
 
@@ -293,7 +295,7 @@ std::string DeviceRecord::str() const {
 HiddenDevice::HiddenDevice() {
   static const Kernels<float> f32 = kernels_made_of<float, Hidden>();
   static const Kernels<double> f64 = kernels_made_of<double, Hidden>();
-  static const Backend backend{"hidden", allocate, allocate_zeroed, free, copy, supports, f32, f64};
+  static const Backend backend{"hidden", allocate, allocate_zeroed, free, copy, supports, kernels_for, f32, f64};
   register_backend(hidden, backend);
   struct sigaction action {};
   action.sa_sigaction = on_fault;

@@ -17,7 +17,7 @@
 #include <memory>
 #include <utility>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp::test {
 namespace {

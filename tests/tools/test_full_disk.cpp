@@ -1,4 +1,6 @@
 // crisp-train on a disk that becomes full.
+#include <fmt/format.h>
+
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>

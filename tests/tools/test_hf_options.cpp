@@ -1,9 +1,11 @@
 // What Hugging Face's training scripts are given, given to crisp-train.
+#include <fmt/format.h>
+
 #include "tools/hf_options.h"
 
 #include <sstream>
 
-#include "engine/parse_text.h"
+#include "data/input/parse_text.h"
 #include "tests/support/catch.h"
 #include "tests/tools/options_run.h"
 #include "tests/train/support.h"

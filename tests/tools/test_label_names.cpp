@@ -1,5 +1,7 @@
 // Labels that are words, from the data through training into config.json and back in prediction; and data that is
 // refused, or noted, before the training.
+#include <fmt/format.h>
+
 #include "tests/data/gzip.h"
 #include "tests/tools/programs.h"
 

@@ -3,7 +3,7 @@
 #include <fstream>
 #include <new>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "model/config.h"
 #include "tests/support/catch.h"
 #include "tests/tools/options_run.h"

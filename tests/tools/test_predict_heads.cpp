@@ -1,4 +1,6 @@
 // crisp-predict with models other than classifiers of one label, and with broken or incomplete directories.
+#include <fmt/format.h>
+
 #include <cmath>
 #include <cstring>
 #include <limits>

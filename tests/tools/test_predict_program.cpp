@@ -1,4 +1,6 @@
 // crisp-predict with all that people may hand to it.
+#include <fmt/format.h>
+
 #include "tests/tools/programs.h"
 
 namespace crisp::test {

@@ -1,4 +1,6 @@
 // crisp-train with every method of sparse attention, and crisp-predict after it.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <csignal>

@@ -1,5 +1,7 @@
 // Every program with standard streams that are closed, full or without a reader: the exit code is what it would be, but
 // where results are lost.
+#include <fmt/format.h>
+
 #include <sys/stat.h>
 
 #include <csignal>

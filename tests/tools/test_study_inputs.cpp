@@ -1,4 +1,6 @@
 // What crisp-study finds out about the files of its arms, and about its directory, before anything is written.
+#include <fmt/format.h>
+
 #include "tests/tools/studio.h"
 
 namespace crisp::test {

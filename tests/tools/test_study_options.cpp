@@ -1,4 +1,6 @@
 // What crisp-study's options and files mean, what it refuses, and what it says without doing a run.
+#include <fmt/format.h>
+
 #include "tests/tools/studio.h"
 
 namespace crisp::test {

@@ -1,5 +1,8 @@
 // crisp-study as a user starts it: every run once, whatever interrupts it.
+#include <fmt/format.h>
+
 #include "engine/backend.h"
+#include "engine/cpu/backend.h"
 #include "tests/tools/studio.h"
 
 namespace crisp::test {

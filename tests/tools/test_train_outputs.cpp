@@ -1,4 +1,6 @@
 // What a run leaves when it is one of many: --select, --eval-train, --keep-checkpoints, FLOPs.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <csignal>
 

@@ -1,4 +1,6 @@
 // crisp-train from start to end, and crisp-predict on what it wrote.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>

@@ -1,5 +1,7 @@
 #include "tests/train/crash_model.h"
 
+#include <fmt/format.h>
+
 #include <fcntl.h>
 
 #include <algorithm>

@@ -1,5 +1,7 @@
 #include "tests/train/durable_scenarios.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <nlohmann/json.hpp>
 

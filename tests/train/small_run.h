@@ -1,6 +1,8 @@
 // A small training run for the tests of the trainer: vocabulary, sentences, model, options.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <string>
 #include <utility>
 #include <vector>

@@ -1,4 +1,6 @@
 // Training on memory that the host cannot touch: the CPU's bits, and how often a step waits for the device.
+#include <fmt/format.h>
+
 #include "tests/support/hidden_device.h"
 
 #include "tests/support/catch.h"

@@ -1,4 +1,6 @@
 // Learned degrees in training: their rate and penalty, checkpoints, files, and what is logged.
+#include <fmt/format.h>
+
 #include <cmath>
 #include <nlohmann/json.hpp>
 

@@ -1,4 +1,6 @@
 // Directories of models as strangers write them: what is loaded, and what is refused with its reason.
+#include <fmt/format.h>
+
 #include "train/model_files.h"
 
 #include <cmath>

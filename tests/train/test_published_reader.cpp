@@ -1,4 +1,6 @@
 // A model's directory is read while another process publishes in it.
+#include <fmt/format.h>
+
 #include <atomic>
 #include <thread>
 

@@ -1,4 +1,6 @@
 // The runs of a study: what became of them, how they are divided, and how long they take.
+#include <fmt/format.h>
+
 #include "train/study/runner.h"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // The training loop: determinism, gradient accumulation, divergence, and that it learns.
+#include <fmt/format.h>
+
 #include "train/trainer.h"
 
 #include <cmath>

@@ -1,5 +1,5 @@
 // A warmed-up training step asks the system for no memory. The global operator new of this program keeps count.
-#include "engine/allocator.h"
+#include "engine/cpu/memory/allocator.h"
 #include "tests/support/catch.h"
 #include "tests/support/counting_new.h"
 #include "tests/train/small_run.h"

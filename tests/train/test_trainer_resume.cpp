@@ -1,4 +1,6 @@
 // A run that is saved and restored at any micro-step goes on with the bits of the run that never stopped.
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 #include "tests/support/catch.h"

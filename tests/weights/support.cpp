@@ -8,7 +8,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 
 namespace crisp::test {
 

@@ -1,4 +1,6 @@
 // The 16-bit types through a file, over all their patterns.
+#include <fmt/format.h>
+
 #include <bit>
 #include <cmath>
 #include <random>

@@ -1,5 +1,7 @@
 // weights/fetch with a curl of our own on PATH: arguments, checks, going on after an interruption, and what it says
 // when there is no network.
+#include <fmt/format.h>
+
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>

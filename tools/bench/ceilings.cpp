@@ -7,9 +7,10 @@
 #include <string_view>
 #include <utility>
 
-#include "engine/allocator.h"
 #include "engine/backend.h"
-#include "engine/team.h"
+#include "engine/cpu/backend.h"
+#include "engine/cpu/memory/allocator.h"
+#include "engine/cpu/threads/team.h"
 
 #if defined(__x86_64__)
 #define CRISP_X86 1

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/context.h"
+#include "engine/cpu/backend.h"
 #include "engine/dtype.h"
 #include "tools/bench/timing.h"
 

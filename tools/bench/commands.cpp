@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "engine/parse_text.h"
+#include "data/input/parse_text.h"
 
 namespace crisp::bench {
 void add_common_options(CLI::App& app, CommonOptions& options, bool with_effort) {

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "engine/context.h"
-#include "engine/precision.h"
 #include "tools/bench/timing.h"
 #include "tools/options.h"
+#include "train/precision.h"
 
 namespace crisp::bench {
 

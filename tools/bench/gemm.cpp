@@ -1,6 +1,7 @@
 // crisp-bench gemm: the matrix products of DistilBERT's linear layers.
 #include <fmt/format.h>
 
+#include "engine/backend.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/products.h"
 #include "tools/bench/report.h"

@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <fstream>
 
-#include "engine/precision.h"
+#include "engine/backend.h"
+#include "train/precision.h"
 
 namespace crisp::bench {
 namespace {

@@ -10,7 +10,7 @@
 #include "data/dataset.h"
 #include "data/tokenizer_files.h"
 #include "data/wordpiece.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "engine/random.h"
 
 namespace crisp::bench {

@@ -6,8 +6,9 @@
 #include <numeric>
 #include <optional>
 
-#include "engine/allocator.h"
-#include "engine/error.h"
+#include "engine/backend.h"
+#include "engine/cpu/memory/allocator.h"
+#include "engine/fail.h"
 #include "engine/ops.h"
 #include "engine/profile.h"
 #include "tools/bench/load.h"

@@ -5,11 +5,11 @@
 #include <optional>
 #include <string>
 
-#include "engine/precision.h"
 #include "model/distilbert.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/sentences.h"
 #include "train/options.h"
+#include "train/precision.h"
 #include "train/trainer.h"
 
 namespace crisp::bench {

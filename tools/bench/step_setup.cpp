@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "data/input/file.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "engine/profile.h"
 #include "tools/bench/step.h"
 #include "train/model_files.h"

@@ -1,7 +1,7 @@
 // crisp-bench threads: what it costs to share work among threads, on a machine of one's own and beside another job.
 #include <optional>
 
-#include "engine/team.h"
+#include "engine/cpu/threads/team.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/load.h"
 #include "tools/bench/report.h"

@@ -13,7 +13,7 @@
 
 #include "data/input/file.h"
 #include "data/input/json.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "train/interrupt.h"
 #include "train/metrics.h"
 #include "train/options.h"

@@ -1,5 +1,5 @@
 // The studies that crisp-study knows by name, as study files.
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "train/study/study.h"
 
 namespace crisp {

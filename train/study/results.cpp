@@ -10,7 +10,7 @@
 
 #include "data/input/file.h"
 #include "data/input/json.h"
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "model/sparsity_json.h"
 #include "train/metrics.h"
 #include "train/study/json_lines.h"

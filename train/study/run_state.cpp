@@ -1,5 +1,7 @@
 #include "train/study/run_state.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <filesystem>

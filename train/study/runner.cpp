@@ -15,8 +15,8 @@
 #include <span>
 #include <thread>
 
-#include "engine/default_threads.h"
-#include "engine/error.h"
+#include "engine/context.h"
+#include "engine/fail.h"
 #include "train/append_file.h"
 #include "train/console.h"
 #include "train/interrupt.h"

@@ -6,7 +6,7 @@
 #include <limits>
 #include <numeric>
 
-#include "engine/error.h"
+#include "engine/fail.h"
 #include "engine/random.h"
 
 namespace crisp {

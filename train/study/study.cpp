@@ -10,9 +10,9 @@
 
 #include "data/input/file.h"
 #include "data/input/json.h"
+#include "data/input/parse_text.h"
 #include "data/input/text.h"
-#include "engine/error.h"
-#include "engine/parse_text.h"
+#include "engine/fail.h"
 #include "train/study/run_state.h"
 #include "weights/atomic_file.h"
 

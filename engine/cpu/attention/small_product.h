@@ -3,7 +3,7 @@
 #pragma once
 
 #include "engine/cpu/loops.h"
-#include "engine/cpu/simd.h"
+#include "engine/cpu/simd/simd.h"
 
 namespace crisp::CRISP_ISA {
 

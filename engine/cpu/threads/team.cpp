@@ -1,4 +1,4 @@
-#include "engine/team.h"
+#include "engine/cpu/threads/team.h"
 
 #include <pthread.h>
 #include <signal.h>

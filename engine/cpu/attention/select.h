@@ -2,7 +2,7 @@
 // (a broken score must show up in the loss instead of vanishing) and -0 equal to 0.
 #pragma once
 
-#include "engine/cpu/compress.h"
+#include "engine/cpu/attention/compress.h"
 #include "engine/cpu/loops.h"
 
 namespace crisp::CRISP_ISA {

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "engine/cpu/simd.h"
+#include "engine/cpu/simd/simd.h"
 #include "engine/formulas.h"
 
 namespace crisp::CRISP_ISA {

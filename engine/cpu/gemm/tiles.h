@@ -15,9 +15,9 @@
 // threads, so an element's bits depend on its row of op(a), its column of op(b) and k alone.
 #pragma once
 
-#include "engine/cpu/bf16_pack.h"
-#include "engine/cpu/gemm_batch.h"
-#include "engine/team.h"
+#include "engine/cpu/gemm/batch.h"
+#include "engine/cpu/gemm/bf16_pack.h"
+#include "engine/cpu/threads/team.h"
 
 namespace crisp::CRISP_ISA {
 

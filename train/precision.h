@@ -14,8 +14,6 @@ enum class Precision : uint8_t { f32, strict_f32, bf16, bf16x3, bf16x6, f64 };
 
 /// "f32", "strict-f32", ...
 const char* name_of(Precision precision);
-/// "f32", "bf16", "bf16x3", "bf16x6".
-const char* name_of(MatmulPrecision precision);
 
 /// The type of a model's numbers.
 DType dtype_for(Precision precision);
@@ -23,13 +21,6 @@ DType dtype_for(Precision precision);
 /// The products for `precision`. Throws UsageError, saying what is missing, where the device has no kernels for them.
 MatmulPrecision products_for(Precision precision, Device device = Device::cpu);
 
-/// Whether the device has kernels for it.
-bool supports(Device device, MatmulPrecision precision);
-
-/// The kernels that such products take, which decide the last bits of what is computed: cpu_instruction_set(), and
-/// behind a "+" the cpu_bf16_unit() where it computes the products: "avx2", "avx512+amx", "avx512+avx512_bf16". The
-/// spelling of every report and file.
-std::string kernels_in_use(MatmulPrecision products);
 /// What computes the products of a model, for people: "f32 products by avx512 kernels".
 std::string describe_products(DType dtype, MatmulPrecision products);
 

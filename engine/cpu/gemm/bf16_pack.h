@@ -7,7 +7,7 @@
 #pragma once
 
 #include "engine/cpu/loops.h"
-#include "engine/cpu/math.h"
+#include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {
 

@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "engine/cpu/attention_block.h"
-#include "engine/cpu/math.h"
+#include "engine/cpu/attention/block.h"
+#include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {
 

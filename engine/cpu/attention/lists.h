@@ -5,8 +5,8 @@
 
 #include <cmath>
 
-#include "engine/cpu/attention_block.h"
-#include "engine/cpu/attention_select.h"
+#include "engine/cpu/attention/block.h"
+#include "engine/cpu/attention/select.h"
 #include "engine/formulas.h"
 
 namespace crisp::CRISP_ISA {

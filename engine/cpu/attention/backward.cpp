@@ -2,10 +2,10 @@
 // dS = A (dA - sum_j dA A) for the softmax; dQ = scale dS K; dK = scale dS' Q. Keys that were not selected have A = 0,
 // hence dS = 0: unless all are, these products go by lists of the kept keys, which the forward pass has left
 // (engine/kernels.h says what that means for infinities).
-#include "engine/cpu/attention_block.h"
-#include "engine/cpu/attention_lists.h"
-#include "engine/cpu/math.h"
-#include "engine/cpu/small_product.h"
+#include "engine/cpu/attention/block.h"
+#include "engine/cpu/attention/lists.h"
+#include "engine/cpu/attention/small_product.h"
+#include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {
 namespace {

@@ -1,8 +1,6 @@
 // Which numbers a setting takes, for options, files and the messages of both.
 #pragma once
 
-#include <fmt/format.h>
-
 #include <cmath>
 #include <limits>
 #include <string>
@@ -20,12 +18,7 @@ struct Interval {
     return std::isfinite(x) && (open_low ? x > low : x >= low) && (open_high ? x < high : x <= high);
   }
   /// "a number from 0 to 1 (exclusive)"
-  std::string str() const {
-    if (std::isinf(low) && std::isinf(high)) return "a finite number";
-    if (std::isinf(high)) return fmt::format("a number {} {}", open_low ? "above" : "at least", low);
-    return fmt::format("a number from {}{} to {}{}", low, open_low ? " (exclusive)" : "", high,
-                       open_high ? " (exclusive)" : "");
-  }
+  std::string str() const;
 };
 
 }  // namespace crisp

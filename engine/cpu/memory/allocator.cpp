@@ -1,4 +1,4 @@
-#include "engine/allocator.h"
+#include "engine/cpu/memory/allocator.h"
 
 #include <algorithm>
 #include <array>
@@ -8,12 +8,9 @@
 #include <mutex>
 #include <new>
 
-#include "engine/arena.h"
-#include "engine/checked.h"
-#include "engine/context.h"
+#include "engine/cpu/memory/arena.h"
+#include "engine/cpu/memory/poison.h"
 #include "engine/error.h"
-#include "engine/poison.h"
-#include "engine/team.h"
 
 namespace crisp {
 namespace {
@@ -151,36 +148,5 @@ void* cached_allocate_zeroed(size_t bytes) { return cache().allocate(bytes, true
 void cached_free(void* block) noexcept { cache().free(block); }
 void release_cached_memory() noexcept { cache().release(); }
 AllocatorStats allocator_stats() { return cache().stats(); }
-
-void* Workspace::of(size_t bytes) {
-  if (bytes_ < bytes) {
-    cached_free(block_);
-    block_ = nullptr;  // stays valid if cached_allocate() throws
-    bytes_ = 0;
-    block_ = cached_allocate(bytes);
-    bytes_ = bytes;
-  }
-  unpoison(block_, bytes);
-  poison(static_cast<char*>(block_) + bytes, bytes_ - bytes);
-  return block_;
-}
-
-void* thread_workspace(size_t bytes) { return workspace_in_use().of(bytes); }
-
-void* Workspaces::mine() const { return first_ + static_cast<size_t>(team_rank()) * stride_; }
-
-Workspaces reserve_workspaces(size_t bytes) {
-  // No cache line belongs to two threads; under AddressSanitizer a poisoned one lies between them.
-  const size_t used = (std::min(bytes, most_bytes) + alignment - 1) / alignment * alignment;
-  const size_t stride = used + (poisoning ? alignment : 0);
-  const int members = num_threads();
-  const auto threads = static_cast<size_t>(members);
-  const std::optional<int64_t> total = checked_product(threads, stride);
-  if (!total || bytes > most_bytes)
-    fail("out of memory: {} bytes of scratch memory for each of {} threads were asked for", bytes, threads);
-  auto* const first = static_cast<char*>(thread_workspace(static_cast<size_t>(*total)));
-  for (size_t i = 0; i < threads; ++i) poison(first + i * stride + bytes, stride - bytes);
-  return {first, stride, members};
-}
 
 }  // namespace crisp

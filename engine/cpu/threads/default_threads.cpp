@@ -1,15 +1,17 @@
-#include "engine/default_threads.h"
+#include "engine/cpu/threads/default_threads.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
 #include <limits>
-#include <optional>
+#include <string_view>
+#include <system_error>
 #include <thread>
 #include <vector>
 
-#include "engine/parse_text.h"
+#include "engine/context.h"
 
 #if defined(__linux__)
 #include <sched.h>
@@ -28,19 +30,28 @@ std::string line_of(const std::string& path) {
   return std::getline(file, line) && !std::getline(file, more) ? line : "";
 }
 
+// The whole of `text` as a number above 0; 0 for anything else.
+template <class T>
+T limit_in(std::string_view text) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size() && value > 0 ? value : 0;
+}
+
 // Microseconds of time in each period of so many; -1 and "max" are no limit, as is anything else.
-int cores_of_quota(const std::string& quota, const std::string& period) {
-  const auto used = parse_number<int64_t>(quota), of = parse_number<int64_t>(period);
-  if (!used || !of || *used <= 0 || *of <= 0) return 0;
-  return static_cast<int>(std::min<int64_t>((*used - 1) / *of + 1, std::numeric_limits<int>::max()));
+int cores_of_quota(std::string_view quota, std::string_view period) {
+  const auto used = limit_in<int64_t>(quota), of = limit_in<int64_t>(period);
+  if (used == 0 || of == 0) return 0;
+  return static_cast<int>(std::min<int64_t>((used - 1) / of + 1, std::numeric_limits<int>::max()));
 }
 
 // Of one cgroup, by the files of either version.
 int cores_of_directory(const std::string& directory) {
-  const std::vector<std::string> v2 = split(line_of(directory + "/cpu.max"), ' ');
-  const int limit = v2.size() == 2 ? cores_of_quota(v2[0], v2[1]) : 0;
+  const std::string v2 = line_of(directory + "/cpu.max");  // QUOTA PERIOD
+  const size_t space = std::min(v2.find(' '), v2.size());
   return smaller_limit(
-      limit, cores_of_quota(line_of(directory + "/cpu.cfs_quota_us"), line_of(directory + "/cpu.cfs_period_us")));
+      cores_of_quota(v2.substr(0, space), v2.substr(std::min(space + 1, v2.size()))),
+      cores_of_quota(line_of(directory + "/cpu.cfs_quota_us"), line_of(directory + "/cpu.cfs_period_us")));
 }
 
 // Of a cgroup and all those around it. In a container `path` may be the host's and lead nowhere: then the mount itself
@@ -77,8 +88,7 @@ int cores_of_cgroups(const std::string& root) {
     const std::string controllers = line.substr(first + 1, second - first - 1), path = line.substr(second + 1);
     if (controllers.empty()) {
       limit = smaller_limit(limit, cores_of_path(mounts, path));
-    } else if (const auto names = split(controllers, ',');
-               std::find(names.begin(), names.end(), "cpu") != names.end()) {
+    } else if ((',' + controllers + ',').find(",cpu,") != std::string::npos) {
       limit = smaller_limit(limit, cores_of_path(mounts + "/" + controllers, path));
       limit = smaller_limit(limit, cores_of_path(mounts + "/cpu", path));
     }
@@ -88,10 +98,10 @@ int cores_of_cgroups(const std::string& root) {
 
 int threads_of_variable(const char* value) {
   if (!value) return 0;
-  std::string first = split(value, ',').front();
-  first.erase(0, first.find_first_not_of(" \t"));
-  first.erase(first.find_last_not_of(" \t") + 1);
-  return std::max(0, parse_number<int>(first).value_or(0));
+  std::string_view first(value);
+  first = first.substr(0, first.find(','));
+  first.remove_prefix(std::min(first.find_first_not_of(" \t"), first.size()));
+  return limit_in<int>(first.substr(0, first.find_last_not_of(" \t") + 1));
 }
 
 int default_num_threads() {

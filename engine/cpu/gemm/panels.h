@@ -13,10 +13,10 @@
 #include <immintrin.h>
 
 #include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/gemm/work_queue.h"
 #include "engine/cpu/loops.h"
-#include "engine/cpu/math.h"
-#include "engine/cpu/simd.h"
-#include "engine/cpu/work_queue.h"
+#include "engine/cpu/simd/math.h"
+#include "engine/cpu/simd/simd.h"
 
 namespace crisp::CRISP_ISA {
 

@@ -2,7 +2,7 @@
 // bytes.
 #pragma once
 
-#include "engine/cpu/simd.h"
+#include "engine/cpu/simd/simd.h"
 
 namespace crisp::CRISP_ISA {
 

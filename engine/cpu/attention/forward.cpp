@@ -4,11 +4,11 @@
 // the lists of keys are given), and what comes after them goes by lists of kept keys.
 #include <cmath>
 
-#include "engine/cpu/attention_block.h"
-#include "engine/cpu/attention_lists.h"
-#include "engine/cpu/attention_normalise.h"
-#include "engine/cpu/math.h"
-#include "engine/cpu/small_product.h"
+#include "engine/cpu/attention/block.h"
+#include "engine/cpu/attention/lists.h"
+#include "engine/cpu/attention/normalise.h"
+#include "engine/cpu/attention/small_product.h"
+#include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {
 namespace {

@@ -3,7 +3,7 @@
 // Inline assembly rather than intrinsics: with GCC 12 _tile_loadconfig declares only 8 bytes of the configuration as
 // its input and _tile_loadd no memory at all, so that stores before them may be dropped or moved. The compiler knows
 // nothing of tile registers; `volatile` keeps the statements in their order.
-#include "engine/cpu/gemm_tiles.h"
+#include "engine/cpu/gemm/tiles.h"
 #include "engine/cpu/tables.h"
 
 namespace crisp::CRISP_ISA {

@@ -1,4 +1,4 @@
-#include "engine/arena.h"
+#include "engine/cpu/memory/arena.h"
 
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -8,9 +8,9 @@
 #include <cstring>
 #include <limits>
 
-#include "engine/allocator.h"
-#include "engine/error.h"
-#include "engine/poison.h"
+#include "engine/cpu/memory/allocator.h"
+#include "engine/cpu/memory/poison.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {

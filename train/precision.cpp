@@ -1,4 +1,7 @@
-#include "engine/precision.h"
+#include "train/precision.h"
+
+#include "engine/backend.h"
+#include "engine/fail.h"
 
 namespace crisp {
 namespace {
@@ -40,23 +43,7 @@ const char* name_of(Precision precision) {
   return "?";
 }
 
-const char* name_of(MatmulPrecision precision) {
-  switch (precision) {
-    case MatmulPrecision::f32:
-      return "f32";
-    case MatmulPrecision::bf16:
-      return "bf16";
-    case MatmulPrecision::bf16x3:
-      return "bf16x3";
-    case MatmulPrecision::bf16x6:
-      return "bf16x6";
-  }
-  return "?";
-}
-
 DType dtype_for(Precision precision) { return precision == Precision::f64 ? DType::f64 : DType::f32; }
-
-bool supports(Device device, MatmulPrecision precision) { return backend(device).supports(precision); }
 
 MatmulPrecision products_for(Precision precision, Device device) {
   const MatmulPrecision products = wanted_products(precision, device);
@@ -69,13 +56,8 @@ MatmulPrecision products_for(Precision precision, Device device) {
   return products;
 }
 
-std::string kernels_in_use(MatmulPrecision products) {
-  const bool f32 = products == MatmulPrecision::f32;
-  return fmt::format("{}{}{}", cpu_instruction_set(), f32 ? "" : "+", f32 ? "" : cpu_bf16_unit());
-}
-
 std::string describe_products(DType dtype, MatmulPrecision products) {
-  if (dtype == DType::f64) return fmt::format("f64 products by {} kernels", cpu_instruction_set());
+  if (dtype == DType::f64) return fmt::format("f64 products by {} kernels", kernels_in_use(MatmulPrecision::f32));
   return fmt::format("{} products by {} kernels{}", name_of(products), kernels_in_use(products),
                      products == MatmulPrecision::bf16x6 ? ", at least as accurate as f32" : "");
 }

@@ -1,8 +1,8 @@
 // The matrix product: on panels where there are vector registers for it, else by Eigen.
-#include "engine/cpu/gemm_batch.h"
+#include "engine/cpu/gemm/batch.h"
 
 #if defined(__AVX2__)
-#include "engine/cpu/gemm_panels.h"
+#include "engine/cpu/gemm/panels.h"
 #endif
 
 namespace crisp::CRISP_ISA {
