@@ -114,7 +114,7 @@ struct LayerNormGradient {
 };
 
 /// Which keys a query keeps, decided on the scaled scores before they become weights. See AttentionRule in
-/// engine/ops.h.
+/// engine/attention_rule.h.
 enum class Selection : uint8_t {
   all,
   listed,           // the keys of given lists
@@ -151,7 +151,7 @@ struct KeyDropout {
 /// Packed multi-head attention. Queries of sequence s are rows q_offsets[s] .. q_offsets[s+1] of q; keys and values are
 /// rows kv_offsets[s] .. kv_offsets[s+1] of k and v; a row is heads * head_dim wide. Weights of (s, h) are a block
 /// [n_q, n_k] at heads * pair_offsets[s] + h * n_q * n_k of `weights`; what lies in a row is between a backend's
-/// forward and backward pass. AttentionRule in engine/ops.h says what the fields from `selection` on mean.
+/// forward and backward pass. AttentionRule in engine/attention_rule.h says what the fields from `selection` on mean.
 struct AttentionShape {
   int64_t batch = 0, heads = 0, head_dim = 0;
   const int32_t* q_offsets = nullptr;

@@ -7,7 +7,7 @@
 
 #include "engine/allocator.h"
 #include "engine/plan.h"
-#include "engine/tape.h"
+#include "engine/scope.h"
 #include "engine/tensor_impl.h"
 
 namespace crisp {
