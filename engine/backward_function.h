@@ -19,7 +19,7 @@ class BackwardFunction {
  public:
   BackwardFunction() = default;
   template <class F>
-  BackwardFunction(void* place, F f)
+  BackwardFunction(void* place, F&& f)
       : closure_(new (place) F(std::move(f)), [](void* closure) { static_cast<F*>(closure)->~F(); }),
         call_([](void* closure, const Context& context, const Tensor& dy) {
           (*static_cast<F*>(closure))(context, dy);
@@ -35,8 +35,9 @@ class BackwardFunction {
 /// Memory that is handed out piece by piece and taken back as a whole.
 class ClosureArena {
  public:
+  /// Moves f here.
   template <class F>
-  BackwardFunction keep(F f) {
+  BackwardFunction keep(F&& f) {
     static_assert(alignof(F) <= alignof(std::max_align_t) && sizeof(F) <= block_bytes);
     return {take(sizeof(F)), std::move(f)};
   }

@@ -47,11 +47,9 @@ void Tape::mark(const Op& op, TensorImpl& result, bool requires_grad) const {
   result.scope = scope_;
 }
 
-void Tape::append(Node node) {
-  if (state_ != State::recording)
-    fail("{}: this tape has run backward; clear() it before recording again", node.op->name);
-  if (!keep_values_) node.output = node.output.without_values();
-  nodes_.push_back(std::move(node));
+void Tape::append(const Op& op, const Tensor& out, double flops, BackwardFunction&& backward) {
+  if (state_ != State::recording) fail("{}: this tape has run backward; clear() it before recording again", op.name);
+  nodes_.push_back({{&op, scope_, keep_values_ ? out : out.without_values(), flops}, std::move(backward)});
 }
 
 // --- run backwards, and release --------------------------------------------------------------------------------------

@@ -73,8 +73,7 @@ class Tape {
   /// `out`. It captures the tensors that the node saves, and accumulates into the grad_target() of each input.
   template <class F>
   void record(const Op& op, const Tensor& out, double flops, F backward) {
-    if (!out.requires_grad()) return;
-    append({{&op, scope_, out, flops}, closures_.keep(std::move(backward))});
+    if (out.requires_grad()) append(op, out, flops, closures_.keep(std::move(backward)));
   }
 
   // --- run backwards ------------------------------------------------------------------------------------------------
@@ -126,7 +125,7 @@ class Tape {
   enum class State { recording, running, consumed };  // running: backward() is at work
   struct Running;
 
-  void append(Node node);
+  void append(const Op& op, const Tensor& out, double flops, BackwardFunction&& backward);
   void mark(const Op& op, TensorImpl& result, bool requires_grad) const;
   void check_made_here(const Op& op, const Tensor& input) const;
   void check_start(const Tensor& loss) const;
