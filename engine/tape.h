@@ -8,11 +8,11 @@
 // Record: an operation computes its output and appends a node with the output and a backward function. Nodes stand in
 // the order of execution, so a node stands behind all that it depends on.
 //
-// Run backwards: given dy, the gradient of the loss with respect to its output, a backward function computes for each
-// input x the vector-Jacobian product (VJP) dx = dy dY/dX, without ever making the Jacobian dY/dX, and accumulates it:
-// adds it to the gradient of x, because x may be used more than once. backward() starts with d(loss)/d(loss) = 1 and
-// takes the nodes from the last to the first. When it comes to a node, all that used its output has run, so dy is
-// complete. What is left in the end are the gradients of the leaves: tensors that no node made, parameters for example.
+// Run backwards: given dy, the gradient of the loss with respect to the output y, a backward function computes for each
+// input x the vector-Jacobian product (VJP) dx = J' dy, where J = dy/dx is never made itself, and accumulates it: adds
+// it to the gradient of x, because x may be used more than once. backward() starts with d(loss)/d(loss) = 1 and takes
+// the nodes from the last to the first. When it comes to a node, all that used its output has run, so dy is complete.
+// What is left in the end are the gradients of the leaves: tensors that no node made, parameters for example.
 //
 // Release: what a backward function captured are the node's saved tensors. They go as soon as it has run.
 //
