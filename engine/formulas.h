@@ -3,7 +3,8 @@
 // how its gradient flows stands in its file in engine/ops/. (Sums, means, maxima and matrix products are loops and no
 // more: see there.) A leaf header.
 //
-// In all of it y is made of x, dy is the derivative of the loss with respect to y, and dx that with respect to x.
+// In all of it y is made of x, dy is the derivative of the loss with respect to y, and dx that with respect to x: dx is
+// the vector-Jacobian product that engine/tape.h explains.
 // `T` is a type of numbers; where a formula has no literal it may be a vector of them, which has the same operators.
 // `Math` has the elementary functions, whose accuracy and speed are the backend's choice: see StandardMath.
 #pragma once

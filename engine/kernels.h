@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "engine/formulas.h"
+#include "engine/inline.h"
 #include "engine/random.h"
 
 namespace crisp {
@@ -114,7 +115,7 @@ struct LayerNormGradient {
 };
 
 /// Which keys a query keeps, decided on the scaled scores before they become weights. See AttentionRule in
-/// engine/ops.h.
+/// engine/attention_rule.h.
 enum class Selection : uint8_t {
   all,
   listed,           // the keys of given lists
@@ -142,7 +143,7 @@ struct KeyDropout {
 /// `sparsity` stands for. 0.9 and its kin are not exact in binary, so a result that should be an integer and a half may
 /// fall short by rounding; 1e-9 covers that and is less than any step of a sparsity given to 6 digits. Inlined by
 /// force, because kernels of several instruction sets use it.
-[[gnu::always_inline]] inline int64_t top_k_count(double sparsity, int64_t n) {
+CRISP_INLINE int64_t top_k_count(double sparsity, int64_t n) {
   const auto length = static_cast<double>(n);
   const auto k = static_cast<int64_t>(length - sparsity * length + (0.5 + 1e-9));
   return k < 1 ? 1 : k;
@@ -151,7 +152,7 @@ struct KeyDropout {
 /// Packed multi-head attention. Queries of sequence s are rows q_offsets[s] .. q_offsets[s+1] of q; keys and values are
 /// rows kv_offsets[s] .. kv_offsets[s+1] of k and v; a row is heads * head_dim wide. Weights of (s, h) are a block
 /// [n_q, n_k] at heads * pair_offsets[s] + h * n_q * n_k of `weights`; what lies in a row is between a backend's
-/// forward and backward pass. AttentionRule in engine/ops.h says what the fields from `selection` on mean.
+/// forward and backward pass. AttentionRule in engine/attention_rule.h says what the fields from `selection` on mean.
 struct AttentionShape {
   int64_t batch = 0, heads = 0, head_dim = 0;
   const int32_t* q_offsets = nullptr;
@@ -175,7 +176,7 @@ struct AttentionShape {
 };
 
 /// Whether rows go by lists of kept keys; else all keys take part, in a plain softmax.
-[[gnu::always_inline]] inline bool by_lists(const AttentionShape& s) {
+CRISP_INLINE bool by_lists(const AttentionShape& s) {
   return s.selection != Selection::all || s.normaliser != Normaliser::softmax || s.key_dropout.p > 0 || s.span_ramp > 0;
 }
 

@@ -1,6 +1,6 @@
 // How an operation declares itself (engine/ops/*.cpp) and what its file needs: checks, samples, registration.
 //
-// An operation's file holds its shape rule, forward, what it saves, backward, FLOP count and sample inputs. Every
+// An operation's file holds its shape rule, forward, its saved tensors, backward, FLOP count and sample inputs. Every
 // operation is named in the list of engine/ops/list.cpp; the tests walk that list.
 #pragma once
 
@@ -19,8 +19,7 @@
 
 namespace crisp {
 
-// --- kernels
-// ----------------------------------------------------------------------------------------------------------
+// --- kernels --------------------------------------------------------------------------------------------------------
 
 /// The kernels of one device and type, as an operation calls them: `k->softmax(rows, cols, k(x), k(y))`.
 template <class T>
@@ -56,8 +55,7 @@ void run(const Tape& tape, const Tensor& like, F&& f) {
   run(tape.context(), like, f);
 }
 
-// --- samples
-// ----------------------------------------------------------------------------------------------------------
+// --- samples --------------------------------------------------------------------------------------------------------
 
 /// One case for the tests: f64 inputs, ids among them, and a function of nothing else, so that copies of the inputs on
 /// any device do as well. Every input that requires a gradient is checked against central differences, element by

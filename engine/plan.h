@@ -1,5 +1,5 @@
-// What the host knows of a batch: which rows of tables it looks up, and where its sequences begin. Checked once, where
-// the batch is made; the operations, forward and backward, trust it, and no layer asks the device.
+// Plans: what the host knows of a batch, which rows of tables it looks up and where its sequences begin. Checked once,
+// where the batch is made; the operations, forward and backward, trust it, and no layer asks the device.
 //
 //   Rows words(ids);
 //   Segments sequences(offsets);

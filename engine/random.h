@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "engine/inline.h"
+
 namespace crisp {
 
 /// Independent streams, so that changing one source of chance leaves the others as they were.
@@ -25,8 +27,7 @@ struct RandomKey {
 };
 
 /// Four independent 32-bit words for the given 128-bit counter and 64-bit key.
-[[gnu::always_inline]] inline std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, uint32_t key0,
-                                                                 uint32_t key1) {
+CRISP_INLINE std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, uint32_t key0, uint32_t key1) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t product0 = uint64_t{0xD2511F53u} * counter[0];
     const uint64_t product1 = uint64_t{0xCD9E8D57u} * counter[2];
@@ -40,24 +41,22 @@ struct RandomKey {
 
 /// The block of four words that holds elements 4*block .. 4*block+3. The stream sits in the top four
 /// bits of the 64-bit block index, so a key serves up to 2^62 elements.
-[[gnu::always_inline]] inline std::array<uint32_t, 4> random_block(const RandomKey& key, uint64_t block) {
+CRISP_INLINE std::array<uint32_t, 4> random_block(const RandomKey& key, uint64_t block) {
   const uint32_t high = static_cast<uint32_t>(block >> 32) | (static_cast<uint32_t>(key.stream) << 28);
   return philox4x32({static_cast<uint32_t>(block), high, key.site, key.step}, static_cast<uint32_t>(key.seed),
                     static_cast<uint32_t>(key.seed >> 32));
 }
 
 /// The word of one element. Loops over many elements take whole blocks instead.
-[[gnu::always_inline]] inline uint32_t random_word(const RandomKey& key, uint64_t element) {
+CRISP_INLINE uint32_t random_word(const RandomKey& key, uint64_t element) {
   return random_block(key, element / 4)[element % 4];
 }
 
 /// A word as a uniform number in [0, 1) with 24 bits: exact in f32 and f64 alike.
-[[gnu::always_inline]] inline float uniform01(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
+CRISP_INLINE float uniform01(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
 
 /// A dropout decision: true with probability 1 - p (to 2^-24).
-[[gnu::always_inline]] inline bool keeps(uint32_t word, double p) {
-  return static_cast<double>(word >> 8) * 0x1p-24 >= p;
-}
+CRISP_INLINE bool keeps(uint32_t word, double p) { return static_cast<double>(word >> 8) * 0x1p-24 >= p; }
 
 /// Standard normal number by Box-Muller, from the pair of words (2i, 2i+1) of a key with i = element.
 inline double normal(const RandomKey& key, uint64_t element) {

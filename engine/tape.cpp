@@ -10,63 +10,23 @@
 #include "engine/tensor_impl.h"
 
 namespace crisp {
-namespace {
 
-constexpr size_t block_bytes = size_t{64} << 10;
+Tape::Tape(const Context& context, Mode mode) : context_(&context), mode_(mode) {}
 
-uint64_t next_recording() {
-  static std::atomic<uint64_t> last{0};
-  return ++last;
-}
-
-// The hook gets a copy, so that one that only looks changes nothing, not even what is known of the gradient.
-void call_hook(const std::function<void(const Tensor&)>& hook, const Tensor& t) {
-  if (!t.gradient()) return;
-  const Tensor copy = t.grad();
-  hook(copy);
-  const Tensor before = t.grad().to(Device::cpu), after = copy.to(Device::cpu);
-  if (std::memcmp(before.raw(), after.raw(), after.bytes()) != 0) t.set_grad(copy);
-}
-
-}  // namespace
-
-std::string ScopeName::path() const { return parent ? parent->path() + " > " + name : name; }
-
-Tape::Tape(const Context& context, Mode mode) : context_(&context), mode_(mode), recording_(next_recording()) {}
-
-Tape::Scope::Scope(Tape& tape, std::string_view name) : tape_(tape), outer_(tape.scope_) {
-  tape.scope_ = std::allocate_shared<ScopeName>(CachedAlloc<ScopeName>(), outer_, std::string(name));
-}
-
-void Tape::check_made_here(const Op& op, const Tensor& input) const {
-  const TensorImpl& impl = input.impl();
-  if (!recording() || !impl.requires_grad || impl.leaf || impl.recording == recording_) return;
-  fail(
-      "{}: {} of shape {} was recorded on another tape, or before this one's clear(); its gradient cannot reach what "
-      "made it{}\n  use its detach() to take it as a constant, or record it again on this tape",
-      op.name, input.label(), impl.shape.str(), scope_ ? ", in " + scope_->path() : "");
-}
-
-void Tape::mark(const Op& op, TensorImpl& result, bool requires_grad) const {
-  result.requires_grad = requires_grad && recording();
-  result.leaf = false;
-  result.recording = result.requires_grad ? recording_ : 0;
-  result.made_by = op.name;
-  result.scope = scope_;
-}
+// --- record ----------------------------------------------------------------------------------------------------------
 
 Tensor Tape::output(const Op& op, const Shape& shape, DType dtype, std::span<const Tensor> inputs) {
-  if (before_each_) before_each_();
+  if (before_each_) before_each_(op);
   Device device = Device::cpu;
-  bool needs_grad = false;
+  bool requires_grad = false;
   for (const Tensor& t : inputs) {
     if (!t) continue;
     check_made_here(op, t);
     device = t.device();
-    needs_grad = needs_grad || t.requires_grad();
+    requires_grad = requires_grad || t.requires_grad();
   }
   Tensor out = Tensor::empty(shape, dtype, device);
-  mark(op, out.impl(), needs_grad);
+  mark(op, out.impl(), requires_grad);
   return out;
 }
 
@@ -80,42 +40,30 @@ Tensor Tape::output_view(const Op& op, const Tensor& base, const Tensor& view) {
   return view;
 }
 
-void* Tape::arena(size_t bytes) {
-  constexpr size_t align = alignof(std::max_align_t);
-  bytes = (bytes + align - 1) / align * align;
-  if (bytes > block_bytes) fail("a backward function captures {} bytes; at most {} fit", bytes, block_bytes);
-  if (used_ + bytes > block_bytes) {
-    ++block_;
-    used_ = 0;
-  }
-  if (block_ == blocks_.size()) blocks_.push_back(std::make_unique<std::byte[]>(block_bytes));
-  void* place = blocks_[block_].get() + used_;
-  used_ += bytes;
-  return place;
+void Tape::mark(const Op& op, TensorImpl& result, bool requires_grad) const {
+  result.requires_grad = requires_grad && recording();
+  result.leaf = false;
+  result.recording = result.requires_grad ? recording_ : 0;
+  result.made_by = op.name;
+  result.scope = scope_;
 }
 
-void Tape::append(Node node) {
-  if (consumed_) {
-    node.destroy(node.closure);
-    fail("{}: this tape has run backward; clear() it before recording again", node.op->name);
-  }
-  if (!keep_values_) node.output = node.output.without_values();
-  nodes_.push_back(std::move(node));
+void Tape::append(const Op& op, const Tensor& out, double flops, BackwardFunction&& backward) {
+  if (state_ != State::recording) fail("{}: this tape has run backward; clear() it before recording again", op.name);
+  nodes_.push_back({{&op, scope_, keep_values_ ? out : out.without_values(), flops}, std::move(backward)});
 }
+
+// --- run backwards, and release --------------------------------------------------------------------------------------
+
+struct Tape::Running {
+  State& state;
+  explicit Running(State& s) : state(s) { state = State::running; }
+  ~Running() { state = State::consumed; }
+};
 
 void Tape::backward(const Tensor& loss, double seed) {
-  if (!recording()) fail("backward: this tape is in inference mode and has recorded nothing");
-  if (consumed_) fail("backward: this tape has run backward already and released what it saved; record the step again");
-  if (loss.numel() != 1) fail("backward starts from one number; {} has shape {}", loss.label(), loss.shape().str());
-  const bool known = std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& n) { return n.output.same_as(loss); });
-  if (!known) fail("backward: {} was not recorded on this tape (does any input require a gradient?)", loss.label());
-
-  consumed_ = true;
-  struct Running {
-    bool& flag;
-    explicit Running(bool& f) : flag(f) { flag = true; }
-    ~Running() { flag = false; }
-  } const running(running_);
+  check_start(loss);
+  const Running running(state_);
   const Context::Use use(*context_);
   // A gradient that an intermediate tensor already has (a caller wrote it, say) is not part of this pass.
   for (const Node& node : nodes_) node.output.clear_grad();
@@ -125,50 +73,85 @@ void Tape::backward(const Tensor& loss, double seed) {
   }
   for (size_t i = nodes_.size(); i-- > 0;) {
     Node& node = nodes_[i];
-    if (node.output.gradient()) {
-      if (before_each_) before_each_();
-      for (const auto& [tensor, hook] : hooks_)
-        if (tensor.same_as(node.output)) call_hook(hook, tensor);
-      const Tensor gradient = node.output.gradient().values();
-      node.run(node.closure, *context_, gradient);
+    if (node.output.gradient()) {  // else the loss does not depend on it
+      if (before_each_) before_each_(*node.op);
+      call_hooks_of(node.output);
+      const Tensor dy = node.output.gradient().values();
+      node.backward(*context_, dy);
     }
-    node.destroy(node.closure);
-    node.closure = nullptr;
+    node.backward = {};  // and with it the saved tensors
     if (!node.output.impl().keep_grad) node.output.clear_grad();
     node.output = {};
   }
-  for (const auto& [tensor, hook] : hooks_)
-    if (tensor.impl().leaf) call_hook(hook, tensor);
-}
-
-Tape::~Tape() { drop_nodes(); }
-
-void Tape::drop_nodes() {
-  for (Node& node : nodes_)
-    if (node.closure) node.destroy(node.closure);
-  nodes_.clear();
+  call_hooks_of_leaves();
 }
 
 void Tape::clear() {
-  if (running_) fail("clear: this tape is running backward");
-  drop_nodes();
+  if (state_ == State::running) fail("clear: this tape is running backward");
+  nodes_.clear();
+  closures_.reset();
   hooks_.clear();
-  block_ = used_ = 0;
-  consumed_ = false;
+  state_ = State::recording;
   recording_ = next_recording();
+}
+
+// --- behind the idea: checks -----------------------------------------------------------------------------------------
+
+void Tape::check_start(const Tensor& loss) const {
+  if (!recording()) fail("backward: this tape is in inference mode and has recorded nothing");
+  if (state_ != State::recording)
+    fail("backward: this tape has run backward already and released what it saved; record the step again");
+  if (loss.numel() != 1) fail("backward starts from one number; {} has shape {}", loss.label(), loss.shape().str());
+  const bool known = std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& n) { return n.output.same_as(loss); });
+  if (!known) fail("backward: {} was not recorded on this tape (does any input require a gradient?)", loss.label());
+}
+
+void Tape::check_made_here(const Op& op, const Tensor& input) const {
+  const TensorImpl& impl = input.impl();
+  if (!recording() || !impl.requires_grad || impl.leaf || impl.recording == recording_) return;
+  fail(
+      "{}: {} of shape {} was recorded on another tape, or before this one's clear(); its gradient cannot reach what "
+      "made it{}\n  use its detach() to take it as a constant, or record it again on this tape",
+      op.name, input.label(), impl.shape.str(), scope_ ? ", in " + scope_->path() : "");
+}
+
+uint64_t Tape::next_recording() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
+
+// --- places in the model, hooks, inspection --------------------------------------------------------------------------
+
+Tape::Scope::Scope(Tape& tape, std::string_view name) : tape_(tape), outer_(tape.scope_) {
+  tape.scope_ = std::allocate_shared<ScopeName>(CachedAlloc<ScopeName>(), outer_, std::string(name));
+}
+
+void Tape::on_grad(const Tensor& t, std::function<void(const Tensor&)> f) {
+  hooks_.push_back({t.without_values(), std::move(f)});
+}
+
+void Tape::call_hooks_of(const Tensor& result) const {
+  for (const Hook& hook : hooks_)
+    if (hook.tensor.same_as(result)) hook.call();
+}
+
+void Tape::call_hooks_of_leaves() const {
+  for (const Hook& hook : hooks_)
+    if (hook.tensor.impl().leaf) hook.call();
+}
+
+// f gets a copy, so that one that only looks changes nothing, not even what is known of the gradient.
+void Tape::Hook::call() const {
+  if (!tensor.gradient()) return;
+  const Tensor copy = tensor.grad();
+  f(copy);
+  const Tensor before = tensor.grad().to(Device::cpu), after = copy.to(Device::cpu);
+  if (std::memcmp(before.raw(), after.raw(), after.bytes()) != 0) tensor.set_grad(copy);
 }
 
 void Tape::keep_grad(const Tensor& t) { t.impl().keep_grad = true; }
 
-void Tape::on_grad(const Tensor& t, std::function<void(const Tensor&)> f) {
-  hooks_.emplace_back(t.without_values(), std::move(f));
-}
-
-std::vector<NodeInfo> Tape::nodes() const {
-  std::vector<NodeInfo> infos;
-  for (const Node& n : nodes_) infos.push_back({n.op, n.scope, n.output, n.flops});
-  return infos;
-}
+std::vector<NodeInfo> Tape::nodes() const { return {nodes_.begin(), nodes_.end()}; }
 
 double Tape::flops() const {
   double sum = 0;

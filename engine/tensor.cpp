@@ -9,7 +9,7 @@
 #include "engine/fail.h"
 #include "engine/host_memory.h"
 #include "engine/plan.h"
-#include "engine/tape.h"
+#include "engine/scope.h"
 #include "engine/tensor_impl.h"
 
 namespace crisp {

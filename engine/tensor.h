@@ -18,7 +18,7 @@
 
 namespace crisp {
 
-struct ScopeName;  // engine/tape.h
+struct ScopeName;  // engine/scope.h
 struct Storage;
 struct TensorImpl;
 class Gradient;
@@ -54,8 +54,8 @@ class Tensor {
   int rank() const { return shape().rank(); }
   int64_t dim(int i) const { return shape()[i]; }
 
-  /// The elements, on the tensor's device. Throws Error when T is not the tensor's dtype. Do not change a tensor that
-  /// an operation has saved before backward() has run: see copy_from().
+  /// The elements, on the tensor's device. Throws Error when T is not the tensor's dtype. Do not change a saved tensor
+  /// (engine/tape.h) before backward() has run: see copy_from().
   template <Element T>
   T* data() const {
     return static_cast<T*>(checked_data(dtype_of<T>));
@@ -97,7 +97,8 @@ class Tensor {
   bool requires_grad() const;
   const Tensor& set_requires_grad(bool on = true) const;
   /// A copy of the accumulated gradient, of this tensor's shape whether or not it consists of rows; an empty handle
-  /// where there is none. Looking changes nothing: set_grad() does.
+  /// where there is none: backward() leaves one in leaves (tensors that no recorded operation made), and in others that
+  /// Tape::keep_grad() names. Looking changes nothing: set_grad() does.
   Tensor grad() const;
   /// The gradient itself.
   const Gradient& gradient() const;
@@ -108,8 +109,8 @@ class Tensor {
   void set_grad_rows(std::shared_ptr<const Integers> rows, const Tensor& values) const;
   /// Forgets the gradient and gives its memory back, for activations and the next gradients to use.
   void clear_grad() const;
-  /// Where a backward function writes this tensor's gradient: false where nobody needs it. Throws Error for a table
-  /// that takes it as rows.
+  /// Where a backward function accumulates this tensor's gradient: false where nobody needs it. Throws Error for a
+  /// table that takes it as rows.
   GradTarget grad_target() const;
 
   /// Makes this leaf, a table [rows, dim], take its gradient as the rows that were used: an array of the table's size
@@ -140,8 +141,8 @@ struct Integers {
   int64_t size() const { return std::ssize(host); }
 };
 
-/// What has been added up for a tensor. It is there from the moment that its first part is written whole, until
-/// clear_grad().
+/// What has been accumulated for a tensor. It is there from the moment that its first contribution is written whole,
+/// until clear_grad().
 class Gradient {
  public:
   explicit operator bool() const { return present_; }
@@ -163,8 +164,9 @@ class Gradient {
   Tensor values_, sum_squares_;
 };
 
-/// A place for a gradient, to be written at once. beta = 0: overwrite (first contribution); beta = 1: add. The gradient
-/// is there when this object goes. Where an exception ends the writing, it is forgotten: nobody can tell how much of it
+/// A place where a contribution is accumulated at once: gradient = contribution + beta * gradient. beta = 0 is for the
+/// first one, which overwrites, so that nobody has to write zeros before or reads them; beta = 1 adds. The gradient is
+/// there when this object goes. Where an exception ends the writing, it is forgotten: nobody can tell how much of it
 /// has been written.
 class GradTarget {
  public:

@@ -84,7 +84,7 @@ Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int b
   const std::vector<int32_t> order = sequential_order(data.size());
   std::vector<Sums> sums(statistics == Statistics::attention ? static_cast<size_t>(model.config().layers) : 0);
   Tape tape(context, Tape::Mode::inference);
-  tape.before_each(hooks.before_each_operation);
+  if (const auto& f = hooks.before_each_operation) tape.before_each([&f](const Op&) { f(); });
   PackedBatch batch;
   std::vector<AttentionStats> stats;
   std::vector<int64_t> lengths;

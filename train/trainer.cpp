@@ -111,7 +111,9 @@ Tensor Trainer::forward(int64_t micro_step) {
   }
   fill_batch(data_, batch_slice(order_, static_cast<int>(options_.batch_size), batch), batch_);
   tape_.clear();
-  tape_.before_each(check_);
+  tape_.before_each([this](const Op&) {
+    if (check_) check_();
+  });
   const Batch inputs = to_batch(batch_, model_, Labels::with);
   optimizer_.catch_up(model_.word_embeddings(), inputs.words().distinct().host);
   const double progress = static_cast<double>(state_.step) / static_cast<double>(std::max<int64_t>(1, total_steps()));

@@ -1,3 +1,6 @@
+// Attention as one fused operation, forward and backward. Saves q, k, v, and what the kernel has found: the weights
+// before dropout and, with a rule by lists, how many keys each row kept. What it computes stands in
+// engine/attention_rule.h and, step by step, in engine/cpu/README.md.
 #include "engine/ops/attention.h"
 
 namespace crisp {

@@ -1,5 +1,5 @@
-// Elementwise operations on two tensors with NumPy's broadcasting: add, sub, mul, div. The gradient of an operand that
-// was broadcast is summed over the dimensions along which it was.
+// Elementwise operations on two tensors with NumPy's broadcasting (dimensions of 1 are repeated): add, sub, mul, div.
+// The gradient of an operand that was broadcast is summed over the dimensions along which it was. Saves both operands.
 #include <algorithm>
 
 #include "engine/op.h"

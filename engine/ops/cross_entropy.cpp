@@ -1,5 +1,5 @@
-// Softmax cross-entropy with integer labels, fused: the softmax is saved for the backward pass, and its logarithm never
-// sees an underflowed probability.
+// Softmax cross-entropy with integer labels, fused: saves the softmax, and its logarithm never sees an underflowed
+// probability.
 #include "engine/op.h"
 #include "engine/ops.h"
 

@@ -1,4 +1,4 @@
-// Rows of a table, looked up by id.
+// Rows of a table, looked up by id. Saves the plan of the lookups alone.
 #include <algorithm>
 #include <array>
 

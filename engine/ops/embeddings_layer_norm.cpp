@@ -1,3 +1,4 @@
+// The sum of word and position embeddings and its LayerNorm, fused. Saves what layer_norm does, and the plans.
 #include "engine/ops.h"
 #include "engine/ops/layer_norm.h"
 #include "engine/ops/rows.h"

@@ -1,3 +1,4 @@
+// Two linear layers with GELU between them. Saves x, the weights and the value before GELU.
 #include "engine/op.h"
 #include "engine/ops.h"
 #include "engine/ops/linear.h"
@@ -34,7 +35,7 @@ Tensor feed_forward(Tape& tape, const Tensor& x, const Tensor& up, const Tensor&
   tape.record(op, y, flops, [x, up, up_bias, down, down_bias, before](const Context& context, const Tensor& dy) {
     const auto another = [&] { return Tensor::empty(before.shape(), before.dtype(), before.device()); };
     {
-      // gelu(before) is computed again: it would be the largest of the tensors kept for the backward pass.
+      // gelu(before) is computed again: it would be the largest of the saved tensors.
       const Tensor after = another();
       run(context, before, [&](auto k) { k->unary(UnaryOp::gelu, before.numel(), k(before), k(after)); });
       linear_backward_parameters(context, dy, after, down, down_bias);

@@ -11,7 +11,7 @@ struct NormInput {
   Rows rows = {};
 };
 
-/// What the backward pass needs.
+/// The saved tensors, and what draws the masks of dropout again.
 struct SavedNorm {
   Tensor weight;  // [cols]
   Tensor z;       // [rows, cols]: what was normalised

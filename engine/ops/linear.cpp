@@ -1,3 +1,4 @@
+// y = activation(x weight' + bias). Saves x, weight and, with an activation, its input.
 #include "engine/ops/linear.h"
 
 #include "engine/op.h"
@@ -78,7 +79,6 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
   if (bias && bias.shape() != Shape{out}) complain("bias must be [out]");
 
   const Tensor y = tape.output(linear_op, x.shape().with(-1, out), x.dtype(), {x, weight, bias});
-  // With an activation, its input is kept for the backward pass.
   const bool gelu = activation == Activation::gelu;
   const Tensor before = gelu ? Tensor::empty(y.shape(), y.dtype(), y.device()) : Tensor();
   linear_forward(tape.context(), x, weight, bias, gelu ? before : y, gelu ? y : Tensor());

@@ -1,4 +1,4 @@
-// The logarithm of the softmax over each row, without forming small probabilities.
+// The logarithm of the softmax over each row, without forming small probabilities. Saves its output.
 #include "engine/op.h"
 #include "engine/ops.h"
 

@@ -1,4 +1,5 @@
-// Matrix products over the last two dimensions. Transposition is a flag of the product, never a copy.
+// Matrix products over the last two dimensions. Transposition is a flag of the product, never a copy. Saves both
+// operands.
 #include <fmt/format.h>
 
 #include "engine/op.h"

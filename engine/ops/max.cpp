@@ -1,4 +1,5 @@
-// The maximum over one axis. Where several elements are largest, the first one gets the gradient.
+// The maximum over one axis. Where several elements are largest, the first one gets the gradient. Saves its
+// position.
 #include <fmt/format.h>
 
 #include <limits>

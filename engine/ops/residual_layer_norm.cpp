@@ -1,3 +1,4 @@
+// A residual connection and its LayerNorm, fused. Saves what layer_norm does: the sum stands for both operands.
 #include "engine/ops.h"
 #include "engine/ops/layer_norm.h"
 

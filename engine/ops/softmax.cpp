@@ -1,4 +1,4 @@
-// exp(x) normalised to sum 1 over each row.
+// exp(x) normalised to sum 1 over each row. Saves its output.
 #include "engine/op.h"
 #include "engine/ops.h"
 

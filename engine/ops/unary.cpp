@@ -1,5 +1,6 @@
 // Elementwise functions of one tensor: exp, log, sqrt, tanh, sigmoid, relu, erf, gelu. They differ in their formula,
-// which also says whether the derivative is written in the input or in the output, and in where samples make sense.
+// which also says whether the derivative is written in the input or in the output (the one that is saved), and in where
+// samples make sense.
 #include "engine/formulas.h"
 #include "engine/op.h"
 #include "engine/ops.h"

@@ -177,6 +177,14 @@ TEST_CASE("hidden device: an operation of a tape is named, with its place in the
   });
   CHECK(ended.signal == SIGSEGV);
   CHECK(contains(ended.text, "in layer, backward of softmax (element access), last kernel reduce_backward"));
+  const Ended forward = child([] {
+    const HiddenDevice device;
+    Tape tape;
+    device.follow(tape);
+    const Tape::Scope scope(tape, "layer");
+    softmax(tape, gelu(tape, numbers({3, 4}, 1).to(hidden))).data<double>()[0] = 1;
+  });
+  CHECK(contains(forward.text, "in layer, softmax (element access), last kernel softmax"));
 }
 
 TEST_CASE("hidden device: faults elsewhere are nobody's but their own") {

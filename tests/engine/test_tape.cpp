@@ -1,4 +1,6 @@
 // The tape's rules: what is recorded, what backward does, and what errors say.
+#include <memory>
+
 #include "engine/cpu/memory/allocator.h"
 #include "engine/fail.h"
 #include "tests/engine/helpers.h"
@@ -253,6 +255,44 @@ TEST_CASE("where one tensor is two operands a kernel writes two places, which ar
   }
   CHECK(x.grad().to_vector() == std::vector<double>{18, 36});
   CHECK(y.grad().to_vector() == std::vector<double>{1, 2});
+}
+
+TEST_CASE("backward functions may fill several blocks of memory, and each is destroyed once") {
+  static const Op op{"identity", nullptr};
+  const Tensor x = vec({1}).set_requires_grad();
+  const auto calls = std::make_shared<int>(0);
+  const auto chain = [&](Tape& tape, int length) {
+    Tensor y = x;
+    for (int i = 0; i < length; ++i) {
+      std::array<char, 1000> large{};
+      large[static_cast<size_t>(i)] = 1;
+      const Tensor out = tape.output(op, y.shape(), y.dtype(), {y});
+      tape.record(op, out, 0, [y, calls, large, i](const Context&, const Tensor& dy) {
+        *calls += large[static_cast<size_t>(i)];
+        y.grad_target().tensor.copy_from(dy);
+      });
+      y = out;
+    }
+    return y;
+  };
+  {
+    Tape tape;
+    for (int step = 1; step <= 2; ++step) {  // the second one reuses the memory
+      const Tensor loss = chain(tape, 200);
+      CHECK(calls.use_count() == 201);
+      tape.backward(loss);
+      CHECK(*calls == step * 200);
+      CHECK(calls.use_count() == 1);
+      CHECK_THROWS_AS(chain(tape, 1), Error);  // consumed
+      CHECK(calls.use_count() == 1);
+      tape.clear();
+    }
+    chain(tape, 200);
+    tape.clear();
+    CHECK(calls.use_count() == 1);
+    chain(tape, 200);
+  }
+  CHECK(calls.use_count() == 1);
 }
 
 TEST_CASE("backward releases what was saved, node by node") {

@@ -310,14 +310,13 @@ HiddenDevice::~HiddenDevice() { ::sigaction(SIGSEGV, &action_before, nullptr); }
 void HiddenDevice::during(const std::string& operation) const { name_operation(operation); }
 
 void HiddenDevice::follow(Tape& tape) const {
-  tape.before_each([&tape] {
-    // A node that has run backward has no output any more.
-    const std::vector<NodeInfo> nodes = tape.nodes();
-    const auto node = std::find_if(nodes.rbegin(), nodes.rend(), [](const NodeInfo& n) { return bool(n.output); });
-    const bool backward = node != nodes.rbegin();
-    const ScopeHandle scope = node != nodes.rend() && backward ? node->scope : tape.scope();
-    name_operation(fmt::format("{}{} {}", scope ? scope->path() + ", " : "", backward ? "backward of" : "after",
-                               node == nodes.rend() ? "nothing" : node->op->name));
+  tape.before_each([&tape](const Op& op) {
+    ScopeHandle scope = tape.scope();
+    if (tape.running_backward())  // at the last node that still has its output
+      for (const NodeInfo& node : tape.nodes())
+        if (node.output) scope = node.scope;
+    const char* const direction = tape.running_backward() ? "backward of " : "";
+    name_operation(fmt::format("{}{}{}", scope ? scope->path() + ", " : "", direction, op.name));
   });
 }
 

@@ -53,7 +53,7 @@ class HiddenDevice {
 
   /// Names what the host does from here on.
   void during(const std::string& operation) const;
-  /// Names the operations of this tape, forward by the one before and the place in the model. Takes its before_each().
+  /// Names the operations of this tape and the place in the model. Takes its before_each().
   void follow(Tape& tape) const;
   /// What happened since the last call, or since the device was made.
   DeviceRecord take() const;

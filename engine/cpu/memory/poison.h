@@ -1,8 +1,9 @@
 // Memory that nobody owns is made known to AddressSanitizer, so that a kernel that leaves its block is reported and
 // does not meet the neighbour's bytes unseen. Without it these functions do nothing.
 //
-// For arena.cpp and allocator.cpp alone: they read what they have poisoned, so they are compiled without the
-// sanitizer's checks, and with CRISP_POISON where the rest has them (CMakeLists.txt).
+// For the files of this folder alone, which are compiled with CRISP_POISON where the rest has the sanitizer's checks;
+// arena.cpp and allocator.cpp read what they have poisoned, so they are compiled without them
+// (engine/cpu/CMakeLists.txt).
 #pragma once
 
 #include <cstddef>
