@@ -56,17 +56,8 @@ bool supports(Device device, MatmulPrecision precision) { return backend(device)
 std::string kernels_in_use(MatmulPrecision products, Device device) { return backend(device).kernels_for(products); }
 
 const char* name_of(MatmulPrecision precision) {
-  switch (precision) {
-    case MatmulPrecision::f32:
-      return "f32";
-    case MatmulPrecision::bf16:
-      return "bf16";
-    case MatmulPrecision::bf16x3:
-      return "bf16x3";
-    case MatmulPrecision::bf16x6:
-      return "bf16x6";
-  }
-  return "?";
+  constexpr const char* names[] = {"f32", "bf16", "bf16x3", "bf16x6"};
+  return names[static_cast<size_t>(precision)];
 }
 
 void fail_missing_kernel(const char* kernel, Device device) { fail("{} has no {} kernel", kernel, name_of(device)); }

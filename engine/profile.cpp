@@ -56,19 +56,8 @@ struct Timed<T, Index, Member, Result (*)(Arguments...)> {
 }  // namespace
 
 const char* name_of(KernelKind kind) {
-  switch (kind) {
-    case KernelKind::gemm:
-      return "gemm";
-    case KernelKind::attention:
-      return "attention";
-    case KernelKind::norms_and_activations:
-      return "norms_and_activations";
-    case KernelKind::optimizer:
-      return "optimizer";
-    case KernelKind::other:
-      break;
-  }
-  return "other";
+  constexpr const char* names[kernel_kinds] = {"gemm", "attention", "norms_and_activations", "optimizer", "other"};
+  return names[static_cast<size_t>(kind)];
 }
 
 void start_profile() {

@@ -26,21 +26,8 @@ MatmulPrecision wanted_products(Precision precision, Device device) {
 }  // namespace
 
 const char* name_of(Precision precision) {
-  switch (precision) {
-    case Precision::f32:
-      return "f32";
-    case Precision::strict_f32:
-      return "strict-f32";
-    case Precision::bf16:
-      return "bf16";
-    case Precision::bf16x3:
-      return "bf16x3";
-    case Precision::bf16x6:
-      return "bf16x6";
-    case Precision::f64:
-      return "f64";
-  }
-  return "?";
+  constexpr const char* names[] = {"f32", "strict-f32", "bf16", "bf16x3", "bf16x6", "f64"};
+  return names[static_cast<size_t>(precision)];
 }
 
 DType dtype_for(Precision precision) { return precision == Precision::f64 ? DType::f64 : DType::f32; }

@@ -25,40 +25,60 @@ struct Projection {
   int64_t head_dim() const { return dim() / heads; }
 };
 
-// In the products below the heads are a batch: a head has columns of its own of each narrow row, a wide row of its own
-// and rows of its own of the weight.
+// One of the matrices that a product for each head is made of: where the first head's begins, how far its rows are
+// apart (0: one behind the other), and how far the next head's matrix is.
+template <class T>
+struct OfHeads {
+  T* first;
+  int64_t row, head;
+};
+// A head has columns of its own of each narrow row, a wide row of its own and rows of its own of the parameters.
+template <class T>
+OfHeads<T> narrow_rows(const Projection& p, T* narrow) {
+  return {narrow, p.dim(), p.head_dim()};
+}
+template <class T>
+OfHeads<T> wide_rows(const Projection& p, T* wide) {
+  return {wide, p.heads * p.width, p.width};
+}
+template <class T>
+OfHeads<T> weight_rows(const Projection& p, T* weight) {
+  return {weight, 0, p.head_dim() * p.in()};
+}
+template <class T>
+OfHeads<T> bias_rows(const Projection& p, T* bias) {
+  return {bias, 0, p.head_dim()};
+}
+
+// The product of each head, [m, k] and [k, n]: c = op(a) op(b) + beta c.
+template <class T>
+GemmCall<T> product(const Projection& p, int64_t m, int64_t n, int64_t k, OfHeads<const T> a, OfHeads<const T> b,
+                    OfHeads<T> c, double beta) {
+  return {.batch = p.heads,
+          .m = m,
+          .n = n,
+          .k = k,
+          .a = a.first,
+          .lda = a.row,
+          .stride_a = a.head,
+          .b = b.first,
+          .ldb = b.row,
+          .stride_b = b.head,
+          .c = c.first,
+          .ldc = c.row,
+          .stride_c = c.head,
+          .beta = beta};
+}
 
 // wide row (i, h) = (narrow_ih W_h | narrow_ih b_h | 0) + beta wide
 template <class T>
 void widen(const KernelCall<T>& k, const Projection& p, const T* narrow, T* wide, double beta) {
-  const int64_t d = p.head_dim(), in = p.in(), rest = p.width - in - 1, row = p.heads * p.width;
-  k->gemm({.precision = k.precision,
-           .batch = p.heads,
-           .m = p.n,
-           .n = in,
-           .k = d,
-           .a = narrow,
-           .lda = p.dim(),
-           .stride_a = d,
-           .b = k(p.weight),
-           .stride_b = d * in,
-           .c = wide,
-           .ldc = row,
-           .stride_c = p.width,
-           .beta = beta});
-  k->gemm({.batch = p.heads,
-           .m = p.n,
-           .n = 1,
-           .k = d,
-           .a = narrow,
-           .lda = p.dim(),
-           .stride_a = d,
-           .b = k(p.bias),
-           .stride_b = d,
-           .c = wide + in,
-           .ldc = row,
-           .stride_c = p.width,
-           .beta = beta});
+  const int64_t d = p.head_dim(), in = p.in(), rest = p.width - in - 1;
+  const OfHeads<const T> rows = narrow_rows(p, narrow);
+  GemmCall<T> inputs = product<T>(p, p.n, in, d, rows, weight_rows<const T>(p, k(p.weight)), wide_rows(p, wide), beta);
+  inputs.precision = k.precision;
+  k->gemm(inputs);
+  k->gemm(product<T>(p, p.n, 1, d, rows, bias_rows<const T>(p, k(p.bias)), wide_rows(p, wide + in), beta));
   if (beta != 0) return;
   const Tensor zeros = Tensor::zeros({rest}, dtype_of<T>, p.weight.device());
   k->copy_2d(p.n * p.heads, rest, k(zeros), 0, wide + in + 1, p.width, 0);
@@ -67,74 +87,33 @@ void widen(const KernelCall<T>& k, const Projection& p, const T* narrow, T* wide
 // narrow_ih = W_h wide_ih[0..in) + b_h wide_ih[in] + beta narrow
 template <class T>
 void narrow_down(const KernelCall<T>& k, const Projection& p, const T* wide, T* narrow, double beta) {
-  const int64_t d = p.head_dim(), in = p.in(), row = p.heads * p.width;
-  k->gemm({.precision = k.precision,
-           .trans_b = true,
-           .batch = p.heads,
-           .m = p.n,
-           .n = d,
-           .k = in,
-           .a = wide,
-           .lda = row,
-           .stride_a = p.width,
-           .b = k(p.weight),
-           .stride_b = d * in,
-           .c = narrow,
-           .ldc = p.dim(),
-           .stride_c = d,
-           .beta = beta});
-  k->gemm({.batch = p.heads,
-           .m = p.n,
-           .n = d,
-           .k = 1,
-           .a = wide + in,
-           .lda = row,
-           .stride_a = p.width,
-           .b = k(p.bias),
-           .stride_b = d,
-           .c = narrow,
-           .ldc = p.dim(),
-           .stride_c = d,
-           .beta = 1});
+  const int64_t d = p.head_dim(), in = p.in();
+  const OfHeads<T> rows = narrow_rows(p, narrow);
+  GemmCall<T> inputs = product<T>(p, p.n, d, in, wide_rows(p, wide), weight_rows<const T>(p, k(p.weight)), rows, beta);
+  inputs.precision = k.precision;
+  inputs.trans_b = true;
+  k->gemm(inputs);
+  k->gemm(product<T>(p, p.n, d, 1, wide_rows(p, wide + in), bias_rows<const T>(p, k(p.bias)), rows, 1));
 }
 
 // dW_h = narrow_h' wide_h[0..in), db_h = narrow_h' wide_h[in]: of either map, with what it reads and the gradient of
 // what it writes.
 template <class T>
 void parameter_gradients(const KernelCall<T>& k, const Projection& p, const T* narrow, const T* wide) {
-  const int64_t d = p.head_dim(), in = p.in(), row = p.heads * p.width;
-  if (const GradTarget dw = p.weight.grad_target())
-    k->gemm({.precision = k.precision,
-             .trans_a = true,
-             .batch = p.heads,
-             .m = d,
-             .n = in,
-             .k = p.n,
-             .a = narrow,
-             .lda = p.dim(),
-             .stride_a = d,
-             .b = wide,
-             .ldb = row,
-             .stride_b = p.width,
-             .c = k(dw),
-             .stride_c = d * in,
-             .beta = dw.beta,
-             .sum_squares = k.f64(dw.sum_squares())});
-  if (const GradTarget db = p.bias.grad_target())
-    k->gemm({.trans_a = true,
-             .batch = p.heads,
-             .m = d,
-             .n = 1,
-             .k = p.n,
-             .a = narrow,
-             .lda = p.dim(),
-             .stride_a = d,
-             .b = wide + in,
-             .ldb = row,
-             .stride_b = p.width,
-             .c = k(db),
-             .stride_c = d,
-             .beta = db.beta});
+  const int64_t d = p.head_dim(), in = p.in();
+  const OfHeads<const T> rows = narrow_rows(p, narrow);
+  if (const GradTarget dw = p.weight.grad_target()) {
+    GemmCall<T> call = product<T>(p, d, in, p.n, rows, wide_rows(p, wide), weight_rows(p, k(dw)), dw.beta);
+    call.precision = k.precision;
+    call.trans_a = true;
+    call.sum_squares = k.f64(dw.sum_squares());
+    k->gemm(call);
+  }
+  if (const GradTarget db = p.bias.grad_target()) {
+    GemmCall<T> call = product<T>(p, d, 1, p.n, rows, wide_rows(p, wide + in), bias_rows(p, k(db)), db.beta);
+    call.trans_a = true;
+    k->gemm(call);
+  }
 }
 
 void check_projection(const Tape& tape, const Op& op, const Operand& rows, const Projection& p, int64_t narrow_dim) {

@@ -1,31 +1,47 @@
-// exp(x) normalised to sum 1 over each row. Saves its output.
+// Over each row: softmax, exp(x) normalised to sum 1, and log_softmax, its logarithm without forming small
+// probabilities. Both save their output.
 #include "engine/op.h"
 #include "engine/ops.h"
 
 namespace crisp {
 
-extern const Op softmax_op;
+extern const Op softmax_op, log_softmax_op;
 
-Tensor softmax(Tape& tape, const Tensor& x) {
-  check_same_type(tape, softmax_op, {{"x", x}});
-  if (x.rank() < 1) fail_operands(tape, softmax_op, "x needs at least one dimension", {{"x", x}});
+namespace {
+
+// `kernels(k)`: the forward and the backward kernel.
+template <class Kernels>
+Tensor of_rows(Tape& tape, const Op& op, const Tensor& x, Kernels kernels) {
+  check_same_type(tape, op, {{"x", x}});
+  if (x.rank() < 1) fail_operands(tape, op, "x needs at least one dimension", {{"x", x}});
   const int64_t rows = x.shape().rows(), cols = x.shape().last();
-  const Tensor y = tape.output(softmax_op, x.shape(), x.dtype(), {x});
-  run(tape, y, [&](auto k) { k->softmax(rows, cols, k(x), k(y)); });
+  const Tensor y = tape.output(op, x.shape(), x.dtype(), {x});
+  run(tape, y, [&](auto k) { kernels(k).first(rows, cols, k(x), k(y)); });
   const double flops = 4.0 * static_cast<double>(x.numel());
-  tape.record(softmax_op, y, flops, [x = x.without_values(), y, rows, cols](const Context& context, const Tensor& dy) {
+  tape.record(op, y, flops, [x = x.without_values(), y, rows, cols, kernels](const Context& context, const Tensor& dy) {
     if (const GradTarget dx = x.grad_target())
-      run(context, dy, [&](auto k) { k->softmax_backward(rows, cols, k(y), k(dy), k(dx), dx.beta); });
+      run(context, dy, [&](auto k) { kernels(k).second(rows, cols, k(y), k(dy), k(dx), dx.beta); });
   });
   return y;
+}
+
+}  // namespace
+
+Tensor softmax(Tape& tape, const Tensor& x) {
+  return of_rows(tape, softmax_op, x, [](auto k) { return std::pair(k->softmax, k->softmax_backward); });
+}
+
+Tensor log_softmax(Tape& tape, const Tensor& x) {
+  return of_rows(tape, log_softmax_op, x, [](auto k) { return std::pair(k->log_softmax, k->log_softmax_backward); });
 }
 
 // --- samples ---------------------------------------------------------------------------------------------------------
 
 namespace {
 
-std::vector<Sample> softmax_samples() {
-  const auto run = [](Tape& t, std::span<const Tensor> in) { return softmax(t, in[0]); };
+template <Tensor (*f)(Tape&, const Tensor&)>
+std::vector<Sample> samples() {
+  const auto run = [](Tape& t, std::span<const Tensor> in) { return f(t, in[0]); };
   return {
       {"rows", {sample_input({3, 5}, 1)}, run, 1e-6},
       {"three dimensions", {sample_input({2, 2, 4}, 2)}, run, 1e-6},
@@ -38,6 +54,7 @@ std::vector<Sample> softmax_samples() {
 
 }  // namespace
 
-const Op softmax_op{"softmax", softmax_samples};
+const Op softmax_op{"softmax", samples<softmax>};
+const Op log_softmax_op{"log_softmax", samples<log_softmax>};
 
 }  // namespace crisp
