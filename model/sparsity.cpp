@@ -52,34 +52,24 @@ struct MethodOption {
   bool given;
   SparseMethod method;
   const char* option;
-  bool is_measure;
+  bool is_measure = false;
 };
 
 }  // namespace
 
 const std::vector<std::pair<std::string, SparseMethod>>& method_words() {
-  static const std::vector<std::pair<std::string, SparseMethod>> words{{"top-k", SparseMethod::top_k},
-                                                                       {"top-k-ties", SparseMethod::top_k_ties},
-                                                                       {"percentile", SparseMethod::percentile},
-                                                                       {"threshold", SparseMethod::threshold},
-                                                                       {"bottom-k", SparseMethod::bottom_k},
-                                                                       {"random-k", SparseMethod::random_k},
-                                                                       {"attention-drop", SparseMethod::attention_drop},
-                                                                       {"neighbour", SparseMethod::neighbour},
-                                                                       {"bigbird", SparseMethod::bigbird},
-                                                                       {"lexical", SparseMethod::lexical},
-                                                                       {"syntax", SparseMethod::syntax},
-                                                                       {"learned-span", SparseMethod::learned_span},
-                                                                       {"sparsemax", SparseMethod::sparsemax},
-                                                                       {"entmax15", SparseMethod::entmax15}};
+  static const std::vector<std::pair<std::string, SparseMethod>> words = [] {
+    std::vector<std::pair<std::string, SparseMethod>> all;
+    for (const char* word :  // in the order of SparseMethod
+         {"top-k", "top-k-ties", "percentile", "threshold", "bottom-k", "random-k", "attention-drop", "neighbour",
+          "bigbird", "lexical", "syntax", "learned-span", "sparsemax", "entmax15"})
+      all.emplace_back(word, static_cast<SparseMethod>(all.size()));
+    return all;
+  }();
   return words;
 }
 
-std::string method_name(SparseMethod method) {
-  for (const auto& [word, value] : method_words())
-    if (value == method) return word;
-  fail("there is no method {}", static_cast<int>(method));
-}
+std::string method_name(SparseMethod method) { return method_words().at(static_cast<size_t>(method)).first; }
 
 std::optional<SparseMethod> parse_method(const std::string& word) {
   for (const auto& [name, value] : method_words())
@@ -88,22 +78,11 @@ std::optional<SparseMethod> parse_method(const std::string& word) {
 }
 
 bool SparseSettings::by_measure() const {
-  switch (method) {
-    case SparseMethod::threshold:
-    case SparseMethod::bigbird:
-    case SparseMethod::learned_span:
-    case SparseMethod::sparsemax:
-    case SparseMethod::entmax15:
-      return true;
-    case SparseMethod::neighbour:
-      return window.has_value();
-    case SparseMethod::lexical:
-      return lexical_threshold.has_value();
-    case SparseMethod::syntax:
-      return tree_distance.has_value();
-    default:
-      return false;
-  }
+  for (const SparseMethod always : {SparseMethod::threshold, SparseMethod::bigbird, SparseMethod::learned_span,
+                                    SparseMethod::sparsemax, SparseMethod::entmax15})
+    if (method == always) return true;
+  return (method == SparseMethod::neighbour && window) || (method == SparseMethod::lexical && lexical_threshold) ||
+         (method == SparseMethod::syntax && tree_distance);
 }
 
 bool SparsityOptions::all_dense() const {
@@ -220,18 +199,16 @@ std::vector<bool> parse_layers(const std::string& text, int64_t layers) {
 
 std::optional<SparsityConflict> find_sparsity_conflict(const SparsityOptions& o) {
   const std::string name = method_name(o.method);
-  constexpr bool measure = true, number = false;
-  const MethodOption options[] = {
-      {o.threshold.has_value(), SparseMethod::threshold, "attention-threshold", measure},
-      {o.bigbird.has_value(), SparseMethod::bigbird, "bigbird", measure},
-      {o.window.has_value(), SparseMethod::neighbour, "window", measure},
-      {o.lexical_threshold.has_value(), SparseMethod::lexical, "lexical-threshold", measure},
-      {o.tree_distance.has_value(), SparseMethod::syntax, "tree-distance", measure},
-      {o.attention_drop.has_value(), SparseMethod::attention_drop, "attention-drop", number},
-      {o.span_ramp.has_value(), SparseMethod::learned_span, "span-ramp", number},
-      {o.span_init.has_value(), SparseMethod::learned_span, "span-init", number},
-      {o.span_penalty.has_value(), SparseMethod::learned_span, "span-penalty", number},
-      {o.span_learning_rate.has_value(), SparseMethod::learned_span, "span-learning-rate", number}};
+  const MethodOption options[] = {{o.threshold.has_value(), SparseMethod::threshold, "attention-threshold", true},
+                                  {o.bigbird.has_value(), SparseMethod::bigbird, "bigbird", true},
+                                  {o.window.has_value(), SparseMethod::neighbour, "window", true},
+                                  {o.lexical_threshold.has_value(), SparseMethod::lexical, "lexical-threshold", true},
+                                  {o.tree_distance.has_value(), SparseMethod::syntax, "tree-distance", true},
+                                  {o.attention_drop.has_value(), SparseMethod::attention_drop, "attention-drop"},
+                                  {o.span_ramp.has_value(), SparseMethod::learned_span, "span-ramp"},
+                                  {o.span_init.has_value(), SparseMethod::learned_span, "span-init"},
+                                  {o.span_penalty.has_value(), SparseMethod::learned_span, "span-penalty"},
+                                  {o.span_learning_rate.has_value(), SparseMethod::learned_span, "span-learning-rate"}};
   std::string needed = "--sparsity S", by = "sparse-method";  // `by`: what makes it go by a measure
   for (const MethodOption& m : options) {
     if (m.given && m.method != o.method)
