@@ -28,7 +28,7 @@ class TensorBoardWriter {
 
  private:
   void start_new(const std::string& directory);
-  void record(std::string_view event);
+  void record(const std::string& event);
 
   std::string filename_;
   AppendFile file_;
