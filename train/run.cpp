@@ -228,9 +228,9 @@ int run_training(TrainOptions options, const std::string& sample_root) {
                   parameters, config.layers, config.dim, train.size(), dev.size(), config.sparsity.describe(),
                   describe_products(loaded.model.dtype(), context.products()), context.threads(),
                   context.threads() == 1 ? "" : "s"));
-  return Session(options, loaded, std::move(weights_sha256), dev_set, train, dev, selection ? &*selection : nullptr,
-                 context, output, progress)
-      .go(signals);
+  Session session({options, loaded, std::move(weights_sha256), dev_set, train, dev, selection ? &*selection : nullptr,
+                   context, output, progress});
+  return session.go(signals);
 }
 
 }  // namespace crisp

@@ -28,21 +28,10 @@ std::vector<std::string> run_file_names() {
   return names;
 }
 
-Session::Session(const TrainOptions& options, LoadedModel& loaded, std::future<std::string> weights_sha256,
-                 const Dataset& dev_set, const TokenizedDataset& train, const TokenizedDataset& dev,
-                 const TokenizedDataset* selection, const Context& context, OutputDirectory& output, Progress& progress)
-    : options_(options),
-      loaded_(loaded),
-      dev_set_(dev_set),
-      train_(train),
-      dev_(dev),
-      chooses_on_part_(selection != nullptr),
-      output_(output),
-      progress_(progress),
-      trainer_(loaded.model, train, options.trainer(), context),
-      evaluator_(dev, selection, options.eval_batch_size, progress, [this] { save_if_asked(); }),
-      store_(output.path()),
-      weights_sha256_(std::move(weights_sha256)) {
+Session::Session(RunParts parts)
+    : RunParts(std::move(parts)),
+      trainer_(loaded_.model, train_, options_.trainer(), context_),
+      store_(output_.path()) {
   trainer_.check_between_operations(leave_if_interrupted);
 }
 
@@ -87,7 +76,7 @@ void Session::open_logs() {
   complete_ = ended() && s.last_evaluation >= 0 && !evaluation_due() && fields.has("settings") &&
               fields.whole("step", 0, INT64_MAX) == s.step;
   const std::string& before = state.kernels;
-  const std::string now = kernels_in_use(trainer_.context().products());
+  const std::string now = kernels_in_use(context_.products());
   if (!complete_ && !before.empty() && before != now)
     progress_.message(
         fmt::format("the checkpoint was written with {} kernels, and {} ones go on: the last bits may differ from "
@@ -175,7 +164,7 @@ bool Session::evaluation_due() const {
 
 void Session::evaluate_now() {
   TrainState& s = trainer_.state();
-  RunEvaluation now = evaluator_.evaluate_run(trainer_);
+  RunEvaluation now = evaluate_run();
   const Evaluation& e = now.evaluation;
   const ordered_json& line = now.line;
   if (!std::isfinite(e.loss)) throw NotFinite(fmt::format("the dev loss is {}", e.loss));
@@ -187,7 +176,7 @@ void Session::evaluate_now() {
                   "sparsity {:.1f} % of valid keys",
                   s.step, trainer_.epoch(), e.correct, e.total, 100 * e.accuracy(), e.loss,
                   100 * line["eval_sparsity"].get<double>()));
-  if (chooses_on_part_)
+  if (selection_)
     progress_.message(fmt::format("  on the part of the training set for choosing: {:.2f} %", 100 * now.accuracy));
   ++s.evaluations_without_gain;
   const bool better = now.accuracy > s.best_accuracy;
@@ -321,7 +310,7 @@ int Session::go(InterruptHandler& signals) try {
     if (evaluation_due()) {  // of the model as it is (--epochs 0), or one that was interrupted
       finish_step();
     } else if (to_publish) {
-      selected_ = evaluator_.evaluate_run(trainer_);
+      selected_ = evaluate_run();
       publish();
     }
     train();
