@@ -68,34 +68,28 @@ std::string tensorboard_tag(std::string_view metric) {
   return fmt::format("train/{}", metric);
 }
 
-TensorBoardWriter::TensorBoardWriter(const std::string& directory) { start_new(directory); }
-
 TensorBoardWriter::TensorBoardWriter(const std::string& directory, const std::string& filename, uint64_t keep_bytes) {
   const std::string path = directory + "/" + filename;
   struct stat status {};
   if (is_event_file_name(filename) && keep_bytes > 0 && ::lstat(path.c_str(), &status) == 0 &&
       S_ISREG(status.st_mode) && static_cast<uint64_t>(status.st_size) >= keep_bytes) {
     filename_ = filename;
-    file_ = AppendFile(path, AppendFile::Open::any);
-    file_.truncate(keep_bytes);
-  } else {
-    start_new(directory);
+    file_.emplace(path, AppendFile::Open::any);
+    file_->truncate(keep_bytes);
+    return;
   }
-}
-
-void TensorBoardWriter::start_new(const std::string& directory) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
-  while (!file_.is_open()) {  // a name taken by a run that started within the same second
+  while (!file_ || !file_->is_open()) {  // a name taken by a run that started within the same second
     filename_ = fmt::format("{}{:010}.{}{}", event_prefix, seconds++, host_name(), event_suffix);
-    file_ = AppendFile(directory + "/" + filename_, AppendFile::Open::create_new);
+    file_.emplace(directory + "/" + filename_, AppendFile::Open::create_new);
   }
   record(event_head(0) + bytes_field(3, "brain.Event:2"));  // file_version
 }
 
 void TensorBoardWriter::record(const std::string& event) {
   const std::string length = little_endian(event.size(), 8);
-  file_.append(length + little_endian(masked_crc32c(length), 4) + event + little_endian(masked_crc32c(event), 4));
+  file_->append(length + little_endian(masked_crc32c(length), 4) + event + little_endian(masked_crc32c(event), 4));
 }
 
 // Event: summary = 5. Summary: repeated Value value = 1. Value: tag = 1, simple_value = 2.
@@ -104,7 +98,5 @@ void TensorBoardWriter::scalar(std::string_view tag, double value, int64_t step)
   const std::string entry = bytes_field(1, tag) + key(2, fixed32) + little_endian(bits, 4);
   record(event_head(step) + bytes_field(5, bytes_field(1, entry)));
 }
-
-void TensorBoardWriter::sync() { file_.sync(); }
 
 }  // namespace crisp
