@@ -22,31 +22,27 @@ namespace {
 constexpr uint64_t most_bytes = 1 << 16;  // a line for each of two or three processes
 constexpr const char* unknown = "0";
 
-struct Process {
-  bool lives = false;
-  std::string start = unknown;  // in clock ticks since the machine was started
-};
-
-Process look_at(pid_t id) {
-  if (id <= 0 || (::kill(id, 0) != 0 && errno == ESRCH)) return {};
+// When a living process began, in clock ticks since the machine was started; nothing of one that is dead.
+std::optional<std::string> start_of(pid_t id) {
+  if (id <= 0 || (::kill(id, 0) != 0 && errno == ESRCH)) return std::nullopt;
   const std::optional<ProcessStat> stat = process_stat(std::to_string(id));
-  if (!stat) return {.lives = true};
-  if (stat->state == "Z" || stat->state == "X") return {};  // dead, and not waited for yet
-  return {.lives = true, .start = stat->start};
+  if (!stat) return unknown;
+  if (stat->state == "Z" || stat->state == "X") return std::nullopt;  // dead, and not waited for yet
+  return stat->start;
 }
 
 // Whether the process that wrote `start` of itself under this number is there still.
 bool is_alive(pid_t id, const std::string& start) {
-  const Process now = look_at(id);
-  return now.lives && (now.start == start || now.start == unknown || start == unknown);
+  const std::optional<std::string> now = start_of(id);
+  return now && (*now == start || *now == unknown || start == unknown);
 }
 
 }  // namespace
 
 void add_lock_holder(int fd, const std::string& path, pid_t process) {
-  const Process now = look_at(process);
-  if (!now.lives) return;
-  const std::string line = fmt::format("{} {} {}\n", host_name(), process, now.start);
+  const std::optional<std::string> start = start_of(process);
+  if (!start) return;
+  const std::string line = fmt::format("{} {} {}\n", host_name(), process, *start);
   if (file_calls::write(fd, line.data(), line.size()) != static_cast<ssize_t>(line.size()))
     fail("{}: cannot be written: {}", path, std::strerror(errno));
 }
