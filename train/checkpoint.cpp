@@ -221,10 +221,8 @@ CheckpointState read_checkpoint(const std::string& directory, Trainer& trainer, 
   CheckpointState state = parse_checkpoint_state(read_input(path, input_limit::state), path);
   check_same_run(state.settings, fingerprint, directory);
   trainer.state() = state.train;
-  std::vector<NamedTensor> model;  // nothing of it waits any more, so nothing overwrites what is loaded
-  for (const Parameter& p : trainer.model().parameters())
-    if (!p.is_span) model.push_back({p.name, p.tensor});
-  load_tensors(directory + "/model.safetensors", model);
+  // After model() nothing of it waits any more, so nothing overwrites what is loaded.
+  load_tensors(directory + "/model.safetensors", weights_of(trainer.model()));
   load_tensors(directory + optimizer_file, optimizer_tensors(trainer));
   restore_gradients(directory + optimizer_file, trainer.model().parameters());
   trainer.restore_position();
