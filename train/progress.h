@@ -1,10 +1,13 @@
 // What the user sees while training: one redrawn line on a terminal, plain lines elsewhere.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace crisp {
 
@@ -51,6 +54,10 @@ class Progress {
   void evaluating(EvaluationProgress state);
   /// A line of text for the user; a bar is taken away for it and redrawn below.
   void message(const std::string& line);
+  template <class First, class... Rest>
+  void message(fmt::format_string<First, Rest...> line, First&& first, Rest&&... rest) {
+    message(fmt::format(line, std::forward<First>(first), std::forward<Rest>(rest)...));
+  }
   /// Erases the bar, for instance before a summary.
   void finish();
 

@@ -38,11 +38,11 @@ Session::RunEvaluation Session::evaluate_run() {
 void Session::report_outcome() {
   const TrainState& s = trainer_.state();
   if (options_.select_last)
-    progress_.message(fmt::format("model, metrics and predictions of the last evaluation are in {}", output_.path()));
+    progress_.message("model, metrics and predictions of the last evaluation are in {}", output_.path());
   else
-    progress_.message(fmt::format("best {} {:.2f} % at step {}; model, metrics and predictions are in {}",
-                                  selection_ ? "accuracy on the part of the training set for choosing" : "dev accuracy",
-                                  100 * s.best_accuracy, s.best_step, output_.path()));
+    progress_.message("best {} {:.2f} % at step {}; model, metrics and predictions are in {}",
+                      selection_ ? "accuracy on the part of the training set for choosing" : "dev accuracy",
+                      100 * s.best_accuracy, s.best_step, output_.path());
 }
 
 void Session::write_results() {
