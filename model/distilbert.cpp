@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "engine/adamw.h"
-#include "engine/checked.h"
 #include "engine/error.h"
 #include "model/random_sites.h"
 

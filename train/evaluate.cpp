@@ -5,7 +5,6 @@
 #include <limits>
 #include <numeric>
 
-#include "engine/error.h"
 #include "engine/tape.h"
 #include "train/to_batch.h"
 

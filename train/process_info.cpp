@@ -3,9 +3,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <cctype>
 #include <ctime>
 #include <iterator>
 #include <sstream>
+#include <vector>
 
 #include "data/input/file.h"
 #include "engine/parse_text.h"

@@ -1,6 +1,5 @@
 #include "train/run_marker.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "data/input/file.h"

@@ -7,7 +7,6 @@
 #include "train/process_info.h"
 #include "train/results.h"
 #include "train/session.h"
-#include "weights/atomic_file.h"
 
 namespace crisp {
 
