@@ -13,11 +13,40 @@ using nlohmann::json;
 
 using Fields = JsonFields<json>;
 
-// A size that must be there.
-int64_t size(const Fields& f, const char* key) { return f.need(key, f.whole(key, 1, INT32_MAX)); }
+// A number of the configuration and its keys in config.json, for DistilBERT and for BERT (nullptr: there is none).
+struct Size {
+  const char *distilbert, *bert;
+  int64_t DistilBertConfig::*member;
+  bool needed = true;
+};
+constexpr Size sizes[] = {
+    {"vocab_size", "vocab_size", &DistilBertConfig::vocab_size},
+    {"max_position_embeddings", "max_position_embeddings", &DistilBertConfig::max_positions, false},
+    {"n_layers", "num_hidden_layers", &DistilBertConfig::layers},
+    {"n_heads", "num_attention_heads", &DistilBertConfig::heads},
+    {"dim", "hidden_size", &DistilBertConfig::dim},
+    {"hidden_dim", "intermediate_size", &DistilBertConfig::hidden_dim}};
+struct Number {
+  const char *distilbert, *bert;
+  double DistilBertConfig::*member;
+  const Interval& range;
+};
+constexpr Number numbers[] = {
+    {"dropout", "hidden_dropout_prob", &DistilBertConfig::dropout, dropout_range},
+    {"attention_dropout", "attention_probs_dropout_prob", &DistilBertConfig::attention_dropout, dropout_range},
+    {"seq_classif_dropout", nullptr, &DistilBertConfig::classifier_dropout, dropout_range},
+    {"initializer_range", "initializer_range", &DistilBertConfig::initializer_range, initializer_range_range},
+    // transformers' DistilBERT fixes epsilon at 1e-12; a BERT encoder saved in this form may need another.
+    {"layer_norm_eps", "layer_norm_eps", &DistilBertConfig::layer_norm_epsilon, layer_norm_epsilon_range}};
 
-double rate_or(const Fields& f, const char* key, double otherwise) {
-  return f.real(key, dropout_range).value_or(otherwise);
+void read_numbers(const Fields& f, DistilBertConfig& c, bool bert) {
+  for (const Size& s : sizes) {
+    const char* key = bert ? s.bert : s.distilbert;
+    const std::optional<int64_t> size = f.whole(key, 1, INT32_MAX);
+    c.*s.member = s.needed ? f.need(key, size) : size.value_or(c.*s.member);
+  }
+  for (const Number& n : numbers)
+    if (const char* key = bert ? n.bert : n.distilbert) c.*n.member = f.real(key, n.range).value_or(c.*n.member);
 }
 
 // A setting of which this program knows one value.
@@ -25,38 +54,6 @@ void check_only(const Fields& f, const char* key, const char* only, const char* 
   const std::string value = f.text(key).value_or(only);
   if (value != only)
     fail<BadInput>("{}: {} {} is not supported; only \"{}\"{} is", f.where(), key, quote(value), only, remark);
-}
-
-void read_distilbert(const Fields& f, DistilBertConfig& c) {
-  c.vocab_size = size(f, "vocab_size");
-  c.max_positions = f.whole("max_position_embeddings", 1, INT32_MAX).value_or(c.max_positions);
-  c.dim = size(f, "dim");
-  c.hidden_dim = size(f, "hidden_dim");
-  c.layers = size(f, "n_layers");
-  c.heads = size(f, "n_heads");
-  c.dropout = rate_or(f, "dropout", c.dropout);
-  c.attention_dropout = rate_or(f, "attention_dropout", c.attention_dropout);
-  c.classifier_dropout = rate_or(f, "seq_classif_dropout", c.classifier_dropout);
-  // transformers' DistilBERT fixes epsilon at 1e-12; a BERT encoder saved in this form may need another.
-  c.layer_norm_epsilon = f.real("layer_norm_eps", layer_norm_epsilon_range).value_or(c.layer_norm_epsilon);
-  check_only(f, "activation", "gelu", " (the erf form)");
-}
-
-void read_bert(const Fields& f, DistilBertConfig& c, const std::string& where) {
-  c.vocab_size = size(f, "vocab_size");
-  c.max_positions = f.whole("max_position_embeddings", 1, INT32_MAX).value_or(c.max_positions);
-  c.dim = size(f, "hidden_size");
-  c.hidden_dim = size(f, "intermediate_size");
-  c.layers = size(f, "num_hidden_layers");
-  c.heads = size(f, "num_attention_heads");
-  c.dropout = rate_or(f, "hidden_dropout_prob", c.dropout);
-  c.attention_dropout = rate_or(f, "attention_probs_dropout_prob", c.attention_dropout);
-  c.layer_norm_epsilon = f.real("layer_norm_eps", layer_norm_epsilon_range).value_or(c.layer_norm_epsilon);
-  check_only(f, "hidden_act", "gelu", " (the erf form)");
-  // A decoder's attention is causal: another function of the same weights.
-  if (f.flag("is_decoder").value_or(false))
-    fail<BadInput>("{}: a decoder (\"is_decoder\": true) is not supported", where);
-  check_only(f, "position_embedding_type", "absolute");
 }
 
 constexpr std::pair<const char*, ProblemType> problem_types[] = {
@@ -126,15 +123,14 @@ HeadFunction DistilBertConfig::head_function() const {
 }
 
 void check_config(const DistilBertConfig& c, const std::string& where) {
-  for (const int64_t size : {c.vocab_size, c.max_positions, c.dim, c.hidden_dim, c.layers, c.heads, c.num_labels})
-    if (size < 1) fail<BadInput>("{}: a size is {}; all must be at least 1", where, size);
-  const auto check_number = [&](const char* what, double x, const Interval& range) {
-    if (!range.contains(x)) fail<BadInput>("{}: {} is {}; it must be {}", where, what, x, range.str());
+  const auto check_size = [&](const char* what, int64_t size) {
+    if (size < 1) fail<BadInput>("{}: {} is {}; it must be at least 1", where, what, size);
   };
-  for (const double rate : {c.dropout, c.attention_dropout, c.classifier_dropout})
-    check_number("a dropout rate", rate, dropout_range);
-  check_number("a LayerNorm epsilon", c.layer_norm_epsilon, layer_norm_epsilon_range);
-  check_number("an initializer range", c.initializer_range, initializer_range_range);
+  for (const Size& s : sizes) check_size(s.distilbert, c.*s.member);
+  check_size("num_labels", c.num_labels);
+  for (const Number& n : numbers)
+    if (!n.range.contains(c.*n.member))
+      fail<BadInput>("{}: {} is {}; it must be {}", where, n.distilbert, c.*n.member, n.range.str());
   if (c.dim % c.heads != 0) fail<BadInput>("{}: {} heads do not divide a width of {}", where, c.heads, c.dim);
   // A matrix of more would be refused when it is allocated; here the file is known.
   constexpr int64_t most_numbers = int64_t{1} << 40;
@@ -149,17 +145,18 @@ DistilBertConfig parse_config(const std::string& text, const std::string& where)
   const Fields f(object, where);
   DistilBertConfig c;
   const std::string type = f.text("model_type").value_or(object.contains("n_heads") ? "distilbert" : "bert");
-  if (type == "distilbert") {
-    read_distilbert(f, c);
-  } else if (type == "bert") {
-    read_bert(f, c, where);
-  } else {
+  const bool bert = type == "bert";
+  if (!bert && type != "distilbert")
     fail<BadInput>("{}: model_type {} is not supported; only \"distilbert\" and \"bert\" are", where, quote(type));
-  }
+  read_numbers(f, c, bert);
+  check_only(f, bert ? "hidden_act" : "activation", "gelu", " (the erf form)");
+  // A decoder's attention is causal: another function of the same weights.
+  if (bert && f.flag("is_decoder").value_or(false))
+    fail<BadInput>("{}: a decoder (\"is_decoder\": true) is not supported", where);
+  if (bert) check_only(f, "position_embedding_type", "absolute");
   if (f.flag("sinusoidal_pos_embds").value_or(false))
     // The file still holds the (fixed) table, and it is used as it is; training it would change the model.
     fail<BadInput>("{}: sinusoidal position embeddings are not supported", where);
-  c.initializer_range = f.real("initializer_range", initializer_range_range).value_or(c.initializer_range);
   check_config(c, where);
   read_architecture(f, c);
   if (f.has("quantization_config"))
@@ -173,22 +170,12 @@ DistilBertConfig parse_config(const std::string& text, const std::string& where)
 
 std::string config_json(const DistilBertConfig& c, DType dtype) {
   check_config(c, "config.json");
-  nlohmann::ordered_json j;
-  j["architectures"] = {"DistilBertForSequenceClassification"};
-  j["model_type"] = "distilbert";
-  j["vocab_size"] = c.vocab_size;
-  j["max_position_embeddings"] = c.max_positions;
-  j["sinusoidal_pos_embds"] = false;
-  j["n_layers"] = c.layers;
-  j["n_heads"] = c.heads;
-  j["dim"] = c.dim;
-  j["hidden_dim"] = c.hidden_dim;
-  j["dropout"] = c.dropout;
-  j["attention_dropout"] = c.attention_dropout;
-  j["seq_classif_dropout"] = c.classifier_dropout;
-  j["activation"] = "gelu";
-  j["initializer_range"] = c.initializer_range;
-  j["layer_norm_eps"] = c.layer_norm_epsilon;
+  nlohmann::ordered_json j{{"architectures", nlohmann::ordered_json::array({"DistilBertForSequenceClassification"})},
+                           {"model_type", "distilbert"},
+                           {"sinusoidal_pos_embds", false},
+                           {"activation", "gelu"}};
+  for (const Size& s : sizes) j[s.distilbert] = c.*s.member;
+  for (const Number& n : numbers) j[n.distilbert] = c.*n.member;
   j["pad_token_id"] = 0;
   j["tie_weights_"] = true;
   for (int64_t l = 0; l < c.num_labels; ++l) {

@@ -7,12 +7,19 @@
 #include <cmath>
 
 #include "engine/adamw.h"
-#include "engine/checked.h"
 #include "engine/error.h"
 #include "model/random_sites.h"
 
 namespace crisp {
 namespace {
+
+// How each method chooses among the scores, in the order of SparseMethod; learned windows are lists at evaluation.
+constexpr Selection selections[] = {Selection::top_k_row, Selection::top_k_ties, Selection::percentile_head,
+                                    Selection::threshold, Selection::bottom_k,   Selection::listed,
+                                    Selection::drop_top,  Selection::listed,     Selection::listed,
+                                    Selection::listed,    Selection::listed,     Selection::listed,
+                                    Selection::all,       Selection::all};
+static_assert(std::size(selections) == static_cast<size_t>(SparseMethod::entmax15) + 1);
 
 // (x | 1 | 0 ..) of `width` columns.
 Tensor with_one(Tape& tape, const Tensor& x, int64_t width) {
@@ -175,50 +182,20 @@ AttentionRule DistilBert::rule(int64_t index, Pass& pass, const ListedQueries& q
   if (mode.training) rule.key_dropout = {c.key_dropout, masks(key_dropout_site(index)), c.key_dropout_columns};
   if (!c.applies(index, mode.training, mode.progress)) return rule;
   rule.sparsity = c.sparsity(index, mode.training, mode.progress);
-  switch (c.method) {
-    case SparseMethod::top_k:
-      rule.selection = Selection::top_k_row;
-      break;
-    case SparseMethod::top_k_ties:
-      rule.selection = Selection::top_k_ties;
-      break;
-    case SparseMethod::percentile:
-      rule.selection = Selection::percentile_head;
-      break;
-    case SparseMethod::threshold:
-      rule.selection = Selection::threshold;
-      rule.threshold = *c.threshold;
-      break;
-    case SparseMethod::bottom_k:
-      rule.selection = Selection::bottom_k;
-      break;
-    case SparseMethod::attention_drop:
-      rule.selection = Selection::drop_top;
-      rule.drop_p = c.attention_drop;
-      rule.drop_key = masks(attention_drop_site(index));
-      break;
-    case SparseMethod::random_k:
-    case SparseMethod::neighbour:
-    case SparseMethod::bigbird:
-    case SparseMethod::lexical:
-    case SparseMethod::syntax:
-      add_lists(rule, index, pass, queries);
-      break;
-    case SparseMethod::learned_span:
-      if (mode.training) {
-        rule.span = layers_[static_cast<size_t>(index)].span;
-        rule.span_ramp = c.span_ramp;
-      } else {
-        add_lists(rule, index, pass, queries);
-      }
-      break;
-    case SparseMethod::sparsemax:
-      rule.normaliser = Normaliser::sparsemax;
-      break;
-    case SparseMethod::entmax15:
-      rule.normaliser = Normaliser::entmax15;
-      break;
+  rule.selection = selections[static_cast<size_t>(c.method)];
+  if (c.method == SparseMethod::threshold) rule.threshold = *c.threshold;
+  if (c.method == SparseMethod::attention_drop) {
+    rule.drop_p = c.attention_drop;
+    rule.drop_key = masks(attention_drop_site(index));
   }
+  if (c.method == SparseMethod::sparsemax) rule.normaliser = Normaliser::sparsemax;
+  if (c.method == SparseMethod::entmax15) rule.normaliser = Normaliser::entmax15;
+  if (c.method == SparseMethod::learned_span && mode.training) {
+    rule.selection = Selection::all;
+    rule.span = layers_[static_cast<size_t>(index)].span;
+    rule.span_ramp = c.span_ramp;
+  }
+  if (rule.selection == Selection::listed) add_lists(rule, index, pass, queries);
   return rule;
 }
 
@@ -239,7 +216,6 @@ void DistilBert::add_lists(AttentionRule& rule, int64_t index, Pass& pass, const
                                     .windows = windows},
                                    pass.threads, queries);
   const Segments segments = queries.first_only ? batch.first_queries(queries.copies) : batch.sequences();
-  rule.selection = Selection::listed;
   rule.lists = on(device_, ListedKeys(segments, lists.heads, lists.starts, lists.keys));
 }
 

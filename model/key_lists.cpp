@@ -26,28 +26,33 @@ struct Ranked {
   }
 };
 
+// Where each sequence's matrix of pairs begins, and where the last one ends.
+std::vector<size_t> matrix_starts(std::span<const int32_t> offsets) {
+  std::vector<size_t> starts{0};
+  for (size_t s = 0; s + 1 < offsets.size(); ++s) {
+    const auto n = static_cast<size_t>(offsets[s + 1] - offsets[s]);
+    starts.push_back(starts.back() + n * n);
+  }
+  return starts;
+}
+
 // One sequence under one head.
 class Ranking {
  public:
-  Ranking(const SparsityConfig& config, int64_t layer, double sparsity, const ListInputs& inputs, int64_t sequence,
-          int64_t head)
+  /// `before`: pairs of the sequences before.
+  Ranking(const SparsityConfig& config, int64_t layer, double sparsity, const ListInputs& inputs, size_t sequence,
+          size_t before, size_t head)
       : config_(config),
-        n_(inputs.offsets[static_cast<size_t>(sequence) + 1] - inputs.offsets[static_cast<size_t>(sequence)]),
+        n_(inputs.offsets[sequence + 1] - inputs.offsets[sequence]),
         k_(top_k_count(sparsity, n_)),
         key_{config.seed, Stream::masks, static_cast<uint32_t>(head), random_connections_site(layer)} {
-    int64_t before = 0;  // pairs of the sequences before
-    for (int64_t s = 0; s < sequence; ++s) {
-      const int64_t n = inputs.offsets[static_cast<size_t>(s) + 1] - inputs.offsets[static_cast<size_t>(s)];
-      before += n * n;
-    }
     if (!inputs.similarities.empty()) similarities_ = inputs.similarities.data() + before;
     if (!inputs.tree_distances.empty()) distances_ = inputs.tree_distances.data() + before;
     if (config.method == SparseMethod::neighbour && config.window) limit_ = static_cast<double>(*config.window);
     if (config.method == SparseMethod::lexical && config.lexical_threshold) limit_ = -*config.lexical_threshold;
     if (config.method == SparseMethod::syntax && config.tree_distance)
       limit_ = static_cast<double>(*config.tree_distance);
-    if (config.method == SparseMethod::learned_span)
-      limit_ = static_cast<double>(inputs.windows[static_cast<size_t>(head)]);
+    if (config.method == SparseMethod::learned_span) limit_ = static_cast<double>(inputs.windows[head]);
   }
 
   int64_t length() const { return n_; }
@@ -106,11 +111,7 @@ class Ranking {
     for (int64_t r = 0; r < n_; ++r) {
       const Ranked& key = ranked_[static_cast<size_t>(r)];
       const bool kept = i < b.global || key.key < b.global || r < b.nearest || !key.unprotected;
-      if (kept) {
-        keys.push_back(key.key);
-      } else {
-        others.push_back(key);
-      }
+      kept ? keys.push_back(key.key) : others.push_back(key);
     }
     std::sort(others.begin(), others.end());  // by chance
     others.resize(std::min(others.size(), static_cast<size_t>(b.random)));
@@ -142,17 +143,19 @@ KeyLists key_lists(const SparsityConfig& config, int64_t layer, double sparsity,
     fail("key_lists: similarities are missing");
   KeyLists lists;
   lists.heads = lists_differ_by_head(config) ? heads : 1;
-  const auto batch = static_cast<int64_t>(inputs.offsets.size()) - 1;
+  const size_t batch = inputs.offsets.size() - 1;
+  const std::vector<size_t> starts = matrix_starts(inputs.offsets);
   // Of each head and sequence: its queries' keys, one after the other, and how many they are.
-  std::vector<std::vector<int32_t>> keys(static_cast<size_t>(lists.heads * batch)), counts(keys.size());
-  parallel_tasks(lists.heads * batch, 1, threads, [&](int64_t c) {
-    Ranking ranking(config, layer, sparsity, inputs, c % batch, c / batch);
-    auto& mine = keys[static_cast<size_t>(c)];
+  std::vector<std::vector<int32_t>> keys(static_cast<size_t>(lists.heads) * batch), counts(keys.size());
+  parallel_tasks(std::ssize(keys), 1, threads, [&](int64_t task) {
+    const auto c = static_cast<size_t>(task);
+    Ranking ranking(config, layer, sparsity, inputs, c % batch, starts[c % batch], c / batch);
+    auto& mine = keys[c];
     const int64_t rows = queries.first_only ? std::min<int64_t>(1, ranking.length()) : ranking.length();
     for (int64_t i = 0; i < rows; ++i) {
       const size_t before = mine.size();
       ranking.append(i, mine);
-      counts[static_cast<size_t>(c)].push_back(static_cast<int32_t>(mine.size() - before));
+      counts[c].push_back(static_cast<int32_t>(mine.size() - before));
     }
   });
   const int64_t copies = queries.first_only ? queries.copies : 1;
@@ -171,13 +174,8 @@ KeyLists key_lists(const SparsityConfig& config, int64_t layer, double sparsity,
 
 std::vector<double> word_similarities(const Tensor& words, std::span<const int32_t> ids,
                                       std::span<const int32_t> offsets, int threads) {
-  const auto batch = static_cast<int64_t>(offsets.size()) - 1;
   const auto dim = static_cast<size_t>(words.dim(1));
-  std::vector<size_t> starts(static_cast<size_t>(batch) + 1);  // of each sequence's matrix
-  for (size_t s = 0; s < static_cast<size_t>(batch); ++s) {
-    const auto n = static_cast<size_t>(offsets[s + 1] - offsets[s]);
-    starts[s + 1] = starts[s] + n * n;
-  }
+  const std::vector<size_t> starts = matrix_starts(offsets);
   std::vector<double> cosines(starts.back()), unit(ids.size() * dim);
   with_type(words, [&]<class T>() {
     const T* table = words.data<T>();
@@ -190,10 +188,10 @@ std::vector<double> word_similarities(const Tensor& words, std::span<const int32
       for (size_t d = 0; d < dim; ++d) unit[t * dim + d] = static_cast<double>(row[d]) / norm;
     });
   });
-  parallel_tasks(batch, 1, threads, [&](int64_t s) {
-    const auto first = static_cast<size_t>(offsets[static_cast<size_t>(s)]);
-    const auto n = static_cast<size_t>(offsets[static_cast<size_t>(s) + 1]) - first;
-    double* matrix = cosines.data() + starts[static_cast<size_t>(s)];
+  parallel_tasks(std::ssize(offsets) - 1, 1, threads, [&](int64_t task) {
+    const auto s = static_cast<size_t>(task), first = static_cast<size_t>(offsets[s]);
+    const size_t n = static_cast<size_t>(offsets[s + 1]) - first;
+    double* matrix = cosines.data() + starts[s];
     for (size_t i = 0; i < n; ++i) {
       for (size_t j = i; j < n; ++j) {
         const double *a = unit.data() + (first + i) * dim, *b = unit.data() + (first + j) * dim;

@@ -1,7 +1,6 @@
 #include "model/sparsity.h"
 
 #include <algorithm>
-#include <cmath>
 #include <iterator>
 #include <limits>
 
@@ -52,34 +51,24 @@ struct MethodOption {
   bool given;
   SparseMethod method;
   const char* option;
-  bool is_measure;
+  bool is_measure = false;
 };
 
 }  // namespace
 
 const std::vector<std::pair<std::string, SparseMethod>>& method_words() {
-  static const std::vector<std::pair<std::string, SparseMethod>> words{{"top-k", SparseMethod::top_k},
-                                                                       {"top-k-ties", SparseMethod::top_k_ties},
-                                                                       {"percentile", SparseMethod::percentile},
-                                                                       {"threshold", SparseMethod::threshold},
-                                                                       {"bottom-k", SparseMethod::bottom_k},
-                                                                       {"random-k", SparseMethod::random_k},
-                                                                       {"attention-drop", SparseMethod::attention_drop},
-                                                                       {"neighbour", SparseMethod::neighbour},
-                                                                       {"bigbird", SparseMethod::bigbird},
-                                                                       {"lexical", SparseMethod::lexical},
-                                                                       {"syntax", SparseMethod::syntax},
-                                                                       {"learned-span", SparseMethod::learned_span},
-                                                                       {"sparsemax", SparseMethod::sparsemax},
-                                                                       {"entmax15", SparseMethod::entmax15}};
+  static const std::vector<std::pair<std::string, SparseMethod>> words = [] {
+    std::vector<std::pair<std::string, SparseMethod>> all;
+    for (const char* word :  // in the order of SparseMethod
+         {"top-k", "top-k-ties", "percentile", "threshold", "bottom-k", "random-k", "attention-drop", "neighbour",
+          "bigbird", "lexical", "syntax", "learned-span", "sparsemax", "entmax15"})
+      all.emplace_back(word, static_cast<SparseMethod>(all.size()));
+    return all;
+  }();
   return words;
 }
 
-std::string method_name(SparseMethod method) {
-  for (const auto& [word, value] : method_words())
-    if (value == method) return word;
-  fail("there is no method {}", static_cast<int>(method));
-}
+std::string method_name(SparseMethod method) { return method_words().at(static_cast<size_t>(method)).first; }
 
 std::optional<SparseMethod> parse_method(const std::string& word) {
   for (const auto& [name, value] : method_words())
@@ -88,22 +77,11 @@ std::optional<SparseMethod> parse_method(const std::string& word) {
 }
 
 bool SparseSettings::by_measure() const {
-  switch (method) {
-    case SparseMethod::threshold:
-    case SparseMethod::bigbird:
-    case SparseMethod::learned_span:
-    case SparseMethod::sparsemax:
-    case SparseMethod::entmax15:
-      return true;
-    case SparseMethod::neighbour:
-      return window.has_value();
-    case SparseMethod::lexical:
-      return lexical_threshold.has_value();
-    case SparseMethod::syntax:
-      return tree_distance.has_value();
-    default:
-      return false;
-  }
+  for (const SparseMethod always : {SparseMethod::threshold, SparseMethod::bigbird, SparseMethod::learned_span,
+                                    SparseMethod::sparsemax, SparseMethod::entmax15})
+    if (method == always) return true;
+  return (method == SparseMethod::neighbour && window) || (method == SparseMethod::lexical && lexical_threshold) ||
+         (method == SparseMethod::syntax && tree_distance);
 }
 
 bool SparsityOptions::all_dense() const {
@@ -220,18 +198,16 @@ std::vector<bool> parse_layers(const std::string& text, int64_t layers) {
 
 std::optional<SparsityConflict> find_sparsity_conflict(const SparsityOptions& o) {
   const std::string name = method_name(o.method);
-  constexpr bool measure = true, number = false;
-  const MethodOption options[] = {
-      {o.threshold.has_value(), SparseMethod::threshold, "attention-threshold", measure},
-      {o.bigbird.has_value(), SparseMethod::bigbird, "bigbird", measure},
-      {o.window.has_value(), SparseMethod::neighbour, "window", measure},
-      {o.lexical_threshold.has_value(), SparseMethod::lexical, "lexical-threshold", measure},
-      {o.tree_distance.has_value(), SparseMethod::syntax, "tree-distance", measure},
-      {o.attention_drop.has_value(), SparseMethod::attention_drop, "attention-drop", number},
-      {o.span_ramp.has_value(), SparseMethod::learned_span, "span-ramp", number},
-      {o.span_init.has_value(), SparseMethod::learned_span, "span-init", number},
-      {o.span_penalty.has_value(), SparseMethod::learned_span, "span-penalty", number},
-      {o.span_learning_rate.has_value(), SparseMethod::learned_span, "span-learning-rate", number}};
+  const MethodOption options[] = {{o.threshold.has_value(), SparseMethod::threshold, "attention-threshold", true},
+                                  {o.bigbird.has_value(), SparseMethod::bigbird, "bigbird", true},
+                                  {o.window.has_value(), SparseMethod::neighbour, "window", true},
+                                  {o.lexical_threshold.has_value(), SparseMethod::lexical, "lexical-threshold", true},
+                                  {o.tree_distance.has_value(), SparseMethod::syntax, "tree-distance", true},
+                                  {o.attention_drop.has_value(), SparseMethod::attention_drop, "attention-drop"},
+                                  {o.span_ramp.has_value(), SparseMethod::learned_span, "span-ramp"},
+                                  {o.span_init.has_value(), SparseMethod::learned_span, "span-init"},
+                                  {o.span_penalty.has_value(), SparseMethod::learned_span, "span-penalty"},
+                                  {o.span_learning_rate.has_value(), SparseMethod::learned_span, "span-learning-rate"}};
   std::string needed = "--sparsity S", by = "sparse-method";  // `by`: what makes it go by a measure
   for (const MethodOption& m : options) {
     if (m.given && m.method != o.method)
@@ -245,55 +221,50 @@ std::optional<SparsityConflict> find_sparsity_conflict(const SparsityOptions& o)
     needed += fmt::format(" or --{}", m.option);
   }
   const bool no_sparsity = o.dense || o.sparsity == "dense", by_measure = o.by_measure() && !o.dense;
-  if (by_measure) {
-    for (const auto& [given, option] : {std::pair(!no_sparsity, "sparsity"), std::pair(o.ramp > 0, "sparsity-ramp"),
-                                        std::pair(o.reverse, "sparsity-reverse")})
-      if (given)
-        return SparsityConflict{
-            fmt::format("--{} has no meaning where --sparse-method {} takes another measure", option, name),
-            {option, by}};
-  } else if (no_sparsity && !o.dense && o.method != SparseMethod::top_k) {
-    return SparsityConflict{fmt::format("--sparse-method {} needs {}", name, needed), {"sparse-method"}};
-  }
-  if (o.drop_key > 0 && o.drop_attention > 0)
-    return SparsityConflict{"--drop-key and --drop-attention are two names of one thing here; give one of them",
-                            {"drop-key", "drop-attention"}};
-  if (o.drop_columns && o.drop_attention == 0)
-    return SparsityConflict{"--drop-attention-unit column needs --drop-attention P", {"drop-attention-unit"}};
   const bool training_only = o.method == SparseMethod::learned_span || o.method == SparseMethod::attention_drop;
-  if (!o.in_training && training_only && !o.dense)
-    return SparsityConflict{fmt::format("--sparse-train off leaves nothing of --sparse-method {}", name),
-                            {"sparse-train", "sparse-method"}};
-  const bool keep = o.keep_first || o.keep_last || o.keep_diagonal, drop = o.drop_key > 0 || o.drop_attention > 0;
-  if (!o.in_training && !o.at_evaluation && (!no_sparsity || by_measure))
-    return SparsityConflict{fmt::format("--sparse-train off and --sparse-eval off leave nothing of {}",
-                                        no_sparsity ? "--sparse-method " + name : "--sparsity " + o.sparsity),
-                            {"sparse-eval", "sparse-train", no_sparsity ? "sparse-method" : "sparsity"}};
-  if (!o.in_training && o.ramp > 0)
-    return SparsityConflict{"--sparsity-ramp has no meaning with --sparse-train off",
-                            {"sparsity-ramp", "sparse-train"}};
   const bool other_normaliser = o.method == SparseMethod::sparsemax || o.method == SparseMethod::entmax15;
-  if (o.drop_attention > 0 && other_normaliser && !o.dense)
-    return SparsityConflict{
-        fmt::format("--drop-attention is what --drop-key does with softmax only; with --sparse-method {} give "
-                    "--drop-key",
-                    name),
-        {"drop-attention", "sparse-method"}};
-  if (no_sparsity && !by_measure && !o.dense) {
-    // Most likely the sparsity was forgotten.
-    for (const auto& [given, option] :
-         {std::pair(o.sparse_layers != "all" && !drop, "sparse-layers"), std::pair(o.reverse, "sparsity-reverse"),
-          std::pair(o.ramp > 0, "sparsity-ramp"), std::pair(keep && !drop, "keep"),
-          std::pair(!o.in_training, "sparse-train"), std::pair(!o.at_evaluation, "sparse-eval")})
-      if (given)
-        return SparsityConflict{
-            fmt::format("--{} needs something sparse: --sparsity S, or a --sparse-method with a measure of its own",
+  const bool keep = o.keep_first || o.keep_last || o.keep_diagonal, drop = o.drop_key > 0 || o.drop_attention > 0;
+  const bool forgotten = no_sparsity && !by_measure && !o.dense;  // the sparsity, most likely
+  const std::string method = "--sparse-method " + name;
+  const auto other_measure = [&](const char* option) -> SparsityConflict {
+    return {fmt::format("--{} has no meaning where {} takes another measure", option, method), {option, by}};
+  };
+  const auto not_sparse = [](const char* option) -> SparsityConflict {
+    return {fmt::format("--{} needs something sparse: --sparsity S, or a --sparse-method with a measure of its own",
                         option),
             {option}};
-  }
-  if (keep && !drop && (other_normaliser || o.method == SparseMethod::learned_span) && !o.dense)
-    return SparsityConflict{fmt::format("--keep has no meaning for --sparse-method {}", name),
-                            {"keep", "sparse-method"}};
+  };
+  const std::pair<bool, SparsityConflict> conflicts[] = {
+      {by_measure && !no_sparsity, other_measure("sparsity")},
+      {by_measure && o.ramp > 0, other_measure("sparsity-ramp")},
+      {by_measure && o.reverse, other_measure("sparsity-reverse")},
+      {forgotten && o.method != SparseMethod::top_k, {fmt::format("{} needs {}", method, needed), {"sparse-method"}}},
+      {o.drop_key > 0 && o.drop_attention > 0,
+       {"--drop-key and --drop-attention are two names of one thing here; give one of them",
+        {"drop-key", "drop-attention"}}},
+      {o.drop_columns && o.drop_attention == 0,
+       {"--drop-attention-unit column needs --drop-attention P", {"drop-attention-unit"}}},
+      {!o.in_training && training_only && !o.dense,
+       {"--sparse-train off leaves nothing of " + method, {"sparse-train", "sparse-method"}}},
+      {!o.in_training && !o.at_evaluation && (!no_sparsity || by_measure),
+       {"--sparse-train off and --sparse-eval off leave nothing of " +
+            (no_sparsity ? method : "--sparsity " + o.sparsity),
+        {"sparse-eval", "sparse-train", no_sparsity ? "sparse-method" : "sparsity"}}},
+      {!o.in_training && o.ramp > 0,
+       {"--sparsity-ramp has no meaning with --sparse-train off", {"sparsity-ramp", "sparse-train"}}},
+      {o.drop_attention > 0 && other_normaliser && !o.dense,
+       {fmt::format("--drop-attention is what --drop-key does with softmax only; with {} give --drop-key", method),
+        {"drop-attention", "sparse-method"}}},
+      {forgotten && o.sparse_layers != "all" && !drop, not_sparse("sparse-layers")},
+      {forgotten && o.reverse, not_sparse("sparsity-reverse")},
+      {forgotten && o.ramp > 0, not_sparse("sparsity-ramp")},
+      {forgotten && keep && !drop, not_sparse("keep")},
+      {forgotten && !o.in_training, not_sparse("sparse-train")},
+      {forgotten && !o.at_evaluation, not_sparse("sparse-eval")},
+      {keep && !drop && (other_normaliser || o.method == SparseMethod::learned_span) && !o.dense,
+       {"--keep has no meaning for " + method, {"keep", "sparse-method"}}}};
+  for (const auto& [found, conflict] : conflicts)
+    if (found) return conflict;
   return std::nullopt;
 }
 

@@ -16,9 +16,7 @@ namespace crisp {
 
 AppendFile::AppendFile(std::string path, Open how) : path_(std::move(path)) {
   const int flags = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | (how == Open::create_new ? O_EXCL : 0);
-  do {
-    fd_ = file_calls::open(path_.c_str(), flags, 0666);
-  } while (fd_ < 0 && errno == EINTR);
+  fd_ = file_calls::uninterrupted([&] { return file_calls::open(path_.c_str(), flags, 0666); });
   if (fd_ < 0) {
     if (how == Open::create_new && errno == EEXIST) return;
     fail_with(errno, "cannot be opened for writing");
@@ -33,16 +31,6 @@ AppendFile::AppendFile(std::string path, Open how) : path_(std::move(path)) {
   bytes_ = static_cast<uint64_t>(status.st_size);
 }
 
-AppendFile::AppendFile(AppendFile&& other) noexcept
-    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), bytes_(other.bytes_) {}
-
-AppendFile& AppendFile::operator=(AppendFile&& other) noexcept {
-  std::swap(path_, other.path_);
-  std::swap(fd_, other.fd_);
-  std::swap(bytes_, other.bytes_);
-  return *this;
-}
-
 AppendFile::~AppendFile() {
   if (fd_ >= 0) file_calls::close(fd_);
 }
@@ -52,9 +40,8 @@ void AppendFile::fail_with(int error, const char* doing) const {
 }
 
 void AppendFile::truncate(uint64_t bytes) {
-  while (file_calls::ftruncate(fd_, bytes) != 0) {
-    if (errno != EINTR) fail_with(errno, "cannot be cut back");
-  }
+  if (file_calls::uninterrupted([&] { return file_calls::ftruncate(fd_, bytes); }) != 0)
+    fail_with(errno, "cannot be cut back");
   bytes_ = bytes;
 }
 
@@ -62,23 +49,20 @@ uint64_t AppendFile::whole_lines(uint64_t limit) const {
   char buffer[4096];
   for (uint64_t end = limit < bytes_ ? limit : bytes_; end > 0;) {
     const size_t n = end < sizeof buffer ? static_cast<size_t>(end) : sizeof buffer;
-    const ssize_t got = ::pread(fd_, buffer, n, static_cast<off_t>(end - n));
-    if (got < 0 && errno == EINTR) continue;
+    end -= n;
+    const ssize_t got = file_calls::uninterrupted([&] { return ::pread(fd_, buffer, n, static_cast<off_t>(end)); });
     if (got < 0) fail_with(errno, "cannot be read");
     if (static_cast<size_t>(got) < n) fail("{}: became shorter while it was read", path_);
-    for (size_t i = n; i > 0; --i) {
-      if (buffer[i - 1] == '\n') return end - n + i;
-    }
-    end -= n;
+    const size_t newline = std::string_view(buffer, n).rfind('\n');
+    if (newline != std::string_view::npos) return end + newline + 1;
   }
   return 0;
 }
 
 void AppendFile::append(std::string_view record) {
-  size_t done = 0;
-  while (done < record.size()) {
-    const ssize_t n = file_calls::write(fd_, record.data() + done, record.size() - done);
-    if (n < 0 && errno == EINTR) continue;
+  for (size_t done = 0; done < record.size();) {
+    const ssize_t n =
+        file_calls::uninterrupted([&] { return file_calls::write(fd_, record.data() + done, record.size() - done); });
     if (n < 0) {
       const int error = errno;
       // Half a record would make the next one unreadable, too.

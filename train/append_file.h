@@ -14,11 +14,10 @@ class AppendFile {
     any,         // create it or open the one that is there
     create_new,  // is_open() is false when the name is taken
   };
-  AppendFile() = default;
   AppendFile(std::string path, Open how);
-  AppendFile(AppendFile&& other) noexcept;
-  AppendFile& operator=(AppendFile&& other) noexcept;
   ~AppendFile();
+  AppendFile(const AppendFile&) = delete;
+  AppendFile& operator=(const AppendFile&) = delete;
 
   bool is_open() const { return fd_ >= 0; }
   const std::string& path() const { return path_; }

@@ -1,10 +1,12 @@
 #include "train/checkpoint.h"
 
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <span>
 
 #include "data/input/file.h"
 #include "data/input/json.h"
+#include "data/input/text.h"
 #include "engine/backend.h"
 #include "engine/fail.h"
 #include "model/sparsity_json.h"
@@ -23,6 +25,54 @@ using nlohmann::ordered_json;
 constexpr const char* state_file = "/trainer_state.json";
 constexpr const char* optimizer_file = "/optimizer.safetensors";
 constexpr const char* gradient_prefix = "grad.";
+
+// f(key, number, the least that it may be, the largest) for all of a TrainState.
+template <class State, class F>
+void for_each_number(State& s, F&& f) {
+  // Counts are added to and numbered by: no run has more.
+  constexpr int64_t most_micro_steps = UINT32_MAX, most_tokens = int64_t{1} << 62;
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  f("step", s.step, 0, most_steps);
+  f("micro_step", s.micro_step, 0, most_micro_steps);
+  f("accumulated", s.accumulated, 0, most_micro_steps);
+  f("loss_sum", s.loss_sum, -infinity, infinity);
+  f("pending_loss", s.pending_loss, -infinity, infinity);
+  f("loss_count", s.loss_count, 0, most_steps);
+  f("total_loss_sum", s.total_loss_sum, -infinity, infinity);
+  f("train_seconds", s.train_seconds, 0, infinity);
+  f("train_tokens", s.train_tokens, 0, most_tokens);
+  f("best_step", s.best_step, -1, most_steps);
+  f("best_accuracy", s.best_accuracy, -1, infinity);
+  f("evaluations_without_gain", s.evaluations_without_gain, 0, most_steps);
+  f("last_evaluation", s.last_evaluation, -1, most_steps);
+}
+
+struct NumberReader {
+  const JsonFields<json>& fields;
+  void operator()(const char* key, int64_t& number, int64_t least, int64_t largest) const {
+    number = fields.need(key, fields.whole(key, least, largest));
+  }
+  void operator()(const char* key, double& number, double least, double largest) const {
+    number = fields.need(key, fields.real(key, {.low = least, .high = largest}));
+  }
+};
+
+LogPositions read_logs(const JsonFields<json>& fields) {
+  const auto bytes = [&](const char* key) {
+    return static_cast<uint64_t>(fields.need(key, fields.whole(key, 0, INT64_MAX)));
+  };
+  const LogPositions logs{bytes("metrics_bytes"), fields.need("event_file", fields.text("event_file")),
+                          bytes("event_bytes")};
+  if (!logs.event_file.empty() && !is_bare_file_name(logs.event_file))
+    fields.refuse("event_file", *fields.find("event_file"), "a file's name");
+  return logs;
+}
+
+const json& needed_object(const JsonFields<json>& fields, const char* key) {
+  const json* object = fields.object(key);
+  if (!object) fields.refuse_missing(key);
+  return *object;
+}
 
 std::vector<NamedTensor> optimizer_tensors(Trainer& trainer) {
   std::vector<NamedTensor> tensors;
@@ -71,6 +121,29 @@ std::string digest(const TokenizedDataset& data) {
 }
 
 }  // namespace
+
+std::string format_checkpoint_state(const CheckpointState& state) {
+  ordered_json document;
+  for_each_number(state.train, [&](const char* key, auto number, auto, auto) { document[key] = number; });
+  const LogPositions& logs = state.logs;
+  document["logs"] = {
+      {"metrics_bytes", logs.metrics_bytes}, {"event_file", logs.event_file}, {"event_bytes", logs.event_bytes}};
+  document["instruction_set"] = state.kernels;
+  document["settings"] = ordered_json::parse(state.settings);
+  // The event file's name holds the host's, which need not be UTF-8.
+  return document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + '\n';
+}
+
+CheckpointState parse_checkpoint_state(const std::string& text, const std::string& where) {
+  const json document = parse_json(text, where);
+  const JsonFields fields(document, where);
+  CheckpointState state{.train = {},
+                        .logs = read_logs(JsonFields(needed_object(fields, "logs"), where)),
+                        .kernels = fields.text("instruction_set").value_or(""),
+                        .settings = needed_object(fields, "settings").dump()};
+  for_each_number(state.train, NumberReader{fields});
+  return state;
+}
 
 std::string run_fingerprint(const TrainOptions& o, const TokenizedDataset& data, const TokenizedDataset& dev,
                             const DistilBertConfig& config, const std::string& weights_sha256) {
@@ -148,10 +221,8 @@ CheckpointState read_checkpoint(const std::string& directory, Trainer& trainer, 
   CheckpointState state = parse_checkpoint_state(read_input(path, input_limit::state), path);
   check_same_run(state.settings, fingerprint, directory);
   trainer.state() = state.train;
-  std::vector<NamedTensor> model;  // nothing of it waits any more, so nothing overwrites what is loaded
-  for (const Parameter& p : trainer.model().parameters())
-    if (!p.is_span) model.push_back({p.name, p.tensor});
-  load_tensors(directory + "/model.safetensors", model);
+  // After model() nothing of it waits any more, so nothing overwrites what is loaded.
+  load_tensors(directory + "/model.safetensors", weights_of(trainer.model()));
   load_tensors(directory + optimizer_file, optimizer_tensors(trainer));
   restore_gradients(directory + optimizer_file, trainer.model().parameters());
   trainer.restore_position();

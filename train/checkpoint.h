@@ -4,14 +4,32 @@
 //   trainer_state.json      position, counters, lengths of the logs, the options that matter, the kernels
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "data/tokenizer_files.h"
-#include "train/checkpoint_state.h"
 #include "train/options.h"
 #include "train/trainer.h"
 
 namespace crisp {
+
+/// Lengths of the append-only logs when the checkpoint was written, so that a resumed run repeats no line.
+struct LogPositions {
+  uint64_t metrics_bytes = 0;
+  std::string event_file;
+  uint64_t event_bytes = 0;
+};
+
+/// trainer_state.json.
+struct CheckpointState {
+  TrainState train;
+  LogPositions logs;
+  std::string kernels;   // kernels_in_use() by the process that wrote it; "" in those of an older version
+  std::string settings;  // run_fingerprint() of the run, an object as JSON text
+};
+std::string format_checkpoint_state(const CheckpointState& state);
+/// The same backwards. Throws BadInput, naming `where`, for what format_checkpoint_state does not write.
+CheckpointState parse_checkpoint_state(const std::string& text, const std::string& where);
 
 /// What decides the bits of a run and the meaning of its numbers, as JSON text: a resumed run must have the same.
 /// `weights_sha256`: of the file that the model was loaded from, empty for random weights. It and the data sets count

@@ -21,6 +21,10 @@ constexpr std::string_view replaced_prefix = ".replaced-checkpoint-";
 
 std::string name_of_step(int64_t step) { return fmt::format("{}{}", checkpoint_prefix, step); }
 
+std::string path_of_step(const std::string& directory, std::string_view prefix, int64_t step) {
+  return fmt::format("{}/{}{}", directory, prefix, step);
+}
+
 // The step of "checkpoint-500"; -1 for any other name ("checkpoint-best", "checkpoint-0500").
 int64_t step_of_name(std::string_view name) {
   if (!name.starts_with(checkpoint_prefix)) return -1;
@@ -56,9 +60,9 @@ void put_in_place(const std::string& temporary, const std::string& final_path, c
 
 // A process ended while it put checkpoint-STEP in place of an earlier one of the same step, by two renames.
 void finish_replacement(const std::string& directory, int64_t step) {
-  const std::string final_path = directory + "/" + name_of_step(step);
-  const std::string saving = fmt::format("{}/{}{}", directory, saving_prefix, step);
-  const std::string replaced = fmt::format("{}/{}{}", directory, replaced_prefix, step);
+  const std::string final_path = path_of_step(directory, checkpoint_prefix, step);
+  const std::string saving = path_of_step(directory, saving_prefix, step);
+  const std::string replaced = path_of_step(directory, replaced_prefix, step);
   if (entry_exists(final_path) || !entry_exists(replaced)) return;
   rename_entry(checkpoint_damage({saving, step}).empty() ? saving : replaced, final_path);
   sync_directory(directory);
@@ -68,32 +72,25 @@ void finish_replacement(const std::string& directory, int64_t step) {
 
 std::vector<Checkpoint> list_checkpoints(const std::string& directory) {
   std::vector<Checkpoint> found;
-  std::error_code error;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
-    const int64_t step = step_of_name(it->path().filename().string());
+  for (const std::string& name : entries_of(directory)) {
+    const Checkpoint entry{directory + "/" + name, step_of_name(name)};
     std::error_code ignored;
-    if (step >= 0 && fs::is_directory(it->symlink_status(ignored))) found.push_back({it->path().string(), step});
+    if (entry.step >= 0 && fs::is_directory(fs::symlink_status(entry.path, ignored))) found.push_back(entry);
   }
-  if (error) fail("{}: cannot be listed: {}", directory, error.message());
-  std::sort(found.begin(), found.end(), [](const Checkpoint& a, const Checkpoint& b) { return a.step < b.step; });
+  std::ranges::sort(found, {}, &Checkpoint::step);
   return found;
 }
 
 void remove_unfinished_checkpoints(const std::string& directory) {
-  std::vector<std::string> leftovers;
-  std::error_code error;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    for (const std::string_view prefix : {saving_prefix, removing_prefix, replaced_prefix})
-      if (name.starts_with(prefix)) leftovers.push_back(name);
-  }
-  if (error) fail("{}: cannot be listed: {}", directory, error.message());
-  for (const std::string& name : leftovers) {
+  const std::vector<std::string> names = entries_of(directory);
+  for (const std::string& name : names) {
     if (!name.starts_with(replaced_prefix)) continue;
     const auto step = parse_number<int64_t>(name.substr(replaced_prefix.size()));
     if (step && *step >= 0) finish_replacement(directory, *step);
   }
-  for (const std::string& name : leftovers) remove_tree(directory + "/" + name);
+  for (const std::string& name : names)
+    for (const std::string_view prefix : {saving_prefix, removing_prefix, replaced_prefix})
+      if (name.starts_with(prefix)) remove_tree(directory + "/" + name);
 }
 
 void remove_checkpoint(const std::string& path) {
@@ -104,7 +101,7 @@ void remove_checkpoint(const std::string& path) {
     // The name goes first, so that a half-removed directory is never taken for a damaged checkpoint.
     const std::string parent = parent_directory(path);
     const std::string removing = fmt::format("{}/{}{}", parent, removing_prefix, fs::path(path).filename().string());
-    if (entry_exists(removing)) remove_tree(removing);
+    remove_tree(removing);
     rename_entry(path, removing);
     sync_directory(parent);
     remove_tree(removing);
@@ -120,12 +117,12 @@ CheckpointStore::CheckpointStore(std::string directory) : directory_(std::move(d
 
 std::string CheckpointStore::save(int64_t step, const std::function<void(const std::string& directory)>& write) {
   if (step < 0) fail("a checkpoint's step is at least 0, not {}", step);
-  const std::string final_path = directory_ + "/" + name_of_step(step);
-  const std::string temporary = fmt::format("{}/{}{}", directory_, saving_prefix, step);
-  const std::string replaced = fmt::format("{}/{}{}", directory_, replaced_prefix, step);
+  const std::string final_path = path_of_step(directory_, checkpoint_prefix, step);
+  const std::string temporary = path_of_step(directory_, saving_prefix, step);
+  const std::string replaced = path_of_step(directory_, replaced_prefix, step);
   try {
-    if (entry_exists(temporary)) remove_tree(temporary);
-    if (entry_exists(replaced)) remove_tree(replaced);
+    remove_tree(temporary);
+    remove_tree(replaced);
     make_directory(temporary);
     write(temporary);
     write_file_atomically(temporary + "/" + manifest_name, format_manifest(make_manifest(temporary, step)),
@@ -154,9 +151,8 @@ void CheckpointStore::prune(size_t keep_last, const std::vector<int64_t>& keep) 
   std::erase_if(all, [&](const Checkpoint& c) {
     return (last_saved_ >= 0 && c.step > last_saved_) || !is_our_checkpoint(c.path);
   });
-  for (size_t i = 0; i + keep_last < all.size(); ++i) {
-    if (std::find(keep.begin(), keep.end(), all[i].step) == keep.end()) remove_checkpoint(all[i].path);
-  }
+  for (size_t i = 0; i + keep_last < all.size(); ++i)
+    if (std::ranges::find(keep, all[i].step) == keep.end()) remove_checkpoint(all[i].path);
 }
 
 std::optional<Checkpoint> CheckpointStore::newest_valid(std::vector<std::string>* damaged) const {

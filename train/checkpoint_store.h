@@ -40,7 +40,6 @@ class CheckpointStore {
   /// All, by ascending step, valid or not.
   std::vector<Checkpoint> list() const;
 
-  const std::string& directory() const { return directory_; }
   /// The checkpoints have been moved there.
   void follow(const std::string& directory) { directory_ = directory; }
 

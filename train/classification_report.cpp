@@ -11,7 +11,10 @@
 namespace crisp {
 namespace {
 
-double ratio(double a, double b) { return b == 0 ? 0 : a / b; }
+template <class A, class B>
+double ratio(A a, B b) {
+  return b == 0 ? 0 : static_cast<double>(a) / static_cast<double>(b);
+}
 
 }  // namespace
 
@@ -29,10 +32,9 @@ ClassificationReport::Class ClassificationReport::of_class(size_t c) const {
     result.labels += count(c, k);
     result.predictions += count(k, c);
   }
-  const auto right = static_cast<double>(count(c, c));
-  result.precision = ratio(right, static_cast<double>(result.predictions));
-  result.recall = ratio(right, static_cast<double>(result.labels));
-  result.f1 = ratio(2 * right, static_cast<double>(result.labels + result.predictions));
+  result.precision = ratio(count(c, c), result.predictions);
+  result.recall = ratio(count(c, c), result.labels);
+  result.f1 = ratio(2 * count(c, c), result.labels + result.predictions);
   return result;
 }
 
@@ -42,9 +44,7 @@ int64_t ClassificationReport::correct() const {
   return sum;
 }
 
-double ClassificationReport::accuracy() const {
-  return ratio(static_cast<double>(correct()), static_cast<double>(total_));
-}
+double ClassificationReport::accuracy() const { return ratio(correct(), total_); }
 
 double ClassificationReport::macro_f1() const {
   double sum = 0;
@@ -54,7 +54,7 @@ double ClassificationReport::macro_f1() const {
     sum += of.f1;
     occurring += of.labels + of.predictions > 0;
   }
-  return ratio(sum, static_cast<double>(occurring));
+  return ratio(sum, occurring);
 }
 
 double ClassificationReport::matthews() const {

@@ -5,55 +5,50 @@
 #include <limits>
 #include <numeric>
 
-#include "engine/error.h"
 #include "engine/tape.h"
 #include "train/to_batch.h"
 
 namespace crisp {
 namespace {
 
+// Of exp(x - largest).
+struct ScaledSum {
+  double largest, sum = 0;
+};
+ScaledSum exponentials(const std::vector<double>& x) {
+  ScaledSum result{*std::ranges::max_element(x)};
+  for (const double value : x) result.sum += std::exp(value - result.largest);
+  return result;
+}
+
 Prediction predict(const double* logits, int64_t n, HeadFunction function) {
   Prediction p;
   p.logits.assign(logits, logits + n);
   p.label = static_cast<int32_t>(std::max_element(logits, logits + n) - logits);
-  switch (function) {
-    case HeadFunction::softmax: {
-      const double largest = p.logits[static_cast<size_t>(p.label)];
-      double sum = 0;
-      for (const double x : p.logits) sum += std::exp(x - largest);
-      for (const double x : p.logits) p.scores.push_back(std::exp(x - largest) / sum);
-      break;
-    }
-    case HeadFunction::sigmoid:
-      for (const double x : p.logits) p.scores.push_back(1 / (1 + std::exp(-x)));
-      break;
-    case HeadFunction::none:
-      p.scores = p.logits;
-  }
+  const ScaledSum sum = exponentials(p.logits);
+  for (const double x : p.logits)
+    p.scores.push_back(function == HeadFunction::softmax   ? std::exp(x - sum.largest) / sum.sum
+                       : function == HeadFunction::sigmoid ? 1 / (1 + std::exp(-x))
+                                                           : x);
   return p;
 }
 
 double log_sum_exp(const std::vector<double>& x) {
-  const double largest = *std::max_element(x.begin(), x.end());
-  double sum = 0;
-  for (const double value : x) sum += std::exp(value - largest);
-  return largest + std::log(sum);
+  const ScaledSum sum = exponentials(x);
+  return sum.largest + std::log(sum.sum);
 }
 
 // Sums over batches, per layer and head.
 struct Sums {
   std::vector<double> kept, pairs, entropy, log_kept, queries;
   void add(const AttentionStats& stats) {
-    const auto accumulate = [](std::vector<double>& sum, const Tensor& t) {
-      const std::vector<double> values = t.to_vector();
-      sum.resize(values.size());
-      for (size_t h = 0; h < values.size(); ++h) sum[h] += values[h];
-    };
-    accumulate(kept, stats.kept);
-    accumulate(pairs, stats.pairs);
-    accumulate(entropy, stats.entropy);
-    accumulate(log_kept, stats.log_kept);
-    accumulate(queries, stats.queries);
+    for (const auto& [sum, of_batch] :
+         {std::pair(&kept, &stats.kept), std::pair(&pairs, &stats.pairs), std::pair(&entropy, &stats.entropy),
+          std::pair(&log_kept, &stats.log_kept), std::pair(&queries, &stats.queries)}) {
+      const std::vector<double> values = of_batch->to_vector();
+      sum->resize(values.size());
+      std::ranges::transform(*sum, values, sum->begin(), std::plus());
+    }
   }
 };
 

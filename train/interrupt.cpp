@@ -39,14 +39,6 @@ extern "C" void on_stop(int signal) {
 
 extern "C" void on_save(int) { save_requested = true; }
 
-struct sigaction action_of(void (*handler)(int)) {
-  struct sigaction action {};
-  action.sa_handler = handler;
-  action.sa_flags = SA_RESTART;
-  sigemptyset(&action.sa_mask);
-  return action;
-}
-
 }  // namespace
 
 InterruptHandler::InterruptHandler(bool nothing_to_lose) {
@@ -55,22 +47,20 @@ InterruptHandler::InterruptHandler(bool nothing_to_lose) {
   more_interrupts = 0;
   save_requested = false;
   leave_at_once = nothing_to_lose;
-  const struct sigaction stop = action_of(on_stop), save = action_of(on_save);
-  const auto unless_ignored = [&](int signal, struct sigaction& old) {
-    ::sigaction(signal, nullptr, &old);
-    if (old.sa_handler != SIG_IGN) ::sigaction(signal, &stop, nullptr);
-  };
-  unless_ignored(SIGINT, old_int_);
-  unless_ignored(SIGHUP, old_hup_);
-  ::sigaction(SIGTERM, &stop, &old_term_);
-  ::sigaction(SIGUSR1, &save, &old_usr1_);
+  struct sigaction action {};
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  for (size_t i = 0; i < std::size(signals_); ++i) {
+    const int signal = signals_[i];
+    action.sa_handler = signal == SIGUSR1 ? on_save : on_stop;
+    ::sigaction(signal, nullptr, &old_[i]);
+    const bool stays_ignored = (signal == SIGINT || signal == SIGHUP) && old_[i].sa_handler == SIG_IGN;
+    if (!stays_ignored) ::sigaction(signal, &action, nullptr);
+  }
 }
 
 InterruptHandler::~InterruptHandler() {
-  ::sigaction(SIGINT, &old_int_, nullptr);
-  ::sigaction(SIGTERM, &old_term_, nullptr);
-  ::sigaction(SIGHUP, &old_hup_, nullptr);
-  ::sigaction(SIGUSR1, &old_usr1_, nullptr);
+  for (size_t i = 0; i < std::size(signals_); ++i) ::sigaction(signals_[i], &old_[i], nullptr);
   installed = false;
 }
 

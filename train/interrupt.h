@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <exception>
+#include <iterator>
 
 namespace crisp {
 
@@ -28,10 +29,8 @@ class InterruptHandler {
   void keep_from_now_on();
 
  private:
-  struct sigaction old_int_ {};
-  struct sigaction old_term_ {};
-  struct sigaction old_hup_ {};
-  struct sigaction old_usr1_ {};
+  static constexpr int signals_[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
+  struct sigaction old_[std::size(signals_)] = {};
 };
 
 /// The first SIGINT, SIGTERM or SIGHUP that came while the present (or last) handler was installed; 0 for none.

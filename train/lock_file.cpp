@@ -9,7 +9,6 @@
 #include <chrono>
 #include <cstring>
 #include <thread>
-#include <utility>
 
 #include "engine/fail.h"
 #include "train/interrupt.h"
@@ -30,10 +29,8 @@ bool cannot(int error) {
 }
 
 int open_lock(const std::string& path, int more_flags) {
-  int fd;
-  do {
-    fd = file_calls::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | more_flags, 0666);
-  } while (fd < 0 && errno == EINTR);
+  const int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | more_flags;
+  const int fd = file_calls::uninterrupted([&] { return file_calls::open(path.c_str(), flags, 0666); });
   if (fd < 0 && (errno != EEXIST || (more_flags & O_EXCL) == 0))
     fail("{}: cannot be written: {}", parent_directory(path), std::strerror(errno));
   return fd;
@@ -49,52 +46,53 @@ bool is_open_at(int fd, const std::string& path) {
 
 // 0, or the errno of the first of both ways that the file system knows.
 int lock_descriptor(int fd) {
-  int error;
-  do {
-    error = file_calls::flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
-  } while (error == EINTR);
-  if (!cannot(error)) return error;
+  const bool locked = file_calls::uninterrupted([&] { return file_calls::flock(fd, LOCK_EX | LOCK_NB); }) == 0;
+  if (locked || !cannot(errno)) return locked ? 0 : errno;
   return file_calls::lock_range(fd) == 0 ? 0 : errno;
 }
 
 }  // namespace
 
-LockFile::LockFile(std::string path) : path_(std::move(path)) {
-  bool supported = true;
-  if (lock_by_system(supported) || supported) return;
-  lock_by_presence();
+LockFile::Held::~Held() {
+  if (is_open_at(fd, path)) (void)file_calls::unlink(path.c_str());  // else somebody took it for a dead one's
+  (void)file_calls::close(fd);
 }
 
-bool LockFile::lock_by_system(bool& supported) {
+LockFile::LockFile(const std::string& path) {
+  if (!lock_by_system(path)) lock_by_presence(path);
+}
+
+// False where the file system knows no way.
+bool LockFile::lock_by_system(const std::string& path) {
   for (;;) {
-    fd_ = open_lock(path_, 0);
-    if (const int error = lock_descriptor(fd_); error != 0) {
-      (void)file_calls::close(std::exchange(fd_, -1));
-      supported = !cannot(error);
-      if (!supported || error == EWOULDBLOCK || error == EACCES) return false;
-      fail("{}: cannot be locked: {}", parent_directory(path_), std::strerror(error));
-    }
+    const int fd = open_lock(path, 0), error = lock_descriptor(fd);
     // Between our open and lock the former owner may have removed the file; then nobody else sees our lock.
-    if (is_open_at(fd_, path_)) return true;
-    (void)file_calls::close(std::exchange(fd_, -1));
+    if (error == 0 && is_open_at(fd, path)) {
+      held_.reset(new Held{path, fd, false});
+      return true;
+    }
+    (void)file_calls::close(fd);
+    if (cannot(error)) return false;
+    if (error == EWOULDBLOCK || error == EACCES) return true;
+    if (error != 0) fail("{}: cannot be locked: {}", parent_directory(path), std::strerror(error));
   }
 }
 
 // Holders are written to "LOCK.held" and not to the file itself, which trying the other ways has made. Only one process
 // at a time looks whether a lock is stale and takes it over: the one that made "LOCK.takeover".
-bool LockFile::lock_by_presence() {
-  remove_file(path_);
-  path_ += held_suffix;
-  way_ = Way::by_presence;
-  const std::string takeover = path_ + ".takeover";
+void LockFile::lock_by_presence(const std::string& lock) {
+  remove_file(lock);
+  const std::string path = lock + held_suffix, takeover = path + ".takeover";
   for (int left = 20; left > 0; --left) {
-    fd_ = open_lock(path_, O_EXCL);
-    if (fd_ >= 0) {
-      if (write_down_holder()) return true;
-      continue;  // it was so slow that another process took the lock for one that was left
+    if (const int fd = open_lock(path, O_EXCL); fd >= 0) {
+      held_.reset(new Held{path, fd, true});
+      add_lock_holder(fd, path, ::getpid());
+      if (is_open_at(fd, path)) return;
+      held_.reset();  // it was so slow that another process took the lock for one that was left
+      continue;
     }
-    holder_ = living_lock_holder(path_);
-    if (!holder_.empty()) return false;
+    holder_ = living_lock_holder(path);
+    if (!holder_.empty()) return;
     const int taking = open_lock(takeover, O_EXCL);
     if (taking < 0) {
       // Whoever is taking over needs no time worth mentioning, unless it was killed at it.
@@ -103,23 +101,9 @@ bool LockFile::lock_by_presence() {
       continue;
     }
     (void)file_calls::close(taking);
-    if (living_lock_holder(path_).empty()) remove_file(path_);
+    if (living_lock_holder(path).empty()) remove_file(path);
     remove_file(takeover);
   }
-  return false;
-}
-
-// In the file that has just been made; false when the name is another's by now.
-bool LockFile::write_down_holder() {
-  try {
-    add_lock_holder(fd_, path_, ::getpid());
-  } catch (...) {
-    release();
-    throw;
-  }
-  if (is_open_at(fd_, path_)) return true;
-  (void)file_calls::close(std::exchange(fd_, -1));
-  return false;
 }
 
 LockFile LockFile::wait_for(const std::string& path, const std::function<void(const std::string&)>& say) {
@@ -145,29 +129,8 @@ void LockFile::tidy(const std::string& path) {
   }
 }
 
-LockFile::LockFile(LockFile&& other) noexcept
-    : path_(std::move(other.path_)),
-      holder_(std::move(other.holder_)),
-      fd_(std::exchange(other.fd_, -1)),
-      way_(other.way_) {}
-
-LockFile& LockFile::operator=(LockFile&& other) noexcept {
-  release();
-  path_ = std::move(other.path_);
-  holder_ = std::move(other.holder_);
-  fd_ = std::exchange(other.fd_, -1);
-  way_ = other.way_;
-  return *this;
-}
-
-void LockFile::release() {
-  if (!held()) return;
-  if (is_open_at(fd_, path_)) (void)file_calls::unlink(path_.c_str());  // else somebody took it for a dead one's
-  (void)file_calls::close(std::exchange(fd_, -1));
-}
-
 void LockFile::share_with(pid_t child) {
-  if (held() && way_ == Way::by_presence) add_lock_holder(fd_, path_, child);
+  if (held() && held_->by_presence) add_lock_holder(held_->fd, held_->path, child);
 }
 
 }  // namespace crisp

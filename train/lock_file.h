@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 
 namespace crisp {
@@ -17,34 +18,34 @@ class LockFile {
  public:
   LockFile() = default;
   /// Whoever holds it already keeps it: then the lock is not held(). Throws Error when the file cannot be written.
-  explicit LockFile(std::string path);
+  explicit LockFile(const std::string& path);
   /// Waits until the lock is free. After some seconds say(text) is called, once. Throws Error when a signal arrives
   /// while an InterruptHandler lives (without one the signal ends the process).
   static LockFile wait_for(const std::string& path, const std::function<void(const std::string&)>& say);
   /// Removes what a killed process has left of a lock; one that is held stays, and so does what cannot be removed.
   static void tidy(const std::string& path);
-  ~LockFile() { release(); }
-  LockFile(LockFile&& other) noexcept;
-  LockFile& operator=(LockFile&& other) noexcept;
 
-  bool held() const { return fd_ >= 0; }
-  void release();
+  bool held() const { return held_ != nullptr; }
+  void release() { held_.reset(); }
   /// Who holds it, where that is known and not us: "process 12 on host a; if it no longer runs, delete FILE"; else "".
   const std::string& holder() const { return holder_; }
 
   /// Close-on-exec; a child that is to keep the lock clears that, and its parent calls share_with().
-  int descriptor() const { return fd_; }
+  int descriptor() const { return held_ ? held_->fd : -1; }
   void share_with(pid_t child);
 
  private:
-  enum class Way : unsigned char { by_system, by_presence };
-  bool lock_by_system(bool& supported);
-  bool lock_by_presence();
-  bool write_down_holder();
+  struct Held {
+    std::string path;
+    int fd;
+    bool by_presence;
+    ~Held();
+  };
+  bool lock_by_system(const std::string& path);
+  void lock_by_presence(const std::string& lock);
 
-  std::string path_, holder_;
-  int fd_ = -1;
-  Way way_ = Way::by_system;
+  std::unique_ptr<Held> held_;
+  std::string holder_;
 };
 
 }  // namespace crisp

@@ -13,17 +13,15 @@ constexpr auto kReplaceInvalidUtf8 = nlohmann::ordered_json::error_handler_t::re
 
 }  // namespace
 
-MetricsLog::MetricsLog(const std::string& path, uint64_t keep_bytes) : file_(path, AppendFile::Open::any) {
-  const uint64_t keep = file_.whole_lines(keep_bytes);
+MetricsLog::MetricsLog(const std::string& path, uint64_t keep_bytes) : AppendFile(path, Open::any) {
+  const uint64_t keep = whole_lines(keep_bytes);
   lost_bytes_ = keep_bytes - keep;
-  file_.truncate(keep);
+  truncate(keep);
 }
 
 void MetricsLog::write(const nlohmann::ordered_json& object) {
-  file_.append(object.dump(-1, ' ', false, kReplaceInvalidUtf8) + '\n');
+  append(object.dump(-1, ' ', false, kReplaceInvalidUtf8) + '\n');
 }
-
-void MetricsLog::sync() { file_.sync(); }
 
 nlohmann::ordered_json read_json_object(const std::string& path) {
   return try_json_object(read_input_or_empty(path, input_limit::state)).value_or(nlohmann::ordered_json::object());

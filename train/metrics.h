@@ -13,7 +13,7 @@ namespace crisp {
 /// An append-only file of JSON lines. Every line is handed to the system in one write, so another program that follows
 /// the file sees whole lines. Numbers read back as the same double; NaN and infinities become null, as JSON has
 /// neither.
-class MetricsLog {
+class MetricsLog : AppendFile {
  public:
   /// Opens or creates the file and cuts it back to its first `keep_bytes` bytes: 0 for a new run, else the bytes() that
   /// a checkpoint remembers, so that no line is there twice after a resume. Of a file that is shorter, the whole lines
@@ -23,14 +23,13 @@ class MetricsLog {
   /// Appends one line; `object` should be an ordered_json object. Throws Error, after which the partial line is gone.
   void write(const nlohmann::ordered_json& object);
   /// fsync; call before a checkpoint that remembers bytes().
-  void sync();
+  using AppendFile::sync;
   /// Size of the file: what a checkpoint remembers.
-  uint64_t bytes() const { return file_.bytes(); }
+  using AppendFile::bytes;
   /// Bytes that the checkpoint remembered and the file no longer had (someone cut or removed it); 0 is normal.
   uint64_t lost_bytes() const { return lost_bytes_; }
 
  private:
-  AppendFile file_;
   uint64_t lost_bytes_ = 0;
 };
 

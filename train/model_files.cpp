@@ -68,17 +68,13 @@ DistilBertConfig new_config(const std::string& what) {
   return what == "distilbert-base" ? DistilBertConfig{} : read_config(what);
 }
 
-// For another number of labels, whose names nobody knows.
-void set_labels(DistilBertConfig& config, int64_t labels) {
-  if (labels == config.num_labels) return;
-  config.num_labels = labels;
-  config.label_names.clear();
-}
-
-// Of a head that is kept, or of a new one, which is not that of the weights' classes.
-void set_label_names(DistilBertConfig& config, const LoadModelOptions& options) {
-  if (options.new_head) config.label_names.clear();
+// `labels`: of the head; 0: as many as the configuration has.
+void apply_options(DistilBertConfig& config, int64_t labels, const LoadModelOptions& options) {
+  const bool others = labels > 0 && labels != config.num_labels;
+  if (others) config.num_labels = labels;
+  if (others || options.new_head) config.label_names.clear();  // nobody knows the names
   if (!options.label_names.empty()) config.label_names = options.label_names;
+  if (options.dropout) config.dropout = config.attention_dropout = config.classifier_dropout = *options.dropout;
 }
 
 // What the trainer can do with a configuration's head.
@@ -91,10 +87,6 @@ void prepare_to_train(DistilBertConfig& config, const LoadModelOptions& options,
         "--new-head makes a new classification head",
         path, config.problem_type == ProblemType::regression ? "regression" : "multi_label_classification");
   config.problem_type = ProblemType::single_label;
-}
-
-void set_dropout(DistilBertConfig& config, const LoadModelOptions& options) {
-  if (options.dropout) config.dropout = config.attention_dropout = config.classifier_dropout = *options.dropout;
 }
 
 std::vector<WantedTensor> wanted_tensors(const DistilBert& model, bool with_head) {
@@ -117,11 +109,17 @@ LoadPlan plan_with_new_head(const SafetensorsFile& file, const DistilBert& model
   return plan;
 }
 
-// Fills in the tokenizer: the one asked for, else the one that lies in `directory`.
-void add_tokenizer(LoadedModel& loaded, const std::string& asked_for, const fs::path& directory) {
-  loaded.tokenizer = read_tokenizer(directory.empty() ? "." : directory.string(), asked_for);
-  for (const std::string& file : loaded.tokenizer.files) loaded.files.push_back(file);
-  for (const std::string& note : loaded.tokenizer.notes) loaded.notes.push_back(note);
+void add_tokenizer(LoadedModel& loaded, TokenizerFiles tokenizer) {
+  loaded.files.insert(loaded.files.end(), tokenizer.files.begin(), tokenizer.files.end());
+  loaded.notes.insert(loaded.notes.end(), tokenizer.notes.begin(), tokenizer.notes.end());
+  loaded.tokenizer = std::move(tokenizer);
+}
+
+// f(parameter, where the file has it) for all that the file has.
+template <class F>
+void for_each_source(const LoadPlan& plan, const DistilBert& model, F&& f) {
+  for (const Parameter& p : model.parameters())
+    if (const auto source = plan.sources.find(p.name); source != plan.sources.end()) f(p, source->second);
 }
 
 LoadedModel load_files(const std::string& file_or_directory, const LoadModelOptions& options) {
@@ -143,6 +141,7 @@ LoadedModel load_files(const std::string& file_or_directory, const LoadModelOpti
   prepare_to_train(config, options, config_path);
   // A head in the file decides the number of labels; config.json may not mention it.
   const EncoderDims dims = infer_dims(file);
+  int64_t labels_of_head = options.num_labels;
   if (dims.num_labels > 0 && !options.new_head) {
     const auto labels = static_cast<int64_t>(dims.num_labels);
     if (!config.other_head.empty())
@@ -162,12 +161,9 @@ LoadedModel load_files(const std::string& file_or_directory, const LoadModelOpti
     if (options.num_labels > 0 && options.num_labels < labels)
       notes.push_back(fmt::format("the classification head of {} has {} labels, but {} {}; --new-head makes one of {}",
                                   path, labels, options.num_labels_from, options.num_labels, options.num_labels));
-    set_labels(config, labels);
-  } else if (options.num_labels > 0) {
-    set_labels(config, options.num_labels);
+    labels_of_head = labels;
   }
-  set_label_names(config, options);
-  set_dropout(config, options);
+  apply_options(config, labels_of_head, options);
 
   LoadedModel loaded{.model = DistilBert(config, options.dtype.value_or(dims.f64 ? DType::f64 : DType::f32)),
                      .source = file_or_directory,
@@ -179,15 +175,13 @@ LoadedModel load_files(const std::string& file_or_directory, const LoadModelOpti
   if (options.head_required && !plan.initialised_head.empty())
     fail<BadInput>("{}: there is no classification head in it (pre_classifier, classifier); train one with crisp-train",
                    path);
-  for (const Parameter& p : loaded.model.parameters()) {
-    const auto source = plan.sources.find(p.name);
-    if (source == plan.sources.end()) continue;
-    with_elements(p.tensor, [&](auto elements) { read_source(file, source->second, elements); });
-  }
+  for_each_source(plan, loaded.model, [&](const Parameter& p, const LoadPlan::Source& source) {
+    with_elements(p.tensor, [&](auto elements) { read_source(file, source, elements); });
+  });
   loaded.new_head = !plan.initialised_head.empty();
   if (loaded.new_head) loaded.model.initialise_head(options.seed);
   for (std::string& note : load_notes(plan)) loaded.notes.push_back(std::move(note));
-  add_tokenizer(loaded, options.vocab, directory);
+  add_tokenizer(loaded, read_tokenizer(directory.empty() ? "." : directory.string(), options.vocab));
   return loaded;
 }
 
@@ -207,14 +201,10 @@ LoadedModel new_model(const std::string& what, const LoadModelOptions& options) 
   if (tokenizer.path.empty()) fail<UsageError>("--init {} needs a vocabulary: add --vocab FILE", what);
   config.vocab_size = tokenizer.tokenizer().size();
   prepare_to_train(config, options, what);
-  if (options.num_labels > 0) set_labels(config, options.num_labels);
-  set_label_names(config, options);
-  set_dropout(config, options);
+  apply_options(config, options.num_labels, options);
   LoadedModel made{.model = DistilBert(config, options.dtype.value_or(DType::f32)), .source = what, .new_head = true};
   if (!named) made.files.push_back(what);
-  made.files.insert(made.files.end(), tokenizer.files.begin(), tokenizer.files.end());
-  made.notes = tokenizer.notes;
-  made.tokenizer = std::move(tokenizer);
+  add_tokenizer(made, std::move(tokenizer));
   made.model.initialise(options.seed);
   made.notes.push_back(fmt::format("every weight is new, drawn from N(0, {})", config.initializer_range));
   return made;
@@ -230,20 +220,20 @@ std::string describe_broken_weights(const LoadedModel& loaded) {
   if (loaded.weights_path.empty()) return "";
   const SafetensorsFile file = SafetensorsFile::open(loaded.weights_path);
   const LoadPlan plan = plan_load(file, wanted_tensors(loaded.model, !loaded.new_head));
-  for (const Parameter& p : loaded.model.parameters()) {
-    const auto source = plan.sources.find(p.name);
-    if (source == plan.sources.end()) continue;
-    const TensorEntry& tensor = *source->second.tensor;
-    std::vector<double> values(tensor.numel());
-    file.read(tensor, values);
-    const double largest =
-        loaded.model.dtype() == DType::f32 ? std::numeric_limits<float>::max() : std::numeric_limits<double>::max();
-    for (const double x : values)
-      if (!(std::abs(x) <= largest))
-        return fmt::format("the weights' {} holds {}", printable(tensor.name),
-                           std::isfinite(x) ? fmt::format("{:g}, too large for f32", x) : fmt::format("{}", x));
-  }
-  return "";
+  const double largest =
+      loaded.model.dtype() == DType::f32 ? std::numeric_limits<float>::max() : std::numeric_limits<double>::max();
+  std::string broken;
+  for_each_source(plan, loaded.model, [&](const Parameter&, const LoadPlan::Source& source) {
+    if (!broken.empty()) return;
+    std::vector<double> values(source.tensor->numel());
+    file.read(*source.tensor, values);
+    const auto bad = std::ranges::find_if(values, [&](double x) { return !(std::abs(x) <= largest); });
+    if (bad != values.end())
+      broken =
+          fmt::format("the weights' {} holds {}", printable(source.tensor->name),
+                      std::isfinite(*bad) ? fmt::format("{:g}, too large for f32", *bad) : fmt::format("{}", *bad));
+  });
+  return broken;
 }
 
 WordPiece load_tokenizer(const LoadedModel& loaded, int64_t max_length) {
@@ -280,14 +270,18 @@ const std::vector<std::string>& model_file_names() {
   return names;
 }
 
-void save_model(const std::string& directory, const DistilBert& model, const TokenizerFiles& tokenizer, int max_length,
-                Flush flush) {
+std::vector<NamedTensor> weights_of(const DistilBert& model) {
   std::vector<NamedTensor> tensors;
   for (const Parameter& p : model.parameters())
     if (!p.is_span) tensors.push_back({p.name, p.tensor});
+  return tensors;
+}
+
+void save_model(const std::string& directory, const DistilBert& model, const TokenizerFiles& tokenizer, int max_length,
+                Flush flush) {
   DistilBertConfig config = model.config();
   config.sparsity.spans = model.spans();
-  save_tensors(directory + "/model.safetensors", tensors, flush);
+  save_tensors(directory + "/model.safetensors", weights_of(model), flush);
   write_file_atomically(directory + "/config.json", config_json(config, model.dtype()), flush);
   for (const auto& [name, content] : tokenizer_documents(tokenizer, max_length))
     write_file_atomically(directory + "/" + name, content, flush);

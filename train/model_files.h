@@ -70,6 +70,8 @@ struct NamedTensor {
   std::string name;
   Tensor tensor;
 };
+/// Those of the model's file: all parameters but learned spans.
+std::vector<NamedTensor> weights_of(const DistilBert& model);
 void save_tensors(const std::string& path, const std::vector<NamedTensor>& tensors, Flush flush = Flush::now);
 void load_tensors(const std::string& path, const std::vector<NamedTensor>& tensors);
 

@@ -92,30 +92,32 @@ void AdamW::note_step(Table& table, const AdamWStep& step) {
   if (!options_.defer_rows || table.rates.size() == most_deferred) catch_up(table);
 }
 
-// The steps that the rows due_rows_ have missed since due_from_.
-void AdamW::replay(Table& table) {
+// Makes rows, which name() numbers from 0 to count - 1, have all steps that they have missed.
+template <class Name>
+void AdamW::replay(Table& table, size_t count, Name&& name) {
+  const auto now = static_cast<int32_t>(table.rates.size());
+  due_rows_.clear();
+  due_from_.clear();
+  for (size_t i = 0; i < count; ++i) {
+    const int32_t row = name(i);
+    int32_t& done = table.done[static_cast<size_t>(row)];
+    if (done == now) continue;
+    due_rows_.push_back(row);
+    due_from_.push_back(done);
+    done = now;  // so a repeated row is listed once
+  }
   AdamWPart rows = part(table.index, 0, steps_);
   rows.gradient = {};
   catch_up_rows(*context_, rows, table.rates, due_rows_, due_from_);
 }
 
 void AdamW::catch_up(const Tensor& parameter, std::span<const int32_t> wanted) {
-  const auto found = std::find_if(tables_.begin(), tables_.end(),
-                                  [&](const Table& t) { return parameters_[t.index].tensor.same_as(parameter); });
+  const auto found =
+      std::ranges::find_if(tables_, [&](const Table& t) { return parameters_[t.index].tensor.same_as(parameter); });
   if (found == tables_.end() || found->rates.empty()) return;
-  const auto now = static_cast<int32_t>(found->rates.size());
   for (const int32_t id : wanted)
     if (id < 0 || id >= parameter.dim(0)) fail("AdamW: {} has no row {}", parameter.label(), id);
-  due_rows_.clear();
-  due_from_.clear();
-  for (const int32_t id : wanted) {
-    int32_t& done = found->done[static_cast<size_t>(id)];
-    if (done == now) continue;
-    due_rows_.push_back(id);
-    due_from_.push_back(done);
-    done = now;  // so a repeated id is listed once
-  }
-  replay(*found);
+  replay(*found, wanted.size(), [&](size_t i) { return wanted[i]; });
 }
 
 void AdamW::catch_up() {
@@ -124,26 +126,18 @@ void AdamW::catch_up() {
 
 void AdamW::catch_up(Table& table) {
   if (table.rates.empty()) return;
-  const auto now = static_cast<int32_t>(table.rates.size());
-  due_rows_.clear();
-  due_from_.clear();
-  for (size_t r = 0; r < table.done.size(); ++r) {
-    if (table.done[r] < now) {
-      due_rows_.push_back(static_cast<int32_t>(r));
-      due_from_.push_back(table.done[r]);
-    }
-    table.done[r] = 0;
-  }
-  replay(table);
+  replay(table, table.done.size(), [](size_t row) { return static_cast<int32_t>(row); });
+  forget_rates(table);
+}
+
+void AdamW::forget_rates(Table& table) {
   table.rates.clear();
+  std::ranges::fill(table.done, 0);
 }
 
 void AdamW::set_steps(int64_t steps) {
   steps_ = steps;
-  for (Table& table : tables_) {
-    table.rates.clear();
-    std::fill(table.done.begin(), table.done.end(), 0);
-  }
+  for (Table& table : tables_) forget_rates(table);
 }
 
 }  // namespace crisp

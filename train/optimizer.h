@@ -72,7 +72,9 @@ class AdamW {
   void check_up_to_date(const Table& table) const;
   void note_step(Table& table, const AdamWStep& step);
   void catch_up(Table& table);
-  void replay(Table& table);
+  template <class Name>
+  void replay(Table& table, size_t count, Name&& name);
+  static void forget_rates(Table& table);
 
   std::vector<Parameter> parameters_;
   AdamWOptions options_;

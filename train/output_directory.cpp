@@ -1,7 +1,6 @@
 #include "train/output_directory.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <filesystem>
 #include <string_view>
 
@@ -28,22 +27,8 @@ std::vector<std::string> names_in_marker(const std::string& directory) {
   return entry_exists(marker) ? read_run_marker(marker) : std::vector<std::string>{};
 }
 
-std::vector<std::string> entries_of(const std::string& directory) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error))
-    names.push_back(it->path().filename().string());
-  if (error) fail("{}: cannot be listed: {}", directory, error.message());
-  return names;
-}
-
-template <class Predicate>
-void remove_files_where(const std::string& directory, Predicate&& matches) {
-  for (const std::string& name : entries_of(directory)) {
-    const std::string path = directory + "/" + name;
-    std::error_code ignored;
-    if (matches(name) && fs::is_regular_file(fs::symlink_status(path, ignored))) remove_file(path);
-  }
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::ranges::find(names, name) != names.end();
 }
 
 // Those that a killed AtomicFile left for one of the run's names.
@@ -54,30 +39,27 @@ void remove_leftovers(const std::string& directory) {
 }
 
 bool holds_our_checkpoints(const std::string& directory) {
-  const std::vector<Checkpoint> checkpoints = list_checkpoints(directory);
-  return std::any_of(checkpoints.begin(), checkpoints.end(),
-                     [](const Checkpoint& checkpoint) { return is_our_checkpoint(checkpoint.path); });
+  return std::ranges::any_of(list_checkpoints(directory), is_our_checkpoint, &Checkpoint::path);
 }
 
 // A run that ended before it wrote anything (its data was not found, say) must not stand in the way of the next try.
 bool holds_run_files(const std::string& directory) {
   if (!entry_exists(directory + "/" + OutputDirectory::marker_name)) return false;
-  const std::vector<std::string> names = names_in_marker(directory);
-  return std::any_of(names.begin(), names.end(),
-                     [&](const std::string& name) { return entry_exists(directory + "/" + name); }) ||
-         holds_our_checkpoints(directory);
+  const auto is_there = [&](const std::string& name) { return entry_exists(directory + "/" + name); };
+  return std::ranges::any_of(names_in_marker(directory), is_there) || holds_our_checkpoints(directory);
 }
 
 // Checkpoints, event files, and the files of these names.
 void remove_run_files(const std::string& directory, const std::vector<std::string>& names) {
   remove_unfinished_checkpoints(directory);
-  for (const Checkpoint& checkpoint : list_checkpoints(directory)) {
+  for (const Checkpoint& checkpoint : list_checkpoints(directory))
     if (is_our_checkpoint(checkpoint.path)) remove_checkpoint(checkpoint.path);
-  }
-  for (const std::string& name : names) {
+  for (const std::string& name : names)
     if (name != OutputDirectory::marker_name) remove_file(directory + "/" + name);
-  }
-  remove_files_where(directory, [](const std::string& entry) { return is_event_file_name(entry); });
+  std::error_code ignored;
+  for (const std::string& name : entries_of(directory))
+    if (is_event_file_name(name) && fs::is_regular_file(fs::symlink_status(directory + "/" + name, ignored)))
+      remove_file(directory + "/" + name);
 }
 
 // `files`: what a run would write; `listed`: what the run that is there may have written.
@@ -86,13 +68,12 @@ void refuse_foreign_files(const std::string& directory, const std::vector<std::s
   const bool has_run = holds_run_files(directory);
   std::vector<std::string> found;
   for (const std::string& name : files) {
-    const bool ours = has_run && std::find(listed.begin(), listed.end(), name) != listed.end();
+    const bool ours = has_run && contains(listed, name);
     if (!ours && entry_exists(directory + "/" + name)) found.push_back(name);
   }
-  for (const Checkpoint& checkpoint : list_checkpoints(directory)) {
+  for (const Checkpoint& checkpoint : list_checkpoints(directory))
     if (!has_run || (overwrite && !is_our_checkpoint(checkpoint.path)))
       found.push_back(fs::path(checkpoint.path).filename().string());
-  }
   if (found.empty()) return;
   fail<UsageError>(
       "{}: holds files that the run would have to replace ({}) and that no run of this program wrote; "
@@ -131,9 +112,8 @@ OutputDirectory::OutputDirectory(std::string path, const std::vector<std::string
   choose_place(resume, overwrite);
   listed_ = names_in_marker(path_);
   if (!holds_run_) listed_.clear();
-  for (const std::string& name : files) {
-    if (std::find(listed_.begin(), listed_.end(), name) == listed_.end()) listed_.push_back(name);
-  }
+  for (const std::string& name : files)
+    if (!contains(listed_, name)) listed_.push_back(name);
   // The folder of a run that replaces another one holds nothing that would be missed until its first checkpoint, and
   // that flushes the folder.
   write_file_atomically(file(marker_name), format_run_marker(listed_), replaces_run() ? Flush::content : Flush::now);
@@ -239,11 +219,10 @@ void OutputDirectory::refuse_inputs(const std::vector<std::string>& files,
     if (below.empty() || *below.begin() == "..") return false;
     const std::string first = below.begin()->string();
     if (first.starts_with(own_prefix)) return true;
-    if (std::find(ours.begin(), ours.end(), below.string()) != ours.end()) return true;
-    const std::vector<Checkpoint> checkpoints = list_checkpoints(path_);
-    return std::any_of(checkpoints.begin(), checkpoints.end(), [&](const Checkpoint& checkpoint) {
-      return fs::path(checkpoint.path).filename() == first && is_our_checkpoint(checkpoint.path);
-    });
+    if (contains(ours, below.string())) return true;
+    for (const Checkpoint& checkpoint : list_checkpoints(path_))
+      if (fs::path(checkpoint.path).filename() == first && is_our_checkpoint(checkpoint.path)) return true;
+    return false;
   };
   for (const std::string& input : inputs) {
     // The file itself and, if it is a link, the link.
@@ -264,17 +243,13 @@ void OutputDirectory::clear() {
 
 void require_free_space(const std::string& path, uint64_t bytes, const char* what) {
   struct statvfs status {};
-  int result;
-  do {
-    result = file_calls::statvfs(path.c_str(), &status);
-  } while (result != 0 && errno == EINTR);
+  const int result = file_calls::uninterrupted([&] { return file_calls::statvfs(path.c_str(), &status); });
   // Some file systems do not say, or say that they have no blocks at all.
   if (result != 0 || status.f_blocks == 0 || status.f_frsize == 0) return;
   const uint64_t free_bytes = static_cast<uint64_t>(status.f_bavail) * status.f_frsize;
-  if (free_bytes < bytes) {
+  if (free_bytes < bytes)
     fail("{}: {} are free on its disk, {} needs about {}; make room or choose another --output", path,
          format_bytes(free_bytes), what, format_bytes(bytes));
-  }
 }
 
 std::string format_bytes(uint64_t bytes) {

@@ -46,14 +46,31 @@ double part_of(int64_t done, int64_t total) {
   return total > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0) : 0;
 }
 
+// What is known, the most wanted first; `briefly`, the rate comes last and is rounded.
+std::vector<std::string> parts_of(const ProgressState& state, bool briefly) {
+  std::vector<std::string> parts{fmt::format("step {}/{}", state.step, state.total_steps), epoch_text(state)};
+  if (!std::isnan(state.loss)) parts.push_back(fmt::format("loss {:.4f}", state.loss));
+  if (state.eta_seconds >= 0) parts.push_back("ETA " + format_duration(state.eta_seconds));
+  if (state.tokens_per_second <= 0) return parts;
+  const std::string rate =
+      (briefly ? short_number(state.tokens_per_second) : fmt::format("{:.0f}", state.tokens_per_second)) + " tokens/s";
+  parts.insert(parts.end() - (!briefly && state.eta_seconds >= 0), rate);
+  return parts;
+}
+
+std::vector<std::string> parts_of(const EvaluationProgress& state) {
+  std::vector<std::string> parts{fmt::format("evaluating {} {}/{}", state.what, state.done, state.total)};
+  if (state.eta_seconds >= 0) parts.push_back("ETA " + format_duration(state.eta_seconds));
+  return parts;
+}
+
+std::string joined(const std::vector<std::string>& parts) { return fmt::format("{}", fmt::join(parts, "  ")); }
+
 // `parts`: the most wanted first.
 std::string bar_of(std::vector<std::string> parts, double done, int width) {
   const size_t columns = width > 0 ? static_cast<size_t>(width) : 0;
-  std::string text = fmt::format("{}", fmt::join(parts, "  "));
-  while (text.size() > columns && parts.size() > 1) {
-    parts.pop_back();
-    text = fmt::format("{}", fmt::join(parts, "  "));
-  }
+  while (joined(parts).size() > columns && parts.size() > 1) parts.pop_back();
+  std::string text = joined(parts);
   text.resize(std::min(text.size(), columns));
 
   const size_t room = columns - text.size();
@@ -66,10 +83,6 @@ std::string bar_of(std::vector<std::string> parts, double done, int width) {
   return fmt::format("[{}]  {}", bar, text);
 }
 
-double seconds_between(std::chrono::steady_clock::time_point begin, std::chrono::steady_clock::time_point end) {
-  return std::chrono::duration<double>(end - begin).count();
-}
-
 }  // namespace
 
 std::string format_duration(double seconds) {
@@ -80,33 +93,25 @@ std::string format_duration(double seconds) {
 }
 
 std::string format_progress_bar(const ProgressState& state, int width) {
-  std::vector<std::string> parts;
-  parts.push_back(fmt::format("step {}/{}", state.step, state.total_steps));
-  parts.push_back(epoch_text(state));
-  if (!std::isnan(state.loss)) parts.push_back(fmt::format("loss {:.4f}", state.loss));
-  if (state.eta_seconds >= 0) parts.push_back("ETA " + format_duration(state.eta_seconds));
-  if (state.tokens_per_second > 0) parts.push_back(short_number(state.tokens_per_second) + " tokens/s");
-  return bar_of(std::move(parts), part_of(state.step, state.total_steps), width);
+  return bar_of(parts_of(state, true), part_of(state.step, state.total_steps), width);
 }
 
 std::string format_progress_bar(const EvaluationProgress& state, int width) {
-  std::vector<std::string> parts{fmt::format("evaluating {} {}/{}", state.what, state.done, state.total)};
-  if (state.eta_seconds >= 0) parts.push_back("ETA " + format_duration(state.eta_seconds));
-  return bar_of(std::move(parts), part_of(state.done, state.total), width);
+  return bar_of(parts_of(state), part_of(state.done, state.total), width);
 }
 
-std::string format_progress_line(const ProgressState& state) {
-  std::string text = fmt::format("step {}/{}  {}", state.step, state.total_steps, epoch_text(state));
-  if (!std::isnan(state.loss)) text += fmt::format("  loss {:.4f}", state.loss);
-  if (state.tokens_per_second > 0) text += fmt::format("  {:.0f} tokens/s", state.tokens_per_second);
-  if (state.eta_seconds >= 0) text += "  ETA " + format_duration(state.eta_seconds);
-  return text;
-}
+std::string format_progress_line(const ProgressState& state) { return joined(parts_of(state, false)); }
 
-std::string format_progress_line(const EvaluationProgress& state) {
-  std::string text = fmt::format("evaluating {} {}/{}", state.what, state.done, state.total);
-  if (state.eta_seconds >= 0) text += "  ETA " + format_duration(state.eta_seconds);
-  return text;
+std::string format_progress_line(const EvaluationProgress& state) { return joined(parts_of(state)); }
+
+double Progress::Pace::eta(int64_t done, int64_t total) {
+  if (!start) {
+    start = Clock::now();
+    first = done;
+  }
+  if (done <= first) return -1;
+  return std::chrono::duration<double>(Clock::now() - *start).count() / static_cast<double>(done - first) *
+         static_cast<double>(std::max<int64_t>(0, total - done));
 }
 
 Progress::Progress(int64_t logging_steps, int fd)
@@ -115,15 +120,8 @@ Progress::Progress(int64_t logging_steps, int fd)
 Progress::~Progress() { finish(); }
 
 void Progress::update(ProgressState state) {
-  const Clock::time_point now = Clock::now();
-  if (!started_) {
-    started_ = true;
-    start_ = now;
-    first_step_ = state.step;
-  }
-  if (state.eta_seconds < 0 && state.step > first_step_)
-    state.eta_seconds = seconds_between(start_, now) / static_cast<double>(state.step - first_step_) *
-                        static_cast<double>(std::max<int64_t>(0, state.total_steps - state.step));
+  const double eta = steps_.eta(state.step, state.total_steps);
+  if (state.eta_seconds < 0) state.eta_seconds = eta;
   state_ = state;
   const bool last = state.step >= state.total_steps;
   if (terminal_) {
@@ -134,18 +132,13 @@ void Progress::update(ProgressState state) {
 }
 
 void Progress::evaluating(EvaluationProgress state) {
-  const Clock::time_point now = Clock::now();
-  if (++batches_ == 1) {
-    evaluation_start_ = now;
-    first_batch_ = state.done;
-  }
-  if (state.eta_seconds < 0 && state.done > first_batch_)
-    state.eta_seconds = seconds_between(evaluation_start_, now) / static_cast<double>(state.done - first_batch_) *
-                        static_cast<double>(state.total - state.done);
+  if (++batches_ == 1) examples_ = {};
+  const double eta = examples_.eta(state.done, state.total);
+  if (state.eta_seconds < 0) state.eta_seconds = eta;
   evaluation_ = std::move(state);
   if (evaluation_.done >= evaluation_.total) {
     batches_ = 0;
-    if (drawn_) started_ ? draw() : erase();  // no bar of an evaluation that is over
+    if (drawn_) steps_.start ? draw() : erase();  // no bar of an evaluation that is over
   } else if (terminal_) {
     if (redraw_due()) draw();
   } else if (logging_steps_ > 0 && batches_ % logging_steps_ == 0) {

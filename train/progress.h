@@ -1,9 +1,13 @@
 // What the user sees while training: one redrawn line on a terminal, plain lines elsewhere.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 
 namespace crisp {
 
@@ -50,12 +54,22 @@ class Progress {
   void evaluating(EvaluationProgress state);
   /// A line of text for the user; a bar is taken away for it and redrawn below.
   void message(const std::string& line);
+  template <class First, class... Rest>
+  void message(fmt::format_string<First, Rest...> line, First&& first, Rest&&... rest) {
+    message(fmt::format(line, std::forward<First>(first), std::forward<Rest>(rest)...));
+  }
   /// Erases the bar, for instance before a summary.
   void finish();
 
  private:
   using Clock = std::chrono::steady_clock;
   static constexpr auto redraw_interval = std::chrono::milliseconds(100);
+  // The time that is left, from what was done since the first call; -1 then.
+  struct Pace {
+    std::optional<Clock::time_point> start;
+    int64_t first = 0;
+    double eta(int64_t done, int64_t total);
+  };
   void draw();
   void erase();
   bool redraw_due() const { return !drawn_ || Clock::now() - last_draw_ >= redraw_interval; }
@@ -64,13 +78,10 @@ class Progress {
   int fd_;
   bool terminal_;
   bool drawn_ = false;
-  bool started_ = false;
-  int64_t first_step_ = 0;
-  Clock::time_point start_, last_draw_;
+  Clock::time_point last_draw_;
+  Pace steps_, examples_;
   ProgressState state_;
   int64_t batches_ = 0;  // of the evaluation that goes on; 0: none
-  int64_t first_batch_ = 0;
-  Clock::time_point evaluation_start_;
   EvaluationProgress evaluation_;
 };
 

@@ -17,16 +17,6 @@ constexpr const char* forgotten_name = ".crisp-publication-done";
 
 std::string pending(const std::string& directory) { return directory + "/" + publication_name; }
 
-std::vector<std::string> names_in(const std::string& directory) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error))
-    names.push_back(it->path().filename().string());
-  if (error) fail("{}: cannot be listed: {}", directory, error.message());
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 }  // namespace
 
 Publication::Publication(std::string staging) : staging_(std::move(staging)) {
@@ -50,7 +40,7 @@ void Publication::announce(const std::string& directory) {
 bool is_announced(const std::string& directory) { return published_directory(directory) != directory; }
 
 void place_publication(const std::string& directory, const std::vector<std::string>& names) {
-  const std::vector<std::string> published = names_in(pending(directory));
+  const std::vector<std::string> published = entries_of(pending(directory));
   const std::string weights = directory + "/" + weights_name;
   const std::string new_weights = pending(directory) + "/" + weights_name;
   std::error_code ignored;

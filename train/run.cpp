@@ -1,14 +1,17 @@
 #include "train/run.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <future>
 #include <optional>
 
 #include "data/batch.h"
 #include "data/dataset.h"
+#include "data/input/file.h"
+#include "data/input/text.h"
+#include "data/labels.h"
 #include "engine/context.h"
 #include "engine/fail.h"
-#include "train/class_labels.h"
 #include "train/interrupt.h"
 #include "train/model_files.h"
 #include "train/output_directory.h"
@@ -17,14 +20,102 @@
 #include "train/session.h"
 #include "train/sha256.h"
 #include "weights/locate.h"
+#include "weights/name_map.h"
+#include "weights/safetensors.h"
 
 namespace crisp {
 namespace {
 
+// The sentences of a run and what their labels mean.
+struct LabelledSets {
+  Dataset train, dev;
+  int classes = 2;                       // at least 2
+  std::vector<std::string> label_names;  // of the classes; empty where labels are numbers and nobody names them
+  std::vector<std::string> notes;        // for the user
+};
+
+// The names of the classes of a head that the run goes on training; none where it makes a new one.
+std::vector<std::string> names_of_head(const TrainOptions& options) {
+  if (!options.init.empty() || options.new_head) return {};
+  const std::string weights = locate_weights(options.weights);
+  const std::string config = (std::filesystem::path(weights).parent_path() / "config.json").string();
+  if (!input_exists(config)) return {};
+  const uint64_t labels = infer_dims(SafetensorsFile::open(weights)).num_labels;
+  std::vector<std::string> names = parse_config(read_input(config, input_limit::settings), config).label_names;
+  return labels == names.size() ? names : std::vector<std::string>();
+}
+
+// LABEL_0, LABEL_1, ...: the names of who has none.
+bool are_defaults(const std::vector<std::string>& names) {
+  for (size_t i = 0; i < names.size(); ++i)
+    if (names[i] != fmt::format("LABEL_{}", i)) return false;
+  return true;
+}
+
+ReadOptions read_options(const TrainOptions& options) {
+  ReadOptions read{.num_labels = static_cast<int>(options.num_labels)};
+  if (!options.label_names.empty()) {
+    if (options.num_labels > 0 && options.label_names.size() != static_cast<size_t>(options.num_labels))
+      fail<UsageError>("--label-names has {} names, but --num-labels is {}", options.label_names.size(),
+                       options.num_labels);
+    if (options.label_names.size() == 1)
+      fail<UsageError>(
+          "--label-names: {} is one name, and there are two classes or more; names of columns, as Hugging Face's "
+          "--label_names has them, are not needed here: \"sentence\" and \"label\" are found in the header",
+          quote(options.label_names[0]));
+    read.num_labels = static_cast<int>(options.label_names.size());
+    read.label_names = options.label_names;
+    read.label_names_from = "--label-names";
+    return read;
+  }
+  read.label_names = names_of_head(options);
+  read.label_names_are_optional = are_defaults(read.label_names);
+  read.label_names_from = fmt::format("the weights {} (--new-head makes a head for others)", options.weights);
+  return read;
+}
+
+// Reads both files alike. The names of the classes: options.label_names, else those of the weights' classification head
+// where it is kept and the data's words are among them, else the training set's words in the order of their bytes.
+// Throws BadInput where a set has no labels, where one has numbers and the other has words, and where the data's words
+// are not those of the weights' head; UsageError where options.num_labels is not the number of the names.
+LabelledSets read_labelled_sets(const std::string& train, const std::string& dev, const TrainOptions& options) {
+  ReadOptions read = read_options(options);
+  LabelledSets sets;
+  sets.train = read_dataset(train, read);
+  if (!sets.train.labelled()) fail<BadInput>("{}: a training set needs labels", train);
+  check_training_labels(sets.train, read.num_labels > 0);
+  sets.classes = std::max(sets.train.num_labels, 2);
+  sets.label_names = !options.label_names.empty() ? options.label_names : sets.train.label_names;
+
+  read.num_labels = sets.classes;
+  if (!sets.train.label_names.empty() && options.label_names.empty() && sets.train.label_names != read.label_names) {
+    read.label_names = sets.train.label_names;
+    read.label_names_from = train;
+  }
+  read.label_names_are_optional = false;
+  sets.dev = read_dataset(dev, read);
+  if (!sets.dev.labelled()) fail<BadInput>("{}: an evaluation set needs labels", dev);
+  if (options.label_names.empty() && sets.train.label_names.empty() != sets.dev.label_names.empty()) {
+    const bool words = sets.dev.label_names.empty();
+    fail<BadInput>("{} has {} for labels, {} has {}; write both alike", train, words ? "words" : "numbers", dev,
+                   words ? "numbers" : "words");
+  }
+
+  if (options.label_names.empty() && !sets.label_names.empty() && read.label_names_from == train)
+    sets.notes.push_back(
+        fmt::format("the classes, in the order of their names: {}", show_label_names(sets.label_names)));
+  for (const Dataset* set : {&sets.train, &sets.dev})
+    for (const std::string& note : set->notes) sets.notes.push_back(note);
+  const std::string untrained = note_empty_classes(sets.train, sets.classes, "the model cannot learn it"),
+                    unmeasured = note_empty_classes(sets.dev, sets.classes, "nothing is said about it");
+  for (const std::string& note : {untrained, unmeasured})
+    if (!note.empty()) sets.notes.push_back(note);
+  return sets;
+}
+
 void report_unused_parses(Progress& progress, const TrainOptions& options, const DataFiles& needed) {
   const auto report = [&](const std::string& given, const std::string& used, const char* option) {
-    if (!given.empty() && used.empty())
-      progress.message(fmt::format("{} is not used: no layer looks at these parses", option));
+    if (!given.empty() && used.empty()) progress.message("{} is not used: no layer looks at these parses", option);
   };
   report(options.parses, needed.train_parses, "--parses");
   report(options.dev_parses, needed.dev_parses, "--dev-parses");
@@ -44,9 +135,9 @@ std::vector<std::string> inputs_of(const LoadedModel& loaded, const DataFiles& f
 void report_lost_sparsity(Progress& progress, const SparsityConfig& of_weights, const SparsityConfig& now) {
   if (!of_weights.dense() && now.dense())
     progress.message(
-        fmt::format("the weights are of a model trained with sparsity {}, but this run is dense; --sparsity and "
-                    "--sparse-method would go on as before",
-                    of_weights.describe()));
+        "the weights are of a model trained with sparsity {}, but this run is dense; --sparsity and "
+        "--sparse-method would go on as before",
+        of_weights.describe());
 }
 
 // Learned degrees are weights: they go on where this run has the same ones.
@@ -65,8 +156,8 @@ void take_over_spans(Progress& progress, const DistilBert& model, SparsityConfig
 
 void report_truncation(Progress& progress, const char* what, const TokenizedDataset& data, int64_t max_length) {
   if (data.truncated() > 0)
-    progress.message(fmt::format("{} of {} {} sentences are longer than {} tokens and were cut (--max-length)",
-                                 data.truncated(), data.size(), what, max_length));
+    progress.message("{} of {} {} sentences are longer than {} tokens and were cut (--max-length)", data.truncated(),
+                     data.size(), what, max_length);
 }
 
 // Parses are of all sentences, so that a set is cut after they have been read.
@@ -138,11 +229,11 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   InterruptHandler signals(/*nothing_to_lose=*/true);
   Progress progress(options.logging_steps);
   if (take_sample(options, sample_root)) {
-    progress.message(fmt::format(
+    progress.message(
         "no --weights and no --data: training the bundled sample, a small model on made-up film reviews, with\na "
         "learning rate of {:g} and {:g} epochs (--learning-rate and --epochs change them).\n"
         "For the real ones: weights/fetch DIR and data/fetch DIR, then --weights DIR --data DIR",
-        *options.learning_rate, *options.epochs));
+        *options.learning_rate, *options.epochs);
   } else if (options.weights.empty() && options.init.empty()) {
     fail<UsageError>(
         "no weights: give --weights FILE|DIR (weights/fetch downloads DistilBERT), or --init distilbert-base "
@@ -202,16 +293,16 @@ int run_training(TrainOptions options, const std::string& sample_root) {
     const CarvedExamples parts = carve(options.seed, train.size(), options.selection_part);
     selection = train.subset(parts.carved);
     train = train.subset(parts.rest);
-    progress.message(fmt::format("{} training sentences are set aside to choose the best evaluation on, not trained on",
-                                 selection->size()));
+    progress.message("{} training sentences are set aside to choose the best evaluation on, not trained on",
+                     selection->size());
   }
 
   if (!options.resume) signals.keep_from_now_on();  // a directory that is half made would be in the way of the next try
   OutputDirectory output(options.output, run_file_names(), options.resume, options.overwrite, inputs_of(loaded, files));
   if (output.replaces_run())
-    progress.message(fmt::format(
+    progress.message(
         "{}: the run that is there stays as it is until this one has a model; what this one writes is in {} till then",
-        output.root(), output.path()));
+        output.root(), output.path());
   int64_t parameters = 0;
   for (const Parameter& p : loaded.model.parameters()) parameters += p.tensor.numel();
   // Two checkpoints (maybe there already) and a third being written, each with the model and two moments, and the
@@ -223,14 +314,14 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   const uint64_t others = std::min(uint64_t{16} << 20, (uint64_t{256} << 10) + bytes);
   output.require_free_space((10 - 3 * there + pending) * bytes + others);
   progress.message(
-      fmt::format("{} parameters, {} layers of {}; {} training and {} dev sentences; sparsity {}; "
-                  "{}, {} thread{}",
-                  parameters, config.layers, config.dim, train.size(), dev.size(), config.sparsity.describe(),
-                  describe_products(loaded.model.dtype(), context.products()), context.threads(),
-                  context.threads() == 1 ? "" : "s"));
-  return Session(options, loaded, std::move(weights_sha256), dev_set, train, dev, selection ? &*selection : nullptr,
-                 context, output, progress)
-      .go(signals);
+      "{} parameters, {} layers of {}; {} training and {} dev sentences; sparsity {}; "
+      "{}, {} thread{}",
+      parameters, config.layers, config.dim, train.size(), dev.size(), config.sparsity.describe(),
+      describe_products(loaded.model.dtype(), context.products()), context.threads(),
+      context.threads() == 1 ? "" : "s");
+  Session session({options, loaded, std::move(weights_sha256), dev_set, train, dev, selection ? &*selection : nullptr,
+                   context, output, progress});
+  return session.go(signals);
 }
 
 }  // namespace crisp

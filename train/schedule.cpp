@@ -9,15 +9,8 @@
 namespace crisp {
 
 std::string_view name_of(ScheduleType t) {
-  switch (t) {
-    case ScheduleType::linear:
-      return "linear";
-    case ScheduleType::cosine:
-      return "cosine";
-    case ScheduleType::constant:
-      return "constant";
-  }
-  return "?";
+  constexpr std::string_view names[] = {"linear", "cosine", "constant"};
+  return names[static_cast<size_t>(t)];
 }
 
 Schedule::Schedule(ScheduleType type, int64_t total_steps, int64_t warmup_steps)
@@ -30,17 +23,10 @@ Schedule::Schedule(ScheduleType type, int64_t total_steps, int64_t warmup_steps)
 double Schedule::factor(int64_t step) const {
   if (step < warmup_steps_) return static_cast<double>(step + 1) / static_cast<double>(warmup_steps_);
   const auto decay_steps = static_cast<double>(std::max<int64_t>(1, total_steps_ - warmup_steps_));
-  switch (type_) {
-    case ScheduleType::linear:
-      return std::max(0.0, static_cast<double>(total_steps_ - step) / decay_steps);
-    case ScheduleType::cosine: {
-      const double progress = std::min(1.0, static_cast<double>(step - warmup_steps_) / decay_steps);
-      return std::max(0.0, 0.5 * (1.0 + std::cos(std::numbers::pi * progress)));
-    }
-    case ScheduleType::constant:
-      return 1.0;
-  }
-  return 1.0;
+  if (type_ == ScheduleType::constant) return 1.0;
+  if (type_ == ScheduleType::linear) return std::max(0.0, static_cast<double>(total_steps_ - step) / decay_steps);
+  const double progress = std::min(1.0, static_cast<double>(step - warmup_steps_) / decay_steps);
+  return std::max(0.0, 0.5 * (1.0 + std::cos(std::numbers::pi * progress)));
 }
 
 int64_t warmup_steps_for(int64_t total_steps, double warmup_ratio, int64_t warmup_steps) {

@@ -22,7 +22,6 @@ class Schedule {
   double factor(int64_t step) const;
 
   int64_t total_steps() const { return total_steps_; }
-  int64_t warmup_steps() const { return warmup_steps_; }
 
  private:
   ScheduleType type_;

@@ -29,21 +29,10 @@ std::vector<std::string> run_file_names() {
   return names;
 }
 
-Session::Session(const TrainOptions& options, LoadedModel& loaded, std::future<std::string> weights_sha256,
-                 const Dataset& dev_set, const TokenizedDataset& train, const TokenizedDataset& dev,
-                 const TokenizedDataset* selection, const Context& context, OutputDirectory& output, Progress& progress)
-    : options_(options),
-      loaded_(loaded),
-      dev_set_(dev_set),
-      train_(train),
-      dev_(dev),
-      chooses_on_part_(selection != nullptr),
-      output_(output),
-      progress_(progress),
-      trainer_(loaded.model, train, options.trainer(), context),
-      evaluator_(dev, selection, options.eval_batch_size, progress, [this] { save_if_asked(); }),
-      store_(output.path()),
-      weights_sha256_(std::move(weights_sha256)) {
+Session::Session(RunParts parts)
+    : RunParts(std::move(parts)),
+      trainer_(loaded_.model, train_, options_.trainer(), context_),
+      store_(output_.path()) {
   trainer_.check_between_operations(leave_if_interrupted);
 }
 
@@ -77,9 +66,9 @@ void Session::open_logs() {
   metrics_.emplace(path, logs.metrics_bytes);
   events_.emplace(output_.path(), logs.event_file, logs.event_bytes);
   if (metrics_->lost_bytes() > 0)
-    progress_.message(fmt::format("{}: {} bytes that the checkpoint remembers are gone", path, metrics_->lost_bytes()));
-  progress_.message(
-      fmt::format("resuming from {} (step {} of {})", checkpoint->path, trainer_.state().step, trainer_.total_steps()));
+    progress_.message("{}: {} bytes that the checkpoint remembers are gone", path, metrics_->lost_bytes());
+  progress_.message("resuming from {} (step {} of {})", checkpoint->path, trainer_.state().step,
+                    trainer_.total_steps());
   // A run that has ended already, so that a job script may start it again: its results stay as they are.
   const TrainState& s = trainer_.state();
   const ordered_json results = read_results();
@@ -88,12 +77,12 @@ void Session::open_logs() {
   complete_ = ended() && s.last_evaluation >= 0 && !evaluation_due() && fields.has("settings") &&
               fields.whole("step", 0, INT64_MAX) == s.step;
   const std::string& before = state.kernels;
-  const std::string now = kernels_in_use(trainer_.context().products());
+  const std::string now = kernels_in_use(context_.products());
   if (!complete_ && !before.empty() && before != now)
     progress_.message(
-        fmt::format("the checkpoint was written with {} kernels, and {} ones go on: the last bits may differ from "
-                    "those of an uninterrupted run",
-                    before, now));
+        "the checkpoint was written with {} kernels, and {} ones go on: the last bits may differ from "
+        "those of an uninterrupted run",
+        before, now);
 }
 
 // --resume where no checkpoint can be used. Logs alone are worth little and are replaced; a model or the results of a
@@ -176,7 +165,7 @@ bool Session::evaluation_due() const {
 
 void Session::evaluate_now() {
   TrainState& s = trainer_.state();
-  RunEvaluation now = evaluator_.evaluate_run(trainer_);
+  RunEvaluation now = evaluate_run();
   const Evaluation& e = now.evaluation;
   const ordered_json& line = now.line;
   if (!std::isfinite(e.loss)) throw NotFinite(fmt::format("the dev loss is {}", e.loss));
@@ -184,12 +173,11 @@ void Session::evaluate_now() {
   last_evaluation_ = line;
   s.last_evaluation = s.step;
   progress_.message(
-      fmt::format("step {} (epoch {:.2f}): dev accuracy {}/{} = {:.2f} %, dev loss {:.4f}, effective "
-                  "sparsity {:.1f} % of valid keys",
-                  s.step, trainer_.epoch(), e.correct, e.total, 100 * e.accuracy(), e.loss,
-                  100 * line["eval_sparsity"].get<double>()));
-  if (chooses_on_part_)
-    progress_.message(fmt::format("  on the part of the training set for choosing: {:.2f} %", 100 * now.accuracy));
+      "step {} (epoch {:.2f}): dev accuracy {}/{} = {:.2f} %, dev loss {:.4f}, effective "
+      "sparsity {:.1f} % of valid keys",
+      s.step, trainer_.epoch(), e.correct, e.total, 100 * e.accuracy(), e.loss,
+      100 * line["eval_sparsity"].get<double>());
+  if (selection_) progress_.message("  on the part of the training set for choosing: {:.2f} %", 100 * now.accuracy);
   ++s.evaluations_without_gain;
   const bool better = now.accuracy > s.best_accuracy;
   if (better) {
@@ -214,7 +202,7 @@ void Session::publish() {
   selected_.reset();
   if (!replaces) return;
   // The former run is gone, and what this one has written has moved to its place.
-  progress_.message(fmt::format("{}: the model of this run has taken the place of the former run's", output_.path()));
+  progress_.message("{}: the model of this run has taken the place of the former run's", output_.path());
   store_.follow(output_.path());
   metrics_.emplace(output_.file("metrics.jsonl"), metrics_->bytes());
   const std::string event_file = events_->filename();
@@ -243,7 +231,7 @@ void Session::prune() {
 void Session::save_if_asked() {
   if (!take_save_request()) return;
   if (!saved()) save();
-  progress_.message(fmt::format("SIGUSR1: the checkpoint of step {} is saved", trainer_.state().step));
+  progress_.message("SIGUSR1: the checkpoint of step {} is saved", trainer_.state().step);
 }
 
 // What an optimizer step makes due. An evaluation that is cut leaves a state in which it is due still.
@@ -301,8 +289,8 @@ int Session::leave(int signal) {
   progress_.finish();
   progress_.message("interrupted: saving a checkpoint (a third Ctrl-C leaves without it)");
   if (!saved()) save();
-  progress_.message(fmt::format("interrupted at step {} of {}; the checkpoint is in {}; add --resume to go on",
-                                trainer_.state().step, trainer_.total_steps(), output_.path()));
+  progress_.message("interrupted at step {} of {}; the checkpoint is in {}; add --resume to go on",
+                    trainer_.state().step, trainer_.total_steps(), output_.path());
   return exit_code_of(signal);
 }
 
@@ -322,7 +310,7 @@ int Session::go(InterruptHandler& signals) try {
     if (evaluation_due()) {  // of the model as it is (--epochs 0), or one that was interrupted
       finish_step();
     } else if (to_publish) {
-      selected_ = evaluator_.evaluate_run(trainer_);
+      selected_ = evaluate_run();
       publish();
     }
     train();
@@ -333,8 +321,7 @@ int Session::go(InterruptHandler& signals) try {
   if (!options_.keep_checkpoints) store_.prune(0);
   progress_.finish();
   if (stop_early() && !trainer_.finished())
-    progress_.message(
-        fmt::format("stopped early: {} evaluations without a better accuracy", state.evaluations_without_gain));
+    progress_.message("stopped early: {} evaluations without a better accuracy", state.evaluations_without_gain);
   report_outcome();
   return 0;
 } catch (const Diverged& divergence) {

@@ -14,7 +14,7 @@
 #include "data/dataset.h"
 #include "engine/error.h"
 #include "train/checkpoint_store.h"
-#include "train/evaluator.h"
+#include "train/evaluate.h"
 #include "train/interrupt.h"
 #include "train/metrics.h"
 #include "train/model_files.h"
@@ -28,20 +28,39 @@ namespace crisp {
 /// The names of the files that a run writes at the top of its directory.
 std::vector<std::string> run_file_names();
 
-/// What it is given must outlive it. `output` decides whether it resumes.
-class Session {
+/// What a run is made of; all of it must outlive the Session.
+struct RunParts {
+  const TrainOptions& options_;
+  LoadedModel& loaded_;
+  std::future<std::string> weights_sha256_;  // of the weights' file, being computed; not valid() for random weights
+  const Dataset& dev_set_;
+  const TokenizedDataset &train_, &dev_;
+  const TokenizedDataset* selection_;  // what the best evaluation is chosen on; nullptr: on dev
+  const Context& context_;
+  OutputDirectory& output_;  // decides whether the run resumes
+  Progress& progress_;
+};
+
+class Session : RunParts {
  public:
-  /// `weights_sha256`: of the weights' file, being computed; not valid() for random weights. `selection`: what the best
-  /// evaluation is chosen on; nullptr: `dev`.
-  Session(const TrainOptions& options, LoadedModel& loaded, std::future<std::string> weights_sha256,
-          const Dataset& dev_set, const TokenizedDataset& train, const TokenizedDataset& dev,
-          const TokenizedDataset* selection, const Context& context, OutputDirectory& output, Progress& progress);
+  explicit Session(RunParts parts);
 
   /// Trains to the end, or until a signal. Returns the exit code: 0, or that of the signal after a checkpoint was
   /// written, from which the run goes on to the same bits, an evaluation that was cut included.
   int go(InterruptHandler& signals);
 
  private:
+  // What a run does at an evaluation: the model on dev, and on the part of the training set that is for choosing.
+  struct RunEvaluation {
+    Evaluation evaluation = {};        // on dev
+    nlohmann::ordered_json line = {};  // of metrics.jsonl
+    double accuracy = 0;               // that decides which is the best
+  };
+  // Both throw Interrupted, with the trainer as it was, soon after interrupted() is set. `what`: the data's name in the
+  // progress.
+  RunEvaluation evaluate_run();
+  Evaluation evaluate_on(const TokenizedDataset& data, const std::string& what, Statistics statistics);
+
   void open_logs();
   void start_without_checkpoint();
   std::string results_path() const;
@@ -74,17 +93,8 @@ class Session {
   double rate() const { return timed_seconds_ > 0 ? static_cast<double>(timed_tokens_) / timed_seconds_ : 0; }
   void write_metrics(const nlohmann::ordered_json& line);
 
-  const TrainOptions& options_;
-  LoadedModel& loaded_;
-  const Dataset& dev_set_;
-  const TokenizedDataset &train_, &dev_;
-  const bool chooses_on_part_;  // of the training set, and not on dev
-  OutputDirectory& output_;
-  Progress& progress_;
   Trainer trainer_;
-  Evaluator evaluator_;
   CheckpointStore store_;
-  std::future<std::string> weights_sha256_;
   std::string fingerprint_;  // empty until it is needed
   std::optional<double> startup_seconds_;
   std::optional<MetricsLog> metrics_;

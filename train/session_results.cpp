@@ -1,6 +1,4 @@
-// What a session says and writes of a run that has ended.
-#include <fmt/format.h>
-
+// What a session evaluates, and what it says and writes of a run that has ended.
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -8,28 +6,48 @@
 #include "engine/cpu/memory/allocator.h"
 #include "train/precision.h"
 #include "train/process_info.h"
+#include "train/results.h"
 #include "train/session.h"
-#include "weights/atomic_file.h"
 
 namespace crisp {
 
 using nlohmann::ordered_json;
 
+Evaluation Session::evaluate_on(const TokenizedDataset& data, const std::string& what, Statistics statistics) {
+  const EvaluationHooks hooks{.before_each_operation = leave_if_interrupted, .after_batch = [&](int64_t done) {
+                                progress_.evaluating({.what = what, .done = done, .total = data.size()});
+                                save_if_asked();
+                              }};
+  return evaluate(trainer_.model(), data, static_cast<int>(options_.eval_batch_size), statistics, hooks, context_);
+}
+
+Session::RunEvaluation Session::evaluate_run() {
+  RunEvaluation result{.evaluation = evaluate_on(dev_, "dev", Statistics::attention)};
+  result.line = evaluation_json(result.evaluation, trainer_);
+  result.accuracy = result.evaluation.accuracy();
+  if (!selection_) return result;
+  const Evaluation e = evaluate_on(*selection_, "the part for choosing", Statistics::none);
+  result.accuracy = e.accuracy();
+  result.line.update(ordered_json{{"selection_loss", e.loss},
+                                  {"selection_accuracy", e.accuracy()},
+                                  {"selection_correct", e.correct},
+                                  {"selection_total", e.total}});
+  return result;
+}
+
 void Session::report_outcome() {
   const TrainState& s = trainer_.state();
   if (options_.select_last)
-    progress_.message(fmt::format("model, metrics and predictions of the last evaluation are in {}", output_.path()));
+    progress_.message("model, metrics and predictions of the last evaluation are in {}", output_.path());
   else
-    progress_.message(
-        fmt::format("best {} {:.2f} % at step {}; model, metrics and predictions are in {}",
-                    chooses_on_part_ ? "accuracy on the part of the training set for choosing" : "dev accuracy",
-                    100 * s.best_accuracy, s.best_step, output_.path()));
+    progress_.message("best {} {:.2f} % at step {}; model, metrics and predictions are in {}",
+                      selection_ ? "accuracy on the part of the training set for choosing" : "dev accuracy",
+                      100 * s.best_accuracy, s.best_step, output_.path());
 }
 
 void Session::write_results() {
   const TrainState& s = trainer_.state();
-  if (last_evaluation_.empty())
-    last_evaluation_ = evaluator_.evaluate_run(trainer_).line;  // resumed after the last evaluation
+  if (last_evaluation_.empty()) last_evaluation_ = evaluate_run().line;  // resumed after the last evaluation
   // all_results.json holds the selected evaluation already; here the rest of the run joins it.
   ordered_json results = read_results();
   results.erase("step");
@@ -49,7 +67,7 @@ void Session::write_results() {
     if (last_evaluation_.contains(key)) document[std::string("last_") + key] = last_evaluation_[key];
   if (options_.eval_train > 0) {
     const auto n = static_cast<int32_t>(std::min<int64_t>(options_.eval_train, train_.size()));
-    const Evaluation e = evaluator_.evaluate_on(trainer_, train_.subset(sequential_order(n)), "training sentences");
+    const Evaluation e = evaluate_on(train_.subset(sequential_order(n)), "training sentences", Statistics::none);
     document["train_eval_loss"] = e.loss;
     document["train_eval_accuracy"] = e.accuracy();
     document["train_eval_total"] = e.total;
@@ -57,8 +75,8 @@ void Session::write_results() {
   document["peak_tensor_bytes"] = allocator_stats().peak_bytes_in_use;
   document["peak_resident_bytes"] = peak_resident_bytes();
   if (startup_seconds_) document["startup_seconds"] = *startup_seconds_;
-  document["instruction_set"] = kernels_in_use(trainer_.context().products());
-  document["threads"] = trainer_.context().threads();
+  document["instruction_set"] = kernels_in_use(context_.products());
+  document["threads"] = context_.threads();
   document["settings"] = settings();
   write_json_file(output_.file("all_results.json"), document);
 }

@@ -3,13 +3,12 @@
 #include <fmt/format.h>
 
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <array>
 #include <bit>
 #include <chrono>
 
 #include "engine/error.h"
+#include "train/process_info.h"
 
 namespace crisp {
 namespace {
@@ -17,61 +16,41 @@ namespace {
 constexpr std::string_view event_prefix = "events.out.tfevents.";
 constexpr std::string_view event_suffix = ".crisp";
 
-constexpr std::array<uint32_t, 256> crc_table() {
-  std::array<uint32_t, 256> table{};
-  for (uint32_t i = 0; i < 256; ++i) {
-    uint32_t value = i;
-    for (int bit = 0; bit < 8; ++bit) value = (value >> 1) ^ ((value & 1) != 0 ? 0x82F63B78u : 0u);
-    table[i] = value;
-  }
-  return table;
-}
-constexpr std::array<uint32_t, 256> crc_of_byte = crc_table();
-
-void put_little_endian(std::string& out, uint64_t value, int bytes) {
+std::string little_endian(uint64_t value, int bytes) {
+  std::string out;
   for (int i = 0; i < bytes; ++i) out.push_back(static_cast<char>(value >> (8 * i) & 0xFF));
+  return out;
 }
 
 // Protocol buffers: a field is its number and wire type in one varint, then the value.
-enum WireType : uint32_t { varint = 0, fixed64 = 1, length_delimited = 2, fixed32 = 5 };
+enum WireType : uint32_t { varint_type = 0, fixed64 = 1, length_delimited = 2, fixed32 = 5 };
 
-void put_varint(std::string& out, uint64_t value) {
+std::string varint(uint64_t value) {
+  std::string out;
   for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>((value & 0x7F) | 0x80));
   out.push_back(static_cast<char>(value));
+  return out;
 }
-void put_key(std::string& out, uint32_t field, WireType type) { put_varint(out, field << 3 | type); }
-void put_bytes(std::string& out, uint32_t field, std::string_view value) {
-  put_key(out, field, length_delimited);
-  put_varint(out, value.size());
-  out.append(value);
+std::string key(uint32_t field, WireType type) { return varint(field << 3 | type); }
+std::string bytes_field(uint32_t field, std::string_view value) {
+  return key(field, length_delimited) + varint(value.size()) + std::string(value);
 }
 
 // The start of every Event: wall_time = 1, step = 2.
 std::string event_head(int64_t step) {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  std::string out;
-  put_key(out, 1, fixed64);
-  put_little_endian(out, std::bit_cast<uint64_t>(std::chrono::duration<double>(now).count()), 8);
-  put_key(out, 2, varint);
-  put_varint(out, static_cast<uint64_t>(step));
-  return out;
-}
-
-std::string host_name() {
-  char name[256] = {};
-  if (::gethostname(name, sizeof name - 1) != 0 || name[0] == '\0') return "localhost";
-  std::string host(name);
-  for (char& c : host) {
-    if (c == '/') c = '_';
-  }
-  return host;
+  const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
+  return key(1, fixed64) + little_endian(std::bit_cast<uint64_t>(now.count()), 8) + key(2, varint_type) +
+         varint(static_cast<uint64_t>(step));
 }
 
 }  // namespace
 
 uint32_t crc32c(std::string_view bytes) {
   uint32_t crc = 0xFFFFFFFFu;
-  for (const char c : bytes) crc = (crc >> 8) ^ crc_of_byte[(crc ^ static_cast<unsigned char>(c)) & 0xFF];
+  for (const char c : bytes) {
+    crc ^= static_cast<unsigned char>(c);
+    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ ((crc & 1) != 0 ? 0x82F63B78u : 0u);
+  }
   return ~crc;
 }
 
@@ -91,55 +70,35 @@ std::string tensorboard_tag(std::string_view metric) {
   return fmt::format("train/{}", metric);
 }
 
-TensorBoardWriter::TensorBoardWriter(const std::string& directory) { start_new(directory); }
-
 TensorBoardWriter::TensorBoardWriter(const std::string& directory, const std::string& filename, uint64_t keep_bytes) {
   const std::string path = directory + "/" + filename;
   struct stat status {};
   if (is_event_file_name(filename) && keep_bytes > 0 && ::lstat(path.c_str(), &status) == 0 &&
       S_ISREG(status.st_mode) && static_cast<uint64_t>(status.st_size) >= keep_bytes) {
     filename_ = filename;
-    file_ = AppendFile(path, AppendFile::Open::any);
-    file_.truncate(keep_bytes);
-  } else {
-    start_new(directory);
+    file_.emplace(path, AppendFile::Open::any);
+    file_->truncate(keep_bytes);
+    return;
   }
-}
-
-void TensorBoardWriter::start_new(const std::string& directory) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
-  while (!file_.is_open()) {  // a name taken by a run that started within the same second
+  while (!file_ || !file_->is_open()) {  // a name taken by a run that started within the same second
     filename_ = fmt::format("{}{:010}.{}{}", event_prefix, seconds++, host_name(), event_suffix);
-    file_ = AppendFile(directory + "/" + filename_, AppendFile::Open::create_new);
+    file_.emplace(directory + "/" + filename_, AppendFile::Open::create_new);
   }
-  std::string event = event_head(0);
-  put_bytes(event, 3, "brain.Event:2");  // file_version
-  record(event);
+  record(event_head(0) + bytes_field(3, "brain.Event:2"));  // file_version
 }
 
-void TensorBoardWriter::record(std::string_view event) {
-  std::string length, out;
-  put_little_endian(length, event.size(), 8);
-  out += length;
-  put_little_endian(out, masked_crc32c(length), 4);
-  out += event;
-  put_little_endian(out, masked_crc32c(event), 4);
-  file_.append(out);
+void TensorBoardWriter::record(const std::string& event) {
+  const std::string length = little_endian(event.size(), 8);
+  file_->append(length + little_endian(masked_crc32c(length), 4) + event + little_endian(masked_crc32c(event), 4));
 }
 
+// Event: summary = 5. Summary: repeated Value value = 1. Value: tag = 1, simple_value = 2.
 void TensorBoardWriter::scalar(std::string_view tag, double value, int64_t step) {
-  std::string entry;  // Summary.Value: tag = 1, simple_value = 2
-  put_bytes(entry, 1, tag);
-  put_key(entry, 2, fixed32);
-  put_little_endian(entry, std::bit_cast<uint32_t>(static_cast<float>(value)), 4);
-  std::string summary;  // Summary: repeated Value value = 1
-  put_bytes(summary, 1, entry);
-  std::string event = event_head(step);
-  put_bytes(event, 5, summary);
-  record(event);
+  const auto bits = std::bit_cast<uint32_t>(static_cast<float>(value));
+  const std::string entry = bytes_field(1, tag) + key(2, fixed32) + little_endian(bits, 4);
+  record(event_head(step) + bytes_field(5, bytes_field(1, entry)));
 }
-
-void TensorBoardWriter::sync() { file_.sync(); }
 
 }  // namespace crisp

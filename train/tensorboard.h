@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -12,26 +13,24 @@ namespace crisp {
 
 class TensorBoardWriter {
  public:
-  /// Starts a file "events.out.tfevents.SECONDS.HOST.crisp" in `directory`. Throws Error.
-  explicit TensorBoardWriter(const std::string& directory);
-  /// Continues a file after its first `keep_bytes` bytes, so that a resumed run leaves one curve and no point twice.
-  /// Where the file is missing or shorter, starts a new one. `filename` without directory, as filename() gave it.
-  TensorBoardWriter(const std::string& directory, const std::string& filename, uint64_t keep_bytes);
+  /// Starts a file "events.out.tfevents.SECONDS.HOST.crisp" in `directory`. Or continues `filename` (without directory,
+  /// as filename() gave it) after its first `keep_bytes` bytes, unless that is missing or shorter, so that a resumed
+  /// run leaves one curve and no point twice. Throws Error.
+  explicit TensorBoardWriter(const std::string& directory, const std::string& filename = "", uint64_t keep_bytes = 0);
 
   /// Appends a point, written at once. `tag` groups by its part before the slash. Throws Error.
   void scalar(std::string_view tag, double value, int64_t step);
-  void sync();
+  void sync() { file_->sync(); }
 
   /// What a checkpoint remembers.
   const std::string& filename() const { return filename_; }
-  uint64_t bytes() const { return file_.bytes(); }
+  uint64_t bytes() const { return file_->bytes(); }
 
  private:
-  void start_new(const std::string& directory);
-  void record(std::string_view event);
+  void record(const std::string& event);
 
   std::string filename_;
-  AppendFile file_;
+  std::optional<AppendFile> file_;
 };
 
 /// The tag that transformers gives a metric: "eval_accuracy" -> "eval/accuracy", "loss" -> "train/loss".

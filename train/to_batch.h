@@ -9,6 +9,11 @@ namespace crisp {
 enum class Labels : uint8_t { without, with };
 
 /// On the model's device, in one copy.
-Batch to_batch(const PackedBatch& batch, const DistilBert& model, Labels labels);
+inline Batch to_batch(const PackedBatch& batch, const DistilBert& model, Labels labels) {
+  Batch::Options options{
+      .device = model.device(), .tree_distances = batch.tree_distances, .heads = model.config().heads};
+  if (labels == Labels::with) options.labels = batch.labels;
+  return {batch.ids, batch.positions, batch.offsets, options};
+}
 
 }  // namespace crisp

@@ -146,7 +146,6 @@ bool Trainer::micro_step(StepReport& report) {
   check_parameters();
   const Group group = group_of(state_.micro_step);
   const Tensor loss = forward(state_.micro_step);
-  flops_ = tape_.flops();
   // The batch's loss is a mean over its sentences; the last batch of an epoch may have fewer of them.
   const double share = static_cast<double>(batch_.batch_size()) / static_cast<double>(group.sentences);
   backward(loss, share);

@@ -75,8 +75,6 @@ class Trainer {
   void check_between_operations(std::function<void()> check);
   /// Tokens that the last micro-step processed.
   int64_t last_tokens() const { return batch_.total(); }
-  /// FLOPs of the last micro-step's forward pass.
-  double last_flops() const { return flops_; }
 
   const TrainState& state() const { return state_; }
   TrainState& state() { return state_; }
@@ -121,7 +119,6 @@ class Trainer {
   PackedBatch batch_;
   std::vector<int32_t> order_;
   int64_t order_epoch_ = -1;
-  double flops_ = 0;
   Tensor span_penalty_;  // of the last micro-step
   TrainState state_;
 };

@@ -44,17 +44,13 @@ std::string temporary_name(const std::string& path) {
 }
 
 void remove_temporary_files(const std::string& directory, const std::vector<std::string>& names) {
-  std::vector<std::string> found;
-  std::error_code error;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
-    const std::string entry = it->path().filename().string();
+  for (const std::string& entry : entries_of(directory)) {
+    const std::string path = directory + "/" + entry;
     std::error_code ignored;
     if (std::any_of(names.begin(), names.end(), [&](const auto& name) { return is_temporary_name(entry, name); }) &&
-        fs::is_regular_file(it->symlink_status(ignored)))
-      found.push_back(it->path().string());
+        fs::is_regular_file(fs::symlink_status(path, ignored)))
+      remove_file(path);
   }
-  if (error) fail("{}: cannot be listed: {}", directory, error.message());
-  for (const std::string& path : found) remove_file(path);
 }
 
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
@@ -88,8 +84,7 @@ void AtomicFile::fail_with(int error, const char* doing) const {
 void AtomicFile::write(std::span<const std::byte> bytes) {
   if (fd_ < 0) fail("{}: write after commit", path_);
   while (!bytes.empty()) {
-    const ssize_t n = file_calls::write(fd_, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
+    const ssize_t n = file_calls::uninterrupted([&] { return file_calls::write(fd_, bytes.data(), bytes.size()); });
     if (n < 0) fail_with(errno, "cannot be written");
     bytes = bytes.subspan(static_cast<size_t>(n));
   }

@@ -5,6 +5,7 @@
 #include <sys/statvfs.h>
 #include <sys/types.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -51,6 +52,13 @@ class Observer {
 };
 /// nullptr: none. Holds for all threads; not to be changed while another thread makes calls.
 void observe(Observer* observer);
+
+/// The result of call(), which is made again as long as a signal interrupts it.
+template <class F>
+auto uninterrupted(F&& call) {
+  for (;;)
+    if (const auto result = call(); result >= 0 || errno != EINTR) return result;
+}
 
 // Each is the call of that name: the result, and errno. Nothing is repeated for EINTR.
 int open(const char* path, int flags, mode_t mode = 0);

@@ -4,10 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <vector>
 
 #include "engine/fail.h"
 #include "weights/atomic_file.h"
@@ -19,23 +19,12 @@ namespace {
 namespace fs = std::filesystem;
 
 void sync_path(const std::string& path, int more_flags) {
-  int fd;
-  do {
-    fd = file_calls::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | more_flags);
-  } while (fd < 0 && errno == EINTR);
+  const int fd = file_calls::uninterrupted(
+      [&] { return file_calls::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | more_flags); });
   if (fd < 0) fail("{}: cannot be opened to flush it: {}", path, std::strerror(errno));
   const int error = flush_descriptor(fd) ? 0 : errno;
   (void)file_calls::close(fd);
   if (error != 0) fail("{}: cannot be flushed to the disk: {}", path, std::strerror(error));
-}
-
-std::vector<fs::directory_entry> entries_of(const std::string& directory) {
-  std::vector<fs::directory_entry> entries;
-  std::error_code error;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error))
-    entries.push_back(*it);
-  if (error) fail("{}: cannot be listed: {}", directory, error.message());
-  return entries;
 }
 
 bool is_real_directory(const std::string& path) {
@@ -53,8 +42,7 @@ void copy_over(const std::string& from, const std::string& to) {
   AtomicFile copy(to);
   std::vector<std::byte> buffer(size_t{1} << 20);
   for (;;) {
-    const ssize_t n = ::read(fd, buffer.data(), buffer.size());
-    if (n < 0 && errno == EINTR) continue;
+    const ssize_t n = file_calls::uninterrupted([&] { return ::read(fd, buffer.data(), buffer.size()); });
     if (n < 0) fail("{}: cannot be read: {}", from, std::strerror(errno));
     if (n == 0) break;
     copy.write(std::span(buffer).first(static_cast<size_t>(n)));
@@ -65,19 +53,16 @@ void copy_over(const std::string& from, const std::string& to) {
 }  // namespace
 
 bool flush_descriptor(int fd) {
-  while (file_calls::fsync(fd) != 0) {
-    if (errno == EINTR) continue;
-    return errno == EINVAL || errno == ENOTSUP || errno == ENOSYS;
-  }
-  return true;
+  return file_calls::uninterrupted([&] { return file_calls::fsync(fd); }) == 0 || errno == EINVAL || errno == ENOTSUP ||
+         errno == ENOSYS;
 }
 
 void sync_directory(const std::string& directory) { sync_path(directory, O_DIRECTORY); }
 
 void sync_tree(const std::string& root) {
-  for (const fs::directory_entry& entry : entries_of(root)) {
-    const fs::file_status status = entry.symlink_status();
-    const std::string path = entry.path().string();
+  for (const std::string& name : entries_of(root)) {
+    const std::string path = root + "/" + name;
+    const fs::file_status status = fs::symlink_status(path);
     if (fs::is_directory(status))
       sync_tree(path);
     else if (fs::is_regular_file(status))
@@ -117,7 +102,7 @@ void remove_file(const std::string& path) {
 
 void remove_tree(const std::string& path) {
   if (!is_real_directory(path)) return remove_file(path);
-  for (const fs::directory_entry& entry : entries_of(path)) remove_tree(entry.path().string());
+  for (const std::string& name : entries_of(path)) remove_tree(path + "/" + name);
   if (file_calls::rmdir(path.c_str()) != 0 && errno != ENOENT)
     fail("{}: cannot be removed: {}", path, std::strerror(errno));
 }
@@ -140,6 +125,16 @@ void make_directories(const std::string& path) {
 bool entry_exists(const std::string& path) {
   struct stat status {};
   return ::lstat(path.c_str(), &status) == 0;
+}
+
+std::vector<std::string> entries_of(const std::string& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error))
+    names.push_back(it->path().filename().string());
+  if (error) fail("{}: cannot be listed: {}", directory, error.message());
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 std::string parent_directory(const std::string& path) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace crisp {
 
@@ -32,6 +33,8 @@ void make_directories(const std::string& path);
 
 /// Whether there is anything of this name; a link counts, wherever it leads.
 bool entry_exists(const std::string& path);
+/// The names in a directory, sorted.
+std::vector<std::string> entries_of(const std::string& directory);
 /// "a/b" for "a/b/c", "." for "c", "/" for "/c".
 std::string parent_directory(const std::string& path);
 

@@ -32,19 +32,6 @@ TEST_CASE("SHA-256 does not depend on how the message is cut, at every length ar
   }
 }
 
-TEST_CASE("SHA-256 is the same with the CPU's instructions and without") {
-  std::string message;
-  for (size_t i = 0; i < 5000; ++i) message += static_cast<char>(i * i >> 3);
-  for (size_t length = 0; length < 5000; length = length * 5 / 4 + 1) {
-    Sha256 fast, portable(true);
-    for (Sha256* hash : {&fast, &portable}) {
-      hash->update(message.substr(0, length / 3));
-      hash->update(message.substr(length / 3, length - length / 3));
-    }
-    REQUIRE(fast.finish() == portable.finish());
-  }
-}
-
 TEST_CASE("SHA-256 of a file equals that of its content, a missing file is an error") {
   const test::TempDir dir;
   const std::string content(700'001, '\x17');
