@@ -57,10 +57,9 @@ Points smoothed_if_noisy(const Points& points, Member member) {
 // An arm's complete runs at the steps that all of them have, as far as the first of them ends: [run][point]. Of runs
 // whose curves are damaged only where the arm has no others.
 std::vector<Points> common_points(const StudyArm& arm, Member member) {
-  const auto runs = arm.complete_runs();
-  const bool any_whole = std::any_of(runs.begin(), runs.end(), [](const StudyRun* run) { return run->whole_curves; });
+  const bool any_whole = arm.any_complete(&StudyRun::whole_curves);
   std::vector<std::map<int64_t, CurvePoint>> all;
-  for (const StudyRun* run : runs)
+  for (const StudyRun* run : arm.complete_runs())
     if (auto points = by_step(run->*member); !points.empty() && (run->whole_curves || !any_whole))
       all.push_back(std::move(points));
   std::vector<Points> common(all.size());
@@ -84,8 +83,9 @@ Curve mean_curve(const StudyArm& arm, Member member, int colour) {
     curve.x.push_back(runs[0][i].epoch);
     curve.y.push_back(mean(values));
     if (runs.size() < 2) continue;
-    curve.low.push_back(*std::min_element(values.begin(), values.end()));
-    curve.high.push_back(*std::max_element(values.begin(), values.end()));
+    const Interval95 band = range_of(values);
+    curve.low.push_back(band.low);
+    curve.high.push_back(band.high);
   }
   thin(curve);
   return curve;
@@ -110,11 +110,9 @@ std::vector<Curve> lost_curves(const StudyArm& arm, Member member) {
 // it, too.
 Axis value_axis(const std::vector<Curve>& curves, const char* title, double most) {
   std::vector<double> values;
-  for (const Curve& curve : curves) {
-    values.insert(values.end(), curve.y.begin(), curve.y.end());
-    values.insert(values.end(), curve.low.begin(), curve.low.end());
-    values.insert(values.end(), curve.high.begin(), curve.high.end());
-  }
+  for (const Curve& curve : curves)
+    for (const auto* list : {&curve.y, &curve.low, &curve.high})
+      values.insert(values.end(), list->begin(), list->end());
   return make_axis(robust(values, most), title, plain_unit);
 }
 
@@ -141,8 +139,7 @@ void cut_at(Curve& curve, double high) {
 Axis epoch_axis(const std::vector<Curve>& curves) {
   std::vector<double> values{0};
   for (const Curve& curve : curves) values.insert(values.end(), curve.x.begin(), curve.x.end());
-  const double end = *std::max_element(values.begin(), values.end());
-  return make_axis({0, end}, "epochs", plain_unit);
+  return make_axis({0, range_of(values).high}, "epochs", plain_unit);
 }
 
 // One chart while the arms are few, else a panel for each arm beside the baseline.
@@ -194,12 +191,6 @@ std::string curves_html(const StudyResults& study, Member member, const char* wh
          note;
 }
 
-bool several_evaluations(const StudyResults& study) {
-  for (const StudyArm& arm : study.arms)
-    for (const StudyRun& run : arm.runs)
-      if (run.dev_losses.size() > 1) return true;
-  return false;
-}
 }  // namespace
 
 double loss_of_chance(const StudyResults& study) {
@@ -213,12 +204,10 @@ double loss_of_chance(const StudyResults& study) {
 std::vector<std::string> unequal_lengths(const StudyResults& study) {
   std::vector<std::string> words;
   for (const StudyArm& arm : study.arms) {
-    const std::vector<double> steps = arm.values([](const StudyRun& r) { return static_cast<double>(r.steps); });
-    if (steps.empty()) continue;
-    const auto [least, most] = std::minmax_element(steps.begin(), steps.end());
-    if (*least < *most)
-      words.push_back(fmt::format("{} ({} to {} steps)", escape(arm.name), grouped(static_cast<int64_t>(*least)),
-                                  grouped(static_cast<int64_t>(*most))));
+    const auto [least, most] = range_of(arm.values(&StudyRun::steps));
+    if (least < most)
+      words.push_back(fmt::format("{} ({} to {} steps)", escape(arm.name), grouped(static_cast<int64_t>(least)),
+                                  grouped(static_cast<int64_t>(most))));
   }
   return words;
 }
@@ -229,19 +218,21 @@ std::string loss_curves(const StudyResults& study) {
     ends = "The line of an arm whose runs ended at different steps ends with the first of them: " + listed(arms) + ". ";
   std::string html;
   if (const std::string chart = curves_html(study, &StudyRun::training_losses, "training loss"); !chart.empty())
-    html +=
-        "<h3>Training loss</h3>\n<figure>" + chart +
-        "<figcaption>With dropout, as logged; each run is smoothed by a centred moving mean over a twentieth of its "
-        "points. A line is the mean of an arm’s complete runs, the band reaches from the lowest to the highest. " +
-        ends +
-        (study.count(RunStatus::diverged) + study.count(RunStatus::failed) > 0
-             ? "A run that diverged or failed is drawn by itself, until it ends or leaves the scale."
-             : "") +
-        "</figcaption></figure>\n";
-  if (!several_evaluations(study)) return html;
+    html += "<h3>Training loss</h3>\n" +
+            figure(chart,
+                   "With dropout, as logged; each run is smoothed by a centred moving mean over a twentieth of its "
+                   "points. A line is the mean of an arm’s complete runs, the band reaches from the lowest to the "
+                   "highest. " +
+                       ends +
+                       (study.lost() > 0 ? "A run that diverged or failed is drawn by itself, until it ends or leaves "
+                                           "the scale."
+                                         : ""));
+  const auto several_evaluations = [](const StudyArm& arm) {
+    return std::any_of(arm.runs.begin(), arm.runs.end(), [](const auto& run) { return run.dev_losses.size() > 1; });
+  };
+  if (arms_where(study, several_evaluations).empty()) return html;
   if (const std::string chart = curves_html(study, &StudyRun::dev_losses, "dev loss"); !chart.empty())
-    html += "<h3>Dev loss</h3>\n<figure>" + chart + (ends.empty() ? "" : "<figcaption>" + ends + "</figcaption>") +
-            "</figure>\n";
+    html += "<h3>Dev loss</h3>\n" + figure(chart, ends);
   return html;
 }
 
