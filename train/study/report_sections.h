@@ -58,8 +58,6 @@ std::string disagreements(const StudyResults& study);
 
 // report_training.cpp
 std::string generalisation(const StudyResults& study);
-
-// report_curves.cpp
 std::string loss_curves(const StudyResults& study);
 /// A loss of more than so many times loss_of_chance is that of weights that blew up: charts leave it out of their
 /// scale.

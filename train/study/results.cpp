@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -226,17 +227,7 @@ StudyResults without_runs(const Study& study) {
 }  // namespace
 
 const char* status_name(RunStatus status) {
-  switch (status) {
-    case RunStatus::complete:
-      return "complete";
-    case RunStatus::diverged:
-      return "diverged";
-    case RunStatus::failed:
-      return "failed";
-    case RunStatus::missing:
-      break;
-  }
-  return "missing";
+  return std::array{"complete", "diverged", "failed", "missing"}[static_cast<size_t>(status)];
 }
 
 double StudyRun::accuracy() const {
