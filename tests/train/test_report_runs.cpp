@@ -140,6 +140,7 @@ TEST_CASE("a result of the wrong type makes a run a failed one") {
     test::change_results(dir.path(), "uniform", 0, changes);
     const StudyResults results = read_study(dir.path());
     CHECK(results.arms[1].runs[0].status == RunStatus::failed);
+    CHECK(results.arms[1].runs[0].total == 0);  // nothing is taken from such a file
     REQUIRE(results.notes.size() == 1);
     CHECK(results.notes[0].starts_with("uniform, seed 0: all_results.json: " + words));
     CHECK(results.notes[0].ends_with(", so the run counts as failed."));

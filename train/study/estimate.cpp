@@ -20,6 +20,7 @@
 #include "train/run.h"
 #include "train/study/child.h"
 #include "train/study/json_lines.h"
+#include "train/study/statistics.h"
 
 namespace crisp {
 namespace {
@@ -74,8 +75,7 @@ double last_rate(const std::string& path) {
 
 // Of an option's value; what crisp-train would refuse has been refused.
 double number(const OptionMap& options, const char* name, double otherwise) {
-  const auto given = options.find(name);
-  return given == options.end() ? otherwise : std::strtod(given->second.c_str(), nullptr);
+  return options.contains(name) ? std::strtod(options.at(name).c_str(), nullptr) : otherwise;
 }
 
 // What a run does over `examples` training sentences. The unit of evaluations is that of `sentences`.
@@ -101,16 +101,16 @@ struct Finished {
 
 // The mean over those whose results tell; NaN where none does.
 double foreseen_seconds(const std::vector<Finished>& runs, const RunLength& wanted) {
-  double sum = 0, count = 0;
+  std::vector<double> foreseen;
   for (const Finished& run : runs) {
     try {
       const auto rate = run.results.at("train_tokens_per_second").get<double>();
       const double seconds = whole_run_seconds(run.results, run.seconds, rate, run.length, wanted);
-      if (std::isfinite(seconds)) sum += seconds, ++count;
+      if (std::isfinite(seconds)) foreseen.push_back(seconds);
     } catch (const ordered_json::exception&) {  // a damaged file
     }
   }
-  return sum / count;
+  return mean(foreseen);
 }
 
 }  // namespace
@@ -121,8 +121,8 @@ double Estimate::seconds(const std::string& arm) const {
 }
 
 RunLength run_length(const OptionMap& options) {
-  const auto text = [&](const char* name) { return options.contains(name) ? options.at(name) : std::string(); };
-  const bool sample = trains_sample(text("weights"), text("init"), text("data"), text("train"));
+  const bool sample = trains_sample(option_or(options, "weights"), option_or(options, "init"),
+                                    option_or(options, "data"), option_or(options, "train"));
   const TrainOptions defaults;
   const auto whole = [&](const char* name, int64_t otherwise) {
     return static_cast<int64_t>(number(options, name, static_cast<double>(otherwise)));
@@ -154,38 +154,34 @@ double whole_run_seconds(const ordered_json& results, double elapsed, double tok
 
 Estimate estimate_from_finished(const Study& study, const std::string& output) {
   Estimate estimate;
-  double sum = 0;
-  int64_t runs = 0;
+  std::vector<double> all;
   std::vector<Finished> first;  // of each arm
   for (const Study::Arm& arm : study.arms) {
-    double of_arm = 0;
-    int64_t count = 0;
+    std::vector<double> of_arm;
     for (const uint64_t seed : study.seeds) {
       const RunFiles files = run_files(output, arm.name, seed);
       const RunState state = read_state(files);
       if (state.status != RunState::Status::complete || !(state.seconds > 0)) continue;
-      if (count++ == 0)
+      if (of_arm.empty())
         first.push_back({read_json_object(files.directory + "/all_results.json"), state.seconds,
                          run_length(study.options_of(arm))});
-      of_arm += state.seconds;
+      of_arm.push_back(state.seconds);
     }
-    if (count > 0) estimate.of_arm[arm.name] = of_arm / static_cast<double>(count);
-    sum += of_arm;
-    runs += count;
+    if (!of_arm.empty()) estimate.of_arm[arm.name] = mean(of_arm);
+    all.insert(all.end(), of_arm.begin(), of_arm.end());
   }
-  if (runs > 0) estimate.mean = sum / static_cast<double>(runs);
+  estimate.mean = mean(all);
   for (const Study::Arm& arm : study.arms) {
     if (estimate.of_arm.contains(arm.name)) continue;
     const double seconds = foreseen_seconds(first, run_length(study.options_of(arm)));
     if (std::isfinite(seconds)) estimate.of_arm[arm.name] = seconds;
   }
-  estimate.basis = fmt::format("from {} finished run{}", runs, runs == 1 ? "" : "s");
+  estimate.basis = "from " + count_of(std::ssize(all), "finished run");
   return estimate;
 }
 
 Estimate estimate_by_measuring(const Study& study, const RunnerOptions& options) {
-  const auto arm =
-      std::find_if(study.arms.begin(), study.arms.end(), [&](const Study::Arm& a) { return a.name == study.baseline; });
+  const auto arm = arm_named(study.arms, study.baseline);
   if (arm == study.arms.end()) fail("the baseline is no arm");
   RunLength measured = run_length(study.options_of(*arm));
   const int64_t steps = measured.max_steps > 0 ? std::min<int64_t>(measured.max_steps, measured_steps) : measured_steps;
@@ -193,11 +189,10 @@ Estimate estimate_by_measuring(const Study& study, const RunnerOptions& options)
   measured.eval_train = 0;
   const Scratch scratch(options.output);
   std::vector<std::string> command = train_command(study, *arm, options);
-  for (const std::string& word :
-       {fmt::format("--max-steps={}", steps), fmt::format("--logging-steps={}", (steps + 1) / 2),
-        fmt::format("--eval-steps={}", steps), std::string("--save-steps=0"), std::string("--eval-train=0"),
-        fmt::format("--seed={}", study.seeds.front()), "--output=" + scratch.path() + "/run"})
-    command.push_back(word);
+  command.insert(command.end(),
+                 {fmt::format("--max-steps={}", steps), fmt::format("--logging-steps={}", (steps + 1) / 2),
+                  fmt::format("--eval-steps={}", steps), "--save-steps=0", "--eval-train=0",
+                  fmt::format("--seed={}", study.seeds.front()), "--output=" + scratch.path() + "/run"});
   RunFiles files;
   files.log = scratch.path() + "/log";
   const InterruptHandler signals;

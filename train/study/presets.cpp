@@ -1,4 +1,6 @@
 // The studies that crisp-study knows by name, as study files.
+#include <utility>
+
 #include "engine/fail.h"
 #include "train/study/study.h"
 
@@ -22,10 +24,7 @@ constexpr const char* crisp_preset = R"({
 
 // {topk, neighbour, random, lexical, syntax} x {all, early, late, all-0.4}.
 std::string method_arms(bool with_parses) {
-  struct Method {
-    const char *name, *option;
-  };
-  std::vector<Method> methods{
+  std::vector<std::pair<const char*, const char*>> methods{
       {"topk", "top-k"}, {"neighbour", "neighbour"}, {"random", "random-k"}, {"lexical", "lexical"}};
   if (with_parses) methods.push_back({"syntax", "syntax"});
   std::string arms;
@@ -33,13 +32,13 @@ std::string method_arms(bool with_parses) {
     const char *name, *layers;
     double sparsity;
   };
-  for (const Method& method : methods)
+  for (const auto& [name, method] : methods)
     for (const Layers& where : {Layers{"all", "all", 0.8}, Layers{"early", "early", 0.8}, Layers{"late", "late", 0.8},
                                 Layers{"all-0.4", "all", 0.4}})
       arms += fmt::format(
           "    {{\"name\": \"{}-{}\", \"options\": {{\"sparse-method\": \"{}\", \"sparsity\": {}, "
           "\"sparse-layers\": \"{}\"}}}},\n",
-          method.name, where.name, method.option, where.sparsity, where.layers);
+          name, where.name, method, where.sparsity, where.layers);
   return arms;
 }
 

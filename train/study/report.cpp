@@ -8,6 +8,41 @@
 #include "weights/atomic_file.h"
 
 namespace crisp {
+namespace report {
+namespace {
+
+template <class Row>
+Table table_of(const std::string& caption, const std::vector<Column<Row>>& columns) {
+  Table table(caption);
+  std::vector<std::string> header{"arm"};
+  for (const Column<Row>& column : columns) header.push_back(column.header);
+  table.header(std::move(header));
+  return table;
+}
+
+template <class Row>
+std::vector<std::string> cells_of(const StudyArm& arm, const Row& row, const std::vector<Column<Row>>& columns) {
+  std::vector<std::string> cells{escape(arm.name)};
+  for (const Column<Row>& column : columns) cells.push_back(column.cell(row));
+  return cells;
+}
+
+}  // namespace
+
+Table arm_table(const StudyResults& study, const std::string& caption, const std::vector<Column<StudyArm>>& columns) {
+  Table table = table_of(caption, columns);
+  for (const StudyArm& arm : study.arms) table.row(cells_of(arm, arm, columns), study.is_base(arm));
+  return table;
+}
+
+Table comparison_table(const StudyResults& study, const std::string& caption,
+                       const std::vector<Column<ArmComparison>>& columns) {
+  Table table = table_of(caption, columns);
+  for (const ArmComparison& c : study.comparisons) table.row(cells_of(study.arms[c.arm], c, columns));
+  return table;
+}
+
+}  // namespace report
 
 std::string study_report_html(const StudyResults& study) {
   using namespace report;

@@ -1,5 +1,5 @@
 // Accuracies, their differences, and the runs behind them.
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -14,6 +14,8 @@ namespace {
 
 constexpr size_t sentences_shown = 15, longest_text = 240;
 
+Summary accuracy(const StudyArm& arm) { return arm.summary(&StudyRun::accuracy); }
+
 // "3 complete, 1 diverged", where not all are complete.
 std::string lost_runs(const StudyArm& arm) {
   std::string tags;
@@ -26,26 +28,23 @@ std::string lost_runs(const StudyArm& arm) {
 
 RowChart accuracy_chart(const StudyResults& study) {
   RowChart chart;
-  for (size_t i = 0; i < study.arms.size(); ++i) {
-    const StudyArm& arm = study.arms[i];
-    const Summary s = arm.summary([](const StudyRun& r) { return r.accuracy(); });
-    DotRow row{arm.name, "", i == study.baseline, {}, s.n > 1 ? s.mean : unknown, within(s.interval, 0, 1)};
+  for (const StudyArm& arm : study.arms) {
+    const Summary s = accuracy(arm);
+    DotRow row{arm.name, "", study.is_base(arm), {}, s.n > 1 ? s.mean : unknown, within(s.interval, 0, 1)};
     for (const StudyRun& run : arm.runs) {
       if (run.complete()) {
         row.dots.push_back({run.accuracy(), fmt::format("{}, seed {}: {} of {} = {}", arm.name, run.seed, run.correct,
                                                         run.total, percent(run.accuracy()))});
       } else if (run.status != RunStatus::missing) {
-        ++row.lost;
         row.lost_tooltip +=
-            fmt::format("{}seed {}: {}", row.lost_tooltip.empty() ? "" : "; ", run.seed, status_name(run.status));
+            fmt::format("{}seed {}: {}", row.lost++ == 0 ? "" : "; ", run.seed, status_name(run.status));
       }
     }
     row.text = s.n == 0 ? "no result" : percent(s.mean) + (s.n > 1 ? " ± " + fixed(100 * s.sd, 2) : "");
     row.text += lost_runs(arm);
     chart.rows.push_back(std::move(row));
   }
-  const Summary base = study.base().summary([](const StudyRun& r) { return r.accuracy(); });
-  if (base.n > 0) chart.reference = base.mean;
+  if (const double base = study.base().mean(&StudyRun::accuracy); std::isfinite(base)) chart.reference = base;
   chart.axis = row_axis(chart.rows, {}, "accuracy on the dev set", percent_unit);
   chart.description =
       "Accuracy of each arm with every run as a dot, the mean and its 95 % interval. The table below has "
@@ -60,27 +59,25 @@ std::string right_counts(const StudyArm& arm) {
     counts.push_back(run.complete() ? fmt::format("{}", run.correct) : status_name(run.status));
     total = std::max(total, run.total);
   }
-  std::string text;
-  for (const std::string& count : counts) text += fmt::format("{}{}", text.empty() ? "" : ", ", count);
-  return text + (total > 0 ? fmt::format(" of {}", grouped(total)) : "");
+  return fmt::format("{}{}", fmt::join(counts, ", "), total > 0 ? " of " + grouped(total) : "");
 }
 
 Table accuracy_table(const StudyResults& study) {
   std::vector<std::string> seeds;
   for (const uint64_t seed : study.seeds) seeds.push_back(fmt::format("{}", seed));
-  Table table("Sentences right, " + (seeds.size() == 1 ? std::string("with the seed ") : "in the order of the seeds ") +
-              listed(seeds));
-  table.header({"arm", "runs", "mean", "SD, points", "95 % interval of the mean", "right, of each seed"});
-  for (size_t i = 0; i < study.arms.size(); ++i) {
-    const StudyArm& arm = study.arms[i];
-    const Summary s = arm.summary([](const StudyRun& r) { return r.accuracy(); });
-    const Interval95 possible = within(s.interval, 0, 1);
-    const std::string range = s.n > 1 ? percent(possible.low) + " to " + percent(possible.high) : fixed(unknown, 0);
-    table.row({escape(arm.name), fmt::format("{} of {}", s.n, arm.runs.size()), percent(s.mean), fixed(100 * s.sd, 2),
-               range, right_counts(arm)},
-              i == study.baseline);
-  }
-  return table;
+  return arm_table(
+      study,
+      "Sentences right, " + std::string(seeds.size() == 1 ? "with the seed " : "in the order of the seeds ") +
+          listed(seeds),
+      {{"runs", [](const StudyArm& arm) { return fmt::format("{} of {}", accuracy(arm).n, arm.runs.size()); }},
+       {"mean", [](const StudyArm& arm) { return percent(accuracy(arm).mean); }},
+       {"SD, points", [](const StudyArm& arm) { return fixed(100 * accuracy(arm).sd, 2); }},
+       {"95 % interval of the mean",
+        [](const StudyArm& arm) {
+          const Interval95 range = within(accuracy(arm).interval, 0, 1);
+          return known(range) ? percent(range.low) + " to " + percent(range.high) : fixed(unknown, 0);
+        }},
+       {"right, of each seed", right_counts}});
 }
 
 std::string mcnemar_cell(const McNemar& m) {
@@ -92,28 +89,21 @@ bool several_arms(const StudyResults& study) { return study.comparisons.size() >
 std::string detectable_cell(double difference) { return difference > 1 ? "&gt;\u00A0100" : fixed(100 * difference, 2); }
 
 Table difference_table(const StudyResults& study) {
-  Table table("Accuracy of the arm minus the baseline’s, in points");
-  std::vector<std::string> header{
-      "arm", "pairs",     "mean",          "SD", "95 % by t", "95 % by bootstrap", "95 % over seeds and sentences",
-      "p",   "p by Holm", "seen with 80 %"};
-  if (several_arms(study)) header.emplace_back("seen with 80 %, corrected");
-  table.header(header);
-  for (const ArmComparison& c : study.comparisons) {
-    const PairedComparison& a = c.accuracy;
-    std::vector<std::string> cells{escape(study.arms[c.arm].name),
-                                   grouped(a.n),
-                                   points(a.mean),
-                                   fixed(100 * a.sd, 2),
-                                   difference_interval(a.t_interval),
-                                   interval(a.bootstrap, 100, 2),
-                                   interval(c.two_level, 100, 2),
-                                   p_value(a.p_value),
-                                   p_value(c.adjusted_p),
-                                   detectable_cell(c.detectable)};
-    if (several_arms(study)) cells.push_back(detectable_cell(c.detectable_corrected));
-    table.row(cells);
-  }
-  return table;
+  using C = ArmComparison;
+  std::vector<Column<C>> columns{
+      {"pairs", [](const C& c) { return grouped(c.accuracy.n); }},
+      {"mean", [](const C& c) { return points(c.accuracy.mean); }},
+      {"SD", [](const C& c) { return fixed(100 * c.accuracy.sd, 2); }},
+      {"95 % by t", [](const C& c) { return difference_interval(c.accuracy.t_interval); }},
+      {"95 % by bootstrap", [](const C& c) { return interval(c.accuracy.bootstrap, 100, 2); }},
+      {"95 % over seeds and sentences", [](const C& c) { return interval(c.two_level, 100, 2); }},
+      {"p", [](const C& c) { return p_value(c.accuracy.p_value); }},
+      {"p by Holm", [](const C& c) { return p_value(c.adjusted_p); }},
+      {"seen with 80 %", [](const C& c) { return detectable_cell(c.detectable); }}};
+  if (several_arms(study))
+    columns.push_back(
+        {"seen with 80 %, corrected", [](const C& c) { return detectable_cell(c.detectable_corrected); }});
+  return comparison_table(study, "Accuracy of the arm minus the baseline’s, in points", columns);
 }
 
 // What the difference table's columns are.
@@ -122,10 +112,7 @@ std::string column_words(const StudyResults& study) {
       "<em>p</em>: paired t test. <em>p by Holm</em>: corrected for all arms of this table, those without a p "
       "included. <em>Seen with 80 %</em>: the true difference that so many seeds with this spread show at 5 % in four "
       "of five studies; ";
-  if (several_arms(study))
-    text +=
-        fmt::format("<em>corrected</em>: at {}, which Holm’s correction for {} comparisons asks of the smallest p; ",
-                    percent(significance / static_cast<double>(study.comparisons.size())), study.comparisons.size());
+  if (several_arms(study)) text += "<em>corrected</em>: at " + holm_level(study) + "; ";
   text +=
       "a dash where one pair, or differences that are all equal, show no spread, and above 100 where no possible "
       "difference would do. The first two intervals are about new seeds on the same sentences, the third about new "
@@ -161,10 +148,9 @@ Table mcnemar_table(const StudyResults& study) {
 // Whether training computes all rows of the last layer instead of [CLS] alone (model/README.md), where dropout then
 // draws other numbers.
 bool whole_last_layer(const StudyArm& arm) {
-  const auto runs = arm.complete_runs();
-  return std::any_of(runs.begin(), runs.end(), [](const StudyRun* run) {
-    const SparsityConfig& c = run->sparse_attention;
-    return c.method == SparseMethod::percentile && c.applies(static_cast<int64_t>(c.layers.size()) - 1, true);
+  return arm.any_complete([](const StudyRun& run) {
+    const SparsityConfig& c = run.sparse_attention;
+    return c.method == SparseMethod::percentile && c.applies(std::ssize(c.layers) - 1, true);
   });
 }
 
@@ -177,24 +163,20 @@ std::string pairing_words(const StudyResults& study) {
     if (whole_last_layer(study.arms[c.arm]) != whole_last_layer(study.base()) && !c.seeds.empty())
       names.push_back(escape(study.arms[c.arm].name));
   if (names.empty()) return text;
-  return text +
-         fmt::format(
-             " With <code>percentile</code> the last layer is computed for all tokens instead of [CLS] alone, so "
-             "that dropout draws other numbers there: in that layer {} and the baseline do not share it.",
-             listed(names));
+  return text + fmt::format(
+                    " With <code>percentile</code> the last layer is computed for all tokens instead of [CLS] alone, "
+                    "so that dropout draws other numbers there: in that layer {} and the baseline do not share it.",
+                    listed(names));
 }
 
 RowChart difference_chart(const StudyResults& study) {
   RowChart chart;
   for (const ArmComparison& c : study.comparisons) {
     const StudyArm& arm = study.arms[c.arm];
-    DotRow row{arm.name,
-               "",
-               false,
-               {},
-               c.accuracy.n > 1 ? c.accuracy.mean : unknown,
-               within(c.accuracy.t_interval, -1, 1),
-               {c.accuracy.bootstrap, c.two_level}};
+    DotRow row{.label = arm.name,
+               .mean = c.accuracy.n > 1 ? c.accuracy.mean : unknown,
+               .interval = within(c.accuracy.t_interval, -1, 1),
+               .others = {c.accuracy.bootstrap, c.two_level}};
     for (size_t s = 0; s < study.seeds.size(); ++s) {
       const double difference = arm.runs[s].accuracy() - study.base().runs[s].accuracy();
       if (std::isfinite(difference))
@@ -215,52 +197,51 @@ RowChart difference_chart(const StudyResults& study) {
 
 }  // namespace
 
+std::string holm_level(const StudyResults& study) {
+  return fmt::format("{}, which Holm’s correction for {} comparisons asks of the smallest p",
+                     percent(significance / static_cast<double>(study.comparisons.size())), study.comparisons.size());
+}
+
 std::string accuracies(const StudyResults& study) {
-  std::string html = "<figure>" + accuracy_chart(study).html();
-  html += "<figcaption>A dot is a run";
+  std::string caption = "A dot is a run";
   if (study.seeds.size() > 1)
-    html +=
+    caption +=
         "; the upright line is the mean, the horizontal one Student’s 95 % interval of it over seeds. Right: mean ± "
         "standard deviation in points";
-  html += ".";
-  if (study.arms.size() > 1) html += " Dashed: the baseline’s mean.";
-  if (study.count(RunStatus::diverged) + study.count(RunStatus::failed) > 0)
-    html += " A cross at the left end is a run that diverged or failed.";
-  html += "</figcaption></figure>\n";
-  html += accuracy_table(study).html();
-  for (const StudyArm& arm : study.arms) {
-    const Interval95 range = arm.summary([](const StudyRun& r) { return r.accuracy(); }).interval;
-    if (range.low < 0 || range.high > 1)
-      return html + paragraph(
-                        "<span class=\"small\">Student’s interval of few runs that differ much reaches beyond what an "
-                        "accuracy can be. It is cut at 0 and 100 %.</span>");
-  }
-  return html;
+  caption += ".";
+  if (study.arms.size() > 1) caption += " Dashed: the baseline’s mean.";
+  if (study.lost() > 0) caption += " A cross at the left end is a run that diverged or failed.";
+  const auto beyond = [](const StudyArm& arm) {
+    return accuracy(arm).interval.low < 0 || accuracy(arm).interval.high > 1;
+  };
+  return figure(accuracy_chart(study).html(), caption) + accuracy_table(study).html() +
+         (arms_where(study, beyond).empty()
+              ? ""
+              : fine_print("Student’s interval of few runs that differ much reaches beyond what an accuracy can be. It "
+                           "is cut at 0 and 100 %."));
 }
 
 std::string differences(const StudyResults& study) {
   if (study.comparisons.empty()) return "";
-  if (std::all_of(study.comparisons.begin(), study.comparisons.end(), [](const auto& c) { return c.seeds.empty(); }))
-    return paragraph("No seed is complete in the baseline and in another arm, so there is nothing to compare yet.");
-  std::string html = paragraph(pairing_words(study));
-  html += "<figure>" + difference_chart(study).html();
   const auto any = [&](auto has) { return std::any_of(study.comparisons.begin(), study.comparisons.end(), has); };
-  html += "<figcaption>A dot is a seed. ";
+  if (!any([](const ArmComparison& c) { return !c.seeds.empty(); }))
+    return paragraph("No seed is complete in the baseline and in another arm, so there is nothing to compare yet.");
+  std::string caption = "A dot is a seed. ";
   if (any([](const ArmComparison& c) { return c.accuracy.n > 1; })) {
-    html += "Upper, coloured line: Student’s 95 % interval of the mean; grey: bootstrap over seeds";
-    if (any([](const ArmComparison& c) { return std::isfinite(c.two_level.low); }))
-      html += "; grey, dashed: bootstrap over seeds and sentences";
-    html += ". An interval that leaves the chart has no cap there.";
+    caption += "Upper, coloured line: Student’s 95 % interval of the mean; grey: bootstrap over seeds";
+    if (any([](const ArmComparison& c) { return known(c.two_level); }))
+      caption += "; grey, dashed: bootstrap over seeds and sentences";
+    caption += ". An interval that leaves the chart has no cap there.";
   } else {
-    html += "One pair of runs has no interval over seeds.";
+    caption += "One pair of runs has no interval over seeds.";
   }
-  html += "</figcaption></figure>\n" + difference_table(study).html();
-  html += paragraph("<span class=\"small\">" + column_words(study) + "</span>");
+  std::string html = paragraph(pairing_words(study)) + figure(difference_chart(study).html(), caption);
+  html += difference_table(study).html() + fine_print(column_words(study));
   if (const Table table = mcnemar_table(study); !table.empty())
     html += details("McNemar’s exact test, by seed",
-                    table.html() + paragraph("<span class=\"small\">It compares two models, not two methods. The last "
-                                             "column takes answers of different seeds to one sentence for independent, "
-                                             "which they are not: its p is too small.</span>"));
+                    table.html() + fine_print("It compares two models, not two methods. The last column takes answers "
+                                              "of different seeds to one sentence for independent, which they are not: "
+                                              "its p is too small."));
   return html;
 }
 
@@ -268,68 +249,66 @@ std::string all_runs(const StudyResults& study) {
   Table table("");
   table.header({"arm", "seed", "status", "right", "accuracy", "dev loss", "calibration error", "effective sparsity",
                 "train loss", "seconds", "what was said"});
-  for (size_t i = 0; i < study.arms.size(); ++i) {
-    for (const StudyRun& r : study.arms[i].runs) {
+  for (const StudyArm& arm : study.arms) {
+    for (const StudyRun& r : arm.runs) {
       const char* kind = r.complete() ? "" : r.status == RunStatus::missing ? "tag" : "tag bad";
       const std::string right = r.complete() ? fmt::format("{} of {}", r.correct, r.total) : fixed(unknown, 0);
-      table.row({escape(study.arms[i].name), fmt::format("{}", r.seed),
+      table.row({escape(arm.name), fmt::format("{}", r.seed),
                  fmt::format("<span class=\"{}\">{}</span>", kind, status_name(r.status)), right, percent(r.accuracy()),
                  fixed(r.loss, 4), percent(r.calibration, 1), percent(r.sparsity, 1), fixed(r.train_loss, 4),
                  fixed(r.seconds, 0), r.message.empty() ? "" : "<span class=\"said\">" + escape(r.message) + "</span>"},
-                i == study.baseline);
+                study.is_base(arm));
     }
   }
   return study.arms.size() * study.seeds.size() > 24 ? details("The table of all runs", table.html()) : table.html();
 }
 
 std::string disagreements(const StudyResults& study) {
-  // [arm][example]: part of its runs that are right.
-  std::vector<std::vector<double>> rates;
-  std::vector<const StudyArm*> arms;
-  std::vector<size_t> runs;
+  // Of an arm: how many of its runs have each sentence right.
+  struct Counts {
+    std::string name;
+    std::vector<int64_t> right;
+    int64_t runs = 0;
+    double rate(size_t e) const { return static_cast<double>(right[e]) / static_cast<double>(runs); }
+  };
+  std::vector<Counts> arms;
   for (const StudyArm& arm : study.arms) {
-    std::vector<double> rate(study.examples.size(), 0);
-    size_t n = 0;
+    Counts counts{escape(arm.name), std::vector<int64_t>(study.examples.size())};
     for (const StudyRun* run : arm.complete_runs()) {
-      if (run->right.size() != rate.size()) continue;
-      for (size_t e = 0; e < rate.size(); ++e) rate[e] += run->right[e];
-      ++n;
+      if (run->right.size() != study.examples.size()) continue;
+      for (size_t e = 0; e < run->right.size(); ++e) counts.right[e] += run->right[e];
+      ++counts.runs;
     }
-    if (n == 0) continue;
-    for (double& r : rate) r /= static_cast<double>(n);
-    rates.push_back(std::move(rate));
-    arms.push_back(&arm);
-    runs.push_back(n);
+    if (counts.runs > 0) arms.push_back(std::move(counts));
   }
   if (arms.size() < 2 || study.examples.empty()) return "";
-  const auto spread = [&](size_t e) {
-    double low = 1, high = 0;
-    for (const auto& rate : rates) low = std::min(low, rate[e]), high = std::max(high, rate[e]);
-    return high - low;
-  };
+  std::vector<double> spreads;
+  for (size_t e = 0; e < study.examples.size(); ++e) {
+    const auto [least, most] = std::minmax_element(
+        arms.begin(), arms.end(), [&](const Counts& a, const Counts& b) { return a.rate(e) < b.rate(e); });
+    spreads.push_back(most->rate(e) - least->rate(e));
+  }
   std::vector<size_t> order(study.examples.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return spread(a) > spread(b); });
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return spreads[a] > spreads[b]; });
   std::vector<std::string> lines;
   for (const size_t e : order) {
-    if (lines.size() == sentences_shown || spread(e) == 0) break;
+    if (lines.size() == sentences_shown || spreads[e] == 0) break;
     std::string text = study.examples[e];
     if (text.size() > longest_text) {
       size_t end = longest_text;
       while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80) --end;
       text = text.substr(0, end) + " …";
     }
-    std::string counts;
-    for (size_t i = 0; i < arms.size(); ++i)
-      counts += fmt::format("{}<span class=\"nowrap\">{} {}/{}</span>", i == 0 ? "" : ", ", escape(arms[i]->name),
-                            static_cast<int64_t>(std::lround(rates[i][e] * static_cast<double>(runs[i]))), runs[i]);
-    lines.push_back(
-        fmt::format("“{}” (label {})<br/><span class=\"small\">{}</span>", escape(text), study.labels[e], counts));
+    std::vector<std::string> counts;
+    for (const Counts& arm : arms)
+      counts.push_back(fmt::format("<span class=\"nowrap\">{} {}/{}</span>", arm.name, arm.right[e], arm.runs));
+    lines.push_back(fmt::format("“{}” (label {})<br/><span class=\"small\">{}</span>", escape(text), study.labels[e],
+                                fmt::join(counts, ", ")));
   }
   if (lines.empty()) return "";
   return details(
-      fmt::format("The {} with the largest differences",
-                  counted(static_cast<int64_t>(lines.size()), "sentence", "sentences")),
+      fmt::format("The {} with the largest differences", counted(std::ssize(lines), "sentence", "sentences")),
       paragraph("Beside each arm: how many of its runs have the sentence right. Picked for their differences, "
                 "so they say nothing about which arm is better.") +
           bullets(lines));

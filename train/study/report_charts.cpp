@@ -12,16 +12,16 @@ namespace {
 
 std::string title(const std::string& text) { return "<title>" + escape(text) + "</title>"; }
 
-std::string vertical(double position, double height, const char* kind) {
-  return fmt::format("<line class=\"{0}\" x1=\"{1:.2f}%\" x2=\"{1:.2f}%\" y1=\"0\" y2=\"{2}\"/>", kind, position,
-                     height);
+// x in percent.
+std::string line(const char* kind, double x1, double x2, double y1, double y2) {
+  return fmt::format("<line class=\"{}\" x1=\"{:.2f}%\" x2=\"{:.2f}%\" y1=\"{}\" y2=\"{}\"/>", kind, x1, x2, y1, y2);
 }
+std::string vertical(double x, double from, double to, const char* kind) { return line(kind, x, x, from, to); }
+std::string horizontal(double from, double to, double y, const char* kind) { return line(kind, from, to, y, y); }
 
-std::string horizontal(double from, double to, double y, const char* kind) {
-  return fmt::format("<line class=\"{0}\" x1=\"{1:.2f}%\" x2=\"{2:.2f}%\" y1=\"{3}\" y2=\"{3}\"/>", kind, from, to, y);
+std::string label(const std::string& place, const char* anchor, const std::string& text) {
+  return fmt::format("<text {} text-anchor=\"{}\">{}</text>", place, anchor, escape(text));
 }
-
-bool finite(const Interval95& i) { return std::isfinite(i.low) && std::isfinite(i.high); }
 
 // 1, 2, 2.5 or 5 times a power of ten.
 double round_step(double rough) {
@@ -32,13 +32,11 @@ double round_step(double rough) {
 }
 
 std::string interval_line(const Axis& axis, const Interval95& i, double y, const char* kind) {
-  if (!finite(i) || i.high < axis.low || i.low > axis.high) return "";
+  if (!known(i) || i.high < axis.low || i.low > axis.high) return "";
   std::string svg = horizontal(axis.position(i.low), axis.position(i.high), y, kind);
   // A cap where the interval ends; none where it goes on beyond the axis.
   for (const double end : {i.low, i.high})
-    if (axis.holds(end))
-      svg += fmt::format("<line class=\"{0}\" x1=\"{1:.2f}%\" x2=\"{1:.2f}%\" y1=\"{2}\" y2=\"{3}\"/>", kind,
-                         axis.position(end), y - 4, y + 4);
+    if (axis.holds(end)) svg += vertical(axis.position(end), y - 4, y + 4, kind);
   return svg;
 }
 
@@ -55,18 +53,16 @@ std::string outside_mark(double x, double y, int dx, int dy, const std::string& 
 std::string row_svg(const RowChart& chart, const DotRow& row) {
   const double height = 26 + 9.0 * static_cast<double>(row.others.size()), y = 13;
   std::string svg = fmt::format("<svg width=\"100%\" height=\"{}\" aria-hidden=\"true\">", height);
-  for (const double tick : chart.axis.ticks) svg += vertical(chart.axis.position(tick), height, "grid");
+  for (const double tick : chart.axis.ticks) svg += vertical(chart.axis.position(tick), 0, height, "grid");
   if (chart.reference && chart.axis.holds(*chart.reference))
-    svg += vertical(chart.axis.position(*chart.reference), height, "reference");
+    svg += vertical(chart.axis.position(*chart.reference), 0, height, "reference");
   if (chart.bars && std::isfinite(row.mean))
     svg += horizontal(chart.axis.position(0), chart.axis.position(row.mean), y, "bar");
   svg += interval_line(chart.axis, row.interval, y, "interval");
   for (size_t i = 0; i < row.others.size(); ++i)
     svg +=
         interval_line(chart.axis, row.others[i], y + 12 + 9.0 * static_cast<double>(i), i == 0 ? "thin" : "thin two");
-  if (!chart.bars && chart.axis.holds(row.mean))
-    svg += fmt::format("<line class=\"mean\" x1=\"{0:.2f}%\" x2=\"{0:.2f}%\" y1=\"{1}\" y2=\"{2}\"/>",
-                       chart.axis.position(row.mean), y - 9, y + 9);
+  if (!chart.bars && chart.axis.holds(row.mean)) svg += vertical(chart.axis.position(row.mean), y - 9, y + 9, "mean");
   // Equal values lie above each other.
   std::vector<double> drawn;
   for (const Dot& dot : row.dots) {
@@ -113,12 +109,7 @@ std::string Axis::label(double value) const {
 
 Axis make_axis(const std::vector<double>& values, std::string title, Unit unit, int count) {
   Axis axis{0, 1, {}, std::move(title), unit};
-  double low = std::numeric_limits<double>::infinity(), high = -low;
-  for (const double v : values) {
-    if (!std::isfinite(v)) continue;
-    low = std::min(low, v);
-    high = std::max(high, v);
-  }
+  auto [low, high] = range_of(values);
   if (low > high) low = 0, high = 1;
   if (high - low <= 1e-9 * std::max(std::abs(low), std::abs(high))) {
     const double room = low == 0 ? 1 : 0.01 * std::abs(low);
@@ -152,18 +143,15 @@ Axis row_axis(const std::vector<DotRow>& rows, std::vector<double> also, std::st
     values.push_back(row.mean);
   }
   values = robust(values, most);
-  double low = std::numeric_limits<double>::infinity(), high = -low;
-  for (const double v : values)
-    if (std::isfinite(v)) low = std::min(low, v), high = std::max(high, v);
-  const double room = high > low ? high - low : 0;
-  const auto add = [&](const Interval95& i) {
-    if (!finite(i) || i.low > high + room || i.high < low - room) return;
-    values.push_back(std::max(i.low, low - room));
-    values.push_back(std::min(i.high, high + room));
-  };
+  const Interval95 shown = range_of(values);
+  const double room = std::max(0.0, shown.high - shown.low);
+  const double least = shown.low - room, most_shown = shown.high + room;
   for (const DotRow& row : rows) {
-    add(row.interval);
-    for (const Interval95& i : row.others) add(i);
+    std::vector<Interval95> intervals = row.others;
+    intervals.push_back(row.interval);
+    for (const Interval95& i : intervals)
+      if (known(i) && i.low <= most_shown && i.high >= least)
+        values.insert(values.end(), {std::max(i.low, least), std::min(i.high, most_shown)});
   }
   return make_axis(values, std::move(title), unit);
 }
@@ -189,9 +177,8 @@ std::string RowChart::html() const {
   }
   html += "<div class=\"row axis\"><div class=\"label\"></div><div class=\"plot\"><svg width=\"100%\" height=\"38\">";
   for (const double tick : axis.ticks)
-    html += fmt::format("<text x=\"{:.2f}%\" y=\"14\" text-anchor=\"middle\">{}</text>", axis.position(tick),
-                        escape(axis.label(tick)));
-  html += fmt::format("<text class=\"title\" x=\"50%\" y=\"33\" text-anchor=\"middle\">{}</text>", escape(axis.title));
+    html += label(fmt::format("x=\"{:.2f}%\" y=\"14\"", axis.position(tick)), "middle", axis.label(tick));
+  html += label("class=\"title\" x=\"50%\" y=\"33\"", "middle", axis.title);
   return html + "</svg></div><div class=\"value\"></div></div>\n</div>\n";
 }
 
@@ -206,16 +193,13 @@ std::string frame(const Axis& x, const Axis& y, int height, const std::string& d
   const auto place = [&](double value) { return height * (1 - y.position(value) / 100); };
   for (const double tick : y.ticks) {
     svg += horizontal(0, 100, place(tick), "grid");
-    svg += fmt::format("<text x=\"-8\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>", place(tick) + 4,
-                       escape(y.label(tick)));
+    svg += label(fmt::format("x=\"-8\" y=\"{:.1f}\"", place(tick) + 4), "end", y.label(tick));
   }
   for (const double tick : x.ticks) {
-    svg += vertical(x.position(tick), height, "grid");
-    svg += fmt::format("<text x=\"{:.2f}%\" y=\"{}\" text-anchor=\"middle\">{}</text>", x.position(tick), height + 17,
-                       escape(x.label(tick)));
+    svg += vertical(x.position(tick), 0, height, "grid");
+    svg += label(fmt::format("x=\"{:.2f}%\" y=\"{}\"", x.position(tick), height + 17), "middle", x.label(tick));
   }
-  svg += fmt::format("<text class=\"title\" x=\"50%\" y=\"{}\" text-anchor=\"middle\">{}</text>", height + 35,
-                     escape(x.title));
+  svg += label(fmt::format("class=\"title\" x=\"50%\" y=\"{}\"", height + 35), "middle", x.title);
   svg += horizontal(0, 100, height, "grid");
   return svg + inside + "</svg></div>\n";
 }

@@ -48,12 +48,12 @@ struct Dot {
 /// A line of a chart with one row for each arm.
 /// Dots outside the axis are triangles at its edge, and means and references there are not drawn.
 struct DotRow {
-  std::string label;  // plain text
-  std::string text;   // HTML: the numbers at the right end
+  std::string label;   // plain text
+  std::string text{};  // HTML: the numbers at the right end
   bool highlighted = false;
-  std::vector<Dot> dots;
-  double mean;                       // NaN: none
-  Interval95 interval;               // the thick one; NaN: none
+  std::vector<Dot> dots{};
+  double mean = unknown;             // NaN: none
+  Interval95 interval{};             // the thick one; NaN: none
   std::vector<Interval95> others{};  // thin ones below it
   int64_t lost = 0;                  // crosses at the left end: runs without a value
   std::string lost_tooltip{};

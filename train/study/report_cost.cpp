@@ -41,22 +41,17 @@ bool by_scores(SparseMethod method) {
   return false;
 }
 // What can be saved of everything, of runs of one kind; NaN of the others.
-double saved_by_lists(const StudyRun& r) {
-  return by_scores(r.sparse_attention.method) ? unknown
-                                              : (r.flops.attention_dense - r.flops.attention) / dense_total(r.flops);
-}
-double saved_by_scores(const StudyRun& r) {
-  return by_scores(r.sparse_attention.method)
-             ? (r.flops.attention_dense - r.flops.attention_scored) / dense_total(r.flops)
-             : unknown;
-}
 double saved(const StudyRun& r) {
-  return by_scores(r.sparse_attention.method) ? saved_by_scores(r) : saved_by_lists(r);
+  const double needed = by_scores(r.sparse_attention.method) ? r.flops.attention_scored : r.flops.attention;
+  return (r.flops.attention_dense - needed) / dense_total(r.flops);
 }
+double saved_by_lists(const StudyRun& r) { return by_scores(r.sparse_attention.method) ? unknown : saved(r); }
+double saved_by_scores(const StudyRun& r) { return by_scores(r.sparse_attention.method) ? saved(r) : unknown; }
 
 // The kernels and numbers of threads of an arm's complete runs.
-std::set<std::pair<std::string, int64_t>> machines_of(const StudyArm& arm) {
-  std::set<std::pair<std::string, int64_t>> machines;
+using Machine = std::pair<std::string, int64_t>;
+std::set<Machine> machines_of(const StudyArm& arm) {
+  std::set<Machine> machines;
   for (const StudyRun* run : arm.complete_runs()) machines.emplace(run->instruction_set, run->threads);
   return machines;
 }
@@ -73,19 +68,19 @@ std::string flops(const StudyResults& study) {
                 "all saved, scores formed first"});
   double share = unknown, most = 0;
   std::string best;
-  for (size_t i = 0; i < study.arms.size(); ++i) {
-    const StudyArm& arm = study.arms[i];
-    const auto mean = [&](auto number) { return arm.summary(number).mean; };
-    const double total = mean([](const StudyRun& r) { return r.flops.total; });
+  for (const StudyArm& arm : study.arms) {
+    const auto mean = [&](double SentenceFlops::*part) {
+      return arm.mean([=](const StudyRun& r) { return r.flops.*part; });
+    };
+    const double total = mean(&SentenceFlops::total), kept = mean(&SentenceFlops::attention),
+                 dense = mean(&SentenceFlops::attention_dense), part = arm.mean(saved);
     if (!std::isfinite(total)) continue;
-    const double kept = mean([](const StudyRun& r) { return r.flops.attention; });
-    const double dense = mean([](const StudyRun& r) { return r.flops.attention_dense; });
-    if (!std::isfinite(share)) share = mean(attention_share);
-    if (mean(saved) > most) most = mean(saved), best = escape(arm.name);
+    if (!std::isfinite(share)) share = arm.mean(attention_share);
+    if (part > most) most = part, best = escape(arm.name);
     table.row({escape(arm.name), mega(total), mega(kept), mega(dense), percent(1 - kept / dense, 1),
-               percent(mean(saved_by_lists)), percent(mean(saved_by_scores))},
-              i == study.baseline);
-    chart.rows.push_back({arm.name, percent(mean(saved)), i == study.baseline, {}, mean(saved), {unknown, unknown}});
+               percent(arm.mean(saved_by_lists)), percent(arm.mean(saved_by_scores))},
+              study.is_base(arm));
+    chart.rows.push_back({.label = arm.name, .text = percent(part), .highlighted = study.is_base(arm), .mean = part});
   }
   if (chart.rows.empty()) return "";
   chart.reference = claimed_saving;
@@ -98,54 +93,58 @@ std::string flops(const StudyResults& study) {
       percent(share),
       most > 0 ? fmt::format("; the arm that can save most here, {}, saves <strong>{}</strong>", best, percent(most))
                : ""));
-  html += "<figure>" + chart.html() + "<figcaption>Dashed: the paper’s 20 % per layer.</figcaption></figure>\n" +
-          table.html();
-  if (const std::string line = sparser_in_training(study); !line.empty()) html += paragraph(line);
-  return html +
-         paragraph(
-             "<span class=\"small\">Matrix products only, two operations for a multiply-add, of every token in every "
+  html += figure(chart.html(), "Dashed: the paper’s 20 % per layer.") + table.html();
+  return html + paragraphs({sparser_in_training(study)}) +
+         fine_print(
+             "Matrix products only, two operations for a multiply-add, of every token in every "
              "layer: the last layer counts in full, although it is computed for [CLS] alone here. “Attention” counts "
              "the kept pairs, as the paper does. What can be saved of all depends on the method: one that chooses keys "
              "by their scores, or gives them weights of 0, must form all scores first; one that is given its keys by "
              "position, words, syntax, chance or windows need not (what similarities and trees take is not counted). "
-             "The chart shows what can be saved.</span>");
+             "The chart shows what can be saved.");
 }
 
 std::string time(const StudyResults& study) {
-  Table table("Of training, means over runs");
-  table.header({"arm", "runs", "seconds a run", "ms a step", "SD", "beside the baseline", "tokens/s", "kernels",
-                "threads", "memory, MB"});
-  const double base = study.base().summary([](const StudyRun& r) { return r.seconds_per_step(); }).mean;
-  const auto base_machines = machines_of(study.base());
-  bool any = false, apart = false;
-  for (size_t i = 0; i < study.arms.size(); ++i) {
-    const StudyArm& arm = study.arms[i];
-    const Summary step = arm.summary([](const StudyRun& r) { return r.seconds_per_step(); });
-    std::set<std::string> kernels, threads;
-    for (const auto& [kernel, n] : machines_of(arm)) {
-      kernels.insert("<code>" + escape(kernel) + "</code>");
-      threads.insert(fmt::format("{}", n));
-    }
-    any |= step.n > 0;
-    const bool alike = base_machines.size() == 1 && machines_of(arm) == base_machines;
-    const double ratio = alike ? step.mean / base : unknown;
-    apart |= !alike && std::isfinite(step.mean / base);
-    table.row({escape(arm.name), grouped(step.n),
-               fixed(arm.summary([](const StudyRun& r) { return r.seconds; }).mean, 0), fixed(1000 * step.mean, 1),
-               fixed(1000 * step.sd, 1), std::isfinite(ratio) ? fixed(ratio, 2) + "×" : fixed(unknown, 0),
-               fixed(arm.summary([](const StudyRun& r) { return r.tokens_per_second; }).mean, 0),
-               listed({kernels.begin(), kernels.end()}), listed({threads.begin(), threads.end()}),
-               fixed(arm.summary([](const StudyRun& r) { return r.peak_bytes; }).mean / 1e6, 0)},
-              i == study.baseline);
-  }
-  if (!any) return "";
-  return table.html() + paragraph(fmt::format(
-                            "<span class=\"small\">{}These are times of whole training runs as they happened. Where "
-                            "runs shared the machine with each other or with other programs, they are no measure of a "
-                            "method’s speed; <code>crisp-bench attention</code> measures that.</span>",
-                            apart ? "No ratio is given where the runs of an arm and of the baseline had different "
-                                    "kernels or numbers of threads, as on different machines. "
-                                  : ""));
+  const auto machines = machines_of(study.base());
+  const auto ratio = [&](const StudyArm& arm) {
+    return arm.mean(&StudyRun::seconds_per_step) / study.base().mean(&StudyRun::seconds_per_step);
+  };
+  const auto alike = [&](const StudyArm& arm) { return machines.size() == 1 && machines_of(arm) == machines; };
+  const auto timed = [](const StudyArm& arm) { return !arm.values(&StudyRun::seconds_per_step).empty(); };
+  const auto apart = [&](const StudyArm& arm) { return !alike(arm) && std::isfinite(ratio(arm)); };
+  if (arms_where(study, timed).empty()) return "";
+  const auto step = [](const StudyArm& arm) { return arm.summary(&StudyRun::seconds_per_step); };
+  // What `part` writes of each machine of an arm, each once.
+  const auto each = [](auto part) {
+    return [=](const StudyArm& arm) {
+      std::set<std::string> words;
+      for (const auto& machine : machines_of(arm)) words.insert(part(machine));
+      return listed({words.begin(), words.end()});
+    };
+  };
+  const Table table =
+      arm_table(study, "Of training, means over runs",
+                {{"runs", [=](const StudyArm& arm) { return grouped(step(arm).n); }},
+                 {"seconds a run", [](const StudyArm& arm) { return fixed(arm.mean(&StudyRun::seconds), 0); }},
+                 {"ms a step", [=](const StudyArm& arm) { return fixed(1000 * step(arm).mean, 1); }},
+                 {"SD", [=](const StudyArm& arm) { return fixed(1000 * step(arm).sd, 1); }},
+                 {"beside the baseline",
+                  [=](const StudyArm& arm) {
+                    return alike(arm) && std::isfinite(ratio(arm)) ? fixed(ratio(arm), 2) + "×" : fixed(unknown, 0);
+                  }},
+                 {"tokens/s", [](const StudyArm& arm) { return fixed(arm.mean(&StudyRun::tokens_per_second), 0); }},
+                 {"kernels", each([](const Machine& m) { return "<code>" + escape(m.first) + "</code>"; })},
+                 {"threads", each([](const Machine& m) { return fmt::format("{}", m.second); })},
+                 {"memory, MB", [](const StudyArm& arm) { return fixed(arm.mean(&StudyRun::peak_bytes) / 1e6, 0); }}});
+  return table.html() +
+         fine_print(fmt::format(
+             "{}These are times of whole training runs as they happened. Where runs shared the machine with each other "
+             "or with other programs, they are no measure of a method’s speed; <code>crisp-bench attention</code> "
+             "measures that.",
+             arms_where(study, apart).empty()
+                 ? ""
+                 : "No ratio is given where the runs of an arm and of the baseline had different kernels or numbers of "
+                   "threads, as on different machines. "));
 }
 
 }  // namespace crisp::report

@@ -3,61 +3,42 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <iterator>
+#include <limits>
+
+#include "data/input/text.h"
 
 namespace crisp::report {
 namespace {
 
 constexpr std::string_view dash = "–", minus = "−", thin = "\u00A0";
 
-// Length of the UTF-8 sequence at `i`; 0 where there is none (RFC 3629: no overlong forms, no surrogates).
-size_t sequence_length(std::string_view text, size_t i) {
-  const auto byte = [&](size_t at) { return at < text.size() ? static_cast<unsigned char>(text[at]) : 0U; };
-  const unsigned first = byte(i);
-  if (first < 0x80) return 1;
-  const size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4) return 0;
-  for (size_t k = 1; k < length; ++k)
-    if ((byte(i + k) & 0xC0U) != 0x80) return 0;
-  const unsigned second = byte(i + 1);
-  if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F)) return 0;
-  if ((first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F)) return 0;
-  return length;
-}
-
-std::string digits(double magnitude, int decimals) {
-  return magnitude < 1e8 ? fmt::format("{:.{}f}", magnitude, decimals) : with_exponent(magnitude, 2);
-}
 // "−0.00" is no number for people.
-bool is_zero(const std::string& text) { return text.find_first_not_of("0.") == std::string::npos; }
+std::string number(double value, int decimals, std::string_view plus) {
+  if (!std::isfinite(value)) return std::string(dash);
+  const double magnitude = std::abs(value);
+  const std::string text = magnitude < 1e8 ? fmt::format("{:.{}f}", magnitude, decimals) : with_exponent(magnitude, 2);
+  if (text.find_first_not_of("0.") == std::string::npos) return text;
+  return fmt::format("{}{}", value < 0 ? minus : plus, text);
+}
 
 }  // namespace
 
 std::string escape(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size();) {
-    const size_t length = sequence_length(text, i);
-    const char c = text[i];
-    // U+FFFE and U+FFFF are not allowed in XML either.
-    const std::string_view sequence = text.substr(i, length);
-    if (length == 0 || sequence == "\xEF\xBF\xBE" || sequence == "\xEF\xBF\xBF") {
+    const Decoded c = decode_utf8(text, i);
+    const bool control = (c.code < ' ' && c.code != '\n' && c.code != '\t') || c.code == 0x7F;  // or no UTF-8
+    if (control || c.code == 0xFFFE || c.code == 0xFFFF) {  // the last two are not allowed in XML either
       out += "\uFFFD";
-    } else if (length == 1 && ((c >= 0 && c < ' ' && c != '\n' && c != '\t') || c == 0x7F)) {
-      out += "\uFFFD";
-    } else if (c == '&') {
-      out += "&amp;";
-    } else if (c == '<') {
-      out += "&lt;";
-    } else if (c == '>') {
-      out += "&gt;";
-    } else if (c == '"') {
-      out += "&quot;";
-    } else if (c == '\'') {
-      out += "&#39;";
+    } else if (const size_t at = std::string_view("&<>\"'").find(text[i]); at != std::string_view::npos) {
+      out += std::array{"&amp;", "&lt;", "&gt;", "&quot;", "&#39;"}[at];
     } else {
-      out += sequence;
+      out += text.substr(i, c.length);
     }
-    i += length == 0 ? 1 : length;
+    i += c.length;
   }
   return out;
 }
@@ -72,18 +53,9 @@ std::string with_exponent(double magnitude, int decimals) {
   return fmt::format("{}e{}", mantissa, std::stoi(text.substr(e + 1)));
 }
 
-std::string fixed(double value, int decimals) {
-  if (!std::isfinite(value)) return std::string(dash);
-  const std::string text = digits(std::abs(value), decimals);
-  return value < 0 && !is_zero(text) ? fmt::format("{}{}", minus, text) : text;
-}
+std::string fixed(double value, int decimals) { return number(value, decimals, ""); }
 
-std::string with_sign(double value, int decimals) {
-  if (!std::isfinite(value)) return std::string(dash);
-  const std::string text = digits(std::abs(value), decimals);
-  if (is_zero(text)) return text;
-  return fmt::format("{}{}", value < 0 ? minus : "+", text);
-}
+std::string with_sign(double value, int decimals) { return number(value, decimals, "+"); }
 
 std::string percent(double fraction, int decimals) {
   if (!std::isfinite(fraction)) return std::string(dash);
@@ -117,13 +89,28 @@ std::string keep_percent_signs(std::string html) {
 }
 
 std::string interval(const Interval95& interval, double scale, int decimals) {
-  if (!std::isfinite(interval.low) || !std::isfinite(interval.high)) return std::string(dash);
+  if (!known(interval)) return std::string(dash);
   return with_sign(scale * interval.low, decimals) + std::string(thin) + "to" + std::string(thin) +
          with_sign(scale * interval.high, decimals);
 }
 
+bool known(const Interval95& i) { return std::isfinite(i.low) && std::isfinite(i.high); }
+
 Interval95 within(const Interval95& i, double low, double high) {
   return {std::clamp(i.low, low, high), std::clamp(i.high, low, high)};
+}
+
+Interval95 range_of(const std::vector<double>& values) {
+  Interval95 range{std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity()};
+  for (const double v : values)
+    if (std::isfinite(v)) range = {std::min(range.low, v), std::max(range.high, v)};
+  return range;
+}
+
+double finite_mean(const std::vector<double>& values) {
+  std::vector<double> finite;
+  std::copy_if(values.begin(), values.end(), std::back_inserter(finite), [](double v) { return std::isfinite(v); });
+  return mean(finite);
 }
 
 std::string difference_interval(const Interval95& i) { return interval(within(i, -1, 1), 100, 2); }
@@ -159,6 +146,19 @@ std::string Table::html() const {
 }
 
 std::string paragraph(const std::string& html) { return "<p>" + html + "</p>\n"; }
+
+std::string paragraphs(const std::vector<std::string>& list) {
+  std::string html;
+  for (const std::string& one : list)
+    if (!one.empty()) html += paragraph(one);
+  return html;
+}
+
+std::string fine_print(const std::string& html) { return paragraph("<span class=\"small\">" + html + "</span>"); }
+
+std::string figure(const std::string& chart, const std::string& caption) {
+  return "<figure>" + chart + (caption.empty() ? "" : "<figcaption>" + caption + "</figcaption>") + "</figure>\n";
+}
 
 std::string bullets(const std::vector<std::string>& items) {
   if (items.empty()) return "";

@@ -29,6 +29,10 @@ std::string p_equals(double p);  // p = 0.031, p < 0.001
 std::string keep_percent_signs(std::string html);
 /// "-0.40 to +1.02", each end times `scale`.
 std::string interval(const Interval95& interval, double scale, int decimals);
+bool known(const Interval95& interval);
+/// From the smallest to the largest of the finite values; from infinity to -infinity without any.
+Interval95 range_of(const std::vector<double>& values);
+double finite_mean(const std::vector<double>& values);
 /// An interval's part within what is possible; NaN stays.
 Interval95 within(const Interval95& interval, double low, double high);
 /// Of a difference of accuracies, in points, within the possible 100 either way.
@@ -61,6 +65,11 @@ class Table {
 };
 
 std::string paragraph(const std::string& html);
+/// Those that are not empty.
+std::string paragraphs(const std::vector<std::string>& list);
+std::string fine_print(const std::string& html);
+/// The caption may be empty.
+std::string figure(const std::string& chart, const std::string& caption);
 std::string bullets(const std::vector<std::string>& items);
 /// Folded away until asked for; printed in full.
 std::string details(const std::string& summary, const std::string& html);

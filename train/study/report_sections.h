@@ -1,12 +1,35 @@
 // The report's sections, each HTML without its heading.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "train/study/report_html.h"
 #include "train/study/results.h"
 
 namespace crisp::report {
+
+/// A column of a table: its header, and what it says of a row's StudyArm or ArmComparison, in HTML.
+template <class Row>
+struct Column {
+  std::string header;
+  std::function<std::string(const Row&)> cell;
+};
+/// A row for each arm, with its name in a column before the others; the baseline's is highlighted.
+Table arm_table(const StudyResults& study, const std::string& caption, const std::vector<Column<StudyArm>>& columns);
+/// The same for the comparisons.
+Table comparison_table(const StudyResults& study, const std::string& caption,
+                       const std::vector<Column<ArmComparison>>& columns);
+
+/// The names of the arms, as HTML, of which `holds(const StudyArm&)` is true.
+template <class Predicate>
+std::vector<std::string> arms_where(const StudyResults& study, Predicate holds) {
+  std::vector<std::string> names;
+  for (const StudyArm& arm : study.arms)
+    if (holds(arm)) names.push_back(escape(arm.name));
+  return names;
+}
 
 // report_summary.cpp
 std::string summary(const StudyResults& study);
@@ -26,6 +49,8 @@ Verdict verdict(const ArmComparison& comparison);
 std::string sentence(const ArmComparison& comparison, const StudyResults& study);
 
 // report_accuracy.cpp
+/// "0.83 %, which Holm's correction for 6 comparisons asks of the smallest p"; of several comparisons.
+std::string holm_level(const StudyResults& study);
 std::string accuracies(const StudyResults& study);
 std::string differences(const StudyResults& study);
 std::string all_runs(const StudyResults& study);
@@ -33,8 +58,6 @@ std::string disagreements(const StudyResults& study);
 
 // report_training.cpp
 std::string generalisation(const StudyResults& study);
-
-// report_curves.cpp
 std::string loss_curves(const StudyResults& study);
 /// A loss of more than so many times loss_of_chance is that of weights that blew up: charts leave it out of their
 /// scale.

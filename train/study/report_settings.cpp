@@ -1,5 +1,5 @@
 // What was chosen, and the commands.
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
@@ -37,7 +37,7 @@ constexpr size_t values_listed = 6;
 // A setting's value in each complete run, as text: the distinct ones in the order of the runs, with their arms.
 struct SettingValues {
   std::vector<std::pair<std::string, std::vector<std::string>>> values;
-  size_t runs = 0;
+  int64_t runs = 0;
   void add(const std::string& value, const std::string& arm) {
     ++runs;
     auto found = std::find_if(values.begin(), values.end(), [&](const auto& v) { return v.first == value; });
@@ -46,24 +46,22 @@ struct SettingValues {
   }
 };
 
-std::string value_cell(const SettingValues& setting, size_t runs) {
+std::string value_cell(const SettingValues& setting, int64_t runs) {
   const auto code = [](const std::string& value) { return "<code>" + escape(value) + "</code>"; };
   if (setting.values.size() == 1 && setting.runs == runs) return code(setting.values[0].first);
   if (setting.values.size() > values_listed)
-    return fmt::format("differs: {} values", grouped(static_cast<int64_t>(setting.values.size())));
-  std::string cell = "differs: ";
-  for (const auto& [value, arms] : setting.values)
-    cell += fmt::format("{}{} ({})", &value == &setting.values[0].first ? "" : "; ", code(value), listed(arms));
-  if (setting.runs < runs)
-    cell += fmt::format("; absent in {}", counted(static_cast<int64_t>(runs - setting.runs), "run", "runs"));
-  return cell;
+    return fmt::format("differs: {} values", grouped(std::ssize(setting.values)));
+  std::vector<std::string> parts;
+  for (const auto& [value, arms] : setting.values) parts.push_back(fmt::format("{} ({})", code(value), listed(arms)));
+  if (setting.runs < runs) parts.push_back("absent in " + counted(runs - setting.runs, "run", "runs"));
+  return fmt::format("differs: {}", fmt::join(parts, "; "));
 }
 
 // Every setting of the complete runs, as resolved.
 std::string settings_table(const StudyResults& study) {
   std::vector<std::string> names;
   std::map<std::string, SettingValues> settings;
-  size_t runs = 0;
+  int64_t runs = 0;
   for (const StudyArm& arm : study.arms) {
     for (const StudyRun* run : arm.complete_runs()) {
       const ordered_json one = ordered_json::parse(run->settings, nullptr, false);
@@ -93,13 +91,11 @@ const std::vector<Choice>& choice_list() {
   static const std::vector<Choice> list{
       {"threshold per row or per head",
        "top-k (the default): each query keeps exactly k = max(1, floor((1 − s) n + 0.5)) keys; percentile: scores at "
-       "or "
-       "above the s-quantile of the head’s whole n × n score matrix, by linear interpolation"},
+       "or above the s-quantile of the head’s whole n × n score matrix, by linear interpolation"},
       {"n", "the real length of the sentence with [CLS] and [SEP]; there is no padding"},
       {"ties",
        "top-k and bottom-k: the earlier key wins, so that exactly k are kept; percentile and top-k-ties: all equal "
-       "ones "
-       "stay"},
+       "ones stay"},
       {"a query that would keep nothing", "it keeps its largest score, the earliest of equal ones"},
       {"gradient",
        "through the kept scores only; the selection is a constant, as are the cosines of lexical similarity"},
@@ -188,8 +184,7 @@ const std::vector<Choice>& choice_list() {
       {"the preset “breaking-bert” as it comes",
        "each method with sparsity 0.8 in all, early and late layers, and with 0.4 in all layers; six keys a row in the "
        "mixes of neighbour, random and global keys (6,0,0; 0,3,3; 3,0,3; 3,3,0; 2,2,2); for learned degrees λ of "
-       "0.001, "
-       "0.01 and 0.1, and a learning rate of 0.05 for z; 3 seeds; the arms of this study are those below",
+       "0.001, 0.01 and 0.1, and a learning rate of 0.05 for z; 3 seeds; the arms of this study are those below",
        {"breaking-bert"}},
   };
   return list;
@@ -197,28 +192,27 @@ const std::vector<Choice>& choice_list() {
 
 // Whether an option of the study has one of the words as its name or value.
 bool mentions(const StudyResults& study, const std::vector<const char*>& words) {
-  if (std::find(words.begin(), words.end(), study.name) != words.end()) return true;
-  const auto in = [&](const OptionMap& options) {
-    return std::any_of(options.begin(), options.end(), [&](const auto& option) {
-      return std::any_of(words.begin(), words.end(),
-                         [&](const char* word) { return option.first == word || option.second == word; });
-    });
+  const auto is_word = [&](const std::string& text) {
+    return std::find(words.begin(), words.end(), text) != words.end();
   };
-  return in(study.common) ||
+  const auto in = [&](const OptionMap& options) {
+    return std::any_of(options.begin(), options.end(),
+                       [&](const auto& option) { return is_word(option.first) || is_word(option.second); });
+  };
+  return is_word(study.name) || in(study.common) ||
          std::any_of(study.arms.begin(), study.arms.end(), [&](const StudyArm& arm) { return in(arm.options); });
 }
 
 std::string options_table(const StudyResults& study) {
-  Table table("Each arm’s options; all else is shared");
-  table.header({"arm", "options", "what it is"});
-  for (size_t i = 0; i < study.arms.size(); ++i) {
-    const StudyArm& arm = study.arms[i];
-    const std::string options = command_line(arm.options);
-    table.row({escape(arm.name), options.empty() ? "none" : "<code>" + escape(options.substr(1)) + "</code>",
-               i == study.baseline ? "baseline" + (arm.description.empty() ? "" : ": " + escape(arm.description))
-                                   : escape(arm.description)},
-              i == study.baseline);
-  }
+  const auto options = [](const StudyArm& arm) {
+    return arm.options.empty() ? "none" : "<code>" + escape(command_line(arm.options).substr(1)) + "</code>";
+  };
+  const auto what = [&](const StudyArm& arm) {
+    const std::string separator = arm.description.empty() ? "" : ": ";
+    return (study.is_base(arm) ? "baseline" + separator : "") + escape(arm.description);
+  };
+  const Table table =
+      arm_table(study, "Each arm’s options; all else is shared", {{"options", options}, {"what it is", what}});
   return "<div class=\"wide\">" + table.html() + "</div>";
 }
 
@@ -236,19 +230,16 @@ std::string choices(const StudyResults& study) {
 }
 
 std::string settings(const StudyResults& study) {
-  std::string seeds;
-  for (const uint64_t seed : study.seeds) seeds += fmt::format("{}{}", seeds.empty() ? "" : ", ", seed);
-  std::string html = paragraph("The whole study, from the study.json beside this page:");
-  html += "<pre>crisp-study study.json --output OUTPUT</pre>\n";
-  html += paragraph("One of its runs, here the baseline with the first seed:");
-  html += "<pre>crisp-train" + escape(command_line(study.options_of(study.base()))) +
-          fmt::format(" --seed {} --output OUTPUT/runs/{}/seed-{}</pre>\n", study.seeds[0],
-                      escape(shell_word(study.base().name)), study.seeds[0]);
-  html += paragraph(
-      fmt::format("Seeds: {}. With a seed, the same kernels and the same options, a run gives the same bits on "
-                  "any number of threads.",
-                  seeds));
-  return html + settings_table(study);
+  return paragraph("The whole study, from the study.json beside this page:") +
+         "<pre>crisp-study study.json --output OUTPUT</pre>\n" +
+         paragraph("One of its runs, here the baseline with the first seed:") +
+         fmt::format("<pre>crisp-train{0} --seed {1} --output OUTPUT/runs/{2}/seed-{1}</pre>\n",
+                     escape(command_line(study.options_of(study.base()))), study.seeds[0],
+                     escape(shell_word(study.base().name))) +
+         paragraph(fmt::format("Seeds: {}. With a seed, the same kernels and the same options, a run gives the same "
+                               "bits on any number of threads.",
+                               fmt::join(study.seeds, ", "))) +
+         settings_table(study);
 }
 
 }  // namespace crisp::report

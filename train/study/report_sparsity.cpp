@@ -25,13 +25,12 @@ struct ArmSparsity {
 std::vector<ArmSparsity> sparsities(const StudyResults& study) {
   std::vector<ArmSparsity> list;
   for (const StudyArm& arm : study.arms) {
-    const double requested = arm.summary([](const StudyRun& run) {
-                                  double sum = 0;
-                                  for (const LayerAttention& layer : run.layers) sum += layer.requested;
-                                  return sum / static_cast<double>(run.layers.size());
-                                })
-                                 .mean;
-    const double effective = arm.summary([](const StudyRun& run) { return run.sparsity; }).mean;
+    const double requested = arm.mean([](const StudyRun& run) {
+      double sum = 0;
+      for (const LayerAttention& layer : run.layers) sum += layer.requested;
+      return sum / static_cast<double>(run.layers.size());
+    });
+    const double effective = arm.mean(&StudyRun::sparsity);
     if (std::isfinite(effective)) list.push_back({escape(arm.name), requested, effective});
   }
   return list;
@@ -114,31 +113,22 @@ bool sparse_at_evaluation(const SparsityConfig& c) {
 }
 
 Table layer_table(const StudyResults& study) {
-  size_t layers = 0;
-  for (const StudyArm& arm : study.arms) layers = std::max(layers, arm.layer_count());
-  Table table("Effective sparsity over valid keys in each layer, in brackets the requested one");
-  std::vector<std::string> header{"arm", "mean"};
-  for (size_t l = 0; l < layers; ++l) header.push_back(fmt::format("layer {}", l));
-  table.header(header);
-  for (size_t i = 0; i < study.arms.size(); ++i) {
-    const StudyArm& arm = study.arms[i];
-    std::vector<std::string> cells{escape(arm.name),
-                                   percent(arm.summary([](const StudyRun& r) { return r.sparsity; }).mean, 1)};
-    for (size_t l = 0; l < layers; ++l) {
-      const auto mean = [&](double LayerAttention::*number) {
-        return arm.summary([&](const StudyRun& r) { return l < r.layers.size() ? r.layers[l].*number : unknown; }).mean;
-      };
-      const double effective = mean(&LayerAttention::effective), requested = mean(&LayerAttention::requested);
-      cells.push_back(
-          std::isfinite(effective)
-              ? fmt::format("<span class=\"shade\" style=\"background:color-mix(in srgb, var(--heat) {:.0f}%, "
-                            "transparent)\">{} ({})</span>",
-                            40 * effective, fixed(100 * effective, 1), fixed(100 * requested, 0))
-              : fixed(unknown, 0));
-    }
-    table.row(cells, i == study.baseline);
-  }
-  return table;
+  std::vector<Column<StudyArm>> columns{
+      {"mean", [](const StudyArm& arm) { return percent(arm.mean(&StudyRun::sparsity), 1); }}};
+  for (size_t l = 0; l < study.layer_count(); ++l)
+    columns.push_back(
+        {fmt::format("layer {}", l), [=](const StudyArm& arm) {
+           const auto mean = [&](double LayerAttention::*number) {
+             return arm.mean([&](const StudyRun& r) { return l < r.layers.size() ? r.layers[l].*number : unknown; });
+           };
+           const double effective = mean(&LayerAttention::effective);
+           if (!std::isfinite(effective)) return fixed(unknown, 0);
+           return fmt::format(
+               "<span class=\"shade\" style=\"background:color-mix(in srgb, var(--heat) {:.0f}%, "
+               "transparent)\">{} ({})</span>",
+               40 * effective, fixed(100 * effective, 1), fixed(100 * mean(&LayerAttention::requested), 0));
+         }});
+  return arm_table(study, "Effective sparsity over valid keys in each layer, in brackets the requested one", columns);
 }
 
 }  // namespace
@@ -149,8 +139,8 @@ std::string sparsity(const StudyResults& study) {
   std::string key;
   for (size_t i = 0; i < study.arms.size(); ++i) {
     const StudyArm& arm = study.arms[i];
-    const Summary accuracy = arm.summary([](const StudyRun& r) { return r.accuracy(); });
-    const double x = arm.summary([](const StudyRun& r) { return r.sparsity; }).mean;
+    const Summary accuracy = arm.summary(&StudyRun::accuracy);
+    const double x = arm.mean(&StudyRun::sparsity);
     key += fmt::format("<li>{}: {} at {}</li>", escape(arm.name), percent(accuracy.mean), percent(x, 1));
     if (!std::isfinite(x) || accuracy.n == 0) continue;
     chart.points.push_back(
@@ -174,15 +164,13 @@ std::string sparsity(const StudyResults& study) {
            "<figcaption>Numbered: the mean of an arm; faint: its runs.</figcaption><ol class=\"numbers\">" + key +
            "</ol></figure>\n";
   const std::vector<ArmSparsity> arms = sparsities(study);
-  for (const std::string& line : {not_as_requested(arms), measured_apart(arms), sparser_in_training(study)})
-    if (!line.empty()) html += paragraph(line);
-  html += layer_table(study).html();
-  return html +
-         paragraph(
-             "<span class=\"small\">Effective sparsity is the part of (query, key) pairs that the evaluation left out; "
-             "there is no padding to count. It differs from the requested one where rows are short, because "
-             "a row keeps a whole number of keys and at least one. A dash in brackets: a measure such as a "
-             "window or a threshold decides instead of a sparsity.</span>");
+  return html + paragraphs({not_as_requested(arms), measured_apart(arms), sparser_in_training(study)}) +
+         layer_table(study).html() +
+         fine_print(
+             "Effective sparsity is the part of (query, key) pairs that the evaluation left out; there is no padding "
+             "to count. It differs from the requested one where rows are short, because a row keeps a whole number of "
+             "keys and at least one. A dash in brackets: a measure such as a window or a threshold decides instead of "
+             "a sparsity.");
 }
 
 std::string confounded(const StudyResults& study) {

@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "train/study/report_html.h"
@@ -15,9 +16,8 @@ constexpr size_t arms_in_words = 6;
 
 std::string run_counts(const StudyResults& study) {
   const auto total = static_cast<int64_t>(study.arms.size() * study.seeds.size());
-  std::string text = fmt::format("{} with {}: {}", counted(static_cast<int64_t>(study.arms.size()), "arm", "arms"),
-                                 counted(static_cast<int64_t>(study.seeds.size()), "seed", "seeds each"),
-                                 counted(total, "run", "runs"));
+  std::string text = fmt::format("{} with {}: {}", counted(std::ssize(study.arms), "arm", "arms"),
+                                 counted(std::ssize(study.seeds), "seed", "seeds each"), counted(total, "run", "runs"));
   const int64_t complete = study.count(RunStatus::complete);
   if (complete == total) return text + (total == 1 ? ", complete. " : ", all complete. ");
   text += fmt::format(", <strong>of which {} complete", complete);
@@ -30,7 +30,7 @@ std::string run_counts(const StudyResults& study) {
 
 std::string baseline_words(const StudyResults& study) {
   const StudyArm& base = study.base();
-  const Summary accuracy = base.summary([](const StudyRun& r) { return r.accuracy(); });
+  const Summary accuracy = base.summary(&StudyRun::accuracy);
   const std::string name = "<strong>" + escape(base.name) + "</strong>";
   if (accuracy.n == 0) return "The baseline, " + name + ", has no complete run yet, so nothing can be compared. ";
   std::string text = study.arms.size() > 1 ? "The baseline, " + name + ", has" : name + " has";
@@ -41,27 +41,28 @@ std::string baseline_words(const StudyResults& study) {
 }
 
 std::string example_words(const StudyResults& study) {
-  int64_t least = 0, most = 0;
-  double accuracy = 0;
-  int64_t n = 0;
+  std::vector<double> totals, accuracies;
   for (const StudyArm& arm : study.arms) {
     for (const StudyRun* run : arm.complete_runs()) {
-      least = n == 0 ? run->total : std::min(least, run->total);
-      most = std::max(most, run->total);
-      accuracy += run->accuracy();
-      ++n;
+      totals.push_back(static_cast<double>(run->total));
+      accuracies.push_back(run->accuracy());
     }
   }
-  if (n == 0) return "";
+  if (totals.empty()) return "";
+  const auto [least, most] = range_of(totals);
+  const std::string fewest = grouped(static_cast<int64_t>(least));
   if (least != most)
-    return fmt::format("The runs were evaluated on different numbers of sentences ({} to {}). ", grouped(least),
-                       grouped(most));
-  accuracy /= static_cast<double>(n);
+    return fmt::format("The runs were evaluated on different numbers of sentences ({} to {}). ", fewest,
+                       grouped(static_cast<int64_t>(most)));
+  const double accuracy = mean(accuracies);
   return fmt::format(
       "Each accuracy counts all {} dev sentences; one accuracy near {} has a standard error of {} points from the "
       "choice of those sentences alone. ",
-      grouped(least), percent(accuracy, 1),
-      fixed(100 * std::sqrt(accuracy * (1 - accuracy) / static_cast<double>(least)), 2));
+      fewest, percent(accuracy, 1), fixed(100 * std::sqrt(accuracy * (1 - accuracy) / least), 2));
+}
+
+std::string by_holm(const StudyResults& study) {
+  return fmt::format("after Holm’s correction for {} comparisons", study.comparisons.size());
 }
 
 // "+0.30 (-0.70 to +1.30)" of each arm of `cs`, which share a verdict, for people to look up.
@@ -69,8 +70,7 @@ std::string list_of_arms(const StudyResults& study, Verdict shared, const std::v
   const bool same_n =
       std::all_of(cs.begin(), cs.end(), [&](const ArmComparison* c) { return c->accuracy.n == cs[0]->accuracy.n; });
   const auto seeds = [](const ArmComparison* c) { return counted(c->accuracy.n, "seed", "seeds"); };
-  const std::string arms = counted(static_cast<int64_t>(cs.size()), "arm", "arms"),
-                    corrected = fmt::format("after Holm’s correction for {} comparisons", study.comparisons.size()),
+  const std::string arms = counted(std::ssize(cs), "arm", "arms"), corrected = by_holm(study),
                     over = same_n ? seeds(cs[0]) : "seeds";
   std::string html;
   if (shared == Verdict::shown)
@@ -107,15 +107,14 @@ std::string list_of_arms(const StudyResults& study, Verdict shared, const std::v
 // The arms of `cs`, which share a verdict, together.
 std::string together(const StudyResults& study, Verdict shared, const std::vector<const ArmComparison*>& cs) {
   std::vector<std::string> names;
-  double low = 0, high = 0;
+  std::vector<double> means;
   for (const ArmComparison* c : cs) {
-    low = names.empty() ? c->accuracy.mean : std::min(low, c->accuracy.mean);
-    high = names.empty() ? c->accuracy.mean : std::max(high, c->accuracy.mean);
+    means.push_back(c->accuracy.mean);
     names.push_back(escape(study.arms[c->arm].name));
   }
-  const std::string arms =
-      fmt::format("{} ({})", counted(static_cast<int64_t>(names.size()), "arm", "arms"), listed(names));
-  const std::string range = fmt::format("from {} to {} points", points(low), points(high));
+  const std::string arms = fmt::format("{} ({})", counted(std::ssize(names), "arm", "arms"), listed(names));
+  const Interval95 of_means = range_of(means);
+  const std::string range = fmt::format("from {} to {} points", points(of_means.low), points(of_means.high));
   switch (shared) {
     case Verdict::not_comparable:
       return fmt::format("<strong>Not compared</strong>: of {} no seed is complete in both the arm and {}.", arms,
@@ -160,7 +159,8 @@ std::vector<std::string> comparison_lines(const StudyResults& study) {
 }
 
 // "1.09 to 3.20 points", of the arms' detectable differences.
-std::string detectable_words(double least, double most) {
+std::string detectable_words(const std::vector<double>& differences) {
+  const auto [least, most] = range_of(differences);
   if (least > 1) return "more than any possible difference";
   const std::string low = fixed(100 * least, 2), high = fixed(100 * most, 2);
   if (most > 1) return low + " points to more than any possible difference, depending on the arm,";
@@ -177,21 +177,14 @@ std::string power_words(const StudyResults& study) {
     pairs.push_back(c.accuracy.n);
   }
   if (single.empty()) return "";
-  const auto range = [](const std::vector<double>& list) {
-    const auto [least, most] = std::minmax_element(list.begin(), list.end());
-    return detectable_words(*least, *most);
-  };
   const auto [fewest, largest] = std::minmax_element(pairs.begin(), pairs.end());
-  const std::string seeds = *fewest == *largest ? counted(*fewest, "seed", "seeds")
-                                                : fmt::format("{} to {}", *fewest, counted(*largest, "seed", "seeds"));
+  const std::string seeds = *fewest == *largest ? "" : fmt::format("{} to ", *fewest);
   std::string text = fmt::format(
-      "With {} and the spread between them, the true difference that would be seen in 80 % of such studies is {} in "
+      "With {}{} and the spread between them, the true difference that would be seen in 80 % of such studies is {} in "
       "one comparison at 5 %",
-      seeds, range(single));
-  const size_t comparisons = study.comparisons.size();
-  if (comparisons > 1)
-    text += fmt::format(", and {} at {}, which Holm’s correction for {} comparisons asks of the smallest p",
-                        range(corrected), percent(significance / static_cast<double>(comparisons)), comparisons);
+      seeds, counted(*largest, "seed", "seeds"), detectable_words(single));
+  if (study.comparisons.size() > 1)
+    text += fmt::format(", and {} at {}", detectable_words(corrected), holm_level(study));
   return text +
          ". A smaller one may well exist and not show: “no difference shown” does not say that the arms are equal.";
 }
@@ -209,23 +202,22 @@ bool stops_on_dev(const StudyRun& run) {
   return run.patience > 0 && run.selection_part == 0 && run.dev_losses.size() > 1;
 }
 
+// How a sentence ends on arms whose accuracies are optimistic.
+std::string optimistic(const std::vector<std::string>& names, const StudyResults& study) {
+  const auto has_results = [](const StudyArm& arm) { return !arm.complete_runs().empty(); };
+  return names.size() == arms_where(study, has_results).size() ? "." : ", and favours them over the other arms.";
+}
+
 // Arms whose runs end by their accuracy on the dev sentences, and arms whose runs ended at different steps.
 std::vector<std::string> length_words(const StudyResults& study) {
-  std::vector<std::string> on_dev;
-  size_t arms = 0;
-  for (const StudyArm& arm : study.arms) {
-    const auto runs = arm.complete_runs();
-    arms += !runs.empty();
-    if (std::any_of(runs.begin(), runs.end(), [](const StudyRun* run) { return stops_on_dev(*run); }))
-      on_dev.push_back(escape(arm.name));
-  }
+  const auto on_dev = arms_where(study, [](const StudyArm& arm) { return arm.any_complete(stops_on_dev); });
   std::vector<std::string> lines;
   if (!on_dev.empty())
     lines.push_back(subject(study, on_dev, "end") +
                     " when their accuracy on the same dev sentences has not risen for some evaluations "
                     "(<code>--early-stopping-patience</code>): these sentences decide how long they train, which makes "
                     "these accuracies optimistic" +
-                    (on_dev.size() == arms ? "." : ", and favours them over the other arms."));
+                    optimistic(on_dev, study));
   if (const auto unequal = unequal_lengths(study); !unequal.empty())
     lines.push_back("Runs of one arm ended at different steps: " + listed(unequal) + ".");
   return lines;
@@ -243,28 +235,21 @@ std::string blown_up_words(const StudyResults& study) {
   return fmt::format(
       "<strong>Blown up</strong>, though every loss stayed finite: a final dev loss of more than {:g} times {}, that "
       "of even probabilities, in {}: {}. Their accuracies count in the means all the same.",
-      blown_up, fixed(chance, 2), counted(static_cast<int64_t>(runs.size()), "run", "runs"), fmt::join(runs, "; "));
+      blown_up, fixed(chance, 2), counted(std::ssize(runs), "run", "runs"), fmt::join(runs, "; "));
 }
 
 std::vector<std::string> selection_words(const StudyResults& study) {
-  std::vector<std::string> on_dev, on_part, none;
-  for (const StudyArm& arm : study.arms) {
-    const auto runs = arm.complete_runs();
-    const auto any = [&](bool part) {
-      return std::any_of(runs.begin(), runs.end(),
-                         [&](const StudyRun* run) { return chooses(*run) && (run->selection_part > 0) == part; });
-    };
-    if (any(false)) on_dev.push_back(escape(arm.name));
-    if (any(true)) on_part.push_back(escape(arm.name));
-    if (!runs.empty() && !any(false) && !any(true)) none.push_back(escape(arm.name));
-  }
+  const auto chosen_on = [&](bool part, const StudyArm& arm) {
+    return arm.any_complete([&](const StudyRun& run) { return chooses(run) && (run.selection_part > 0) == part; });
+  };
+  const auto on_dev = arms_where(study, [&](const StudyArm& arm) { return chosen_on(false, arm); });
+  const auto on_part = arms_where(study, [&](const StudyArm& arm) { return chosen_on(true, arm); });
   std::vector<std::string> lines;
-  if (!on_dev.empty()) {
+  if (!on_dev.empty())
     lines.push_back(subject(study, on_dev, "report") +
                     " the best of their evaluations on the same dev sentences (<code>--select best</code>), which "
                     "makes these accuracies optimistic" +
-                    (on_part.empty() && none.empty() ? "." : ", and favours them over the other arms."));
-  }
+                    (on_part.empty() ? optimistic(on_dev, study) : ", and favours them over the other arms."));
   if (!on_part.empty())
     lines.push_back(subject(study, on_part, "report") +
                     " the evaluation that was best on sentences set aside from the training set "
@@ -274,22 +259,15 @@ std::vector<std::string> selection_words(const StudyResults& study) {
 }
 
 // As crisp-train decides it.
-std::vector<std::string> arms_on_sample(const StudyResults& study) {
-  std::vector<std::string> names;
-  for (const StudyArm& arm : study.arms) {
-    const OptionMap options = study.options_of(arm);
-    if (std::none_of(options.begin(), options.end(), [](const auto& option) {
-          return option.first == "weights" || option.first == "init" || option.first == "data" ||
-                 option.first == "train";
-        }))
-      names.push_back(escape(arm.name));
-  }
-  return names;
+bool on_sample(const OptionMap& options) {
+  constexpr std::array other{"weights", "init", "data", "train"};
+  return std::none_of(other.begin(), other.end(), [&](const char* name) { return options.contains(name); });
 }
 
 std::vector<std::string> cautions(const StudyResults& study) {
   std::vector<std::string> lines;
-  if (const auto sample = arms_on_sample(study); !sample.empty())
+  const auto sample = arms_where(study, [&](const StudyArm& arm) { return on_sample(study.options_of(arm)); });
+  if (!sample.empty())
     lines.push_back(
         "<strong>" + subject(study, sample, "are") +
         " on the bundled sample</strong>, a small model and made-up film reviews, because no weights and no "
@@ -303,7 +281,7 @@ std::vector<std::string> cautions(const StudyResults& study) {
         fmt::format("{} are few: the spread between them is itself known only roughly, and the intervals "
                     "rest on differences being about normal.",
                     counted(static_cast<int64_t>(pairs), "paired seed", "paired seeds")));
-  if (const int64_t lost = study.count(RunStatus::diverged) + study.count(RunStatus::failed); lost > 0)
+  if (const int64_t lost = study.lost(); lost > 0)
     lines.push_back(
         fmt::format("{} without a result: means and intervals are those of the runs that ended, and an arm "
                     "whose runs diverge is not as good as its other runs look.",
@@ -355,24 +333,21 @@ std::string sentence(const ArmComparison& c, const StudyResults& study) {
     case Verdict::none_shown:
       return estimate + "no difference shown.";
     case Verdict::uncorrected_only:
-      return fmt::format("{}{} by itself, but {} after Holm’s correction for {} comparisons: no difference shown.",
-                         estimate, p_equals(a.p_value), p_value(c.adjusted_p), comparisons);
+      return fmt::format("{}{} by itself, but {} {}: no difference shown.", estimate, p_equals(a.p_value),
+                         p_value(c.adjusted_p), by_holm(study));
     case Verdict::shown:
       break;
   }
   std::string text = fmt::format("{}<strong>a {} accuracy is shown</strong> for new seeds on these dev sentences ({}",
                                  estimate, a.mean > 0 ? "higher" : "lower", p_equals(c.adjusted_p));
-  text += comparisons > 1 ? fmt::format(" after Holm’s correction for {} comparisons)", comparisons) : ")";
+  text += comparisons > 1 ? " " + by_holm(study) + ")" : ")";
   if (!c.by_example) return text + ".";
   const bool new_sentences = c.two_level.low > 0 || c.two_level.high < 0;
-  if (!new_sentences)
-    return fmt::format(
-        "{}; for other sentences of the kind it is not shown, the interval over seeds and sentences being {}.", text,
-        both);
-  if (comparisons == 1)
-    return fmt::format(
-        "{}; it holds for other sentences of the kind, too, the interval over seeds and sentences being {}.", text,
-        both);
+  if (!new_sentences || comparisons == 1)
+    return fmt::format("{}; {}, the interval over seeds and sentences being {}.", text,
+                       new_sentences ? "it holds for other sentences of the kind, too"
+                                     : "for other sentences of the kind it is not shown",
+                       both);
   return fmt::format(
       "{}; the 95 % interval over seeds and sentences, {}, leaves out 0 as well, but is not corrected for the {} "
       "comparisons, so for other sentences of the kind it is a hint.",

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -45,11 +46,12 @@ std::vector<double> numbers(const Fields& fields, const char* key) {
   return list ? numbers(fields, key, *list) : std::vector<double>();
 }
 
-void read_evaluation(const Fields& fields, StudyRun& run) {
-  run.correct = count(fields, "eval_correct");
-  run.total = count(fields, "eval_total");
-  run.loss = number(fields, "eval_loss");
-  run.sparsity = number(fields, "eval_sparsity");
+void read(const Fields& fields, const char* key, double& value) { value = number(fields, key); }
+void read(const Fields& fields, const char* key, std::string& text) { text = fields.text(key).value_or(""); }
+// What it is without the field is the least that it may be.
+void read(const Fields& fields, const char* key, int64_t& n) { n = fields.whole(key, n, INT64_MAX).value_or(n); }
+
+void read_layers(const Fields& fields, StudyRun& run) {
   const std::vector<double> effective = numbers(fields, "eval_layer_sparsity");
   const std::vector<double> requested = numbers(fields, "eval_layer_sparsity_requested");
   const auto of_layer = [&](const char* key, size_t layer) {
@@ -66,27 +68,19 @@ void read_evaluation(const Fields& fields, StudyRun& run) {
     layer.windows = of_layer("span_windows", i);
     run.layers.push_back(layer);
   }
-  if (const ordered_json* object = fields.object("eval_flops")) {
-    const Fields flops(*object, fields.where());
-    run.flops = {number(flops, "total"), number(flops, "attention"), number(flops, "attention_dense"),
-                 number(flops, "attention_scored")};
-  }
 }
 
 void read_results(const Fields& fields, StudyRun& run) {
-  read_evaluation(fields, run);
-  run.train_loss = number(fields, "train_loss");
-  run.last_eval_loss = number(fields, "last_eval_loss");
-  run.train_eval_loss = number(fields, "train_eval_loss");
-  run.train_eval_accuracy = number(fields, "train_eval_accuracy");
-  run.steps = count(fields, "step");
-  run.epochs = number(fields, "epoch");
-  run.best_step = fields.whole("best_step", -1, INT64_MAX).value_or(-1);
-  run.seconds = number(fields, "train_runtime");
-  run.tokens_per_second = number(fields, "train_tokens_per_second");
-  run.peak_bytes = number(fields, "peak_resident_bytes");
-  run.threads = count(fields, "threads");
-  run.instruction_set = fields.text("instruction_set").value_or("");
+  const ordered_json *flops = fields.object("eval_flops"), none = ordered_json::object();
+  const Fields of_flops(flops ? *flops : none, fields.where());
+  for_each_number(run, [&](const std::string& name, const char*, const char*, auto&& value) {
+    const size_t slash = name.find('/');
+    if (slash != std::string::npos)
+      read(of_flops, name.c_str() + slash + 1, value);
+    else if (!name.empty())
+      read(fields, name.c_str(), value);
+  });
+  read_layers(fields, run);
   const ordered_json* object = fields.object("settings");
   if (!object) return;
   run.settings = object->dump();
@@ -108,15 +102,13 @@ SparsityConfig sparse_attention_of(const StudyRun& run) {
 std::pair<int64_t, int64_t> read_metrics(const std::string& path, StudyRun& run) {
   int64_t last_step = 0;
   const DamagedLines damaged = for_each_json_line(path, [&](const Fields& line) {
-    const CurvePoint here{count(line, "step"), number(line, "epoch"), unknown};
-    const auto point = [&](const char* key) { return CurvePoint{here.step, here.epoch, number(line, key)}; };
-    last_step = std::max(last_step, here.step);
-    if (line.contains("loss")) {
-      run.training_losses.push_back(point("loss"));
-    } else if (line.contains("eval_loss")) {
-      const CurvePoint loss = point("eval_loss"), accuracy = point("eval_accuracy");
-      run.dev_losses.push_back(loss);
-      run.dev_accuracies.push_back(accuracy);
+    CurvePoint point{count(line, "step"), number(line, "epoch"), unknown};
+    last_step = std::max(last_step, point.step);
+    for (const auto& [key, points] : {std::pair{"loss", &run.training_losses}, {"eval_loss", &run.dev_losses}}) {
+      if (!line.contains(key)) continue;
+      point.value = number(line, key);
+      points->push_back(point);
+      break;
     }
   });
   return {last_step, damaged.before_last};
@@ -139,7 +131,7 @@ std::vector<std::string> read_predictions(const std::string& path, StudyRun& run
                                                                : unknown);
   });
   if (damaged.all > 0) {  // a part of the examples is no basis for anything
-    run.labels.clear(), run.predictions.clear(), run.right.clear(), run.logits.clear(), run.confidences.clear();
+    run.forget_examples();
     return {};
   }
   return sentences;
@@ -178,7 +170,9 @@ StudyRun read_run(const RunFiles& files, uint64_t seed, const std::string& what,
   }
   run.message.clear();
   try {
-    read_results(Fields(results, results_name), run);
+    StudyRun whole = run;  // so that a run whose results cannot be read has none of them
+    read_results(Fields(results, results_name), whole);
+    run = std::move(whole);
   } catch (const BadInput& e) {
     run.status = RunStatus::failed;
     run.message = e.what();
@@ -212,7 +206,7 @@ StudyRun read_run(const RunFiles& files, uint64_t seed, const std::string& what,
     study.labels = run.labels;
   } else if (run.labels != study.labels || sentences != study.examples) {
     note("its dev set differs from the first run's, so it takes no part in comparisons by example.");
-    run.labels.clear(), run.predictions.clear(), run.right.clear(), run.logits.clear(), run.confidences.clear();
+    run.forget_examples();
   }
   return run;
 }
@@ -233,17 +227,7 @@ StudyResults without_runs(const Study& study) {
 }  // namespace
 
 const char* status_name(RunStatus status) {
-  switch (status) {
-    case RunStatus::complete:
-      return "complete";
-    case RunStatus::diverged:
-      return "diverged";
-    case RunStatus::failed:
-      return "failed";
-    case RunStatus::missing:
-      break;
-  }
-  return "missing";
+  return std::array{"complete", "diverged", "failed", "missing"}[static_cast<size_t>(status)];
 }
 
 double StudyRun::accuracy() const {
@@ -272,6 +256,12 @@ OptionMap StudyResults::options_of(const StudyArm& arm) const { return joined_op
 int64_t StudyResults::count(RunStatus status) const {
   int64_t n = 0;
   for (const StudyArm& arm : arms) n += arm.count(status);
+  return n;
+}
+
+size_t StudyResults::layer_count() const {
+  size_t n = 0;
+  for (const StudyArm& arm : arms) n = std::max(n, arm.layer_count());
   return n;
 }
 

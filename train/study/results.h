@@ -2,9 +2,10 @@
 // predictions.csv. The report (train/study/report.h) shows the same numbers.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,6 @@
 #include "train/study/study.h"
 
 namespace crisp {
-
-constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
 
 enum class RunStatus : uint8_t {
   complete,
@@ -80,7 +79,7 @@ struct StudyRun {
   std::string settings;             // all_results.json's, as JSON text; empty without
   SparsityConfig sparse_attention;  // of the settings; dense where they have nothing of it
 
-  std::vector<CurvePoint> training_losses, dev_losses, dev_accuracies;
+  std::vector<CurvePoint> training_losses, dev_losses;
   bool whole_curves = true;  // those of a complete run, without damaged lines and up to its end
 
   // Every dev example, in the file's order; empty without dev_predictions.jsonl.
@@ -88,6 +87,7 @@ struct StudyRun {
   std::vector<uint8_t> right;
   std::vector<double> confidences;  // the predicted class's probability
   std::vector<std::vector<double>> logits;
+  void forget_examples() { labels.clear(), predictions.clear(), right.clear(), confidences.clear(), logits.clear(); }
 
   bool complete() const { return status == RunStatus::complete; }
   /// NaN unless complete.
@@ -97,12 +97,42 @@ struct StudyRun {
   double seconds_per_step() const { return steps > 0 ? seconds / static_cast<double>(steps) : unknown; }
 };
 
+/// Calls use(its name in all_results.json, in results.json, in runs.csv, number) for the numbers of a run, in the order
+/// of the latter two; "" where it is not there, "a/b" for b in the object a.
+template <class Run, class Use>
+void for_each_number(Run& run, const Use& use) {
+  use("eval_correct", "correct", "correct", run.correct);
+  use("eval_total", "total", "total", run.total);
+  use("", "accuracy", "accuracy", run.accuracy());
+  use("eval_loss", "loss", "loss", run.loss);
+  use("", "expected_calibration_error", "ece", run.calibration);
+  use("train_loss", "train_loss", "train_loss", run.train_loss);
+  use("last_eval_loss", "last_eval_loss", "last_eval_loss", run.last_eval_loss);
+  use("train_eval_loss", "train_eval_loss", "train_eval_loss", run.train_eval_loss);
+  use("train_eval_accuracy", "train_eval_accuracy", "", run.train_eval_accuracy);
+  use("", "train_dev_gap", "train_dev_gap", run.gap());
+  use("eval_sparsity", "effective_sparsity", "effective_sparsity", run.sparsity);
+  use("eval_flops/total", "flops/total", "flops", run.flops.total);
+  use("eval_flops/attention", "flops/attention", "flops_attention", run.flops.attention);
+  use("eval_flops/attention_dense", "flops/attention_dense", "flops_attention_dense", run.flops.attention_dense);
+  use("eval_flops/attention_scored", "flops/attention_scored", "flops_attention_scored", run.flops.attention_scored);
+  use("step", "steps", "steps", run.steps);
+  use("epoch", "epochs", "epochs", run.epochs);
+  use("best_step", "best_step", "", run.best_step);
+  use("train_runtime", "train_seconds", "seconds", run.seconds);
+  use("train_tokens_per_second", "train_tokens_per_second", "tokens_per_second", run.tokens_per_second);
+  use("peak_resident_bytes", "peak_resident_bytes", "peak_resident_bytes", run.peak_bytes);
+  use("threads", "threads", "threads", run.threads);
+  use("instruction_set", "instruction_set", "instruction_set", run.instruction_set);
+}
+
 /// A number over the complete runs of an arm that have it.
 struct Summary {
   int64_t n = 0;
   double mean = unknown, sd = unknown;
-  Interval95 interval{unknown, unknown};  // Student's, of the mean
+  Interval95 interval;  // Student's, of the mean
 };
+Summary summarise(const std::vector<double>& values);
 
 struct StudyArm {
   std::string name, description;
@@ -113,27 +143,29 @@ struct StudyArm {
   int64_t count(RunStatus status) const;
   /// Of the run that has most; an arm's runs agree unless someone has mixed models.
   size_t layer_count() const;
-  /// Of `number` over the complete runs where it is finite.
+  /// Whether `holds`, a member of StudyRun or a function of one, is true of a complete run.
+  template <class Predicate>
+  bool any_complete(Predicate holds) const {
+    const auto list = complete_runs();
+    return std::any_of(list.begin(), list.end(), [&](const StudyRun* run) { return std::invoke(holds, *run); });
+  }
+  /// Of `number`, the like, over the complete runs where it is finite.
   template <class Number>
-  std::vector<double> values(Number number) const;
+  std::vector<double> values(Number number) const {
+    std::vector<double> all;
+    for (const StudyRun* run : complete_runs())
+      if (const auto value = static_cast<double>(std::invoke(number, *run)); std::isfinite(value)) all.push_back(value);
+    return all;
+  }
   template <class Number>
-  Summary summary(Number number) const;
+  Summary summary(Number number) const {
+    return summarise(values(number));
+  }
+  template <class Number>
+  double mean(Number number) const {
+    return crisp::mean(values(number));
+  }
 };
-
-Summary summarise(const std::vector<double>& values);
-
-template <class Number>
-std::vector<double> StudyArm::values(Number number) const {
-  std::vector<double> all;
-  for (const StudyRun* run : complete_runs())
-    if (const double value = number(*run); std::isfinite(value)) all.push_back(value);
-  return all;
-}
-
-template <class Number>
-Summary StudyArm::summary(Number number) const {
-  return summarise(values(number));
-}
 
 /// Dev losses at one point of training that all runs compared have evaluated.
 struct MatchedLoss {
@@ -158,7 +190,7 @@ struct ArmComparison {
   bool by_example = false;
   std::vector<McNemar> mcnemar;  // of each seed
   McNemar pooled{0, 0, unknown};
-  Interval95 two_level{unknown, unknown};  // of two pairs or more: of one only the examples would vary
+  Interval95 two_level;  // of two pairs or more: of one only the examples would vary
 };
 
 struct StudyResults {
@@ -173,9 +205,13 @@ struct StudyResults {
   std::vector<ArmComparison> comparisons;
 
   const StudyArm& base() const { return arms[baseline]; }
+  size_t layer_count() const;  // the most that an arm has
+  bool is_base(const StudyArm& arm) const { return &arm == &base(); }
   /// What crisp-train is given for an arm, whose own options win.
   OptionMap options_of(const StudyArm& arm) const;
   int64_t count(RunStatus status) const;
+  /// Runs that have ended without a result.
+  int64_t lost() const { return count(RunStatus::diverged) + count(RunStatus::failed); }
 };
 
 /// Reads OUTPUT/study.json and OUTPUT/runs/ARM/seed-S/{study_status.json, all_results.json, metrics.jsonl,

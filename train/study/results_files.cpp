@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <type_traits>
 
 #include "train/metrics.h"
 #include "train/study/results.h"
@@ -45,41 +46,18 @@ ordered_json json_of(const StudyRun& run) {
   if (!run.message.empty()) object["message"] = run.message;
   object["dev_losses"] = curve(run.dev_losses);
   if (!run.complete()) return object;
-  const ordered_json numbers{{"correct", run.correct},
-                             {"total", run.total},
-                             {"accuracy", run.accuracy()},
-                             {"loss", run.loss},
-                             {"expected_calibration_error", run.calibration},
-                             {"train_loss", run.train_loss},
-                             {"last_eval_loss", run.last_eval_loss},
-                             {"train_eval_loss", run.train_eval_loss},
-                             {"train_eval_accuracy", run.train_eval_accuracy},
-                             {"train_dev_gap", run.gap()},
-                             {"effective_sparsity", run.sparsity},
-                             {"flops",
-                              {{"total", run.flops.total},
-                               {"attention", run.flops.attention},
-                               {"attention_dense", run.flops.attention_dense},
-                               {"attention_scored", run.flops.attention_scored}}},
-                             {"steps", run.steps},
-                             {"epochs", run.epochs},
-                             {"best_step", run.best_step},
-                             {"train_seconds", run.seconds},
-                             {"train_tokens_per_second", run.tokens_per_second},
-                             {"peak_resident_bytes", run.peak_bytes},
-                             {"threads", run.threads},
-                             {"instruction_set", run.instruction_set}};
-  object.update(numbers);
+  for_each_number(run, [&](const char*, const std::string& name, const char*, const auto& value) {
+    object[ordered_json::json_pointer("/" + name)] = value;
+  });
   for (const LayerAttention& layer : run.layers) {
     object["layer_sparsity_requested"].push_back(layer.requested);
     object["layer_sparsity"].push_back(layer.effective);
     object["attention_entropy"].push_back(layer.entropy);
     object["attention_normalised_entropy"].push_back(layer.normalised);
   }
-  const bool learned = std::any_of(run.layers.begin(), run.layers.end(),
-                                   [](const LayerAttention& layer) { return !layer.spans.empty(); });
+  const auto is_learned = [](const LayerAttention& layer) { return !layer.spans.empty(); };
+  if (std::none_of(run.layers.begin(), run.layers.end(), is_learned)) return object;
   for (const LayerAttention& layer : run.layers) {
-    if (!learned) break;
     object["spans"].push_back(layer.spans);
     object["span_windows"].push_back(layer.windows);
   }
@@ -90,13 +68,13 @@ ordered_json json_of(const StudyArm& arm) {
   ordered_json object{{"name", arm.name}, {"description", arm.description}, {"options", arm.options}};
   for (const RunStatus status : {RunStatus::complete, RunStatus::diverged, RunStatus::failed, RunStatus::missing})
     object["count"][status_name(status)] = arm.count(status);
-  object["accuracy"] = json_of(arm.summary([](const StudyRun& r) { return r.accuracy(); }));
-  object["loss"] = json_of(arm.summary([](const StudyRun& r) { return r.loss; }));
-  object["train_dev_gap"] = json_of(arm.summary([](const StudyRun& r) { return r.gap(); }));
-  object["expected_calibration_error"] = json_of(arm.summary([](const StudyRun& r) { return r.calibration; }));
-  object["effective_sparsity"] = json_of(arm.summary([](const StudyRun& r) { return r.sparsity; }));
-  object["seconds_per_step"] = json_of(arm.summary([](const StudyRun& r) { return r.seconds_per_step(); }));
-  object["tokens_per_second"] = json_of(arm.summary([](const StudyRun& r) { return r.tokens_per_second; }));
+  object["accuracy"] = json_of(arm.summary(&StudyRun::accuracy));
+  object["loss"] = json_of(arm.summary(&StudyRun::loss));
+  object["train_dev_gap"] = json_of(arm.summary(&StudyRun::gap));
+  object["expected_calibration_error"] = json_of(arm.summary(&StudyRun::calibration));
+  object["effective_sparsity"] = json_of(arm.summary(&StudyRun::sparsity));
+  object["seconds_per_step"] = json_of(arm.summary(&StudyRun::seconds_per_step));
+  object["tokens_per_second"] = json_of(arm.summary(&StudyRun::tokens_per_second));
   object["runs"] = ordered_json::array();
   for (const StudyRun& run : arm.runs) object["runs"].push_back(json_of(run));
   return object;
@@ -149,38 +127,20 @@ std::string field(double value) { return std::isfinite(value) ? fmt::format("{}"
 std::string field(int64_t value) { return fmt::format("{}", value); }
 
 std::string runs_csv(const StudyResults& study) {
-  std::string csv =
-      "arm,seed,status,correct,total,accuracy,loss,ece,train_loss,last_eval_loss,train_eval_loss,train_dev_gap,"
-      "effective_sparsity,"
-      "flops,flops_attention,flops_attention_dense,flops_attention_scored,steps,epochs,seconds,tokens_per_second,"
-      "peak_resident_bytes,threads,instruction_set,message\n";
+  std::string csv = "arm,seed,status,";
+  const StudyRun none;
+  for_each_number(none, [&](const char*, const char*, const std::string& column, const auto&) {
+    if (!column.empty()) csv += column + ',';
+  });
+  csv += "message\n";
   for (const StudyArm& arm : study.arms) {
-    for (const StudyRun& r : arm.runs) {
-      csv += fmt::format("{},{},{},", field(arm.name), r.seed, status_name(r.status));
-      const auto count = [&](int64_t n) { return r.complete() ? field(n) : std::string(); };
-      const std::string cells[] = {count(r.correct),
-                                   count(r.total),
-                                   field(r.accuracy()),
-                                   field(r.loss),
-                                   field(r.calibration),
-                                   field(r.train_loss),
-                                   field(r.last_eval_loss),
-                                   field(r.train_eval_loss),
-                                   field(r.gap()),
-                                   field(r.sparsity),
-                                   field(r.flops.total),
-                                   field(r.flops.attention),
-                                   field(r.flops.attention_dense),
-                                   field(r.flops.attention_scored),
-                                   count(r.steps),
-                                   field(r.epochs),
-                                   field(r.seconds),
-                                   field(r.tokens_per_second),
-                                   field(r.peak_bytes),
-                                   count(r.threads),
-                                   field(r.instruction_set)};
-      for (const std::string& cell : cells) csv += cell + ',';
-      csv += field(r.message) + '\n';
+    for (const StudyRun& run : arm.runs) {
+      csv += fmt::format("{},{},{},", field(arm.name), run.seed, status_name(run.status));
+      for_each_number(run, [&](const char*, const char*, const std::string& column, const auto& value) {
+        constexpr bool counts = std::is_same_v<decltype(value), const int64_t&>;  // 0 where they are not known
+        if (!column.empty()) csv += (counts && !run.complete() ? "" : field(value)) + ',';
+      });
+      csv += field(run.message) + '\n';
     }
   }
   return csv;

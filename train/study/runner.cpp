@@ -47,22 +47,21 @@ std::string time_of_day() {
 }
 
 bool keeps_checkpoints(const OptionMap& options) {
-  const auto given = options.find("keep-checkpoints");
-  return given != options.end() && (given->second == "on" || given->second == "true");
+  const std::string given = option_or(options, "keep-checkpoints");
+  return given == "on" || given == "true";
 }
 
 // The options that decide what a run reads, of which all_results.json has hashes.
 OptionMap inputs_of(const OptionMap& options, uint64_t seed) {
   OptionMap inputs;
-  const auto method = options.find("sparse-method");
-  const bool parses = method != options.end() && method->second == "syntax";
   const auto take = [&](std::span<const char* const> names) {
     for (const char* name : names)
       if (options.contains(name)) inputs[name] = options.at(name);
   };
   take(data_options);
   take(std::array{"selection-part"});
-  if (parses) take(std::array{"sparse-method", "parses", "dev-parses", "sparse-train", "sparse-eval", "eval-train"});
+  if (option_or(options, "sparse-method") == "syntax")
+    take(std::array{"sparse-method", "parses", "dev-parses", "sparse-train", "sparse-eval", "eval-train"});
   if (inputs.contains("selection-part")) inputs["seed"] = fmt::format("{}", seed);  // it decides which part
   return inputs;
 }
@@ -120,7 +119,7 @@ class Runner {
         for (Work& work : working_) work.child.signal(SIGUSR1);
         say("SIGUSR1: {} told to save a checkpoint", count_of(std::ssize(working_), "run"));
       }
-      const bool some_ended = collect();
+      const bool some_ended = collect(0);
       if (!other_data_.empty()) fail<BadInput>("{}", other_data_);  // so would all the others
       if (some_ended || Clock::now() >= next_look) {
         start_what_is_free();
@@ -135,9 +134,8 @@ class Runner {
   void require_space() const {
     uint64_t model = 0, kept = 0;
     for (const Study::Arm& arm : study_.arms) {
-      const OptionMap all = study_.options_of(arm);
-      const auto weights = all.find("weights");
-      if (weights != all.end()) model = std::max<uint64_t>(model, fs::file_size(locate_weights(weights->second)));
+      const std::string weights = option_or(study_.options_of(arm), "weights");
+      if (!weights.empty()) model = std::max<uint64_t>(model, fs::file_size(locate_weights(weights)));
     }
     if (options_.keep_models) kept = waiting_.size() * model;
     const uint64_t at_once = std::min<uint64_t>(static_cast<uint64_t>(options_.jobs), waiting_.size()) * 10 * model;
@@ -203,9 +201,7 @@ class Runner {
     const PlannedRun& run = runs_[index];
     if (state.status == Status::none) state.own = !holds_files(run.files);
     std::vector<std::string> command = train_command(study_, *run.arm, options_);
-    command.push_back(fmt::format("--seed={}", run.seed));
-    command.push_back("--output=" + run.files.directory);
-    command.push_back("--resume");
+    command.insert(command.end(), {fmt::format("--seed={}", run.seed), "--output=" + run.files.directory, "--resume"});
     if (state.own && !study_.options_of(*run.arm).contains("keep-checkpoints"))
       command.emplace_back("--keep-checkpoints=off");
     state.status = Status::begun;
@@ -219,21 +215,23 @@ class Runner {
     working_.push_back({index, std::move(lock), std::move(child), Clock::now(), state});
   }
 
-  // Whether a child has ended.
-  bool collect() {
-    bool some = false;
+  // Finishes the runs whose children have ended, after a signal to them or (0) without; whether there were any.
+  bool collect(int signal) {
+    const size_t before = working_.size();
     for (auto it = working_.begin(); it != working_.end();) {
-      const std::optional<int> exit_code = it->child.ended();
-      if (exit_code) {
-        const Work ended = std::move(*it);
-        it = working_.erase(it);
-        finish(ended, *exit_code, 0);
-        some = true;
-      } else {
-        ++it;
+      const auto work = it++;
+      const std::optional<int> exit_code = work->child.ended();
+      if (!exit_code) continue;
+      const Work ended = std::move(*work);
+      working_.erase(work);
+      try {
+        finish(ended, *exit_code, signal);
+      } catch (const std::exception& error) {
+        if (signal == 0) throw;
+        say("{}", error.what());  // the others are to be waited for
       }
     }
-    return some;
+    return working_.size() < before;
   }
 
   void finish(const Work& work, int exit_code, int signal) {
@@ -325,20 +323,7 @@ class Runner {
     say("{}: waiting for {} to save a checkpoint (a third Ctrl-C leaves them to it)", why,
         count_of(std::ssize(working_), "run"));
     while (!working_.empty()) {
-      for (auto it = working_.begin(); it != working_.end();) {
-        const std::optional<int> exit_code = it->child.ended();
-        if (!exit_code) {
-          ++it;
-          continue;
-        }
-        const Work ended = std::move(*it);
-        it = working_.erase(it);
-        try {
-          finish(ended, *exit_code, signal);
-        } catch (const std::exception& error) {  // the others are to be waited for
-          say("{}", error.what());
-        }
-      }
+      collect(signal);
       std::this_thread::sleep_for(look_at_children);
     }
   }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "engine/fail.h"
@@ -12,8 +11,6 @@
 namespace crisp {
 
 namespace {
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 using Answers = std::vector<std::vector<uint8_t>>;  // [seed][example], nonzero for correct
 
@@ -83,14 +80,14 @@ size_t check_answers(const char* function, const Answers& a, const Answers& b) {
 }  // namespace
 
 double mean(std::span<const double> values) {
-  if (values.empty()) return nan;
+  if (values.empty()) return unknown;
   double sum = 0;  // of the distances from the first value, so that equal values have exactly their mean
   for (const double v : values) sum += v - values[0];
   return values[0] + sum / static_cast<double>(values.size());
 }
 
 double standard_deviation(std::span<const double> values) {
-  if (values.size() < 2) return nan;
+  if (values.size() < 2) return unknown;
   const double centre = mean(values);
   double sum = 0;
   for (const double v : values) sum += (v - centre) * (v - centre);
@@ -98,7 +95,7 @@ double standard_deviation(std::span<const double> values) {
 }
 
 Interval95 mean_interval(std::span<const double> values) {
-  if (values.size() < 2) return {nan, nan};
+  if (values.size() < 2) return {};
   return around(mean(values), half_width_of_mean(standard_deviation(values), static_cast<int64_t>(values.size())));
 }
 
@@ -113,7 +110,7 @@ PairedComparison compare_paired(std::span<const double> a, std::span<const doubl
     largest = std::max({largest, std::abs(a[i]), std::abs(b[i])});
     finite = finite && std::isfinite(d[i]);
   }
-  PairedComparison result{static_cast<int64_t>(n), nan, nan, {nan, nan}, nan, {nan, nan}};
+  PairedComparison result{.n = std::ssize(d)};
   if (n == 0 || !finite) return result;
   result.mean = mean(d);
   if (n < 2) return result;
@@ -170,7 +167,7 @@ McNemar pooled_mcnemar(const Answers& a, const Answers& b) {
 
 Interval95 two_level_bootstrap(const Answers& a, const Answers& b, uint64_t seed) {
   const size_t examples = check_answers("two_level_bootstrap", a, b), seeds = a.size();
-  if (seeds == 0 || examples == 0) return {nan, nan};
+  if (seeds == 0 || examples == 0) return {};
   std::vector<std::vector<int8_t>> gain(seeds, std::vector<int8_t>(examples));  // -1, 0, 1: what b has over a
   for (size_t s = 0; s < seeds; ++s)
     for (size_t e = 0; e < examples; ++e) gain[s][e] = static_cast<int8_t>((b[s][e] != 0) - (a[s][e] != 0));
@@ -197,7 +194,7 @@ std::vector<double> holm(std::span<const double> p_values) {
     order.push_back(i);
   }
   std::stable_sort(order.begin(), order.end(), [&](size_t i, size_t j) { return p_values[i] < p_values[j]; });
-  std::vector<double> adjusted(p_values.size(), nan);
+  std::vector<double> adjusted(p_values.size(), unknown);
   double largest = 0;
   for (size_t rank = 0; rank < order.size(); ++rank) {
     largest = std::max(largest, std::min(1.0, static_cast<double>(p_values.size() - rank) * p_values[order[rank]]));
@@ -207,7 +204,7 @@ std::vector<double> holm(std::span<const double> p_values) {
 }
 
 double paired_t_power(int64_t seeds, double difference, double sd, double level) {
-  if (seeds < 2 || !(sd > 0) || !(level > 0 && level < 1)) return nan;
+  if (seeds < 2 || !(sd > 0) || !(level > 0 && level < 1)) return unknown;
   const auto df = static_cast<double>(seeds - 1);
   return noncentral_t_two_tails(student_t_quantile(1 - level / 2, df), df,
                                 std::sqrt(static_cast<double>(seeds)) * difference / sd);
@@ -215,7 +212,7 @@ double paired_t_power(int64_t seeds, double difference, double sd, double level)
 
 double detectable_difference(int64_t seeds, double sd_of_difference, double power, double level) {
   if (seeds < 2 || !(sd_of_difference > 0) || !(level > 0 && level < 1) || !(power > level && power <= 0.9999))
-    return nan;
+    return unknown;
   const auto enough = [&](double effect) { return paired_t_power(seeds, effect, 1, level) >= power; };
   double low = 0, high = 1;  // in standard deviations of the differences
   while (!enough(high)) {
@@ -233,11 +230,11 @@ double expected_calibration_error(std::span<const double> confidence, std::span<
   if (confidence.size() != correct.size())
     fail("expected_calibration_error: {} confidences, {} answers", confidence.size(), correct.size());
   if (bins < 1) fail("expected_calibration_error: {} bins", bins);
-  if (confidence.empty()) return nan;
+  if (confidence.empty()) return unknown;
   std::vector<double> gaps(static_cast<size_t>(bins));  // sum over the bin's examples of correct - confidence
   for (size_t i = 0; i < confidence.size(); ++i) {
     const double c = confidence[i];
-    if (std::isnan(c)) return nan;
+    if (std::isnan(c)) return unknown;
     if (c < 0 || c > 1) fail("expected_calibration_error: confidence {} of example {}", c, i);
     const int bin = std::clamp(static_cast<int>(std::ceil(c * bins)) - 1, 0, bins - 1);
     gaps[static_cast<size_t>(bin)] += (correct[i] != 0 ? 1.0 : 0.0) - c;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -20,9 +21,11 @@ namespace crisp {
 /// 0.027 standard deviations of what is resampled (normal case).
 constexpr int bootstrap_resamples = 10000;
 
+constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
+
 /// A 95 % interval; both NaN where there is none.
 struct Interval95 {
-  double low, high;
+  double low = unknown, high = unknown;
 };
 
 /// The arithmetic mean; exactly x where all values are x. NaN for no values.
@@ -37,11 +40,11 @@ Interval95 mean_interval(std::span<const double> values);
 
 /// What compare_paired finds about the differences d_i = b_i - a_i.
 struct PairedComparison {
-  int64_t n;              ///< pairs
-  double mean, sd;        ///< of the d_i
-  Interval95 t_interval;  ///< mean +- t(0.975, n - 1) sd / sqrt(n)
-  double p_value;         ///< two-sided paired t test of mean 0 (Student 1908)
-  Interval95 bootstrap;   ///< percentile bootstrap of the mean
+  int64_t n = 0;                        ///< pairs
+  double mean = unknown, sd = unknown;  ///< of the d_i
+  Interval95 t_interval{};              ///< mean +- t(0.975, n - 1) sd / sqrt(n)
+  double p_value = unknown;             ///< two-sided paired t test of mean 0 (Student 1908)
+  Interval95 bootstrap{};               ///< percentile bootstrap of the mean
 };
 
 /// Compares two arms over their common seeds: a[i] and b[i] belong to the same seed. Differences b - a.

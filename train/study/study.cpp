@@ -110,16 +110,10 @@ std::optional<bool> switch_position(const std::string& word) {
 // What differs between the options of two studies: a line each.
 std::string differences(const OptionMap& there, const OptionMap& now) {
   std::string lines;
-  const auto show = [](const OptionMap& options, const std::string& name) {
-    const auto found = options.find(name);
-    return found == options.end() ? "not set" : found->second;
-  };
-  std::set<std::string> names;
-  for (const OptionMap* options : {&there, &now})
-    for (const auto& [name, value] : *options) names.insert(name);
-  for (const std::string& name : names)
-    if (!same_value(show(there, name), show(now, name)))
-      lines += fmt::format("\n  --{}: {} there, {} now", name, show(there, name), show(now, name));
+  for (const auto& [name, either] : joined_options(there, now)) {
+    const std::string before = option_or(there, name, "not set"), after = option_or(now, name, "not set");
+    if (!same_value(before, after)) lines += fmt::format("\n  --{}: {} there, {} now", name, before, after);
+  }
   return lines;
 }
 
@@ -129,10 +123,6 @@ bool has_runs(const Study& study, const std::string& arm, const std::string& dir
     const RunState::Status status = read_state(run_files(directory, arm, seed)).status;
     return status != RunState::Status::none && status != RunState::Status::failed;
   });
-}
-
-auto arm_named(const std::vector<Study::Arm>& arms, const std::string& name) {
-  return std::find_if(arms.begin(), arms.end(), [&](const Study::Arm& arm) { return arm.name == name; });
 }
 
 void refuse_other_options(const Study& there, const Study& now, const std::string& directory) {
@@ -222,6 +212,15 @@ bool same_value(const std::string& a, const std::string& b) {
   return std::equal(in_a.begin(), in_a.end(), in_b.begin(), in_b.end(), same_part);
 }
 
+std::vector<Study::Arm>::const_iterator arm_named(const std::vector<Study::Arm>& arms, const std::string& name) {
+  return std::find_if(arms.begin(), arms.end(), [&](const Study::Arm& arm) { return arm.name == name; });
+}
+
+std::string option_or(const OptionMap& options, const std::string& name, const std::string& otherwise) {
+  const auto found = options.find(name);
+  return found == options.end() ? otherwise : found->second;
+}
+
 OptionMap joined_options(const OptionMap& common, const OptionMap& own) {
   OptionMap all = own;
   all.insert(common.begin(), common.end());
@@ -249,12 +248,11 @@ Study parse_study(const std::string& text, const std::string& where) {
     const std::string here = fmt::format("{}: arm {}", where, name);
     const Fields arm(element, here);
     arm.refuse_unknown({"name", "description", "options"});
-    for (const Study::Arm& other : study.arms)
-      if (other.name == name) fail<BadInput>("{}: there are two arms '{}'", where, name);
+    if (arm_named(study.arms, name) != study.arms.end()) fail<BadInput>("{}: there are two arms '{}'", where, name);
     study.arms.push_back({name, arm.text("description").value_or(""), options_from(arm, here)});
   }
   if (study.baseline.empty()) study.baseline = study.arms.front().name;
-  if (std::none_of(study.arms.begin(), study.arms.end(), [&](const auto& arm) { return arm.name == study.baseline; }))
+  if (arm_named(study.arms, study.baseline) == study.arms.end())
     fail<BadInput>("{}: the baseline {} is none of the arms", where, quote(study.baseline));
   return study;
 }

@@ -17,6 +17,9 @@ using OptionMap = std::map<std::string, std::string>;
 /// `own` wins.
 OptionMap joined_options(const OptionMap& common, const OptionMap& own);
 
+/// The option's value; `otherwise` where it is not set.
+std::string option_or(const OptionMap& options, const std::string& name, const std::string& otherwise = "");
+
 /// Whether crisp-train takes two values of an option for the same: numbers by value, in lists too (0.50,0.6 and
 /// 0.5,0.60), and the words for on and off.
 bool same_value(const std::string& a, const std::string& b);
@@ -39,6 +42,9 @@ struct Study {
   /// The study's options and the arm's.
   OptionMap options_of(const Arm& arm) const;
 };
+
+/// The arm of this name, or the end.
+std::vector<Study::Arm>::const_iterator arm_named(const std::vector<Study::Arm>& arms, const std::string& name);
 
 /// Reads JSON, with // comments allowed:
 ///   {"name": "..", "description": "..", "baseline": ARM, "seeds": N or [S1, S2, ..], "options": {NAME: VALUE, ..},
