@@ -33,8 +33,8 @@ struct AdamWPart {
 void adamw(const Context& context, std::span<const AdamWPart> parts, const Tensor& clip);
 
 /// One update of some rows of a table whose other rows wait: those with a gradient, part.gradient [n, dim] for the rows
-/// `rows` (i32 [n], each once), which have had all steps before.
-void adamw_rows(const Context& context, const AdamWPart& part, const Tensor& rows, const Tensor& clip);
+/// `rows` (n of them, increasing, on the table's device), which have had all steps before.
+void adamw_rows(const Context& context, const AdamWPart& part, const Integers& rows, const Tensor& clip);
 
 /// Brings rows that waited up to date: row rows[i] (each once) runs the steps from[i] to rates.size() - 1, given by
 /// their rates, without a gradient. Of part.step the betas and epsilon count besides. Together the two have the bits of

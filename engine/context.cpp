@@ -42,7 +42,7 @@ int num_threads() {
 
 Scratch& Context::Use::scratch(MakeScratch make) {
   if (kept_.made_by != make) {
-    if (kept_.scratch) context_.give_back(std::move(kept_));
+    if (kept_.scratch) context_.give_back(std::exchange(kept_, {}));
     kept_ = context_.take(make);
   }
   return *kept_.scratch;

@@ -94,8 +94,8 @@ struct LayerNormCall {
 };
 
 /// The backward pass of LayerNormCall. dx = dz + beta_x dx and dr = dropout(dz) + beta_r dr for the gradient dz of z
-/// (rows of tables are the caller's to scatter), and the parameters' gradients. Any of the four may be null. dr may be
-/// dx.
+/// (sums for rows of tables are the caller's: sum_rows), and the parameters' gradients. Any of the four may be null. dr
+/// may be dx.
 template <class T>
 struct LayerNormGradient {
   int64_t rows = 0, cols = 0;
@@ -364,7 +364,7 @@ struct Kernels {
 
   // optimizer
   /// First moments that are too small to move a weight become 0, so that none ends as a denormal number: see
-  /// engine/cpu/adamw.cpp.
+  /// AdamW in engine/formulas.h.
   /// `clip` may be null; where it says that the step is not finite, nothing is changed.
   void (*adamw)(int64_t count, const AdamWUpdate<T>* updates, const ClipResult* clip);
   /// Brings n rows of a table [.., cols] up to date: see AdamWRowsCall.

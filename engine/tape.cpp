@@ -143,9 +143,9 @@ void Tape::call_hooks_of_leaves() const {
 // f gets a copy, so that one that only looks changes nothing, not even what is known of the gradient.
 void Tape::Hook::call() const {
   if (!tensor.gradient()) return;
-  const Tensor copy = tensor.grad();
+  const Tensor copy = tensor.grad(), given = copy.clone();
   f(copy);
-  const Tensor before = tensor.grad().to(Device::cpu), after = copy.to(Device::cpu);
+  const Tensor before = given.to(Device::cpu), after = copy.to(Device::cpu);
   if (std::memcmp(before.raw(), after.raw(), after.bytes()) != 0) tensor.set_grad(copy);
 }
 

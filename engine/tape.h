@@ -96,8 +96,8 @@ class Tape {
 
   /// Calls f with a copy of the complete gradient of t during backward(): for an intermediate tensor before the node
   /// that made it runs, for a leaf at the end. What f changes in the copy becomes the gradient (of a table that takes
-  /// it by rows, the rows that are not 0; slow for a large table). What a hook adds is called, too, if its tensor's
-  /// turn is still to come.
+  /// it by rows, the rows that are not 0; slow for a large table), and so does what it gives to t.set_grad(). What a
+  /// hook adds is called, too, if its tensor's turn is still to come.
   void on_grad(const Tensor& t, std::function<void(const Tensor&)> f);
   /// Calls f with each operation before it runs, forward and backward, until another takes its place; {}: nothing. f
   /// may throw to give the pass up, which leaves gradients half made; the tape is then good for clear() alone.

@@ -296,8 +296,9 @@ void Tensor::set_grad_rows(std::shared_ptr<const Integers> rows, const Tensor& v
   if (!g.by_rows_) fail("{} does not take its gradient as rows", label());
   if (!rows || !values || values.dtype() != dtype() || values.shape() != Shape{rows->size(), dim(1)})
     fail("the gradient of {} by rows needs as many values {} [n, {}]", label(), name_of(dtype()), dim(1));
-  if (!std::is_sorted(rows->host.begin(), rows->host.end(), std::less_equal<>()) ||
-      (rows->size() > 0 && (rows->host.front() < 0 || rows->host.back() >= dim(0))))
+  if (values.device() != device() || !rows->device || rows->device.device() != device())
+    fail("the gradient of {} by rows must be on the {}, its rows, too", label(), name_of(device()));
+  if (!rows->increase_below(dim(0)))
     fail("the rows of the gradient of {} must increase, within its {} rows", label(), dim(0));
   g.rows_ = std::move(rows);
   g.values_ = values;
@@ -311,6 +312,11 @@ void Tensor::clear_grad() const {
   g.present_ = false;
   g.rows_ = {};
   g.values_ = g.sum_squares_ = {};
+}
+
+bool Integers::increase_below(int64_t limit) const {
+  return host.empty() ||
+         (host.front() >= 0 && host.back() < limit && std::is_sorted(host.begin(), host.end(), std::less_equal<>()));
 }
 
 GradTarget::~GradTarget() {

@@ -105,7 +105,8 @@ class Tensor {
   /// Makes a copy of `values` (same shape and dtype) the gradient: what a checkpoint restores. Throws Error for others,
   /// and where none is required.
   void set_grad(const Tensor& values) const;
-  /// Makes `values` [n, dim] the gradient of these rows, n of them, increasing, of a table that takes it so.
+  /// Makes `values` [n, dim] the gradient of these rows, n of them, increasing, of a table that takes it so. All on
+  /// the table's device.
   void set_grad_rows(std::shared_ptr<const Integers> rows, const Tensor& values) const;
   /// Forgets the gradient and gives its memory back, for activations and the next gradients to use.
   void clear_grad() const;
@@ -139,6 +140,8 @@ struct Integers {
   Tensor device;                                    // i32 [n], after upload() (engine/plan.h)
 
   int64_t size() const { return std::ssize(host); }
+  /// Whether each is larger than the one before, and all are in 0 .. limit - 1: rows of a table, each once.
+  bool increase_below(int64_t limit) const;
 };
 
 /// What has been accumulated for a tensor. It is there from the moment that its first contribution is written whole,

@@ -18,7 +18,8 @@ class Batch {
     std::span<const int32_t> labels = {};
     /// For a sequence of n tokens n x n distances in its parse, back to back. Empty without parses.
     std::span<const int32_t> tree_distances = {};
-    /// Attention heads of the model: with them all plans reach the device in one copy.
+    /// Attention heads of the model: the plans of its layers reach the device in one copy (lists of keys are later
+    /// ones).
     int64_t heads = 1;
   };
   /// ids and positions [total], positions from 0 in each sequence; offsets [batch + 1]. Throws Error where they do not

@@ -73,7 +73,7 @@ ClipResult AdamW::step(double learning_rate, double max_grad_norm, const Tensor&
   for (const Table& table : tables_)
     if (has_gradient(table.index))
       adamw_rows(*context_, part(table.index, learning_rate, steps_ + 1),
-                 parameters_[table.index].tensor.gradient().rows().device, clip);
+                 parameters_[table.index].tensor.gradient().rows(), clip);
 
   const ClipResult result = read_clip(clip);  // the only answer from the device that a step waits for, at its end
   if (result.is_finite == 0) return result;

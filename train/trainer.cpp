@@ -189,11 +189,11 @@ std::string Trainer::first_broken_value() {
   check_ = {};  // the step cannot be taken back any more
   optimizer_.catch_up();
   for (const Parameter& p : model_.parameters())
-    if (!all_finite(p.tensor)) return "the parameter " + p.tensor.label();
+    if (!all_finite(p.tensor, context())) return "the parameter " + p.tensor.label();
   tape_.keep_values();
   forward(state_.micro_step);
   for (const NodeInfo& node : tape_.nodes())
-    if (!all_finite(node.output)) return "the result " + node.output.label();
+    if (!all_finite(node.output, context())) return "the result " + node.output.label();
   return "none of those kept: a sum overflowed";
 }
 
@@ -205,7 +205,7 @@ std::string Trainer::first_broken_gradient() {
   const auto broken_parameter = [&]() -> std::string {
     for (auto p = parameters.rbegin(); p != parameters.rend(); ++p) {
       const Gradient& gradient = p->tensor.gradient();
-      if (gradient && !all_finite(gradient.values())) return "the gradient of " + p->tensor.label();
+      if (gradient && !all_finite(gradient.values(), context())) return "the gradient of " + p->tensor.label();
     }
     return "";
   };
@@ -216,11 +216,12 @@ std::string Trainer::first_broken_gradient() {
   for (int64_t m = group.first; m < group.first + group.count && found.empty(); ++m) {
     const Tensor loss = forward(m);
     for (const NodeInfo& node : tape_.nodes()) {
-      tape_.on_grad(node.output, [&found, &broken_parameter, label = node.output.label()](const Tensor& gradient) {
-        if (!found.empty() || all_finite(gradient)) return;
-        found = broken_parameter();
-        if (found.empty()) found = "the gradient of the result " + label;
-      });
+      tape_.on_grad(node.output,
+                    [this, &found, &broken_parameter, label = node.output.label()](const Tensor& gradient) {
+                      if (!found.empty() || all_finite(gradient, context())) return;
+                      found = broken_parameter();
+                      if (found.empty()) found = "the gradient of the result " + label;
+                    });
     }
     backward(loss, static_cast<double>(batch_.batch_size()) / static_cast<double>(group.sentences));
     if (found.empty()) found = broken_parameter();

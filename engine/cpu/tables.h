@@ -1,4 +1,4 @@
-// The CPU backend's kernel tables, one pair per instruction set. engine/backend.cpp chooses among them at run time.
+// The CPU backend's kernel tables, one pair per instruction set. backend.cpp chooses among them at run time.
 #pragma once
 
 #include "engine/kernels.h"

@@ -17,6 +17,13 @@ ClipResult* result_in(const Tensor& clip) {
   return clip ? reinterpret_cast<ClipResult*>(clip.data<double>()) : nullptr;
 }
 
+// `t`, if it is there, is computed with beside `first`.
+void check_together(const Tensor& first, const Tensor& t, DType dtype, const char* role) {
+  if (t && (t.device() != first.device() || t.dtype() != dtype))
+    fail("adamw: {} {} ({} on the {}) must be {} on the {}, as {} is", role, t.label(), name_of(t.dtype()),
+         name_of(t.device()), name_of(dtype), name_of(first.device()), first.label());
+}
+
 void check_part(const AdamWPart& part, const Shape& gradient_shape) {
   const Tensor& p = part.parameter;
   const auto check = [&](const char* role, const Tensor& t, const Shape& shape) {
@@ -71,6 +78,9 @@ void check_due(const Tensor& table, int64_t steps, std::span<const int32_t> rows
 Tensor clip_gradients(const Context& context, std::span<const Tensor> clipped, std::span<const Tensor> others,
                       const Tensor& loss, double max_norm) {
   const Tensor* any = !clipped.empty() ? &clipped[0] : !others.empty() ? &others[0] : &loss;
+  for (const std::span<const Tensor> tensors : {clipped, others})
+    for (const Tensor& t : tensors) check_together(*any, t, any->dtype(), "the parameter");
+  check_together(*any, loss, any->dtype(), "the loss");
   const Tensor result = Tensor::empty({5}, DType::f64, any->device());
   List<Tensor> made;  // sums of squares that nobody has formed yet
   made.reserve(clipped.size() + others.size());
@@ -109,8 +119,10 @@ void adamw(const Context& context, std::span<const AdamWPart> parts, const Tenso
   if (parts.empty()) return;
   for (const AdamWPart& part : parts) {
     check_part(part, part.parameter.shape());
+    check_together(parts[0].parameter, part.parameter, parts[0].parameter.dtype(), "the parameter");
     if (!part.gradient) fail("adamw: {} has no gradient", part.parameter.label());
   }
+  check_together(parts[0].parameter, clip, DType::f64, "clip");
   run(context, parts[0].parameter, [&]<class T>(KernelCall<T> k) {
     List<AdamWUpdate<T>> updates;
     updates.reserve(parts.size());
@@ -120,17 +132,20 @@ void adamw(const Context& context, std::span<const AdamWPart> parts, const Tenso
   });
 }
 
-void adamw_rows(const Context& context, const AdamWPart& part, const Tensor& rows, const Tensor& clip) {
+void adamw_rows(const Context& context, const AdamWPart& part, const Integers& rows, const Tensor& clip) {
   check_table(part);
-  if (!rows || rows.rank() != 1 || rows.dtype() != DType::i32 || rows.device() != part.parameter.device() ||
-      !part.gradient)
-    fail("adamw: a gradient of rows of {} needs i32 [n] on its device and as many rows", part.parameter.label());
-  check_part(part, {rows.dim(0), part.parameter.dim(1)});
+  if (!part.gradient) fail("adamw: rows of {} have no gradient", part.parameter.label());
+  check_part(part, {rows.size(), part.parameter.dim(1)});
+  if (!rows.device || rows.device.device() != part.parameter.device())
+    fail("adamw: the rows of {} must be on its device: see upload_integers()", part.parameter.label());
+  if (!rows.increase_below(part.parameter.dim(0)))
+    fail("adamw: the rows of {} must increase, within its {} rows", part.parameter.label(), part.parameter.dim(0));
+  check_together(part.parameter, clip, DType::f64, "clip");
   const AdamWRates rates = adamw_rates(part.step);
   run(context, part.parameter, [&](auto k) {
     auto call = call_of(part, std::span(&rates, 1), k);
-    call.n = rows.dim(0);
-    call.rows = k.ids(rows);
+    call.n = rows.size();
+    call.rows = k(rows);
     k->adamw_rows(call, result_in(clip));
   });
 }

@@ -113,6 +113,35 @@ TEST_CASE("hidden device: every operation refuses operands on two devices") {
   }
 }
 
+TEST_CASE("hidden device: an optimizer's step refuses tensors on two devices") {
+  const HiddenDevice device;
+  const Context& context = Context::standard();
+  const auto tensor = [](Device where) { return numbers({4, 2}, 1).to(where); };
+  AdamWStep rule{};
+  rule.step = 1;
+  const auto part = [&](Device where) {
+    return AdamWPart{tensor(where), tensor(where), tensor(where), tensor(where), rule};
+  };
+  const auto refuses = [](const auto& f, const std::string& what) {
+    const std::string message = error_of(f);
+    INFO(message);
+    CHECK(contains(message, what));
+  };
+  const Tensor here = tensor(Device::cpu).set_requires_grad(), there = tensor(hidden).set_requires_grad();
+  const Tensor clip = clip_gradients(context, std::span(&here, 1), {}, {}, 1);
+  const std::array parts{part(hidden), part(Device::cpu)};
+  refuses([&] { adamw(context, parts, {}); },
+          "the parameter (unnamed tensor) (f64 on the cpu) must be f64 on the hidden");
+  refuses([&] { adamw(context, std::span(parts).first(1), clip); }, "clip (unnamed tensor) (f64 on the cpu)");
+  refuses([&] { adamw_rows(context, part(hidden), *integers({0, 1, 2, 3}), {}); }, "must be on its device");
+  const std::array both{here, there};
+  refuses([&] { clip_gradients(context, both, {}, {}, 1); }, "(f64 on the hidden) must be f64 on the cpu");
+  refuses([&] { clip_gradients(context, std::span(&there, 1), {}, Tensor::scalar(1, DType::f64), 1); }, "the loss");
+  const Tensor table = tensor(hidden).set_requires_grad().take_grad_by_rows();
+  refuses([&] { table.set_grad_rows(integers({1}), numbers({1, 2}, 2).to(hidden)); }, "must be on the hidden");
+  refuses([&] { table.set_grad_rows(integers({1}), numbers({1, 2}, 2)); }, "must be on the hidden");
+}
+
 TEST_CASE("hidden device: what moves between devices arrives, and is counted") {
   const HiddenDevice device;
   const Tensor x = numbers({3, 4}, 1), there = x.to(hidden);

@@ -1,4 +1,4 @@
-// Kernels that no operation's value test reaches well: optimizer, sums for it, scatter, contracts on beta.
+// Kernels that no operation's value test reaches well: optimizer, sums for it, contracts on beta.
 #include <algorithm>
 #include <cfloat>
 #include <limits>
@@ -88,7 +88,7 @@ TEST_CASE("rows that catch up have the bits of adamw step by step, and none ends
       catch_up(half, {7, 2, 0}, {70, 20, 0});
       catch_up(steps, {0, 8, 1, 2, 3, 7, 6, 5}, {half, 80, 10, half, 30, half, 60, 50});
       catch_up(steps - 1, {4}, {40});
-      adamw_rows(Context::standard(), {p1, last.view_rows(4, 1), m1, v1, rule(steps)}, sample_ids({4}), {});
+      adamw_rows(Context::standard(), {p1, last.view_rows(4, 1), m1, v1, rule(steps)}, *integers({4}), {});
       INFO(name_of(type) << ", epsilon " << epsilon << ", " << cols << " columns");
       CHECK(same_bits(p1, ep));
       CHECK(same_bits(m1, em));
@@ -136,22 +136,26 @@ TEST_CASE("rows and steps that do not exist are refused") {
   says([&] { catch_up({1, 2}, {0}); }, "2 rows of \"words\", but 1 steps");
   says([&] { catch_up({1, 4, 1}, {0, 0, 0}); }, "row 1 of \"words\" is there twice, the second time as rows[2]");
   says([&] { catch_up_rows(context, {p, two, m, v, rule}, rates, {}, {}); }, "have no gradient");
-  const auto step = [&](const Tensor& rows, const Tensor& gradient) {
+  const auto step = [&](const Integers& rows, const Tensor& gradient) {
     adamw_rows(context, {p, gradient, m, v, rule}, rows, {});
   };
-  says([&] { step(vec({1, 2}), two); }, "i32 [n]");
-  says([&] { step(sample_ids({1, 2}), {}); }, "as many rows");
-  says([&] { step(sample_ids({1}), two); }, "must be [1, 3] f64");
-  says([&] { step(sample_ids({1, 2}), numbers({2, 3}, 2, DType::f32)); }, "it is [2, 3] f32");
+  Integers of_the_host;
+  of_the_host.host = {1, 2};
+  says([&] { step(of_the_host, two); }, "must be on its device");
+  says([&] { step(*integers({1, 2}), {}); }, "rows of \"words\" have no gradient");
+  says([&] { step(*integers({1}), two); }, "must be [1, 3] f64");
+  says([&] { step(*integers({1, 2}), numbers({2, 3}, 2, DType::f32)); }, "it is [2, 3] f32");
+  for (const std::vector<int32_t>& rows : {std::vector<int32_t>{1, 1}, {2, 1}, {-1, 1}, {1, 5}})
+    says([&] { step(*integers(rows), two); }, "the rows of \"words\" must increase, within its 5 rows");
   const Tensor flat = p.view({15});
   says(
       [&] {
-        adamw_rows(context, {flat, two, m.view({15}), v.view({15}), rule}, sample_ids({1, 2}), {});
+        adamw_rows(context, {flat, two, m.view({15}), v.view({15}), rule}, *integers({1, 2}), {});
       },
       "a table [rows, dim] is needed");
   says(
       [&] {
-        adamw_rows(context, {p, two, m, v.view({15}), rule}, sample_ids({1, 2}), {});
+        adamw_rows(context, {p, two, m, v.view({15}), rule}, *integers({1, 2}), {});
       },
       "the second moments of \"words\" must be [5, 3] f64 on its device; it is [15] f64");
   CHECK(same_bits(p, before));
@@ -217,7 +221,7 @@ TEST_CASE("clipping scales to the largest norm, and a step that is not finite ch
         CHECK(read_clip(result).is_finite == 0);
         CHECK(same_bits(update(result, true, 1), a.detach()));
         const Tensor p = table.detach().clone(), m = Tensor::zeros({6, 3}, type), v = m.clone();
-        adamw_rows(context, {p, table.gradient().values(), m, v, rule}, table.gradient().rows().device, result);
+        adamw_rows(context, {p, table.gradient().values(), m, v, rule}, table.gradient().rows(), result);
         CHECK(same_bits(p, table.detach()));
         CHECK(same_bits(m, v));
       }

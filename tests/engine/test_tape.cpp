@@ -153,6 +153,20 @@ TEST_CASE("hooks see complete gradients, kept gradients stay, the others go") {
   CHECK(!dropped.grad());
 }
 
+TEST_CASE("a gradient that a hook sets stays") {
+  const Tensor x = vec({1, 2}).set_requires_grad();
+  Tape tape;
+  const Tensor y = scale(tape, x, 3);
+  tape.on_grad(y, [&](const Tensor&) { y.set_grad(vec({5, 7})); });
+  tape.on_grad(x, [&](const Tensor&) { x.set_grad(vec({1, 1})); });
+  tape.on_grad(x, [](const Tensor& seen) { CHECK(seen.to_vector() == std::vector<double>{1, 1}); });
+  std::vector<double> before;
+  tape.on_grad(y, [&](const Tensor& seen) { before = seen.to_vector(); });
+  tape.backward(sum(tape, y));
+  CHECK(before == std::vector<double>{5, 7});
+  CHECK(x.grad().to_vector() == std::vector<double>{1, 1});
+}
+
 TEST_CASE("a hook may add hooks, but not clear the tape that runs") {
   const Tensor x = vec({1, 2}).set_requires_grad();
   Tape tape;

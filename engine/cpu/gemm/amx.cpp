@@ -1,4 +1,4 @@
-// The matrix products of gemm_tiles.h on AMX. engine/backend.cpp asks the CPU and the system before it calls this.
+// The matrix products of tiles.h on AMX. engine/cpu/backend.cpp asks the CPU and the system before it calls this.
 //
 // Inline assembly rather than intrinsics: with GCC 12 _tile_loadconfig declares only 8 bytes of the configuration as
 // its input and _tile_loadd no memory at all, so that stores before them may be dropped or moved. The compiler knows

@@ -1,4 +1,4 @@
-// The bf16 product of CPUs with AVX-512 BF16; engine/backend.cpp calls it where there is one.
+// The bf16 product of CPUs with AVX-512 BF16; engine/cpu/backend.cpp calls it where there is one.
 #pragma once
 
 #include "engine/kernels.h"

@@ -4,7 +4,7 @@
 //
 // Eigen is a header-only library of inline templates. Renaming its namespace keeps this instruction set's
 // instantiations apart from everyone else's.
-#if !defined(__AVX2__)  // the others have gemm_panels.h
+#if !defined(__AVX2__)  // the others have panels.h
 #include "engine/cpu/cpu_kernels.h"
 
 #define CRISP_CONCAT_(a, b) a##b

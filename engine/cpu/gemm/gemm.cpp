@@ -8,7 +8,7 @@
 namespace crisp::CRISP_ISA {
 
 template <class T>
-void eigen_gemm(const GemmCall<T>& g);  // gemm_eigen.cpp: one product, with its leading dimensions
+void eigen_gemm(const GemmCall<T>& g);  // eigen.cpp: one product, with its leading dimensions
 
 namespace {
 

@@ -1,4 +1,4 @@
-// The matrix product on panels, for machines with vector registers of 32 or 64 bytes; gemm.cpp and gemm_bf16.cpp make
+// The matrix product on panels, for machines with vector registers of 32 or 64 bytes; gemm.cpp and bf16.cpp make
 // kernels of it. Goto & van de Geijn, "Anatomy of high-performance matrix multiplication" (ACM TOMS 34(3), 2008), with
 // the choices that measured best for some hundred rows of activations and weights of 768 or 3072 columns:
 //
@@ -52,7 +52,7 @@ CRISP_INLINE Vec<double> add_squares(Vec<double> sum, Vec<float> x) {
   return sum + low * low + high * high;
 }
 
-// How numbers of type T are multiplied: one number a step. gemm_bf16.cpp has another of this kind.
+// How numbers of type T are multiplied: one number a step. bf16.cpp has another of this kind.
 template <class T>
 struct Plain {
   using Value = T;                        // of a, b, c and the sums
