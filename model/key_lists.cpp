@@ -111,7 +111,11 @@ class Ranking {
     for (int64_t r = 0; r < n_; ++r) {
       const Ranked& key = ranked_[static_cast<size_t>(r)];
       const bool kept = i < b.global || key.key < b.global || r < b.nearest || !key.unprotected;
-      kept ? keys.push_back(key.key) : others.push_back(key);
+      if (kept) {
+        keys.push_back(key.key);
+      } else {
+        others.push_back(key);
+      }
     }
     std::sort(others.begin(), others.end());  // by chance
     others.resize(std::min(others.size(), static_cast<size_t>(b.random)));
