@@ -11,13 +11,21 @@
 
 namespace crisp {
 
-/// f64 [5], a ClipResult on the device: the norm over the gradients of `clipped`, that over those of `others`, which
-/// are not clipped, the value of `loss` (one element, or an empty handle), the factor that brings the first norm down
-/// to max_norm (0: no clipping), and whether all of that is finite. A tensor without a gradient counts as 0. Sums of
-/// squares that were formed while a gradient was written are used, the others are computed. All on one device, of one
-/// dtype.
+/// What a step's loss is made of: `before`, which the host has read already, and losses of one element each by their
+/// shares. The penalty, one element or an empty handle, is told beside it.
+struct StepLoss {
+  double before = 0;
+  std::span<const Tensor> losses = {};
+  std::span<const double> shares = {};
+  Tensor penalty = {};
+};
+
+/// f64, a ClipResult on the device: the norm over the gradients of `clipped`, that over those of `others`, which are
+/// not clipped, the loss, the factor that brings the first norm down to max_norm (0: no clipping), and whether all of
+/// that is finite. A tensor without a gradient counts as 0. Sums of squares that were formed while a gradient was
+/// written are used, the others are computed. All on one device, of one dtype.
 Tensor clip_gradients(const Context& context, std::span<const Tensor> clipped, std::span<const Tensor> others,
-                      const Tensor& loss, double max_norm);
+                      const StepLoss& loss, double max_norm);
 /// Reads it: the one answer of the device that a step needs.
 ClipResult read_clip(const Tensor& clip);
 

@@ -67,13 +67,14 @@ struct AttentionRule {
   Dropout dropout = {};  // on the weights
 };
 
-/// What was kept: per head, summed over the batch, in f64 [heads].
+/// What was kept, summed over the batch: for each head in f64 [heads], on the operands' device, since reading them
+/// waits for it; and what is the same for all heads.
 struct AttentionStats {
-  Tensor kept;      // (query, key) pairs that were selected; with sparsemax and entmax15, those with a weight above 0
-  Tensor pairs;     // valid (query, key) pairs
-  Tensor entropy;   // sum over queries of -sum p log p of the weights before dropout, in nats
-  Tensor log_kept;  // sum over queries of the log of how many keys the selection kept: the largest entropy possible
-  Tensor queries;   // number of queries
+  Tensor kept;        // (query, key) pairs that were selected; with sparsemax and entmax15, those with a weight above 0
+  Tensor entropy;     // sum over queries of -sum p log p of the weights before dropout, in nats
+  Tensor log_kept;    // sum over queries of the log of how many keys the selection kept: the largest entropy possible
+  int64_t pairs = 0;  // valid (query, key) pairs
+  int64_t queries = 0;
 };
 
 }  // namespace crisp

@@ -230,6 +230,8 @@ template <class T, class Math>
 struct Softmax {
   CRISP_INLINE static T exponential(T x, T m) { return Math::exp(x - m); }
   CRISP_INLINE static T value(T exponential, T inverse_sum) { return exponential * inverse_sum; }
+  /// -sum(y ln y), from sum(e^(x - m)) and the sum of those terms times x - m.
+  CRISP_INLINE static double entropy(double sum, double weighted_sum) { return std::log(sum) - weighted_sum / sum; }
 };
 
 /// y = max(x - t, 0) (Martins & Astudillo, arXiv 1602.02068); t is such that the weights add up to 1. s = 1 for y > 0.
@@ -323,6 +325,15 @@ CRISP_INLINE T dropout(T x, T f) {
 template <class T>
 CRISP_INLINE T dropout_factor(double p) {
   return static_cast<T>(1 / (1 - p));
+}
+
+// --- clipping --------------------------------------------------------------------------------------------------------
+
+/// What gradients of this 2-norm are multiplied with, so that it is at most max_norm (Pascanu, Mikolov & Bengio, arXiv
+/// 1211.5063), with the 1e-6 of torch's clip_grad_norm_. A max_norm of 0 clips nothing.
+CRISP_INLINE double clip_factor(double norm, double max_norm) {
+  const double factor = max_norm > 0 ? max_norm / (norm + 1e-6) : 1;
+  return factor < 1 ? factor : 1;
 }
 
 // --- AdamW -----------------------------------------------------------------------------------------------------------

@@ -191,11 +191,9 @@ struct AttentionCall {
   int32_t* counts = nullptr;  // with by_lists(): how many keys have a part in the weights of row r of q, head h, at
                               // q_offsets[s] * heads + h * n_q + (r - q_offsets[s]) for the row's sequence s
   T* out = nullptr;
-  // Null, or one element per (sequence, head): pairs with a part in the weights, the sum over queries of the weights'
-  // entropy in nats, and that of the log of how many keys were kept before the normaliser.
-  int32_t* kept = nullptr;
-  double* entropy = nullptr;
-  double* log_kept = nullptr;
+  // Null, or [3, batch, heads]: how many pairs have a part in the weights; the sum over queries of the weights' entropy
+  // in nats; and that of the log of how many keys were kept before the normaliser.
+  double* stats = nullptr;
 };
 
 /// Any of the gradients may be null, and those of one tensor are the same array.
@@ -241,19 +239,25 @@ struct ClipResult {
   double norm;       // the 2-norm of the gradients that are clipped
   double other;      // that of the others
   double loss;       // of the step, or 0
-  double factor;     // min(1, max_norm / (norm + 1e-6)), as torch's clip_grad_norm_
-  double is_finite;  // 1 if all of the above are finite, else 0: then the optimizer changes nothing
+  double penalty;    // told beside the loss, or 0
+  double factor;     // formulas::clip_factor
+  double is_finite;  // 1 if norms and loss are finite, else 0: then the optimizer changes nothing
 };
 
-/// From sums of squares, one per gradient. The arrays of pointers are in host memory, what they point to is not.
+/// From sums of squares, one per gradient, and from losses, each of one element: loss = loss_before + the sum of
+/// shares[i] losses[i], in that order. The arrays are in host memory, what their pointers point to is not.
 template <class T>
 struct ClipCall {
   const double* const* squares = nullptr;
   int64_t count = 0;
   const double* const* other_squares = nullptr;
   int64_t other_count = 0;
-  const T* loss = nullptr;  // one element, or null
-  double max_norm = 0;      // 0: factor is 1
+  double loss_before = 0;
+  const T* const* losses = nullptr;
+  const double* shares = nullptr;
+  int64_t loss_count = 0;
+  const T* penalty = nullptr;  // one element, or null
+  double max_norm = 0;         // 0: factor is 1
   ClipResult* result = nullptr;
 };
 

@@ -43,18 +43,6 @@ void check_same_type(const Tape& tape, const Op& op, std::initializer_list<Opera
   if (!first) fail_operands(tape, op, "an operand is missing", operands);
 }
 
-Rows rows_of(const Tape& tape, const Op& op, const Operand& ids, Device device) {
-  if (!ids.tensor || ids.tensor.dtype() != DType::i32)
-    fail_operands(tape, op, fmt::format("{} must be an i32 tensor", ids.role), {ids});
-  if (ids.tensor.device() != device)
-    fail_operands(tape, op, fmt::format("{} must be on the {}", ids.role, name_of(device)), {ids});
-  try {
-    return Rows(ids.tensor, ids.role);
-  } catch (const Error& error) {
-    fail_operands(tape, op, error.what(), {ids});
-  }
-}
-
 void check_rows(const Tape& tape, const Op& op, const char* role, const Rows& rows, int64_t limit, Device device) {
   if (!rows || !rows.ids().device) fail_operands(tape, op, fmt::format("{} are missing: see upload()", role), {});
   if (rows.device() != device)

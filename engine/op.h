@@ -95,8 +95,6 @@ struct Operand {
                                 std::initializer_list<Operand> operands);
 /// All operands on one device and of one floating-point dtype (empty handles are ignored).
 void check_same_type(const Tape& tape, const Op& op, std::initializer_list<Operand> operands);
-/// The plan of ids that are i32 and on `device`. Reads them: they must be on the CPU or are copied there.
-Rows rows_of(const Tape& tape, const Op& op, const Operand& ids, Device device);
 /// `rows` are below `limit`, and on `device`.
 void check_rows(const Tape& tape, const Op& op, const char* role, const Rows& rows, int64_t limit, Device device);
 

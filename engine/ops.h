@@ -2,7 +2,8 @@
 //
 // All take the tape first and compute in the inputs' dtype (f32 or f64). Shapes are [.., dim] row-major; a "row" runs
 // over the last dimension. Errors name the operation and its operands. A fused operation does the work of several in
-// one kernel: it passes over memory once and saves fewer tensors.
+// one kernel: it passes over memory once and saves fewer tensors. Ids, labels and offsets are plans (engine/plan.h); an
+// i32 tensor of ids makes one on the way, as {q_offsets, kv_offsets} do.
 #pragma once
 
 #include <cstdint>
@@ -55,8 +56,6 @@ Tensor reshape(Tape& tape, const Tensor& x, const Shape& shape);
 Tensor transpose(Tape& tape, const Tensor& x);
 /// Rows of a table: table [n, dim], rows of any shape -> [rows.., dim].
 Tensor embedding(Tape& tape, const Tensor& table, const Rows& rows);
-/// The same for i32 ids, from which it makes the plan.
-Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids);
 
 // --- products --------------------------------------------------------------------------------------------------------
 /// op(a) op(b) on the last two dimensions, op(x) = x or its transpose; leading dimensions must be equal.
@@ -82,17 +81,11 @@ Tensor residual_layer_norm(Tape& tape, const Tensor& x, const Tensor& residual, 
 Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& positions, const Rows& word_rows,
                              const Rows& position_rows, const Tensor& weight, const Tensor& bias, double epsilon,
                              const Dropout& dropout);
-/// The same for i32 ids and position_ids [total], from which it makes the plans.
-Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& positions, const Tensor& ids,
-                             const Tensor& position_ids, const Tensor& weight, const Tensor& bias, double epsilon,
-                             const Dropout& dropout);
 
 // --- loss ------------------------------------------------------------------------------------------------------------
 /// Mean over rows of -log softmax(logits)[label]: logits [n, classes], labels [n] as rows of `classes` -> scalar. n
 /// must not be 0.
 Tensor cross_entropy(Tape& tape, const Tensor& logits, const Rows& labels);
-/// The same for labels i32 [n].
-Tensor cross_entropy(Tape& tape, const Tensor& logits, const Tensor& labels);
 
 // --- attention -------------------------------------------------------------------------------------------------------
 /// Multi-head attention over packed sequences, no padding anywhere. q [queries, dim], k and v [keys, dim], whose
@@ -100,9 +93,6 @@ Tensor cross_entropy(Tape& tape, const Tensor& logits, const Tensor& labels);
 /// offsets must be equal. `stats`, if given, is filled.
 Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, const Segments& segments,
                  const AttentionRule& rule, AttentionStats* stats = nullptr);
-/// The same for i32 offsets [batch + 1], from which it makes the segments.
-Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets,
-                 const Tensor& kv_offsets, const AttentionRule& rule, AttentionStats* stats = nullptr);
 
 /// The two linear maps that let attention run on a layer's inputs x instead of keys and values made of them, which is
 /// cheaper where sequences have few queries (the absorbed projections of DeepSeek-V2, arXiv 2405.04434). With x1 = (x |

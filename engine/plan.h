@@ -29,7 +29,7 @@ class Rows {
   /// end is checked where they meet a table: the largest is known.
   explicit Rows(std::span<const int32_t> ids, const char* what = "ids");
   /// From i32 ids of any shape, on whose device the plan is then. They are copied to the host.
-  explicit Rows(const Tensor& ids, const char* what = "ids");
+  Rows(const Tensor& ids, const char* what = "ids");
 
   explicit operator bool() const { return plan_ != nullptr; }
   /// Of the ids.

@@ -199,16 +199,25 @@ AttentionRule DistilBert::rule(int64_t index, Pass& pass, const ListedQueries& q
   return rule;
 }
 
+// Lists are made by the host. What it needs of the weights it reads here, before the first operation: a layer waits for
+// nothing.
+void DistilBert::read_for_lists(const Context& context, Pass& pass) const {
+  const SparsityConfig& c = config_.sparsity;
+  const Batch& batch = pass.batch;
+  if (c.method == SparseMethod::learned_span && !pass.mode.training) pass.spans = spans();
+  if (c.method != SparseMethod::lexical) return;
+  Tape constants(context, Tape::Mode::inference);
+  const Tensor words = embedding(constants, words_.detach(), batch.words()).to(Device::cpu);
+  pass.similarities = word_similarities(words, batch.sequences().kv_offsets().host, pass.threads);
+}
+
 void DistilBert::add_lists(AttentionRule& rule, int64_t index, Pass& pass, const ListedQueries& queries) const {
   const SparsityConfig& c = config_.sparsity;
   const Batch& batch = pass.batch;
-  const auto &ids = batch.words().ids().host, &offsets = batch.sequences().kv_offsets().host;
-  if (c.method == SparseMethod::lexical && pass.similarities.empty())
-    pass.similarities = word_similarities(words_.detach().to(Device::cpu), ids, offsets, pass.threads);
+  const auto& offsets = batch.sequences().kv_offsets().host;
   std::vector<int64_t> windows;
   if (c.method == SparseMethod::learned_span)
-    for (const double z : layers_[static_cast<size_t>(index)].span.to_vector())
-      windows.push_back(hard_window(z, c.span_ramp));
+    for (const double z : pass.spans[static_cast<size_t>(index)]) windows.push_back(hard_window(z, c.span_ramp));
   const KeyLists lists = key_lists(c, index, rule.sparsity, config_.heads,
                                    {.offsets = offsets,
                                     .similarities = pass.similarities,
@@ -268,6 +277,8 @@ Tensor DistilBert::layer(Tape& tape, int64_t index, const Tensor& x, const Tenso
 
 Tensor DistilBert::hidden_states(Tape& tape, const Batch& batch, const ForwardMode& mode, Wanted wanted) const {
   const Tape::Scope scope(tape, "DistilBert");
+  Pass pass{batch, mode, tape.context().threads()};
+  read_for_lists(tape.context(), pass);
   Tensor x;  // [total, dim]
   {
     const Tape::Scope embedding_scope(tape, "embeddings");
@@ -275,7 +286,6 @@ Tensor DistilBert::hidden_states(Tape& tape, const Batch& batch, const ForwardMo
                               embedding_norm_.bias, config_.layer_norm_epsilon,
                               dropout(config_.dropout, mode, embedding_site));
   }
-  Pass pass{batch, mode, tape.context().threads()};
   const auto full_layer = [&](int64_t l) {
     AttentionStats* stats = mode.stats ? &mode.stats->emplace_back() : nullptr;
     return layer(tape, l, x, x, Wanted::all, pass, stats);

@@ -99,7 +99,9 @@ class DistilBert {
     const Batch& batch;
     const ForwardMode& mode;
     const int threads;
-    std::vector<double> similarities = {};  // of words, where they decide which keys are listed
+    // Where they decide which keys are listed: see read_for_lists().
+    std::vector<double> similarities = {};  // of words
+    std::vector<std::vector<double>> spans = {};
   };
 
   Linear add_linear(const std::string& name, int64_t out, int64_t in, bool in_head = false);
@@ -114,6 +116,7 @@ class DistilBert {
                 AttentionStats* stats) const;
   Tensor attend_first(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, Pass& pass) const;
   AttentionRule rule(int64_t index, Pass& pass, const ListedQueries& queries) const;
+  void read_for_lists(const Context& context, Pass& pass) const;
   void add_lists(AttentionRule& rule, int64_t index, Pass& pass, const ListedQueries& queries) const;
   bool by_rows_alone(int64_t index, const ForwardMode& mode) const;
   void add_spans();

@@ -176,16 +176,15 @@ KeyLists key_lists(const SparsityConfig& config, int64_t layer, double sparsity,
   return lists;
 }
 
-std::vector<double> word_similarities(const Tensor& words, std::span<const int32_t> ids,
-                                      std::span<const int32_t> offsets, int threads) {
+std::vector<double> word_similarities(const Tensor& words, std::span<const int32_t> offsets, int threads) {
   const auto dim = static_cast<size_t>(words.dim(1));
   const std::vector<size_t> starts = matrix_starts(offsets);
-  std::vector<double> cosines(starts.back()), unit(ids.size() * dim);
+  std::vector<double> cosines(starts.back()), unit(static_cast<size_t>(words.numel()));
   with_type(words, [&]<class T>() {
-    const T* table = words.data<T>();
-    parallel_for(static_cast<int64_t>(ids.size()), threads, [&](int64_t i) {
+    const T* rows = words.data<T>();
+    parallel_for(words.dim(0), threads, [&](int64_t i) {
       const auto t = static_cast<size_t>(i);
-      const T* row = table + static_cast<size_t>(ids[t]) * dim;
+      const T* row = rows + t * dim;
       double squares = 0;
       for (size_t d = 0; d < dim; ++d) squares += static_cast<double>(row[d]) * static_cast<double>(row[d]);
       const double norm = squares > 0 ? std::sqrt(squares) : 1;

@@ -49,10 +49,9 @@ KeyLists key_lists(const SparsityConfig& config, int64_t layer, double sparsity,
 /// Whether the lists of a layer's heads are different ones.
 bool lists_differ_by_head(const SparsityConfig& config);
 
-/// Cosines between the word embeddings of each sequence's tokens: words [vocabulary, dim] f32 or f64 in host memory,
-/// ids [total]. In f64; 0 where an embedding is 0, -2 where one is not finite.
-std::vector<double> word_similarities(const Tensor& words, std::span<const int32_t> ids,
-                                      std::span<const int32_t> offsets, int threads);
+/// Cosines between the word embeddings of each sequence's tokens: words [total, dim] f32 or f64 in host memory, a row
+/// for each token. In f64; 0 where an embedding is 0, -2 where one is not finite.
+std::vector<double> word_similarities(const Tensor& words, std::span<const int32_t> offsets, int threads);
 
 /// The window into which a learned degree z is rounded for evaluation: the keys whose gate clamp((ramp + z -
 /// |i - j|) / ramp, 0, 1) is at least one half, |i - j| <= floor(z + ramp / 2). Ours.

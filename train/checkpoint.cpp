@@ -207,6 +207,7 @@ void check_same_run(const std::string& saved_settings, const std::string& finger
 
 void write_checkpoint(const std::string& directory, Trainer& trainer, const TokenizerFiles& tokenizer, int max_length,
                       const LogPositions& logs, const std::string& fingerprint) {
+  trainer.read_losses();
   save_model(directory, trainer.model(), tokenizer, max_length, Flush::by_caller);
   std::vector<NamedTensor> optimizer = optimizer_tensors(trainer);
   if (trainer.state().accumulated > 0)

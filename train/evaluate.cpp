@@ -38,13 +38,15 @@ double log_sum_exp(const std::vector<double>& x) {
   return sum.largest + std::log(sum.sum);
 }
 
-// Sums over batches, per layer and head.
+// Sums over batches, per layer and, but for what is the same for all, per head.
 struct Sums {
-  std::vector<double> kept, pairs, entropy, log_kept, queries;
+  std::vector<double> kept, entropy, log_kept;
+  double pairs = 0, queries = 0;
   void add(const AttentionStats& stats) {
+    pairs += static_cast<double>(stats.pairs);
+    queries += static_cast<double>(stats.queries);
     for (const auto& [sum, of_batch] :
-         {std::pair(&kept, &stats.kept), std::pair(&pairs, &stats.pairs), std::pair(&entropy, &stats.entropy),
-          std::pair(&log_kept, &stats.log_kept), std::pair(&queries, &stats.queries)}) {
+         {std::pair(&kept, &stats.kept), std::pair(&entropy, &stats.entropy), std::pair(&log_kept, &stats.log_kept)}) {
       const std::vector<double> values = of_batch->to_vector();
       sum->resize(values.size());
       std::ranges::transform(*sum, values, sum->begin(), std::plus());
@@ -57,9 +59,9 @@ LayerSparsity summarise(const Sums& sums, double requested) {
   double kept = 0, pairs = 0;
   for (size_t h = 0; h < sums.kept.size(); ++h) {
     kept += sums.kept[h];
-    pairs += sums.pairs[h];
-    layer.head_effective.push_back(sums.pairs[h] > 0 ? 1 - sums.kept[h] / sums.pairs[h] : 0);
-    layer.head_entropy.push_back(sums.entropy[h] / sums.queries[h]);
+    pairs += sums.pairs;
+    layer.head_effective.push_back(sums.pairs > 0 ? 1 - sums.kept[h] / sums.pairs : 0);
+    layer.head_entropy.push_back(sums.entropy[h] / sums.queries);
     const bool choice = sums.log_kept[h] > 0;
     layer.head_normalised_entropy.push_back(choice ? sums.entropy[h] / sums.log_kept[h]
                                                    : std::numeric_limits<double>::quiet_NaN());
@@ -89,8 +91,8 @@ Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int b
     stats.clear();
     const ForwardMode mode{.stats = sums.empty() ? nullptr : &stats};
     const Tensor logits = model.forward(tape, to_batch(batch, model, Labels::without), mode);
+    const std::vector<double> values = logits.to_vector();  // waits for the pass; the statistics are there then
     for (size_t l = 0; l < sums.size(); ++l) sums[l].add(stats[l]);
-    const std::vector<double> values = logits.to_vector();
     const int64_t classes = logits.dim(1);
     for (int64_t i = 0; i < batch.batch_size(); ++i) {
       lengths.push_back(batch.offsets[static_cast<size_t>(i + 1)] - batch.offsets[static_cast<size_t>(i)]);

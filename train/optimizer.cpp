@@ -58,7 +58,7 @@ void AdamW::check_up_to_date(const Table& table) const {
            parameter.label());
 }
 
-ClipResult AdamW::step(double learning_rate, double max_grad_norm, const Tensor& loss) {
+ClipResult AdamW::step(double learning_rate, double max_grad_norm, const StepLoss& loss) {
   const auto has_gradient = [&](size_t i) { return static_cast<bool>(parameters_[i].tensor.gradient()); };
   for (const Table& table : tables_)
     if (has_gradient(table.index)) check_up_to_date(table);

@@ -34,9 +34,9 @@ class AdamW {
   /// Clips the gradients to max_grad_norm (0: not at all) and makes one update with them, then forgets them. The norm
   /// is over all gradients but those of learned spans, which are neither clipped nor counted: in positions, under a
   /// penalty of any size, they must not clip the weights. A parameter without a gradient counts as 0 and is left as it
-  /// is. Where a norm, or `loss` if it is given, is not finite, nothing changes and the gradients stay: see the result.
+  /// is. Where a norm or the loss is not finite, nothing changes and the gradients stay: see the result.
   /// Throws Error when a row has a gradient, though it waits: the forward pass read an old value.
-  ClipResult step(double learning_rate, double max_grad_norm, const Tensor& loss = {});
+  ClipResult step(double learning_rate, double max_grad_norm, const StepLoss& loss = {});
 
   /// Brings these rows (repeated or not) of a parameter up to date. Nothing to do for a parameter that takes its
   /// gradient as an array.

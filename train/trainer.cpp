@@ -68,6 +68,9 @@ Trainer::Trainer(DistilBert& model, const TokenizedDataset& data, const TrainerO
   if (data.size() == 0) fail<UsageError>("there is nothing to train on: the training set is empty");
   if (!data.labelled()) fail<UsageError>("the training set has no labels");
   reserve_batch(data, batch_size_of(options), batch_);
+  const auto micro_steps = static_cast<size_t>(std::min(options.gradient_accumulation_steps, batches_per_epoch_));
+  losses_.reserve(micro_steps);
+  shares_.reserve(micro_steps);
   restore_position();
 }
 
@@ -89,6 +92,7 @@ double Trainer::epoch_at(int64_t step) const {
 void Trainer::restore_position() {
   optimizer_.set_steps(state_.step);
   order_epoch_ = -1;
+  forget_losses();
   // Gradients of a step that is not part of the restored run.
   if (state_.accumulated == 0) clear_gradients();
 }
@@ -140,6 +144,21 @@ void Trainer::clear_gradients() {
   for (const Parameter& p : model_.parameters()) p.tensor.clear_grad();
 }
 
+void Trainer::forget_losses() {
+  losses_.clear();
+  shares_.clear();
+}
+
+void Trainer::read_losses() {
+  const int64_t first = state_.micro_step - std::ssize(losses_);
+  for (size_t i = 0; i < losses_.size(); ++i) {
+    const double loss = losses_[i].item();
+    if (!std::isfinite(loss)) report_loss(loss, first + static_cast<int64_t>(i));
+    state_.pending_loss += loss * shares_[i];
+  }
+  forget_losses();
+}
+
 void Trainer::check_between_operations(std::function<void()> check) { check_ = std::move(check); }
 
 bool Trainer::micro_step(StepReport& report) {
@@ -149,30 +168,23 @@ bool Trainer::micro_step(StepReport& report) {
   // The batch's loss is a mean over its sentences; the last batch of an epoch may have fewer of them.
   const double share = static_cast<double>(batch_.batch_size()) / static_cast<double>(group.sentences);
   backward(loss, share);
+  losses_.push_back(loss.detach());
+  shares_.push_back(share);
+  ++state_.micro_step;
+  if (++state_.accumulated < group.count) return false;
 
   // What the host wants to know of the device it asks last.
-  const bool complete = state_.accumulated + 1 == group.count;
   const double learning_rate = options_.learning_rate_or_default() * schedule_.factor(state_.step);
-  ClipResult clip{};
-  if (complete) {
-    clip = optimizer_.step(learning_rate, options_.max_grad_norm, loss);
-  } else {
-    clip.loss = loss.item();
+  const StepLoss parts{state_.pending_loss, losses_, shares_, span_penalty_};
+  const ClipResult clip = optimizer_.step(learning_rate, options_.max_grad_norm, parts);
+  if (!std::isfinite(clip.loss)) {
+    read_losses();
+    report_loss(clip.loss, state_.micro_step - 1);  // none is broken by itself: their sum overflowed
   }
-  if (!std::isfinite(clip.loss))
-    report_divergence(fmt::format("the loss is {}", printable(clip.loss)), first_broken_value());
   const double norms = clip.norm + clip.other;
   if (!std::isfinite(norms))
     report_divergence(fmt::format("the gradient norm is {}", printable(norms)), first_broken_gradient());
-
-  state_.pending_loss += clip.loss * share;
-  ++state_.micro_step;
-  ++state_.accumulated;
-  if (!complete) return false;
-  report = {.loss = state_.pending_loss,
-            .span_penalty = span_penalty_ ? span_penalty_.item() : 0,
-            .grad_norm = clip.norm,
-            .learning_rate = learning_rate};
+  report = {.loss = clip.loss, .span_penalty = clip.penalty, .grad_norm = clip.norm, .learning_rate = learning_rate};
   model_.clamp_spans(tape_.context());
   ++state_.step;
   if (finished()) optimizer_.catch_up();
@@ -181,17 +193,18 @@ bool Trainer::micro_step(StepReport& report) {
   ++state_.loss_count;
   state_.pending_loss = 0;
   state_.accumulated = 0;
+  forget_losses();
   return true;
 }
 
 // Parameters come first in time, then the forward pass in order, which runs once more and keeps its values this time.
-std::string Trainer::first_broken_value() {
+std::string Trainer::first_broken_value(int64_t micro_step) {
   check_ = {};  // the step cannot be taken back any more
   optimizer_.catch_up();
   for (const Parameter& p : model_.parameters())
     if (!all_finite(p.tensor, context())) return "the parameter " + p.tensor.label();
   tape_.keep_values();
-  forward(state_.micro_step);
+  forward(micro_step);
   for (const NodeInfo& node : tape_.nodes())
     if (!all_finite(node.output, context())) return "the result " + node.output.label();
   return "none of those kept: a sum overflowed";
@@ -211,7 +224,7 @@ std::string Trainer::first_broken_gradient() {
   };
   check_ = {};
   clear_gradients();
-  const Group group = group_of(state_.micro_step);
+  const Group group = group_of(state_.micro_step - 1);
   std::string found;
   for (int64_t m = group.first; m < group.first + group.count && found.empty(); ++m) {
     const Tensor loss = forward(m);
@@ -227,6 +240,10 @@ std::string Trainer::first_broken_gradient() {
     if (found.empty()) found = broken_parameter();
   }
   return found.empty() ? "none of them: the sum of their squares overflowed" : found;
+}
+
+void Trainer::report_loss(double loss, int64_t micro_step) {
+  report_divergence(fmt::format("the loss is {}", printable(loss)), first_broken_value(micro_step));
 }
 
 void Trainer::report_divergence(const std::string& what, const std::string& first_broken) {

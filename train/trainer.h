@@ -22,7 +22,8 @@ struct TrainState {
   int64_t micro_step = 0;   // micro-steps done, over all epochs
   int64_t accumulated = 0;  // micro-steps since the last optimizer step: their gradients are pending
   double loss_sum = 0;      // over the optimizer steps since the last log line
-  double pending_loss = 0;  // of the unfinished optimizer step: its micro-steps' losses by their share of sentences
+  double pending_loss = 0;  // of the unfinished optimizer step: its micro-steps' losses by their share of sentences, as
+                            // far as Trainer::read_losses() has read them
   int64_t loss_count = 0;
   double total_loss_sum = 0;  // over all optimizer steps
   double train_seconds = 0;   // in micro-steps, over all processes of the run
@@ -90,6 +91,9 @@ class Trainer {
     return model_;
   }
 
+  /// Brings state().pending_loss up to date, for who saves the state in the middle of an optimizer step: the losses of
+  /// its micro-steps stay on the device until it is complete. Throws Diverged as micro_step() does.
+  void read_losses();
   /// Sets the position in the data after state() has been restored.
   void restore_position();
 
@@ -104,7 +108,9 @@ class Trainer {
   Tensor forward(int64_t micro_step);
   void backward(const Tensor& loss, double share);
   void clear_gradients();
-  std::string first_broken_value();
+  void forget_losses();
+  [[noreturn]] void report_loss(double loss, int64_t micro_step);
+  std::string first_broken_value(int64_t micro_step);
   std::string first_broken_gradient();
   [[noreturn]] void report_divergence(const std::string& what, const std::string& first_broken);
 
@@ -119,7 +125,9 @@ class Trainer {
   PackedBatch batch_;
   std::vector<int32_t> order_;
   int64_t order_epoch_ = -1;
-  Tensor span_penalty_;  // of the last micro-step
+  Tensor span_penalty_;         // of the last micro-step
+  std::vector<Tensor> losses_;  // of the micro-steps since the last optimizer step whose losses nobody has read yet
+  std::vector<double> shares_;  // what each counts for in the step's loss
   TrainState state_;
 };
 

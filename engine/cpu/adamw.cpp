@@ -32,9 +32,10 @@ void clip(const ClipCall<T>& call) {
   ClipResult& r = *call.result;
   r.norm = std::sqrt(sum);
   r.other = std::sqrt(other);
-  r.loss = call.loss ? static_cast<double>(*call.loss) : 0;
-  const double share = call.max_norm > 0 ? call.max_norm / (r.norm + 1e-6) : 1;
-  r.factor = share < 1 ? share : 1;
+  r.loss = call.loss_before;
+  for (int64_t i = 0; i < call.loss_count; ++i) r.loss += call.shares[i] * static_cast<double>(*call.losses[i]);
+  r.penalty = call.penalty ? static_cast<double>(*call.penalty) : 0;
+  r.factor = formulas::clip_factor(r.norm, call.max_norm);
   r.is_finite = (r.norm + r.other + r.loss) - (r.norm + r.other + r.loss) == 0 ? 1 : 0;
 }
 

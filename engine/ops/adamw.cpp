@@ -76,15 +76,19 @@ void check_due(const Tensor& table, int64_t steps, std::span<const int32_t> rows
 }  // namespace
 
 Tensor clip_gradients(const Context& context, std::span<const Tensor> clipped, std::span<const Tensor> others,
-                      const Tensor& loss, double max_norm) {
-  const Tensor* any = !clipped.empty() ? &clipped[0] : !others.empty() ? &others[0] : &loss;
-  for (const std::span<const Tensor> tensors : {clipped, others})
-    for (const Tensor& t : tensors) check_together(*any, t, any->dtype(), "the parameter");
-  check_together(*any, loss, any->dtype(), "the loss");
-  const Tensor result = Tensor::empty({5}, DType::f64, any->device());
+                      const StepLoss& loss, double max_norm) {
+  if (clipped.empty() && others.empty()) fail("adamw: there are no parameters");
+  if (loss.losses.size() != loss.shares.size())
+    fail("adamw: {} losses, but {} shares", loss.losses.size(), loss.shares.size());
+  const Tensor& any = clipped.empty() ? others[0] : clipped[0];
+  for (const auto& [role, tensors] :
+       {std::pair("the parameter", clipped), std::pair("the parameter", others), std::pair("the loss", loss.losses)})
+    for (const Tensor& t : tensors) check_together(any, t, any.dtype(), role);
+  check_together(any, loss.penalty, any.dtype(), "the penalty");
+  const Tensor result = Tensor::empty({sizeof(ClipResult) / sizeof(double)}, DType::f64, any.device());
   List<Tensor> made;  // sums of squares that nobody has formed yet
   made.reserve(clipped.size() + others.size());
-  run(context, *any, [&](auto k) {
+  run(context, any, [&]<class T>(KernelCall<T> k) {
     const auto squares_of = [&](std::span<const Tensor> tensors) {
       List<const double*> squares;
       squares.reserve(tensors.size());
@@ -102,11 +106,18 @@ Tensor clip_gradients(const Context& context, std::span<const Tensor> clipped, s
       return squares;
     };
     const auto squares = squares_of(clipped), other_squares = squares_of(others);
+    List<const T*> losses;
+    losses.reserve(loss.losses.size());
+    for (const Tensor& t : loss.losses) losses.push_back(k(t));
     k->clip({.squares = squares.data(),
              .count = std::ssize(squares),
              .other_squares = other_squares.data(),
              .other_count = std::ssize(other_squares),
-             .loss = k(loss),
+             .loss_before = loss.before,
+             .losses = losses.data(),
+             .shares = loss.shares.data(),
+             .loss_count = std::ssize(losses),
+             .penalty = k(loss.penalty),
              .max_norm = max_norm,
              .result = result_in(result)});
   });

@@ -6,12 +6,13 @@
 namespace crisp {
 namespace {
 
-// Sums per head of numbers per (sequence, head), as the kernel leaves them on the device.
-template <class T>
-Tensor sum_over_sequences(const Tensor& parts, int64_t batch, int64_t heads) {
-  const Tensor sums = Tensor::zeros({heads}, DType::f64), host = parts.to(Device::cpu);
-  for (int64_t i = 0; i < batch * heads; ++i) sums.data<double>()[i % heads] += host.data<T>()[i];
-  return sums;
+// From what the kernel leaves for each (sequence, head): f64 [3, batch, heads].
+AttentionStats summed_stats(const Context& context, const Tensor& parts, const Segments& segments) {
+  const int64_t batch = parts.dim(1), heads = parts.dim(2);
+  const Tensor sums = Tensor::empty({3, heads}, DType::f64, parts.device());
+  run(context, parts, [&](auto k) { k->reduce(ReduceOp::sum, 3, batch, heads, k(parts), k(sums)); });
+  const auto row = [&](int64_t i) { return sums.view_rows(i, 1).view({heads}); };
+  return {row(0), row(1), row(2), segments.pairs(), segments.queries()};
 }
 
 // A sparsity that removes nothing is dense attention.
@@ -71,12 +72,7 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
   const Tensor y = tape.output(op, q.shape(), q.dtype(), {q, k, v, span});
   const Tensor weights = Tensor::empty({total}, q.dtype(), device);
   const Tensor counts = by_lists(s) ? Tensor::empty({q.dim(0) * heads}, DType::i32, device) : Tensor();
-  Tensor kept, entropy, log_kept;
-  if (stats) {
-    kept = Tensor::zeros({batch * heads}, DType::i32, device);
-    entropy = Tensor::zeros({batch * heads}, DType::f64, device);
-    log_kept = Tensor::zeros({batch * heads}, DType::f64, device);
-  }
+  const Tensor parts = stats ? Tensor::empty({3, batch, heads}, DType::f64, device) : Tensor();
   run(tape, q, [&](auto kernel) {
     kernel->attention(s, {.q = kernel(q),
                           .k = kernel(k),
@@ -85,17 +81,9 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
                           .weights = kernel(weights),
                           .counts = kernel.ids(counts),
                           .out = kernel(y),
-                          .kept = kernel.ids(kept),
-                          .entropy = kernel.f64(entropy),
-                          .log_kept = kernel.f64(log_kept)});
+                          .stats = kernel.f64(parts)});
   });
-  if (stats) {
-    stats->kept = sum_over_sequences<int32_t>(kept, batch, heads);
-    stats->entropy = sum_over_sequences<double>(entropy, batch, heads);
-    stats->log_kept = sum_over_sequences<double>(log_kept, batch, heads);
-    stats->pairs = Tensor::full({heads}, DType::f64, static_cast<double>(segments.pairs()));
-    stats->queries = Tensor::full({heads}, DType::f64, static_cast<double>(segments.queries()));
-  }
+  if (stats) *stats = summed_stats(tape.context(), parts, segments);
 
   s.list_starts = s.list_keys = nullptr;  // the weights and counts tell
   // Scores and the weighted sum: 2 head_dim FLOPs each for every pair of every head.
@@ -125,26 +113,6 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
     targets.add_up(context);
   });
   return y;
-}
-
-Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets,
-                 const Tensor& kv_offsets, const AttentionRule& rule, AttentionStats* stats) {
-  const auto complain = [&](const std::string& problem) {
-    fail_operands(tape, attention_op, problem,
-                  {{"q", q}, {"k", k}, {"v", v}, {"q_offsets", q_offsets}, {"kv_offsets", kv_offsets}});
-  };
-  for (const Tensor& offsets : {q_offsets, kv_offsets})
-    if (!offsets || offsets.dtype() != DType::i32 || offsets.rank() != 1)
-      complain("q_offsets and kv_offsets must be i32 [batch + 1]");
-  if (!q || q_offsets.device() != q.device() || kv_offsets.device() != q.device())
-    complain("the operands are on different devices");
-  Segments segments;
-  try {
-    segments = Segments(q_offsets, kv_offsets);
-  } catch (const Error& error) {
-    complain(error.what());
-  }
-  return attention(tape, q, k, v, segments, rule, stats);
 }
 
 }  // namespace crisp

@@ -26,7 +26,7 @@ auto run(const AttentionRule& rule) {
     } else if (in.size() > 5) {
       r.span = in[5];
     }
-    return attention(tape, in[0], in[1], in[2], in[3], in[4], r);
+    return attention(tape, in[0], in[1], in[2], {in[3], in[4]}, r);
   };
 }
 
@@ -69,7 +69,7 @@ std::vector<Sample> attention_samples() {
       {"one tensor as queries, keys and values",
        {qkv[0], offsets},
        [](Tape& tape, std::span<const Tensor> in) {
-         return attention(tape, in[0], in[0], in[0], in[1], in[1], rule(Selection::all, 0, 0.3));
+         return attention(tape, in[0], in[0], in[0], {in[1], in[1]}, rule(Selection::all, 0, 0.3));
        },
        1e-6},
       {"listed keys", listed, run(rule(Selection::listed, 0, 0.2)), 1e-6},

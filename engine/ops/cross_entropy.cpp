@@ -33,14 +33,6 @@ Tensor cross_entropy(Tape& tape, const Tensor& logits, const Rows& labels) {
   return loss;
 }
 
-Tensor cross_entropy(Tape& tape, const Tensor& logits, const Tensor& labels) {
-  check_same_type(tape, cross_entropy_op, {{"logits", logits}});
-  if (logits.rank() != 2 || !labels || labels.shape() != Shape{logits.dim(0)})
-    fail_operands(tape, cross_entropy_op, "logits must be [n, classes] and labels [n]",
-                  {{"logits", logits}, {"labels", labels}});
-  return cross_entropy(tape, logits, rows_of(tape, cross_entropy_op, {"labels", labels}, logits.device()));
-}
-
 // --- samples ---------------------------------------------------------------------------------------------------------
 
 namespace {

@@ -99,12 +99,6 @@ Tensor embedding(Tape& tape, const Tensor& table, const Rows& rows) {
   return y;
 }
 
-Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids) {
-  check_same_type(tape, embedding_op, {{"table", table}});
-  if (table.rank() != 2) fail_operands(tape, embedding_op, "the table needs two dimensions", {{"table", table}});
-  return embedding(tape, table, rows_of(tape, embedding_op, {"ids", ids}, table.device()));
-}
-
 // --- samples ---------------------------------------------------------------------------------------------------------
 
 namespace {

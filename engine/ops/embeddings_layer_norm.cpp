@@ -51,19 +51,6 @@ Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& posi
   return y;
 }
 
-Tensor embeddings_layer_norm(Tape& tape, const Tensor& words, const Tensor& positions, const Tensor& ids,
-                             const Tensor& position_ids, const Tensor& weight, const Tensor& bias, double epsilon,
-                             const Dropout& dropout) {
-  const Op& op = embeddings_layer_norm_op;
-  check_same_type(tape, op, {{"words", words}, {"positions", positions}});
-  for (const Operand& table : {Operand{"words", words}, Operand{"positions", positions}})
-    if (!table.tensor || table.tensor.rank() != 2)
-      fail_operands(tape, op, "words and positions must be [n, dim] with one dim", {table});
-  return embeddings_layer_norm(tape, words, positions, rows_of(tape, op, {"ids", ids}, words.device()),
-                               rows_of(tape, op, {"position_ids", position_ids}, words.device()), weight, bias, epsilon,
-                               dropout);
-}
-
 // --- samples ---------------------------------------------------------------------------------------------------------
 
 namespace {

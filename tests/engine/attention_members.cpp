@@ -122,7 +122,7 @@ std::vector<double> weights_of(const Tensor& scores, AttentionRule rule, Attenti
   const Tensor unit = unit_matrix(n, scores.dtype()), offsets = offsets_of({static_cast<int32_t>(n)});
   rule.scale = 1;
   Tape tape(Tape::Mode::inference);
-  return attention(tape, scores, unit, unit, offsets, offsets, rule, stats).to_vector();
+  return attention(tape, scores, unit, unit, {offsets, offsets}, rule, stats).to_vector();
 }
 
 }  // namespace crisp::test

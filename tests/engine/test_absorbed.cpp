@@ -35,7 +35,7 @@ Tensor absorbed(Tape& t, const Inputs& in) {
   for (int64_t r = 0; r < tokens; ++r) tail.data<float>()[r * (width - dim)] = 1;
   const Tensor x1 = concat(t, std::array{in.x, tail}, 1);
   const Tensor wide = absorb_keys(t, in.q, in.key_weight, in.key_bias, heads, width);
-  const Tensor sums = attention(t, wide, x1, x1, sample_ids({0, heads, 2 * heads, 3 * heads}), offsets_of_keys(),
+  const Tensor sums = attention(t, wide, x1, x1, {sample_ids({0, heads, 2 * heads, 3 * heads}), offsets_of_keys()},
                                 {.heads = 1, .scale = 0.2, .dropout = {}});
   return absorb_values(t, sums, in.value_weight, in.value_bias, heads);
 }

@@ -30,7 +30,7 @@ TEST_CASE("every member of the family equals plain loops, forward and backward",
           if (t) t.clear_grad();
         Tape tape;
         AttentionStats stats;
-        const Tensor out = attention(tape, q, k, v, offsets, offsets, m.rule, &stats);
+        const Tensor out = attention(tape, q, k, v, {offsets, offsets}, m.rule, &stats);
         tape.backward(sum(tape, mul(tape, out, dout)));
         CHECK(relative_error(out.to_vector(), expected.out) < tolerance);
         CHECK(relative_error(q.grad().to_vector(), expected.dq) < tolerance);
@@ -58,7 +58,7 @@ TEST_CASE("one query a sequence: every member that has no lists equals plain loo
     const NaiveAttention expected = naive_attention(q, k, v, first, offsets, m.rule, dout.to_vector());
     for (const Tensor& t : {q, k, v}) t.clear_grad();
     Tape tape;
-    const Tensor out = attention(tape, q, k, v, first, offsets, m.rule);
+    const Tensor out = attention(tape, q, k, v, {first, offsets}, m.rule);
     tape.backward(sum(tape, mul(tape, out, dout)));
     CHECK(relative_error(out.to_vector(), expected.out) < 1e-12);
     CHECK(relative_error(q.grad().to_vector(), expected.dq) < 1e-12);

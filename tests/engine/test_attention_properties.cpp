@@ -146,7 +146,7 @@ TEST_CASE("sparsity 0 is dense attention bit for bit, for every selection by spa
       rule.keep_first = drop_p > 0;  // protection means nothing where all are kept
       if (selection == Selection::drop_top && drop_p == 0) rule.sparsity = 0.5;
       Tape tape;
-      const Tensor out = attention(tape, q, k, v, offsets, offsets, rule);
+      const Tensor out = attention(tape, q, k, v, {offsets, offsets}, rule);
       tape.backward(sum(tape, mul(tape, out, numbers({60, 24}, 4, type))));
       return std::vector<Tensor>{out.detach().clone(), q.grad().clone(), k.grad().clone(), v.grad().clone()};
     };
@@ -173,7 +173,7 @@ TEST_CASE("a sequence's attention does not depend on its neighbours, bit for bit
     Tape tape(Tape::Mode::inference);
     const Tensor offsets = offsets_of(lengths);
     const Tensor out = attention(tape, concat(tape, parts[0], 0), concat(tape, parts[1], 0), concat(tape, parts[2], 0),
-                                 offsets, offsets, rule);
+                                 {offsets, offsets}, rule);
     std::vector<Tensor> results(31);
     for (size_t s = 0; s < lengths.size(); ++s)
       results[static_cast<size_t>(lengths[s])] = out.detach().view_rows(offsets.data<int32_t>()[s], lengths[s]).clone();
@@ -204,7 +204,7 @@ TEST_CASE("every member has the same bits at any thread count") {
       for (const Tensor& t : {q, k, v, m.rule.span})
         if (t) t.clear_grad();
       Tape tape(context);
-      const Tensor out = attention(tape, q, k, v, offsets, offsets, m.rule);
+      const Tensor out = attention(tape, q, k, v, {offsets, offsets}, m.rule);
       tape.backward(sum(tape, mul(tape, out, numbers({136, 24}, 4, DType::f32))));
       std::vector<Tensor> results{out.detach().clone(), q.grad().clone(), k.grad().clone(), v.grad().clone()};
       if (m.rule.span) results.push_back(m.rule.span.grad().clone());
@@ -252,7 +252,7 @@ TEST_CASE("a span that is not a number shows up, in its head alone") {
   rule.span_ramp = 2;
   const Tensor q = input({6, 4}, 1, DType::f64), offsets = sample_ids({0, 6});
   Tape tape;
-  const auto out = attention(tape, q, q, q, offsets, offsets, rule).to_vector();
+  const auto out = attention(tape, q, q, q, {offsets, offsets}, rule).to_vector();
   for (size_t i = 0; i < out.size(); ++i) CHECK(std::isnan(out[i]) == (i % 4 < 2));
 }
 
@@ -263,7 +263,7 @@ TEST_CASE("sparsemax and 1.5-entmax: a NaN survives the backward pass, and an in
       const Tensor q = vec({1, 2, bad}).view({3, 1}).clone().set_requires_grad(), k = input({3, 1}, 2, DType::f64);
       Tape tape;
       const Tensor offsets = sample_ids({0, 3});
-      const Tensor out = attention(tape, q, k, k, offsets, offsets, rule);
+      const Tensor out = attention(tape, q, k, k, {offsets, offsets}, rule);
       CHECK(std::isnan(out.to_vector()[2]));
       CHECK(std::isfinite(out.to_vector()[0]));
       tape.backward(sum(tape, out));
@@ -273,7 +273,8 @@ TEST_CASE("sparsemax and 1.5-entmax: a NaN survives the backward pass, and an in
     Tape tape(Tape::Mode::inference);
     const Tensor k = vec({-infinity, 0, 0.5}).view({3, 1}), v = vec({infinity, 1, 2}).view({3, 1});
     const double result =
-        attention(tape, Tensor::full({1, 1}, DType::f64, 1), k, v, sample_ids({0, 1}), sample_ids({0, 3}), rule).item();
+        attention(tape, Tensor::full({1, 1}, DType::f64, 1), k, v, {sample_ids({0, 1}), sample_ids({0, 3})}, rule)
+            .item();
     // Thresholds -1/4 and 1/8 - sqrt(31/64).
     CHECK(result == Approx(n == Normaliser::sparsemax ? 1.75 : 1.5 + 0.25 * std::sqrt(31 / 64.0)).epsilon(1e-14));
   }
@@ -341,7 +342,7 @@ TEST_CASE("attention refuses rules that make no sense, in words") {
     AttentionRule rule{.heads = 2};
     change(rule);
     Tape tape;
-    const std::string message = error_of([&] { attention(tape, q, q, q, offsets, offsets, rule); });
+    const std::string message = error_of([&] { attention(tape, q, q, q, {offsets, offsets}, rule); });
     INFO(message);
     CHECK(contains(message, part));
   };

@@ -23,7 +23,7 @@ struct Model {
   Tensor forward(Tape& tape) const {
     const Tensor h = linear(tape, x, w, b, Activation::gelu);
     const Tensor a =
-        attention(tape, h, h, h, offsets, offsets,
+        attention(tape, h, h, h, {offsets, offsets},
                   {.heads = 4, .scale = 0.2, .selection = Selection::top_k_row, .sparsity = 0.5, .dropout = {}});
     return mean(tape, layer_norm(tape, matmul(tape, a, w), b, b, 1e-5));
   }

@@ -135,7 +135,7 @@ TEST_CASE("large products and fused operations have the same bits at any thread 
   for (const Selection selection : {Selection::all, Selection::top_k_row, Selection::percentile_head}) {
     same_at_any_thread_count(
         [=](Tape& t, auto in) {
-          return attention(t, in[0], in[1], in[2], offsets, offsets,
+          return attention(t, in[0], in[1], in[2], {offsets, offsets},
                            {.heads = 4, .scale = 0.2, .selection = selection, .sparsity = 0.8, .dropout = drop});
         },
         {x, y, input({517, 96}, 9)});

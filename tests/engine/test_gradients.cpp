@@ -118,7 +118,7 @@ TEST_CASE("an input used twice gets both gradients", "[isa]") {
         sample_input({7, 4}, 3),
         [=](Tape& t, auto in) {
           const Tensor offsets = sample_ids({0, 3, 7});
-          return attention(t, in[0], in[0], in[0], offsets, offsets,
+          return attention(t, in[0], in[0], in[0], {offsets, offsets},
                            {.heads = 2, .scale = 0.7, .selection = selection, .sparsity = 0.5, .dropout = {}});
         },
         1e-6);

@@ -136,7 +136,12 @@ TEST_CASE("hidden device: an optimizer's step refuses tensors on two devices") {
   refuses([&] { adamw_rows(context, part(hidden), *integers({0, 1, 2, 3}), {}); }, "must be on its device");
   const std::array both{here, there};
   refuses([&] { clip_gradients(context, both, {}, {}, 1); }, "(f64 on the hidden) must be f64 on the cpu");
-  refuses([&] { clip_gradients(context, std::span(&there, 1), {}, Tensor::scalar(1, DType::f64), 1); }, "the loss");
+  const Tensor loss = Tensor::scalar(1, DType::f64);
+  const std::array shares{1.0};
+  refuses([&] { clip_gradients(context, {&there, 1}, {}, {.losses = {&loss, 1}, .shares = shares}, 1); }, "the loss");
+  refuses([&] { clip_gradients(context, {&there, 1}, {}, {.penalty = loss}, 1); }, "the penalty");
+  refuses([&] { clip_gradients(context, {&here, 1}, {}, {.losses = {&loss, 1}}, 1); }, "1 losses, but 0 shares");
+  refuses([&] { clip_gradients(context, {}, {}, {}, 1); }, "there are no parameters");
   const Tensor table = tensor(hidden).set_requires_grad().take_grad_by_rows();
   refuses([&] { table.set_grad_rows(integers({1}), numbers({1, 2}, 2).to(hidden)); }, "must be on the hidden");
   refuses([&] { table.set_grad_rows(integers({1}), numbers({1, 2}, 2)); }, "must be on the hidden");

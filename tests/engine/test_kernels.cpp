@@ -179,12 +179,15 @@ TEST_CASE("clipping scales to the largest norm, and a step that is not finite ch
       for (const double g : t.grad().to_vector()) sum += g * g;
     for (const double g : span.grad().to_vector()) other += g * g;
     const std::vector<Tensor> clipped{a, none, b, table}, others{span};
-    const Tensor loss = Tensor::scalar(2.5, type);
+    const std::vector<Tensor> losses{Tensor::scalar(2.5, type), Tensor::scalar(-8, type)};
+    const std::array parts{0.75, 0.25};
+    const StepLoss loss{1, losses, parts, Tensor::scalar(0.125, type)};
     for (const double most : {0.0, 0.5, 1e6}) {
       const ClipResult r = read_clip(clip_gradients(context, clipped, others, loss, most));
       CHECK(r.norm == Approx(std::sqrt(sum)).epsilon(1e-12));
       CHECK(r.other == Approx(std::sqrt(other)).epsilon(1e-12));
-      CHECK(r.loss == 2.5);
+      CHECK(r.loss == 1 + 0.75 * 2.5 - 0.25 * 8);
+      CHECK(r.penalty == 0.125);
       CHECK(r.factor == (most == 0.5 ? Approx(0.5 / (std::sqrt(sum) + 1e-6)).epsilon(1e-12) : Approx(1).epsilon(0)));
       CHECK(r.is_finite == 1);
     }
@@ -207,6 +210,7 @@ TEST_CASE("clipping scales to the largest norm, and a step that is not finite ch
     CHECK(same_bits(update(clip, true, 1), update({}, true, read_clip(clip).factor)));
     CHECK(same_bits(update(clip, false, 1), update({}, true, 1)));
 
+    const std::array shares{1.0};
     for (const double bad : {std::nan(""), HUGE_VAL}) {
       const auto broken = [&](int where) {
         const Tensor in_a = numbers({700}, 6, type), in_span = numbers({4}, 8, type);
@@ -214,7 +218,8 @@ TEST_CASE("clipping scales to the largest norm, and a step that is not finite ch
         if (where == 1) in_span.view_rows(1, 1).copy_from(vec({bad}));
         a.set_grad(in_a);
         span.set_grad(in_span);
-        return clip_gradients(context, clipped, others, Tensor::scalar(where == 2 ? bad : 0.0, type), 1);
+        const Tensor of_batch = Tensor::scalar(where == 2 ? bad : 0.0, type);
+        return clip_gradients(context, clipped, others, {.losses = {&of_batch, 1}, .shares = shares}, 1);
       };
       for (const int where : {0, 1, 2}) {
         const Tensor result = broken(where);

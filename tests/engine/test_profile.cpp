@@ -33,7 +33,7 @@ struct Small {
     Tape tape;
     for (const Tensor& t : {x, w, b}) t.set_requires_grad().clear_grad();
     const Tensor y = linear(tape, x, w, b, Activation::gelu);
-    const Tensor a = attention(tape, y, y, y, offsets, offsets, {.heads = 2, .dropout = {}});
+    const Tensor a = attention(tape, y, y, y, {offsets, offsets}, {.heads = 2, .dropout = {}});
     const Tensor loss = sum(tape, layer_norm(tape, a, b, b, 1e-5));
     tape.backward(loss);
     adamw(p, w.grad(), m, v, {1e-3, 0.9, 0.999, 1e-8, 0.01, 1, 1});

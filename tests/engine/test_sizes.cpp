@@ -104,7 +104,9 @@ TEST_CASE("sizes of empty tensors do not overflow either") {
   const Tensor q = Tensor::zeros({two_to(31) - 1, 0}, DType::f32);
   const Tensor offsets = Tensor::from(std::array<int32_t, 2>{0, 2147483647}, {2});
   for (const int64_t heads : {int64_t{4}, two_to(40)})
-    CHECK(contains(error_of([&] { attention(tape, q, q, q, offsets, offsets, {.heads = heads}); }),
+    CHECK(contains(error_of([&] {
+                     attention(tape, q, q, q, {offsets, offsets}, {.heads = heads});
+                   }),
                    "more than 2147483647 (query, key) pairs"));
 }
 

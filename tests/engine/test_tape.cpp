@@ -311,8 +311,8 @@ TEST_CASE("every operation refuses operands that do not fit") {
   says("reshape: [5] has another number", [&] { reshape(t, m, {5}); });
   says("transpose: x needs at least two", [&] { transpose(t, v); });
   says("embedding: ids[1] = 4 is outside 0..2", [&] { embedding(t, m, sample_ids({0, 4})); });
-  says("embedding: ids[0] = -1", [&] { embedding(t, m, sample_ids({-1})); });
-  says("embedding: ids must be an i32", [&] { embedding(t, m, v); });
+  says("ids[0] = -1 is below 0", [&] { embedding(t, m, sample_ids({-1})); });
+  says("ids must be an i32", [&] { embedding(t, m, v); });
   says("matmul: inner dimensions differ", [&] { matmul(t, m, m); });
   says("matmul: inner dimensions differ, a transposed", [&] { matmul(t, m, Tensor::zeros({4, 3}, DType::f64), true); });
   says("matmul: leading dimensions differ", [&] {
@@ -328,7 +328,7 @@ TEST_CASE("every operation refuses operands that do not fit") {
     cross_entropy(t, Tensor::zeros({0, 4}, DType::f64), sample_ids({}));
   });
   says("attention: q_offsets must run from 0 to 3", [&] {
-    attention(t, m, m, m, sample_ids({0, 2}), sample_ids({0, 3}), {.heads = 2, .dropout = {}});
+    attention(t, m, m, m, {sample_ids({0, 2}), sample_ids({0, 3})}, {.heads = 2, .dropout = {}});
   });
   says("adamw: steps count from 1", [&] { adamw(m, m, m, m, {}); });
   says("adamw: the gradient", [&] { adamw(m, v, m, m, AdamWStep{}); });

@@ -149,7 +149,7 @@ TEST_CASE("a warmed-up step takes no memory from the system, at any thread count
   Tape tape(context);
   const auto step = [&] {
     const Tensor h = linear(tape, x, w, {}, Activation::gelu);
-    const Tensor y = attention(tape, h, h, h, offsets, offsets,
+    const Tensor y = attention(tape, h, h, h, {offsets, offsets},
                                {.heads = 4,
                                 .scale = 0.3,
                                 .selection = Selection::top_k_row,

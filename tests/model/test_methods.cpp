@@ -42,7 +42,7 @@ std::vector<Pairs> pairs_of(const DistilBert& model, const Batch& batch) {
   for (const AttentionStats& layer : stats) {
     Pairs& p = pairs.emplace_back();
     for (const double x : layer.kept.to_vector()) p.kept += x;
-    for (const double x : layer.pairs.to_vector()) p.all += x;
+    p.all += static_cast<double>(layer.pairs * layer.kept.numel());
   }
   return pairs;
 }

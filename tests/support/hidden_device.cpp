@@ -201,7 +201,7 @@ void check(const char* kernel, const AttentionShape& c) {
 }
 template <class T>
 void check(const char* kernel, const AttentionCall<T>& c) {
-  check_all(kernel, c.q, c.k, c.v, c.span, c.weights, c.counts, c.out, c.kept, c.entropy, c.log_kept);
+  check_all(kernel, c.q, c.k, c.v, c.span, c.weights, c.counts, c.out, c.stats);
 }
 template <class T>
 void check(const char* kernel, const AttentionGradient<T>& c) {
@@ -216,7 +216,8 @@ template <class T>
 void check(const char* kernel, const ClipCall<T>& c) {
   for (int64_t i = 0; i < c.count; ++i) check(kernel, c.squares[i]);
   for (int64_t i = 0; i < c.other_count; ++i) check(kernel, c.other_squares[i]);
-  check_all(kernel, c.loss, c.result);
+  for (int64_t i = 0; i < c.loss_count; ++i) check(kernel, c.losses[i]);
+  check_all(kernel, c.penalty, c.result);
 }
 template <class T>
 void check(const char* kernel, const AdamWUpdate<T>* u) {

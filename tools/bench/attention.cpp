@@ -44,7 +44,7 @@ class Layer {
     for (const Tensor* t : {&q_, &k_, &v_}) t->clear_grad();
     tape_.clear();
     const double begin = now();
-    const Tensor out = attention(tape_, q_, k_, v_, offsets_, offsets_, rule_);
+    const Tensor out = attention(tape_, q_, k_, v_, {offsets_, offsets_}, rule_);
     const double forward = now() - begin;
     const Tensor loss = sum(tape_, out);
     const double middle = now();

@@ -91,8 +91,7 @@ Int<T> block_threshold(const AttentionShape& s, const AttentionBlock& b, const T
 
 // What a block leaves for the statistics.
 struct BlockStats {
-  int64_t kept = 0;
-  double entropy = 0, log_kept = 0;
+  double kept = 0, entropy = 0, log_kept = 0;
 };
 
 template <class T>
@@ -101,7 +100,7 @@ BlockStats dense_forward(const AttentionShape& s, const AttentionBlock& b, const
   const AttentionScratch<T> scratch(s, b, memory);
   transpose_padded(b.n_k, d, x.k, dim, scratch.transposed, b.padded);
   const RowSlice<T> values = close_rows<T>(b.n_k, d, {x.v, dim}, scratch.compact_a);
-  BlockStats stats{.kept = b.n_q * b.n_k};
+  BlockStats stats{.kept = static_cast<double>(b.n_q * b.n_k)};
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
     const T* factors = nullptr;
@@ -109,11 +108,11 @@ BlockStats dense_forward(const AttentionShape& s, const AttentionBlock& b, const
     small_product(rows, b.padded, d, {x.q + first * dim, dim, 1}, scratch.transposed, b.padded, scratch.scores,
                   b.padded, false);
     stats.entropy += softmax_rows(s, b, rows, scratch.scores, factors, x.weights + first * b.n_k, scratch.weights,
-                                  x.entropy != nullptr);
+                                  x.stats != nullptr);
     small_product(rows, d, b.n_k, {scratch.weights, b.padded, 1}, values.data, values.row, x.out + first * dim, dim,
                   false);
   }
-  if (x.log_kept) stats.log_kept = static_cast<double>(b.n_q) * std::log(static_cast<double>(b.n_k));
+  if (x.stats) stats.log_kept = static_cast<double>(b.n_q) * std::log(static_cast<double>(b.n_k));
   return stats;
 }
 
@@ -185,11 +184,11 @@ BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, cons
       gather_scores(s, b, rows, x.q + first * dim, few ? &rows_of_keys : nullptr, scratch);
     if (s.span_ramp > 0) add_gates(s, first, rows, span, scratch);
     if (s.key_dropout.p > 0) drop_keys(s, b, first, rows, columns, scratch.weights, scratch);
-    if (x.log_kept)
+    if (x.stats)
       for (int64_t r = 0; r < rows; ++r)
         stats.log_kept += std::log(static_cast<double>(scratch.starts[r + 1] - scratch.starts[r]));
-    stats.entropy += normalise_lists(s, b, rows, scratch, factors, x.weights + first * b.n_k, x.counts + first,
-                                     x.entropy != nullptr);
+    stats.entropy +=
+        normalise_lists(s, b, rows, scratch, factors, x.weights + first * b.n_k, x.counts + first, x.stats != nullptr);
     sum_lists(rows, scratch.starts, scratch.positions, scratch.weights, values, d, x.out + first * dim, dim, false);
     stats.kept += scratch.starts[rows];
   }
@@ -210,9 +209,10 @@ void attention(const AttentionShape& s, const AttentionCall<T>& call) {
     x.out += b.q;
     const BlockStats stats =
         by_lists(s) ? listed_forward(s, b, x, scratch.mine()) : dense_forward(s, b, x, scratch.mine());
-    if (x.kept) x.kept[index] = static_cast<int32_t>(stats.kept);
-    if (x.entropy) x.entropy[index] = stats.entropy;
-    if (x.log_kept) x.log_kept[index] = stats.log_kept;
+    if (!x.stats) return;
+    x.stats[index] = stats.kept;
+    x.stats[s.batch * s.heads + index] = stats.entropy;
+    x.stats[2 * s.batch * s.heads + index] = stats.log_kept;
   });
 }
 

@@ -17,8 +17,7 @@ double row_entropy(int64_t n, const T* x, const T* exponentials, T sum) {
     const auto e = static_cast<double>(exponentials[j]), product = e * static_cast<double>(x[j]);
     total += e == 0 ? 0 : product;  // x may be -infinity there
   }
-  const auto s = static_cast<double>(sum);
-  return std::log(s) - total / s;
+  return formulas::Softmax<double, Math>::entropy(static_cast<double>(sum), total);
 }
 
 /// Subtracts each row's largest score.
