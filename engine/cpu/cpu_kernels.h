@@ -9,35 +9,28 @@
 #include <cstdint>
 
 #include "engine/cpu/memory/workspace.h"
-#include "engine/kernels.h"
+#include "engine/cpu/tables.h"
 
 #ifndef CRISP_ISA
 #error "compile the CPU kernels with -DCRISP_ISA=cpu_<instruction set>"
 #endif
 
+/// Behind a lambda's parameters: always inlined, however often it is called.
+#define CRISP_INLINED __attribute__((always_inline))
+
 namespace crisp::CRISP_ISA {
 
-// Each kernel file puts its functions into the table.
-template <class T>
-void fill_elementwise(Kernels<T>& table);
-template <class T>
-void fill_reduce(Kernels<T>& table);
-template <class T>
-void fill_move(Kernels<T>& table);
-template <class T>
-void fill_gemm(Kernels<T>& table);
-template <class T>
-void fill_softmax(Kernels<T>& table);
-template <class T>
-void fill_layer_norm(Kernels<T>& table);
-template <class T>
-void fill_rows(Kernels<T>& table);
-template <class T>
-void fill_attention(Kernels<T>& table);
-template <class T>
-void fill_attention_backward(Kernels<T>& table);
-template <class T>
-void fill_adamw(Kernels<T>& table);
+/// What each kernel file puts its functions into the tables with.
+using Fill = void(Tables& tables);
+Fill fill_elementwise, fill_reduce, fill_move, fill_gemm, fill_softmax, fill_layer_norm, fill_rows, fill_attention,
+    fill_attention_backward, fill_adamw;
+
+/// f(table) for both.
+template <class F>
+CRISP_INLINE void for_types(Tables& tables, F f) {
+  f(tables.f32);
+  f(tables.f64);
+}
 
 /// Work below this many elements is not worth waking other threads for. Loops whose iterations are independent give the
 /// same bits either way.

@@ -1,6 +1,4 @@
 // Elementwise kernels: unary and broadcast binary operations, scaling, dropout.
-#include "engine/cpu/column_sums.h"
-#include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/dropout.h"
 #include "engine/cpu/loops.h"
 #include "engine/cpu/simd/math.h"
@@ -25,17 +23,10 @@ template <class T>
 void unary_backward(UnaryOp op, int64_t n, const T* x, const T* y, const T* dy, T* dx, double beta) {
   with_formula<T, Math>(op, [=](auto formula) {
     const T* const saved = formula.in_output ? y : x;
-    if (beta == 0) {
-      for_chunks(n, [=](int64_t begin, int64_t end) {
-#pragma omp simd
-        for (int64_t i = begin; i < end; ++i) dx[i] = dy[i] * formula.derivative(saved[i]);
-      });
-    } else {
-      for_chunks(n, [=](int64_t begin, int64_t end) {
-#pragma omp simd
-        for (int64_t i = begin; i < end; ++i) dx[i] += dy[i] * formula.derivative(saved[i]);
-      });
-    }
+    for_chunks(n, [=](int64_t begin, int64_t end) {
+      const auto product = [=](int64_t i) CRISP_INLINED { return dy[i] * formula.derivative(saved[i]); };
+      put(begin, end, dx, beta, product);
+    });
   });
 }
 
@@ -228,17 +219,16 @@ void dropout(int64_t n, const Dropout& d, const T* x, T* y, double beta) {
 
 }  // namespace
 
-template <class T>
-void fill_elementwise(Kernels<T>& table) {
-  table.unary = unary<T>;
-  table.unary_backward = unary_backward<T>;
-  table.gelu_backward_bias = gelu_backward_bias<T>;
-  table.binary = binary<T>;
-  table.binary_backward = binary_backward<T>;
-  table.scale = scale<T>;
-  table.dropout = dropout<T>;
+void fill_elementwise(Tables& tables) {
+  for_types(tables, []<class T>(Kernels<T>& table) {
+    table.unary = unary<T>;
+    table.unary_backward = unary_backward<T>;
+    table.gelu_backward_bias = gelu_backward_bias<T>;
+    table.binary = binary<T>;
+    table.binary_backward = binary_backward<T>;
+    table.scale = scale<T>;
+    table.dropout = dropout<T>;
+  });
 }
-template void fill_elementwise(Kernels<float>&);
-template void fill_elementwise(Kernels<double>&);
 
 }  // namespace crisp::CRISP_ISA

@@ -1,5 +1,4 @@
 // Kernels that move elements or set them: strided blocks and transposition, filling, clamping.
-#include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/loops.h"
 
 namespace crisp::CRISP_ISA {
@@ -10,13 +9,7 @@ void copy_2d(int64_t rows, int64_t cols, const T* x, int64_t x_stride, T* out, i
   for_row_chunks(rows, cols, [=](int64_t r, int64_t begin, int64_t end) {
     const T* from = x + r * x_stride;
     T* to = out + r * out_stride;
-    if (beta == 0) {
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) to[i] = from[i];
-    } else {
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) to[i] += from[i];
-    }
+    put(begin, end, to, beta, [=](int64_t i) CRISP_INLINED { return from[i]; });
   });
 }
 
@@ -61,14 +54,13 @@ void clamp(int64_t n, double low, double high, T* x) {
 
 }  // namespace
 
-template <class T>
-void fill_move(Kernels<T>& table) {
-  table.fill = fill<T>;
-  table.clamp = clamp<T>;
-  table.copy_2d = copy_2d<T>;
-  table.transpose = transpose<T>;
+void fill_move(Tables& tables) {
+  for_types(tables, []<class T>(Kernels<T>& table) {
+    table.fill = fill<T>;
+    table.clamp = clamp<T>;
+    table.copy_2d = copy_2d<T>;
+    table.transpose = transpose<T>;
+  });
 }
-template void fill_move(Kernels<float>&);
-template void fill_move(Kernels<double>&);
 
 }  // namespace crisp::CRISP_ISA

@@ -1,5 +1,4 @@
 // Rows of tables: looked up for the forward pass of embeddings, summed for the backward pass.
-#include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/loops.h"
 #include "engine/cpu/simd/math.h"
 
@@ -10,14 +9,7 @@ template <class T>
 void gather_rows(int64_t n, int64_t cols, const int32_t* ids, const T* table, T* out, double beta) {
   for_rows(n, cols, [=](int64_t i) {
     const T* from = table + ids[i] * cols;
-    T* to = out + i * cols;
-    if (beta == 0) {
-#pragma omp simd
-      for (int64_t c = 0; c < cols; ++c) to[c] = from[c];
-    } else {
-#pragma omp simd
-      for (int64_t c = 0; c < cols; ++c) to[c] += from[c];
-    }
+    put(0, cols, out + i * cols, beta, [=](int64_t c) CRISP_INLINED { return from[c]; });
   });
 }
 
@@ -52,12 +44,11 @@ void sum_rows(const SumRowsCall<T>& call) {
 
 }  // namespace
 
-template <class T>
-void fill_rows(Kernels<T>& table) {
-  table.gather_rows = gather_rows<T>;
-  table.sum_rows = sum_rows<T>;
+void fill_rows(Tables& tables) {
+  for_types(tables, []<class T>(Kernels<T>& table) {
+    table.gather_rows = gather_rows<T>;
+    table.sum_rows = sum_rows<T>;
+  });
 }
-template void fill_rows(Kernels<float>&);
-template void fill_rows(Kernels<double>&);
 
 }  // namespace crisp::CRISP_ISA

@@ -44,9 +44,25 @@ void softmax_rows_backward(const AttentionShape& s, const AttentionBlock& b, int
   }
 }
 
+// gradient = sums + beta gradient; sums may be null: zeros.
+template <class T>
+void put_slice(int64_t rows, int64_t cols, const T* sums, T* gradient, int64_t row, double beta) {
+  if (!gradient) return;
+  for (int64_t i = 0; i < rows; ++i) {
+    T* to = gradient + i * row;
+#pragma omp simd
+    for (int64_t c = 0; c < cols; ++c) to[c] = (sums ? sums[i * cols + c] : T(0)) + (beta == 0 ? T(0) : to[c]);
+  }
+}
+
 template <class T>
 void dense_backward(const AttentionShape& s, const AttentionBlock& b, const AttentionGradient<T>& x, void* memory) {
   const int64_t dim = s.heads * s.head_dim, d = s.head_dim;
+  if (b.n_q == 0) {  // else the first rows write what is to be overwritten
+    put_slice<T>(b.n_k, d, nullptr, x.dk, dim, x.beta_k);
+    put_slice<T>(b.n_k, d, nullptr, x.dv, dim, x.beta_v);
+    return;
+  }
   const AttentionScratch<T> scratch(s, b, memory);
   transpose_padded(b.n_k, d, x.v, dim, scratch.transposed, b.padded);
   const RowSlice<T> keys = close_rows<T>(b.n_k, d, {x.k, dim}, scratch.compact_a);
@@ -69,17 +85,6 @@ void dense_backward(const AttentionShape& s, const AttentionBlock& b, const Atte
       const RowSlice<T> near = close_rows<T>(rows, d, {d_rows, dim}, scratch.compact_c);
       small_product(b.n_k, d, rows, p_columns, near.data, near.row, x.dv, dim, first > 0 || x.beta_v != 0);
     }
-  }
-}
-
-// gradient = sums + beta gradient; sums may be null: zeros.
-template <class T>
-void put_slice(int64_t rows, int64_t cols, const T* sums, T* gradient, int64_t row, double beta) {
-  if (!gradient) return;
-  for (int64_t i = 0; i < rows; ++i) {
-    T* to = gradient + i * row;
-#pragma omp simd
-    for (int64_t c = 0; c < cols; ++c) to[c] = (sums ? sums[i * cols + c] : T(0)) + (beta == 0 ? T(0) : to[c]);
   }
 }
 
@@ -187,10 +192,9 @@ CRISP_INLINE int64_t take_row(int64_t n_k, int64_t count, const T* row, const T*
 template <class T>
 void put_groups(int64_t rows, int64_t cols, const T* sums, T* gradient, int64_t row, double beta) {
   if (!gradient) return;
-  for_groups(
-      group_width<T>, cols, [&](int64_t c, int64_t here) __attribute__((always_inline)) {
-        put_slice(rows, here, sums + c * rows, gradient + c, row, beta);
-      });
+  for_groups(group_width<T>, cols, [&](int64_t c, int64_t here) CRISP_INLINED {
+    put_slice(rows, here, sums + c * rows, gradient + c, row, beta);
+  });
 }
 
 template <class T>
@@ -246,10 +250,6 @@ void listed_backward(const AttentionShape& s, const AttentionBlock& b, const Att
 template <class T>
 void attention_backward(const AttentionShape& s, const AttentionGradient<T>& call) {
   const Workspaces scratch = reserve_attention_scratch<T>(s);
-  const int64_t dim = s.heads * s.head_dim;
-  // Two of q, k and v may be one tensor, and their gradients one array: beta is 0 for the first only. Then everything
-  // is added, so that no order of the products can overwrite a part.
-  const bool shared = (call.dq && (call.dq == call.dk || call.dq == call.dv)) || (call.dk && call.dk == call.dv);
   parallel_tasks(s.batch * s.heads, 1, scratch.members(), [=](int64_t index) {
     const AttentionBlock b = attention_block<T>(s, index);
     AttentionGradient<T> x = call;
@@ -262,12 +262,6 @@ void attention_backward(const AttentionShape& s, const AttentionGradient<T>& cal
     if (x.dq) x.dq += b.q;
     if (x.dk) x.dk += b.k;
     if (x.dv) x.dv += b.k;
-    if (shared || b.n_q == 0) {
-      put_slice<T>(b.n_q, s.head_dim, nullptr, x.dq, dim, x.beta_q);
-      put_slice<T>(b.n_k, s.head_dim, nullptr, x.dk, dim, x.beta_k);
-      put_slice<T>(b.n_k, s.head_dim, nullptr, x.dv, dim, x.beta_v);
-      x.beta_q = x.beta_k = x.beta_v = 1;
-    }
     double* span_sum = x.dspan ? x.span_sums + index : nullptr;
     if (span_sum) *span_sum = 0;
     if (by_lists(s)) {
@@ -286,11 +280,8 @@ void attention_backward(const AttentionShape& s, const AttentionGradient<T>& cal
 
 }  // namespace
 
-template <class T>
-void fill_attention_backward(Kernels<T>& table) {
-  table.attention_backward = attention_backward<T>;
+void fill_attention_backward(Tables& tables) {
+  for_types(tables, []<class T>(Kernels<T>& table) { table.attention_backward = attention_backward<T>; });
 }
-template void fill_attention_backward(Kernels<float>&);
-template void fill_attention_backward(Kernels<double>&);
 
 }  // namespace crisp::CRISP_ISA

@@ -218,11 +218,8 @@ void attention(const AttentionShape& s, const AttentionCall<T>& call) {
 
 }  // namespace
 
-template <class T>
-void fill_attention(Kernels<T>& table) {
-  table.attention = attention<T>;
+void fill_attention(Tables& tables) {
+  for_types(tables, []<class T>(Kernels<T>& table) { table.attention = attention<T>; });
 }
-template void fill_attention(Kernels<float>&);
-template void fill_attention(Kernels<double>&);
 
 }  // namespace crisp::CRISP_ISA

@@ -123,12 +123,11 @@ void select_largest_of_rows(const AttentionShape& s, const AttentionBlock& b, in
     T* listed = scratch.weights + scratch.starts[from + r];
     int64_t count = thresholds.count[r];
     if (count == k || s.selection == Selection::top_k_ties) {
-      for_lanes_at_least(
-          keys, b.n_k, thresholds.key[r],
-          [=](int64_t j, Vec<int32_t> index, LaneBits kept, int64_t before) __attribute__((always_inline)) {
-            store_compressed(positions + before, index, kept);
-            store_compressed(listed + before, scale * load(x + j), kept);
-          });
+      for_lanes_at_least(keys, b.n_k, thresholds.key[r],
+                         [=](int64_t j, Vec<int32_t> index, LaneBits kept, int64_t before) CRISP_INLINED {
+                           store_compressed(positions + before, index, kept);
+                           store_compressed(listed + before, scale * load(x + j), kept);
+                         });
     } else {
       count = k;
       list_largest<T>(keys, b.n_k, k, {thresholds.key[r], thresholds.count[r]}, positions);

@@ -45,8 +45,7 @@ CRISP_INLINE void put_row(int64_t n_k, int64_t count, const int32_t* positions, 
                           int32_t* row_count) {
   *row_count = static_cast<int32_t>(count);
   if (is_short(count, n_k)) {
-    map_close(
-        count, w, row, [=](auto x) __attribute__((always_inline)) { return x * factor; });
+    map_close(count, w, row, [=](auto x) CRISP_INLINED { return x * factor; });
     map_close(count, positions, reinterpret_cast<int32_t*>(row + count), [](auto x) { return x; });
     return;
   }

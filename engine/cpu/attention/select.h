@@ -73,10 +73,9 @@ template <class K>
 CRISP_INLINE int64_t positions_at_least(const K* keys, int64_t n, K limit, int32_t* positions) {
   int64_t count = 0;
   if constexpr (sizeof(K) == 4) {
-    count = for_lanes_at_least(
-        keys, n, limit, [=](int64_t, Vec<int32_t> index, LaneBits kept, int64_t before) __attribute__((always_inline)) {
-          store_compressed(positions + before, index, kept);
-        });
+    count = for_lanes_at_least(keys, n, limit,
+                               [=](int64_t, Vec<int32_t> index, LaneBits kept, int64_t before)
+                                   CRISP_INLINED { store_compressed(positions + before, index, kept); });
   } else {
     for (int64_t j = 0; j < n; ++j) {
       positions[count] = static_cast<int32_t>(j);
@@ -278,7 +277,7 @@ CRISP_INLINE bool intervals_between(const int32_t* keys, int64_t n, int64_t k, i
   using V = Vec<int32_t>;
   const V first = broadcast(from), end = broadcast(to), all = broadcast(static_cast<int32_t>(n));
   V below_first[2] = {}, below_end[2] = {};
-  const auto count = [&](int64_t j, int i) __attribute__((always_inline)) {
+  const auto count = [&](int64_t j, int i) CRISP_INLINED {
     const V key = load(keys + j * lanes<int32_t>);
     below_first[i] += key < first;
     below_end[i] += key < end;

@@ -5,7 +5,6 @@
 // Eigen is a header-only library of inline templates. Renaming its namespace keeps this instruction set's
 // instantiations apart from everyone else's.
 #if !defined(__AVX2__)  // the others have panels.h
-#include "engine/cpu/cpu_kernels.h"
 
 #define CRISP_CONCAT_(a, b) a##b
 #define CRISP_CONCAT(a, b) CRISP_CONCAT_(a, b)
@@ -29,15 +28,14 @@ constexpr int64_t tile_cols = 384;
 constexpr int64_t block_depth = 384;
 constexpr int64_t block_rows = 384;
 
-CRISP_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-CRISP_INLINE int64_t rounded_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+CRISP_INLINE int64_t rounded_up(int64_t n, int64_t step) { return divide_up(n, step) * step; }
 
 // The sizes of a packed block of each operand, in elements.
 struct Packed {
   int64_t a, b;
   CRISP_INLINE Packed(int64_t rows, int64_t cols, int64_t depth) {
-    const int64_t k = smaller(depth, block_depth);
-    a = rounded_up(rounded_up(smaller(rows, block_rows), 16) * k, 64);
+    const int64_t k = min_of(depth, block_depth);
+    a = rounded_up(rounded_up(min_of(rows, block_rows), 16) * k, 64);
     b = rounded_up(cols, 16) * k;
   }
 };
@@ -47,9 +45,9 @@ template <class T>
 class Blocking : public Eigen::internal::level3_blocking<T, T> {
  public:
   Blocking(int64_t rows, int64_t cols, int64_t depth, T* memory) {
-    this->m_mc = smaller(rows, block_rows);
+    this->m_mc = min_of(rows, block_rows);
     this->m_nc = cols;
-    this->m_kc = smaller(depth, block_depth);
+    this->m_kc = min_of(depth, block_depth);
     this->m_blockA = memory;
     this->m_blockB = memory + Packed(rows, cols, depth).a;
   }
@@ -69,7 +67,7 @@ template <class T>
 void gemm_tile(const GemmCall<T>& g, int64_t row, int64_t col, T* work) {
   // A row-major matrix is the column-major form of its transpose: swapping the operands' roles flips both orders.
   constexpr int plain = Eigen::ColMajor, flipped = Eigen::RowMajor;
-  const int64_t m = smaller(tile_rows, g.m - row), n = smaller(tile_cols, g.n - col);
+  const int64_t m = min_of(tile_rows, g.m - row), n = min_of(tile_cols, g.n - col);
   const int64_t lda = g.lda, ldb = g.ldb, ldc = g.ldc;
   const T* a = g.a + (g.trans_a ? row : row * lda);
   const T* b = g.b + (g.trans_b ? col * ldb : col);
@@ -102,12 +100,9 @@ void gemm_tile(const GemmCall<T>& g, int64_t row, int64_t col, T* work) {
 
 template <class T>
 void eigen_gemm(const GemmCall<T>& g) {
-  if (g.sum_squares) *g.sum_squares = 0;
-  if (g.m <= 0 || g.n <= 0) return;
-  const int64_t across = (g.n + tile_cols - 1) / tile_cols;
-  const int64_t tiles = across * ((g.m + tile_rows - 1) / tile_rows);
+  const int64_t across = divide_up(g.n, tile_cols), tiles = across * divide_up(g.m, tile_rows);
   // The tiles in the last row and column are the smallest.
-  const Packed packed(smaller(tile_cols, g.n), smaller(tile_rows, g.m), g.k);
+  const Packed packed(min_of(tile_cols, g.n), min_of(tile_rows, g.m), g.k);
   const Workspaces scratch = reserve_workspaces(static_cast<size_t>(packed.a + packed.b) * sizeof(T));
   // Tiles differ in size, hence the dynamic schedule; each is computed the same way whoever takes it.
   parallel_tasks(tiles, 1, scratch.members(), [=](int64_t t) {

@@ -25,11 +25,8 @@ void gemm(const GemmCall<T>& call) {
 
 }  // namespace
 
-template <class T>
-void fill_gemm(Kernels<T>& table) {
-  table.gemm = gemm<T>;
+void fill_gemm(Tables& tables) {
+  for_types(tables, []<class T>(Kernels<T>& table) { table.gemm = gemm<T>; });
 }
-template void fill_gemm(Kernels<float>&);
-template void fill_gemm(Kernels<double>&);
 
 }  // namespace crisp::CRISP_ISA

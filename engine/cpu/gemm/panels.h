@@ -12,7 +12,6 @@
 
 #include <immintrin.h>
 
-#include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/gemm/work_queue.h"
 #include "engine/cpu/loops.h"
 #include "engine/cpu/simd/math.h"
@@ -424,11 +423,7 @@ class PanelProduct {
 /// One product, with its leading dimensions.
 template <class Kind>
 void gemm_panels(const GemmCall<typename Kind::Value>& g) {
-  if (g.m > 0 && g.n > 0) {
-    PanelProduct<Kind>(g).run();
-  } else if (g.sum_squares) {
-    *g.sum_squares = 0;
-  }
+  PanelProduct<Kind>(g).run();
 }
 
 }  // namespace crisp::CRISP_ISA
