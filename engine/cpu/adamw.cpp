@@ -1,6 +1,5 @@
-// AdamW in one pass over the parameter, and the same for rows of a table that have missed steps. Both run the same
-// operations on an element, and this file is compiled without contraction (CMakeLists.txt), as formulas.h wants it: so
-// rows that catch up have the bits of rows that never waited.
+// AdamW in one pass over the parameter, and the same for rows of a table that have missed steps. Compiled without
+// contraction (CMakeLists.txt), as formulas.h wants it.
 #include "engine/cpu/loops.h"
 #include "engine/cpu/simd/math.h"
 

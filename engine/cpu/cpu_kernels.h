@@ -1,9 +1,6 @@
-// Shared by the CPU kernel files. Each of them is compiled once per instruction set, with CRISP_ISA naming the
-// namespace (cpu_generic, cpu_avx2, cpu_avx512).
-//
-// Everything here and in the kernel files must live in that namespace or be always inlined: a template or inline
-// function of another namespace, compiled for AVX-512, could be the copy that the linker keeps for everyone. So: no
-// standard containers or algorithms in kernels. tests/check_isa_symbols.cmake looks for violations.
+// Shared by the CPU kernel files, which are compiled once per instruction set, with CRISP_ISA naming the namespace. All
+// in them must live there or be always inlined: a template of another namespace, one of std say, compiled for AVX-512
+// could be the copy that the linker keeps for everyone. tests/check_isa_symbols.cmake looks for violations.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,5 @@
-// Parallel loops and fixed-order sums that several kernel files share.
-//
-// Work is cut into chunks whose bounds depend on the sizes alone. Threads take whole chunks, so an element meets the
-// same instructions (vector body or scalar rest) and a sum the same order of additions at any thread count.
+// Parallel loops and fixed-order sums. Work is cut into chunks whose bounds depend on the sizes alone, and threads take
+// whole ones: an element meets the same instructions (vector body or scalar rest) at any thread count.
 #pragma once
 
 #include "engine/cpu/cpu_kernels.h"
@@ -21,6 +19,15 @@ void for_chunks(int64_t n, F f) {
   const int64_t chunks = divide_up(n, chunk_size);
   parallel_for(chunks, threads_if(n >= parallel_threshold),
                [=](int64_t c) { f(c * chunk_size, min_of(n, (c + 1) * chunk_size)); });
+}
+
+/// f(i) for i in 0..n-1, in chunks. f is to be CRISP_INLINED.
+template <class F>
+void for_elements(int64_t n, F f) {
+  for_chunks(n, [=](int64_t begin, int64_t end) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) f(i);
+  });
 }
 
 /// f(row) for each of `rows` independent rows of `cols` elements.

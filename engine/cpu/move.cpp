@@ -38,18 +38,13 @@ void transpose(int64_t batch, int64_t rows, int64_t cols, const T* x, T* out, do
 template <class T>
 void fill(int64_t n, double value, T* x) {
   const T v = static_cast<T>(value);
-  for_chunks(n, [=](int64_t begin, int64_t end) {
-#pragma omp simd
-    for (int64_t i = begin; i < end; ++i) x[i] = v;
-  });
+  for_elements(n, [=](int64_t i) CRISP_INLINED { x[i] = v; });
 }
 
 template <class T>
 void clamp(int64_t n, double low, double high, T* x) {
   const T least = static_cast<T>(low), most = static_cast<T>(high);
-  for_chunks(n, [=](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) x[i] = x[i] < least ? least : x[i] > most ? most : x[i];
-  });
+  for_elements(n, [=](int64_t i) CRISP_INLINED { x[i] = x[i] < least ? least : x[i] > most ? most : x[i]; });
 }
 
 }  // namespace

@@ -56,20 +56,19 @@ void put_slice(int64_t rows, int64_t cols, const T* sums, T* gradient, int64_t r
 }
 
 template <class T>
-void dense_backward(const AttentionShape& s, const AttentionBlock& b, const AttentionGradient<T>& x, void* memory) {
-  const int64_t dim = s.heads * s.head_dim, d = s.head_dim;
+void dense_backward(const AttentionShape& s, const AttentionBlock& b, const AttentionGradient<T>& x,
+                    const AttentionScratch<T>& scratch) {
+  const int64_t dim = b.dim, d = s.head_dim;
   if (b.n_q == 0) {  // else the first rows write what is to be overwritten
     put_slice<T>(b.n_k, d, nullptr, x.dk, dim, x.beta_k);
     put_slice<T>(b.n_k, d, nullptr, x.dv, dim, x.beta_v);
     return;
   }
-  const AttentionScratch<T> scratch(s, b, memory);
   transpose_padded(b.n_k, d, x.v, dim, scratch.transposed, b.padded);
   const RowSlice<T> keys = close_rows<T>(b.n_k, d, {x.k, dim}, scratch.compact_a);
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
-    const T* factors = nullptr;
-    if (s.dropout.p > 0) factors = dropout_factors(s.dropout, b.weights + first * b.n_k, rows * b.n_k, scratch.factors);
+    const T* factors = weight_factors(s, b, first, rows, scratch);
     const T* d_rows = x.dout + first * dim;
     small_product(rows, b.padded, d, {d_rows, dim, 1}, scratch.transposed, b.padded, scratch.scores, b.padded, false);
     softmax_rows_backward(s, b, rows, x.weights + first * b.n_k, factors, scratch);
@@ -199,9 +198,8 @@ void put_groups(int64_t rows, int64_t cols, const T* sums, T* gradient, int64_t 
 
 template <class T>
 void listed_backward(const AttentionShape& s, const AttentionBlock& b, const AttentionGradient<T>& x, double* span_sum,
-                     void* memory) {
-  const int64_t dim = s.heads * s.head_dim, d = s.head_dim;
-  const AttentionScratch<T> scratch(s, b, memory);
+                     const AttentionScratch<T>& scratch) {
+  const int64_t dim = b.dim, d = s.head_dim;
   const ColumnGroups<T> keys = column_groups<T>(b.n_k, d, {x.k, dim}, scratch.compact_a);
   const RowSlice<T> values = close_rows<T>(b.n_k, d, {x.v, dim}, scratch.compact_b);
   T *dk = scratch.sums_a, *dv = scratch.sums_b;
@@ -211,8 +209,7 @@ void listed_backward(const AttentionShape& s, const AttentionBlock& b, const Att
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
     const T *q = x.q + first * dim, *dout = x.dout + first * dim;
-    const T* factors = nullptr;
-    if (s.dropout.p > 0) factors = dropout_factors(s.dropout, b.weights + first * b.n_k, rows * b.n_k, scratch.factors);
+    const T* factors = weight_factors(s, b, first, rows, scratch);
     scratch.starts[0] = 0;
     for (int64_t r = 0; r < rows; ++r) {
       const T* a = x.weights + (first + r) * b.n_k;
@@ -249,27 +246,21 @@ void listed_backward(const AttentionShape& s, const AttentionBlock& b, const Att
 
 template <class T>
 void attention_backward(const AttentionShape& s, const AttentionGradient<T>& call) {
-  const Workspaces scratch = reserve_attention_scratch<T>(s);
-  parallel_tasks(s.batch * s.heads, 1, scratch.members(), [=](int64_t index) {
-    const AttentionBlock b = attention_block<T>(s, index);
-    AttentionGradient<T> x = call;
-    x.q += b.q;
-    x.k += b.k;
-    x.v += b.k;
-    x.weights += b.weights;
-    if (x.counts) x.counts += b.rows;
-    x.dout += b.q;
-    if (x.dq) x.dq += b.q;
-    if (x.dk) x.dk += b.k;
-    if (x.dv) x.dv += b.k;
-    double* span_sum = x.dspan ? x.span_sums + index : nullptr;
-    if (span_sum) *span_sum = 0;
-    if (by_lists(s)) {
-      listed_backward(s, b, x, span_sum, scratch.mine());
-    } else {
-      dense_backward(s, b, x, scratch.mine());
-    }
-  });
+  for_blocks<T>(
+      s, call,
+      [=](int64_t index, const AttentionBlock& b, AttentionGradient<T>& x, const AttentionScratch<T>& scratch) {
+        x.dout += b.q;
+        if (x.dq) x.dq += b.q;
+        if (x.dk) x.dk += b.k;
+        if (x.dv) x.dv += b.k;
+        double* span_sum = x.dspan ? x.span_sums + index : nullptr;
+        if (span_sum) *span_sum = 0;
+        if (by_lists(s)) {
+          listed_backward(s, b, x, span_sum, scratch);
+        } else {
+          dense_backward(s, b, x, scratch);
+        }
+      });
   if (!call.dspan) return;
   for (int64_t h = 0; h < s.heads; ++h) {
     double sum = 0;

@@ -14,6 +14,7 @@ struct AttentionBlock {
   int64_t q, k;               // offset of its first query's and key's slice
   int64_t weights;            // offset of its weights
   int64_t rows;               // and of its rows' counts
+  int64_t dim;                // of a row of all heads
   int64_t head, first_query;  // its head; the row of q that its first query is
   int64_t padded;             // n_k rounded up to whole vectors: the distance of rows in scratch memory
   int64_t at_once;            // queries that are worked on together, so that their rows of scores stay in the cache
@@ -32,6 +33,7 @@ CRISP_INLINE AttentionBlock attention_block(const AttentionShape& s, int64_t ind
           .k = s.kv_offsets[sequence] * dim + head * s.head_dim,
           .weights = s.heads * s.pair_offsets[sequence] + head * n_q * n_k,
           .rows = s.q_offsets[sequence] * s.heads + head * n_q,
+          .dim = dim,
           .head = head,
           .first_query = s.q_offsets[sequence],
           .padded = padded,
@@ -178,15 +180,34 @@ ColumnGroups<T> column_groups(int64_t rows, int64_t cols, RowSlice<T> x, T* copy
   return {copy, 0, group_width<T>, rows};
 }
 
-/// Scratch for every thread, enough for the largest block, since chance decides which thread meets that one.
-template <class T>
-Workspaces reserve_attention_scratch(const AttentionShape& s) {
+/// f(index, block, its call, scratch memory) for each (sequence, head); `call` is for all of them.
+template <class T, class Call, class F>
+void for_blocks(const AttentionShape& s, const Call& call, F f) {
+  // Enough for the largest block, since chance decides which thread meets that one.
   int64_t largest = 0;
   for (int64_t sequence = 0; sequence < s.batch; ++sequence) {
     const AttentionBlock b = attention_block<T>(s, sequence * s.heads);
     largest = max_of(largest, AttentionScratch<T>(s, b, nullptr).bytes);
   }
-  return reserve_workspaces(static_cast<size_t>(largest));
+  const Workspaces memory = reserve_workspaces(static_cast<size_t>(largest));
+  parallel_tasks(s.batch * s.heads, 1, memory.members(), [=](int64_t index) {
+    const AttentionBlock b = attention_block<T>(s, index);
+    Call x = call;
+    x.q += b.q;
+    x.k += b.k;
+    x.v += b.k;
+    x.weights += b.weights;
+    if (x.counts) x.counts += b.rows;
+    f(index, b, x, AttentionScratch<T>(s, b, memory.mine()));
+  });
+}
+
+/// The factors of dropout for the weights of `rows` queries from `first` on; null without dropout.
+template <class T>
+const T* weight_factors(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows,
+                        const AttentionScratch<T>& scratch) {
+  if (!(s.dropout.p > 0)) return nullptr;
+  return dropout_factors(s.dropout, b.weights + first * b.n_k, rows * b.n_k, scratch.factors);
 }
 
 namespace detail {
@@ -203,23 +224,6 @@ CRISP_INLINE void for_column_groups(int64_t cols, F f) {
   if (c < cols) f.template operator()<1, true>(c, cols - c);
 }
 
-template <class T, bool Partial>
-CRISP_INLINE Vec<T> load_group(const T* p, int64_t width) {
-  if constexpr (Partial) {
-    return load_first(p, width);
-  } else {
-    return load(p);
-  }
-}
-template <class T, bool Partial>
-CRISP_INLINE void store_group(T* p, Vec<T> v, int64_t width) {
-  if constexpr (Partial) {
-    store_first(p, v, width);
-  } else {
-    store(p, v);
-  }
-}
-
 }  // namespace detail
 
 /// out = sum over t of factors[t] times row positions[t] of x, + out with `add`.
@@ -232,13 +236,13 @@ CRISP_INLINE void sum_listed_rows(int64_t count, const int32_t* positions, const
       const Vec<T> factor = broadcast(factors[t]);
       const T* row = x + positions[t] * x_row + c;
 #pragma GCC unroll 8
-      for (int v = 0; v < Vectors; ++v) sum[v] += factor * detail::load_group<T, Partial>(row + v * lanes<T>, width);
+      for (int v = 0; v < Vectors; ++v) sum[v] += factor * load_part<Partial>(row + v * lanes<T>, width);
     }
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
       T* to = out + c + v * lanes<T>;
-      if (add) sum[v] += detail::load_group<T, Partial>(to, width);
-      detail::store_group<T, Partial>(to, sum[v], width);
+      if (add) sum[v] += load_part<Partial>(to, width);
+      store_part<Partial>(to, sum[v], width);
     }
   });
 }
@@ -250,14 +254,14 @@ CRISP_INLINE void add_to_listed_rows(int64_t count, const int32_t* positions, co
   detail::for_column_groups<T>(cols, [=]<int Vectors, bool Partial>(int64_t c, int64_t width) CRISP_INLINED {
     Vec<T> from[Vectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) from[v] = detail::load_group<T, Partial>(x + c + v * lanes<T>, width);
+    for (int v = 0; v < Vectors; ++v) from[v] = load_part<Partial>(x + c + v * lanes<T>, width);
     for (int64_t t = 0; t < count; ++t) {
       const Vec<T> factor = broadcast(factors[t]);
       T* row = out + positions[t] * out_row + c;
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v) {
         T* to = row + v * lanes<T>;
-        detail::store_group<T, Partial>(to, detail::load_group<T, Partial>(to, width) + factor * from[v], width);
+        store_part<Partial>(to, load_part<Partial>(to, width) + factor * from[v], width);
       }
     }
   });
@@ -286,10 +290,6 @@ CRISP_INLINE Vec<T> sums_of_four(Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> d) {
   const Vec<T> first = fold_two<T, lanes<T> / 2>(a, c, All{}), second = fold_two<T, lanes<T> / 2>(b, d, All{});
   return every_quarter<T>(fold_lanes<T, lanes<T> / 8>(fold_two<T, lanes<T> / 4>(first, second, All{}), plus), All{});
 }
-
-}  // namespace detail
-
-namespace detail {
 
 // Vectors: whole vectors of a row, where they are all of it; 0: as many as `cols` says.
 template <class T, int Vectors>

@@ -52,11 +52,7 @@ double softmax_rows(const AttentionShape& s, const AttentionBlock& b, int64_t ro
       } else {
         store_first(w + c, v, in_last);
       }
-      if (f) {
-        store(e + c, v * load(f + c));
-      } else {
-        store(e + c, v);
-      }
+      store(e + c, f ? v * load(f + c) : v);
     }
   }
   return entropy;
@@ -66,8 +62,7 @@ double softmax_rows(const AttentionShape& s, const AttentionBlock& b, int64_t ro
 template <class T>
 void raw_scores(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, const T* q,
                 const AttentionScratch<T>& scratch) {
-  const int64_t dim = s.heads * s.head_dim;
-  small_product(rows, b.padded, s.head_dim, {q + first * dim, dim, 1}, scratch.transposed, b.padded, scratch.scores,
+  small_product(rows, b.padded, s.head_dim, {q + first * b.dim, b.dim, 1}, scratch.transposed, b.padded, scratch.scores,
                 b.padded, false);
 }
 
@@ -96,18 +91,16 @@ struct BlockStats {
 };
 
 template <class T>
-BlockStats dense_forward(const AttentionShape& s, const AttentionBlock& b, const AttentionCall<T>& x, void* memory) {
-  const int64_t dim = s.heads * s.head_dim, d = s.head_dim;
-  const AttentionScratch<T> scratch(s, b, memory);
+BlockStats dense_forward(const AttentionShape& s, const AttentionBlock& b, const AttentionCall<T>& x,
+                         const AttentionScratch<T>& scratch) {
+  const int64_t dim = b.dim, d = s.head_dim;
   transpose_padded(b.n_k, d, x.k, dim, scratch.transposed, b.padded);
   const RowSlice<T> values = close_rows<T>(b.n_k, d, {x.v, dim}, scratch.compact_a);
   BlockStats stats{.kept = b.n_q * b.n_k};
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
-    const T* factors = nullptr;
-    if (s.dropout.p > 0) factors = dropout_factors(s.dropout, b.weights + first * b.n_k, rows * b.n_k, scratch.factors);
-    small_product(rows, b.padded, d, {x.q + first * dim, dim, 1}, scratch.transposed, b.padded, scratch.scores,
-                  b.padded, false);
+    const T* factors = weight_factors(s, b, first, rows, scratch);
+    raw_scores(s, b, first, rows, x.q, scratch);
     stats.entropy += softmax_rows(s, b, rows, scratch.scores, factors, x.weights + first * b.n_k, scratch.weights,
                                   x.entropy != nullptr);
     small_product(rows, d, b.n_k, {scratch.weights, b.padded, 1}, values.data, values.row, x.out + first * dim, dim,
@@ -128,8 +121,7 @@ void gather_scores(const AttentionShape& s, const AttentionBlock& b, int64_t row
     const int32_t* positions = scratch.positions + begin;
     T* x = scratch.weights + begin;
     if (rows_of_keys) {
-      dot_listed_rows(count, positions, q + r * s.heads * s.head_dim, rows_of_keys->data, rows_of_keys->row, s.head_dim,
-                      x);
+      dot_listed_rows(count, positions, q + r * b.dim, rows_of_keys->data, rows_of_keys->row, s.head_dim, x);
       for (int64_t t = 0; t < count; ++t) x[t] *= scale;
     } else {
       gather_row(count, positions, scratch.scores + r * b.padded, scale, x);
@@ -156,9 +148,9 @@ CRISP_INLINE bool few_listed(const AttentionShape& s, const AttentionBlock& b) {
 }
 
 template <class T>
-BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, const AttentionCall<T>& x, void* memory) {
-  const int64_t dim = s.heads * s.head_dim, d = s.head_dim;
-  const AttentionScratch<T> scratch(s, b, memory);
+BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, const AttentionCall<T>& x,
+                          const AttentionScratch<T>& scratch) {
+  const int64_t dim = b.dim, d = s.head_dim;
   const ColumnGroups<T> values = column_groups<T>(b.n_k, d, {x.v, dim}, scratch.compact_a);
   const bool few = few_listed(s, b);
   RowSlice<T> rows_of_keys{};
@@ -178,8 +170,7 @@ BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, cons
   ThresholdHint<T> hint;
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
-    const T* factors = nullptr;
-    if (s.dropout.p > 0) factors = dropout_factors(s.dropout, b.weights + first * b.n_k, rows * b.n_k, scratch.factors);
+    const T* factors = weight_factors(s, b, first, rows, scratch);
     if (!few) raw_scores(s, b, first, rows, x.q, scratch);
     if (!select_rows(s, b, first, rows, limit, span, hint, scratch))
       gather_scores(s, b, rows, x.q + first * dim, few ? &rows_of_keys : nullptr, scratch);
@@ -198,22 +189,14 @@ BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, cons
 
 template <class T>
 void attention(const AttentionShape& s, const AttentionCall<T>& call) {
-  const Workspaces scratch = reserve_attention_scratch<T>(s);
-  parallel_tasks(s.batch * s.heads, 1, scratch.members(), [=](int64_t index) {
-    const AttentionBlock b = attention_block<T>(s, index);
-    AttentionCall<T> x = call;
-    x.q += b.q;
-    x.k += b.k;
-    x.v += b.k;
-    x.weights += b.weights;
-    if (x.counts) x.counts += b.rows;
-    x.out += b.q;
-    const BlockStats stats =
-        by_lists(s) ? listed_forward(s, b, x, scratch.mine()) : dense_forward(s, b, x, scratch.mine());
-    if (x.kept) x.kept[index] = static_cast<int32_t>(stats.kept);
-    if (x.entropy) x.entropy[index] = stats.entropy;
-    if (x.log_kept) x.log_kept[index] = stats.log_kept;
-  });
+  for_blocks<T>(
+      s, call, [=](int64_t index, const AttentionBlock& b, AttentionCall<T>& x, const AttentionScratch<T>& scratch) {
+        x.out += b.q;
+        const BlockStats stats = by_lists(s) ? listed_forward(s, b, x, scratch) : dense_forward(s, b, x, scratch);
+        if (x.kept) x.kept[index] = static_cast<int32_t>(stats.kept);
+        if (x.entropy) x.entropy[index] = stats.entropy;
+        if (x.log_kept) x.log_kept[index] = stats.log_kept;
+      });
 }
 
 }  // namespace

@@ -1,13 +1,8 @@
 // The matrix product on panels, for machines with vector registers of 32 or 64 bytes; gemm.cpp and bf16.cpp make
 // kernels of it. Goto & van de Geijn, "Anatomy of high-performance matrix multiplication" (ACM TOMS 34(3), 2008), with
-// the choices that measured best for some hundred rows of activations and weights of 768 or 3072 columns:
-//
-// - c is cut into panels of `panel_cols` columns. The thread that owns a panel packs its part of b right before it
-//   needs it ([step][panel_cols], which stays in the second-level cache), and fetches the next one while it computes.
-// - Tiles of at most `tile_rows` rows of c stay in registers over a whole block of k. Rows of a are read where they
-//   lie: more of them at a stride of 12 KB would fall out of the first-level cache. A transposed a is packed first.
-// - One chain of additions an element and block of k, blocks added in order: the bits depend on k alone, not on the
-//   number of threads, nor on the other rows and columns.
+// the choices that measured best for some hundred rows of activations and weights of 768 or 3072 columns, which
+// engine/cpu/README.md explains. Tiles of c stay in registers over a block of k. They have at most `tile_rows` rows:
+// more rows of a, at a stride of 12 KB, would fall out of the first-level cache.
 #pragma once
 
 #include <immintrin.h>

@@ -1,6 +1,6 @@
-// The matrix product on a unit that multiplies tiles of bf16 pairs and adds f32 (AMX): GemmCall<float> in the modes
-// bf16 (one part), bf16x3 (two) and bf16x6 (three). The unit is a template parameter and everything else is here, so
-// that the tests can run all of it on an emulated unit.
+// The matrix product on a unit that multiplies tiles of bf16 pairs and adds f32 (AMX), in the modes bf16 (one part),
+// bf16x3 (two) and bf16x6 (three): engine/cpu/README.md explains it. The unit is a template parameter, so that the
+// tests can run all of this on an emulated one.
 //
 // A unit has eight tiles of 16 rows of 64 bytes and these static functions:
 //   begin(), end()          around all others, in each thread
@@ -8,11 +8,6 @@
 //   load<t>(p)              t = the 1 KB at p
 //   store<t>(p, stride)     rows of t to p, p + stride, ... (16 floats each)
 //   multiply<t, a, b>()     t += a b: TDPBF16PS t, a, b
-//
-// k is cut into chunks. For each, the threads together pack op(a) into tiles; then each thread takes a rectangle of c,
-// packs the columns of op(b) that it needs, as many as its cache holds, and forms blocks of 32 x 32 in tiles 0 to 3.
-// Every chunk is summed from zero and then added, which keeps the error from growing with k. k is never divided between
-// threads, so an element's bits depend on its row of op(a), its column of op(b) and k alone.
 #pragma once
 
 #include "engine/cpu/gemm/batch.h"
