@@ -1,6 +1,6 @@
 // AdamW in one pass over the parameter, and the same for rows of a table that have missed steps. Compiled without
 // contraction (CMakeLists.txt), as formulas.h wants it.
-#include "engine/cpu/loops.h"
+#include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {

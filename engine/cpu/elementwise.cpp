@@ -1,6 +1,6 @@
 // Elementwise kernels: unary and broadcast binary operations, scaling, dropout.
+#include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/dropout.h"
-#include "engine/cpu/loops.h"
 #include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {

@@ -1,7 +1,7 @@
 // LayerNorm over the last dimension, fused with what surrounds it: the sum with the residual or of embeddings, and
 // dropout on either side. One pass over the rows each way; a row belongs to one thread. All sums are formed in f64.
+#include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/dropout.h"
-#include "engine/cpu/loops.h"
 #include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {

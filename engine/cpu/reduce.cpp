@@ -1,5 +1,5 @@
-// Reductions. Sums are formed in f64 and in a fixed order (engine/cpu/loops.h).
-#include "engine/cpu/loops.h"
+// Reductions. Sums are formed in f64 and in a fixed order.
+#include "engine/cpu/cpu_kernels.h"
 
 namespace crisp::CRISP_ISA {
 namespace {

@@ -1,6 +1,6 @@
 // Softmax, its logarithm, and cross-entropy, over rows. The row maximum is subtracted first, so that no exponential
 // overflows; sums are formed in f64. A row of -infinity only gives NaN.
-#include "engine/cpu/loops.h"
+#include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {

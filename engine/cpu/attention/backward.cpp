@@ -49,9 +49,8 @@ template <class T>
 void put_slice(int64_t rows, int64_t cols, const T* sums, T* gradient, int64_t row, double beta) {
   if (!gradient) return;
   for (int64_t i = 0; i < rows; ++i) {
-    T* to = gradient + i * row;
-#pragma omp simd
-    for (int64_t c = 0; c < cols; ++c) to[c] = (sums ? sums[i * cols + c] : T(0)) + (beta == 0 ? T(0) : to[c]);
+    const auto sum = [=](int64_t c) CRISP_INLINED { return sums ? sums[i * cols + c] : T(0); };
+    put(0, cols, gradient + i * row, beta, sum);
   }
 }
 
@@ -114,14 +113,8 @@ CRISP_INLINE void sparse_backward(T scale, int64_t count, const T* w, T* g) {
 // One row: from the gradients g of the kept keys' weights w to those of their raw scores, scaled.
 template <class T>
 CRISP_INLINE void normaliser_backward(Normaliser normaliser, T scale, int64_t count, const T* w, T* g) {
-  switch (normaliser) {
-    case Normaliser::sparsemax:
-      return sparse_backward<formulas::Sparsemax<T, Math>>(scale, count, w, g);
-    case Normaliser::entmax15:
-      return sparse_backward<formulas::Entmax15<T, Math>>(scale, count, w, g);
-    case Normaliser::softmax:
-      break;
-  }
+  if (normaliser == Normaliser::sparsemax) return sparse_backward<formulas::Sparsemax<T, Math>>(scale, count, w, g);
+  if (normaliser == Normaliser::entmax15) return sparse_backward<formulas::Entmax15<T, Math>>(scale, count, w, g);
   const T dot = dot_of(count, g, w);
 #pragma omp simd
   for (int64_t t = 0; t < count; ++t) g[t] = formulas::normaliser_gradient(scale * w[t], g[t], dot);

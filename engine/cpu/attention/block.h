@@ -2,8 +2,8 @@
 // keys.
 #pragma once
 
+#include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/dropout.h"
-#include "engine/cpu/loops.h"
 #include "engine/cpu/simd/simd.h"
 
 namespace crisp::CRISP_ISA {

@@ -76,18 +76,12 @@ int64_t select_row(const AttentionShape& s, const AttentionBlock& b, int64_t i, 
   Int<T>* keys = scratch.keys;
   row_keys(s, b, i, x, keys);
   if (s.selection == Selection::drop_top) return positions_not_dropped(s, b, i, k, chance, hint, scratch, positions);
-  int64_t count = 0;
-  switch (s.selection) {
-    case Selection::top_k_ties:
-      return positions_at_least(keys, b.n_k, keep_largest<T>(keys, b.n_k, k, hint, scratch.between).key, positions);
-    case Selection::percentile_head:
-    case Selection::threshold:
-      count = positions_at_least(keys, b.n_k, limit, positions);
-      if (count > 0) return count;
-      k = 1;  // a row without a score at the threshold keeps its largest
-      break;
-    default:
-      break;
+  if (s.selection == Selection::top_k_ties)
+    return positions_at_least(keys, b.n_k, keep_largest<T>(keys, b.n_k, k, hint, scratch.between).key, positions);
+  if (s.selection == Selection::percentile_head || s.selection == Selection::threshold) {
+    const int64_t count = positions_at_least(keys, b.n_k, limit, positions);
+    if (count > 0) return count;
+    k = 1;  // a row without a score at the threshold keeps its largest
   }
   top_k<T>(keys, b.n_k, k, hint, scratch.between, positions);
   return k;

@@ -2,7 +2,7 @@
 // (a broken score must show up in the loss instead of vanishing) and -0 equal to 0.
 #pragma once
 
-#include "engine/cpu/loops.h"
+#include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/simd/simd.h"
 
 namespace crisp::CRISP_ISA {

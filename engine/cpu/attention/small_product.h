@@ -2,7 +2,7 @@
 // element is one chain of multiply-adds over the depth, so its bits do not depend on where a tile begins.
 #pragma once
 
-#include "engine/cpu/loops.h"
+#include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/simd/simd.h"
 
 namespace crisp::CRISP_ISA {

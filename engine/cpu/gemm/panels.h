@@ -7,8 +7,8 @@
 
 #include <immintrin.h>
 
+#include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/gemm/work_queue.h"
-#include "engine/cpu/loops.h"
 #include "engine/cpu/simd/math.h"
 #include "engine/cpu/simd/simd.h"
 
@@ -329,12 +329,7 @@ class PanelProduct {
   [[gnu::noinline]] void tile(const Tile& t, double& sum) const {
     const int64_t row = t.row, k = t.k, stride = t.stride;
     const Word *const a = t.a, *const b = t.b;
-    Vec<T> sums[rows][tile_vectors];
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; ++i) {
-#pragma GCC unroll 3
-      for (int v = 0; v < tile_vectors; ++v) sums[i][v] = Vec<T>{};
-    }
+    Vec<T> sums[rows][tile_vectors] = {};
     const int64_t count = divide_up(depth_of(k), depth);
     constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(Word));  // words of a cache line
     for (int64_t p0 = 0; p0 < count; p0 += line) {
