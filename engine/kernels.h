@@ -94,8 +94,8 @@ struct LayerNormCall {
 };
 
 /// The backward pass of LayerNormCall. dx = dz + beta_x dx and dr = dropout(dz) + beta_r dr for the gradient dz of z
-/// (sums for rows of tables are the caller's: sum_rows), and the parameters' gradients. Any of the four may be null. dr
-/// may be dx.
+/// (sums for rows of tables are the caller's: sum_rows), and the parameters' gradients. Any of the four may be null; no
+/// two are the same array.
 template <class T>
 struct LayerNormGradient {
   int64_t rows = 0, cols = 0;
@@ -196,7 +196,7 @@ struct AttentionCall {
   double* stats = nullptr;
 };
 
-/// Any of the gradients may be null, and those of one tensor are the same array.
+/// Any of the gradients may be null; no two are the same array.
 template <class T>
 struct AttentionGradient {
   const T* q = nullptr;

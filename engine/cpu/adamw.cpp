@@ -1,8 +1,6 @@
-// AdamW in one pass over the parameter, and the same for rows of a table that have missed steps. Both run the same
-// operations on an element, and this file is compiled without contraction (CMakeLists.txt), as formulas.h wants it: so
-// rows that catch up have the bits of rows that never waited.
+// AdamW in one pass over the parameter, and the same for rows of a table that have missed steps. Compiled without
+// contraction (CMakeLists.txt), as formulas.h wants it.
 #include "engine/cpu/cpu_kernels.h"
-#include "engine/cpu/loops.h"
 #include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {
@@ -165,13 +163,12 @@ void adamw_rows(const AdamWRowsCall<T>& call, const ClipResult* clip) {
 
 }  // namespace
 
-template <class T>
-void fill_adamw(Kernels<T>& table) {
-  table.adamw = adamw<T>;
-  table.adamw_rows = adamw_rows<T>;
-  table.clip = clip<T>;
+void fill_adamw(Tables& tables) {
+  for_types(tables, []<class T>(Kernels<T>& table) {
+    table.adamw = adamw<T>;
+    table.adamw_rows = adamw_rows<T>;
+    table.clip = clip<T>;
+  });
 }
-template void fill_adamw(Kernels<float>&);
-template void fill_adamw(Kernels<double>&);
 
 }  // namespace crisp::CRISP_ISA

@@ -1,11 +1,12 @@
 #include "engine/cpu/backend.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <string>
 #include <string_view>
 
-#include "engine/cpu/gemm/bf16.h"
 #include "engine/cpu/tables.h"
 #include "engine/fail.h"
 #include "engine/host_memory.h"
@@ -20,6 +21,7 @@ namespace crisp {
 namespace {
 
 enum class Isa { generic, avx2, avx512 };
+constexpr const char* isa_names[] = {"generic", "avx2", "avx512"};
 
 Isa best_isa() {
 #if defined(CRISP_HAVE_X86_ISAS)
@@ -35,11 +37,10 @@ Isa choose_isa() {
   const Isa best = best_isa();
   const char* wish = std::getenv("CRISP_ISA");
   if (!wish || !*wish) return best;
-  const std::string_view name = wish;
-  const Isa isa = name == "generic" ? Isa::generic : name == "avx2" ? Isa::avx2 : Isa::avx512;
-  if (isa == Isa::avx512 && name != "avx512")
-    fail<UsageError>("CRISP_ISA is \"{}\"; it must be generic, avx2 or avx512", name);
-  if (isa > best) fail<UsageError>("CRISP_ISA asks for {}, which this machine or this build lacks", name);
+  const auto* const named = std::find(std::begin(isa_names), std::end(isa_names), std::string_view(wish));
+  if (named == std::end(isa_names)) fail<UsageError>("CRISP_ISA is \"{}\"; it must be generic, avx2 or avx512", wish);
+  const auto isa = static_cast<Isa>(named - isa_names);
+  if (isa > best) fail<UsageError>("CRISP_ISA asks for {}, which this machine or this build lacks", wish);
   return isa;
 }
 
@@ -70,13 +71,12 @@ bool request_amx() {
 #endif
 }
 
-template <class T>
-const Kernels<T>& kernels_of() {
+const Tables& tables() {
 #if defined(CRISP_HAVE_X86_ISAS)
-  if (isa() == Isa::avx512) return cpu_avx512::table(T{});
-  if (isa() == Isa::avx2) return cpu_avx2::table(T{});
+  if (isa() == Isa::avx512) return cpu_avx512::tables();
+  if (isa() == Isa::avx2) return cpu_avx2::tables();
 #endif
-  return cpu_generic::table(T{});
+  return cpu_generic::tables();
 }
 
 bool supports(MatmulPrecision precision) {
@@ -85,19 +85,13 @@ bool supports(MatmulPrecision precision) {
 
 void gemm(const GemmCall<float>& call) {
   if (!supports(call.precision)) fail("this CPU has no {} products", name_of(call.precision));
-  if (call.precision == MatmulPrecision::f32) return kernels_of<float>().gemm(call);
+  if (call.precision == MatmulPrecision::f32) return tables().f32.gemm(call);
 #if defined(CRISP_HAVE_AMX)
   if (amx_usable()) return cpu_amx::gemm_tiles(call);
 #endif
 #if defined(CRISP_HAVE_AVX512_BF16)
   cpu_avx512_bf16::gemm_bf16(call);
 #endif
-}
-
-Kernels<float> f32_table() {
-  Kernels<float> table = kernels_of<float>();
-  table.gemm = gemm;
-  return table;
 }
 
 std::string kernels_for(MatmulPrecision precision) {
@@ -111,17 +105,7 @@ void copy(void* to, Device, const void* from, Device, size_t bytes) {
 
 }  // namespace
 
-const char* cpu_instruction_set() {
-  switch (isa()) {
-    case Isa::avx512:
-      return "avx512";
-    case Isa::avx2:
-      return "avx2";
-    case Isa::generic:
-      break;
-  }
-  return "generic";
-}
+const char* cpu_instruction_set() { return isa_names[static_cast<int>(isa())]; }
 
 bool amx_usable() {
   static const bool usable = isa() == Isa::avx512 && request_amx();
@@ -131,9 +115,13 @@ bool amx_usable() {
 const char* cpu_bf16_unit() { return amx_usable() ? "amx" : has_avx512_bf16() ? "avx512_bf16" : ""; }
 
 const Backend& cpu_backend() {
-  static const Kernels<float> f32 = f32_table();
-  static const Backend cpu{"cpu", cached_allocate,     cached_allocate_zeroed, cached_free, copy, supports, kernels_for,
-                           f32,   kernels_of<double>()};
+  static const Kernels<float> f32 = [] {
+    Kernels<float> table = tables().f32;
+    table.gemm = gemm;
+    return table;
+  }();
+  static const Backend cpu{"cpu", cached_allocate, cached_allocate_zeroed, cached_free, copy, supports, kernels_for,
+                           f32,   tables().f64};
   return cpu;
 }
 

@@ -1,8 +1,6 @@
 // Elementwise kernels: unary and broadcast binary operations, scaling, dropout.
-#include "engine/cpu/column_sums.h"
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/dropout.h"
-#include "engine/cpu/loops.h"
 #include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {
@@ -12,12 +10,8 @@ using formulas::with_formula;
 
 template <class T>
 void unary(UnaryOp op, int64_t n, const T* x, T* y) {
-  with_formula<T, Math>(op, [=](auto formula) {
-    for_chunks(n, [=](int64_t begin, int64_t end) {
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) y[i] = formula.value(x[i]);
-    });
-  });
+  with_formula<T, Math>(
+      op, [=](auto formula) { for_elements(n, [=](int64_t i) CRISP_INLINED { y[i] = formula.value(x[i]); }); });
 }
 
 // Of x and y the one that the derivative is not written in may be null.
@@ -25,17 +19,10 @@ template <class T>
 void unary_backward(UnaryOp op, int64_t n, const T* x, const T* y, const T* dy, T* dx, double beta) {
   with_formula<T, Math>(op, [=](auto formula) {
     const T* const saved = formula.in_output ? y : x;
-    if (beta == 0) {
-      for_chunks(n, [=](int64_t begin, int64_t end) {
-#pragma omp simd
-        for (int64_t i = begin; i < end; ++i) dx[i] = dy[i] * formula.derivative(saved[i]);
-      });
-    } else {
-      for_chunks(n, [=](int64_t begin, int64_t end) {
-#pragma omp simd
-        for (int64_t i = begin; i < end; ++i) dx[i] += dy[i] * formula.derivative(saved[i]);
-      });
-    }
+    for_chunks(n, [=](int64_t begin, int64_t end) {
+      const auto product = [=](int64_t i) CRISP_INLINED { return dy[i] * formula.derivative(saved[i]); };
+      put(begin, end, dx, beta, product);
+    });
   });
 }
 
@@ -71,11 +58,7 @@ CRISP_INLINE Offsets row_offsets(const BroadcastPlan& p, int64_t row) {
 template <class Formula, class T>
 void binary_loop(const BroadcastPlan& p, const T* a, const T* b, T* out) {
   if (p.same) {
-    for_chunks(p.numel, [=](int64_t begin, int64_t end) {
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) out[i] = Formula::value(a[i], b[i]);
-    });
-    return;
+    return for_elements(p.numel, [=](int64_t i) CRISP_INLINED { out[i] = Formula::value(a[i], b[i]); });
   }
   const int64_t cols = p.dims[5], sa = p.stride_a[5], sb = p.stride_b[5];
   for_row_chunks(p.numel / cols, cols, [=, &p](int64_t row, int64_t begin, int64_t end) {
@@ -196,15 +179,11 @@ void binary_backward(BinaryOp op, int wrt, const BroadcastPlan& plan, const T* a
 template <class T>
 void scale(int64_t n, double alpha, const T* x, T* out, double beta) {
   const T factor = static_cast<T>(alpha), keep = static_cast<T>(beta);
-  for_chunks(n, [=](int64_t begin, int64_t end) {
-    if (keep == T(0)) {
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) out[i] = factor * x[i];
-    } else {
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) out[i] = factor * x[i] + keep * out[i];
-    }
-  });
+  if (keep == T(0)) {
+    for_elements(n, [=](int64_t i) CRISP_INLINED { out[i] = factor * x[i]; });
+  } else {
+    for_elements(n, [=](int64_t i) CRISP_INLINED { out[i] = factor * x[i] + keep * out[i]; });
+  }
 }
 
 template <class T>
@@ -228,17 +207,16 @@ void dropout(int64_t n, const Dropout& d, const T* x, T* y, double beta) {
 
 }  // namespace
 
-template <class T>
-void fill_elementwise(Kernels<T>& table) {
-  table.unary = unary<T>;
-  table.unary_backward = unary_backward<T>;
-  table.gelu_backward_bias = gelu_backward_bias<T>;
-  table.binary = binary<T>;
-  table.binary_backward = binary_backward<T>;
-  table.scale = scale<T>;
-  table.dropout = dropout<T>;
+void fill_elementwise(Tables& tables) {
+  for_types(tables, []<class T>(Kernels<T>& table) {
+    table.unary = unary<T>;
+    table.unary_backward = unary_backward<T>;
+    table.gelu_backward_bias = gelu_backward_bias<T>;
+    table.binary = binary<T>;
+    table.binary_backward = binary_backward<T>;
+    table.scale = scale<T>;
+    table.dropout = dropout<T>;
+  });
 }
-template void fill_elementwise(Kernels<float>&);
-template void fill_elementwise(Kernels<double>&);
 
 }  // namespace crisp::CRISP_ISA

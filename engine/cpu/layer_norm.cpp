@@ -2,7 +2,6 @@
 // dropout on either side. One pass over the rows each way; a row belongs to one thread. All sums are formed in f64.
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/dropout.h"
-#include "engine/cpu/loops.h"
 #include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {
@@ -14,31 +13,8 @@ using Formula = formulas::LayerNorm<T, Math>;
 // y = x + r f (f may be null: ones) for a row; y may be x or r. Returns the sum of y.
 template <class T>
 double add_residual(int64_t n, const T* x, const T* r, const T* f, T* y) {
-  double sum = 0;
-  if (f) {
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < n; ++j) {
-      const T v = x[j] + formulas::dropout(r[j], f[j]);
-      y[j] = v;
-      sum += static_cast<double>(v);
-    }
-  } else {
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < n; ++j) {
-      const T v = x[j] + r[j];
-      y[j] = v;
-      sum += static_cast<double>(v);
-    }
-  }
-  return sum;
-}
-
-template <class T>
-double row_sum(int64_t n, const T* x) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < n; ++j) sum += static_cast<double>(x[j]);
-  return sum;
+  if (f) return sum_over(0, n, [=](int64_t j) { return y[j] = x[j] + formulas::dropout(r[j], f[j]); });
+  return sum_over(0, n, [=](int64_t j) { return y[j] = x[j] + r[j]; });
 }
 
 // Elements of scratch for the dropout factors of a row.
@@ -59,19 +35,17 @@ void layer_norm_row(const LayerNormCall<T>& c, int64_t i, T* buffer) {
     sum = add_residual(n, row, c.r + (c.r_rows ? c.r_rows[i] : i) * n, row_factors(c.dropout_r, i, n, buffer), z);
     row = z;
   } else {
-    sum = row_sum(n, row);
+    sum = sum_over(0, n, [=](int64_t j) { return row[j]; });
   }
   const T mean = static_cast<T>(sum / static_cast<double>(n));
-  double squares = 0;  // of the centred values: no cancellation
-#pragma omp simd reduction(+ : squares)
-  for (int64_t j = 0; j < n; ++j) {
+  const double squares = sum_over(0, n, [=](int64_t j) {  // of the centred values: no cancellation
     const auto centred = static_cast<double>(row[j] - mean);
-    squares += centred * centred;
-  }
+    return centred * centred;
+  });
   const T inverse = Formula<T>::inverse(squares / static_cast<double>(n), c.epsilon);
   c.stats[2 * i] = mean;
   c.stats[2 * i + 1] = inverse;
-  const auto value = [&](int64_t j) __attribute__((always_inline)) {
+  const auto value = [&](int64_t j) CRISP_INLINED {
     return Formula<T>::value(Formula<T>::normalised(row[j], mean, inverse), c.weight[j], c.bias[j]);
   };
   T* out = c.y + i * n;
@@ -95,17 +69,10 @@ void layer_norm(const LayerNormCall<T>& call) {
 // out = g f + beta out (f may be null: ones).
 template <class T>
 void put_gradient(int64_t n, const T* g, const T* f, T* out, double beta) {
-  if (f && beta == 0) {
-#pragma omp simd
-    for (int64_t j = 0; j < n; ++j) out[j] = formulas::dropout(g[j], f[j]);
-  } else if (f) {
-#pragma omp simd
-    for (int64_t j = 0; j < n; ++j) out[j] += formulas::dropout(g[j], f[j]);
-  } else if (beta == 0) {
-    for (int64_t j = 0; j < n; ++j) out[j] = g[j];
+  if (f) {
+    put(0, n, out, beta, [=](int64_t j) CRISP_INLINED { return formulas::dropout(g[j], f[j]); });
   } else {
-#pragma omp simd
-    for (int64_t j = 0; j < n; ++j) out[j] += g[j];
+    put(0, n, out, beta, [=](int64_t j) CRISP_INLINED { return g[j]; });
   }
 }
 
@@ -140,9 +107,7 @@ void backward_row(const LayerNormGradient<T>& c, int64_t i, const ChunkScratch<T
     put_gradient(cols, dy, f, scratch.dy, 0);
     dy = scratch.dy;
   }
-  const auto n = [=](int64_t j) __attribute__((always_inline)) {
-    return Formula<T>::normalised(row[j], mean, inverse);
-  };
+  const auto n = [=](int64_t j) CRISP_INLINED { return Formula<T>::normalised(row[j], mean, inverse); };
   if (c.dweight || c.dbias) {
     double *weight_sums = scratch.weight_sums, *bias_sums = scratch.bias_sums;
 #pragma omp simd
@@ -166,7 +131,6 @@ void backward_row(const LayerNormGradient<T>& c, int64_t i, const ChunkScratch<T
 #pragma omp simd
   for (int64_t j = 0; j < cols; ++j) dz[j] = Formula<T>::dx(dy[j] * weight[j], n(j), inverse, mean_h, mean_hn);
   if (c.dx && !in_place) put_gradient<T>(cols, dz, nullptr, c.dx + i * cols, 1);
-  // x and r may be one tensor: then dr is dx, and beta_r is 1.
   if (c.dr) {
     const T* f = row_factors(c.dropout_r, i, cols, scratch.factors);
     put_gradient(cols, dz, f, c.dr + i * cols, c.beta_r);
@@ -204,12 +168,11 @@ void layer_norm_backward(const LayerNormGradient<T>& call) {
 
 }  // namespace
 
-template <class T>
-void fill_layer_norm(Kernels<T>& table) {
-  table.layer_norm = layer_norm<T>;
-  table.layer_norm_backward = layer_norm_backward<T>;
+void fill_layer_norm(Tables& tables) {
+  for_types(tables, []<class T>(Kernels<T>& table) {
+    table.layer_norm = layer_norm<T>;
+    table.layer_norm_backward = layer_norm_backward<T>;
+  });
 }
-template void fill_layer_norm(Kernels<float>&);
-template void fill_layer_norm(Kernels<double>&);
 
 }  // namespace crisp::CRISP_ISA

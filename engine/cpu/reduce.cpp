@@ -1,7 +1,5 @@
-// Reductions. Sums are formed in f64 and in a fixed order (engine/cpu/loops.h).
-#include "engine/cpu/column_sums.h"
+// Reductions. Sums are formed in f64 and in a fixed order.
 #include "engine/cpu/cpu_kernels.h"
-#include "engine/cpu/loops.h"
 
 namespace crisp::CRISP_ISA {
 namespace {
@@ -24,12 +22,12 @@ void reduce(ReduceOp op, int64_t outer, int64_t n, int64_t inner, const T* x, T*
   };
   if (inner == 1) {
     if (outer == 1) {
-      out[0] = finish(sum_chunks(n, n >= parallel_threshold, [=](int64_t i) { return static_cast<double>(x[i]); }));
+      out[0] = finish(sum_chunks(n, n >= parallel_threshold, [=](int64_t i) { return x[i]; }));
       return;
     }
     for_rows(outer, n, [=](int64_t r) {
       const T* row = x + r * n;
-      out[r] = finish(sum_chunks(n, false, [=](int64_t i) { return static_cast<double>(row[i]); }));
+      out[r] = finish(sum_chunks(n, false, [=](int64_t i) { return row[i]; }));
     });
     return;
   }
@@ -48,26 +46,13 @@ void reduce_backward(ReduceOp op, int64_t outer, int64_t n, int64_t inner, const
   if (inner == 1) {
     for_row_chunks(outer, n, [=](int64_t r, int64_t begin, int64_t end) {
       const T g = factor * dy[r];
-      T* d = dx + r * n;
-      if (beta == 0) {
-        for (int64_t i = begin; i < end; ++i) d[i] = g;
-      } else {
-#pragma omp simd
-        for (int64_t i = begin; i < end; ++i) d[i] += g;
-      }
+      put(begin, end, dx + r * n, beta, [=](int64_t) CRISP_INLINED { return g; });
     });
     return;
   }
   for_row_chunks(outer * n, inner, [=](int64_t r, int64_t begin, int64_t end) {
     const T* g = dy + r / n * inner;
-    T* d = dx + r * inner;
-    if (beta == 0) {
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) d[i] = factor * g[i];
-    } else {
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) d[i] += factor * g[i];
-    }
+    put(begin, end, dx + r * inner, beta, [=](int64_t i) CRISP_INLINED { return factor * g[i]; });
   });
 }
 
@@ -129,29 +114,26 @@ void sum_squares(int64_t rows, int64_t cols, const T* x, double* out) {
 template <class T>
 void all_finite(int64_t n, const T* x, int32_t* out) {
   *out = 1;
-  const int64_t chunks = divide_up(n, chunk_size);
-  parallel_for(chunks, threads_if(n >= parallel_threshold), [=](int64_t c) {
-    const int64_t end = min_of(n, (c + 1) * chunk_size);
+  for_chunks(n, [=](int64_t begin, int64_t end) {
     int32_t found = 0;
 #pragma omp simd reduction(| : found)
-    for (int64_t i = c * chunk_size; i < end; ++i) found |= x[i] - x[i] == T(0) ? 0 : 1;  // inf - inf is NaN
+    for (int64_t i = begin; i < end; ++i) found |= x[i] - x[i] == T(0) ? 0 : 1;  // inf - inf is NaN
     if (found) __atomic_store_n(out, 0, __ATOMIC_RELAXED);
   });
 }
 
 }  // namespace
 
-template <class T>
-void fill_reduce(Kernels<T>& table) {
-  table.reduce = reduce<T>;
-  table.reduce_backward = reduce_backward<T>;
-  table.max = max<T>;
-  table.max_backward = max_backward<T>;
-  table.column_sum = column_sum<T>;
-  table.sum_squares = sum_squares<T>;
-  table.all_finite = all_finite<T>;
+void fill_reduce(Tables& tables) {
+  for_types(tables, []<class T>(Kernels<T>& table) {
+    table.reduce = reduce<T>;
+    table.reduce_backward = reduce_backward<T>;
+    table.max = max<T>;
+    table.max_backward = max_backward<T>;
+    table.column_sum = column_sum<T>;
+    table.sum_squares = sum_squares<T>;
+    table.all_finite = all_finite<T>;
+  });
 }
-template void fill_reduce(Kernels<float>&);
-template void fill_reduce(Kernels<double>&);
 
 }  // namespace crisp::CRISP_ISA

@@ -1,7 +1,6 @@
 // Softmax, its logarithm, and cross-entropy, over rows. The row maximum is subtracted first, so that no exponential
 // overflows; sums are formed in f64. A row of -infinity only gives NaN.
 #include "engine/cpu/cpu_kernels.h"
-#include "engine/cpu/loops.h"
 #include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {
@@ -25,18 +24,13 @@ CRISP_INLINE T row_max(int64_t cols, const T* x) {
 // Their sum is returned.
 template <class T>
 CRISP_INLINE double exponentials(int64_t cols, const T* x, T m, T* y) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < cols; ++i) {
-    y[i] = Softmax<T>::exponential(x[i], m);
-    sum += static_cast<double>(y[i]);
-  }
-  return sum;
+  return sum_over(0, cols, [=](int64_t i) CRISP_INLINED { return y[i] = Softmax<T>::exponential(x[i], m); });
 }
 
+// exponentials() become the softmax.
 template <class T>
-CRISP_INLINE void softmax_row(int64_t cols, const T* x, T* y) {
-  const T inverse = static_cast<T>(1 / exponentials(cols, x, row_max(cols, x), y));
+CRISP_INLINE void divide_by(int64_t cols, double sum, T* y) {
+  const T inverse = static_cast<T>(1 / sum);
 #pragma omp simd
   for (int64_t i = 0; i < cols; ++i) y[i] = Softmax<T>::value(y[i], inverse);
 }
@@ -44,7 +38,10 @@ CRISP_INLINE void softmax_row(int64_t cols, const T* x, T* y) {
 template <class T>
 void softmax(int64_t rows, int64_t cols, const T* x, T* y) {
   if (cols == 0) return;
-  for_rows(rows, cols, [=](int64_t r) { softmax_row(cols, x + r * cols, y + r * cols); });
+  for_rows(rows, cols, [=](int64_t r) {
+    const T* in = x + r * cols;
+    divide_by(cols, exponentials(cols, in, row_max(cols, in), y + r * cols), y + r * cols);
+  });
 }
 
 template <class T>
@@ -53,17 +50,10 @@ void softmax_backward(int64_t rows, int64_t cols, const T* y, const T* dy, T* dx
     const T* p = y + r * cols;
     const T* g = dy + r * cols;
     T* d = dx + r * cols;
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < cols; ++i) sum += static_cast<double>(p[i]) * static_cast<double>(g[i]);
-    const T dot = static_cast<T>(sum);
-    if (beta == 0) {
-#pragma omp simd
-      for (int64_t i = 0; i < cols; ++i) d[i] = formulas::normaliser_gradient(p[i], g[i], dot);
-    } else {
-#pragma omp simd
-      for (int64_t i = 0; i < cols; ++i) d[i] += formulas::normaliser_gradient(p[i], g[i], dot);
-    }
+    const auto product = [=](int64_t i) { return static_cast<double>(p[i]) * static_cast<double>(g[i]); };
+    const T dot = static_cast<T>(sum_over(0, cols, product));
+    const auto gradient = [=](int64_t i) CRISP_INLINED { return formulas::normaliser_gradient(p[i], g[i], dot); };
+    put(0, cols, d, beta, gradient);
   });
 }
 
@@ -86,17 +76,9 @@ void log_softmax_backward(int64_t rows, int64_t cols, const T* y, const T* dy, T
     const T* l = y + r * cols;
     const T* g = dy + r * cols;
     T* d = dx + r * cols;
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < cols; ++i) sum += static_cast<double>(g[i]);
-    const T total = static_cast<T>(sum);
-    if (beta == 0) {
-#pragma omp simd
-      for (int64_t i = 0; i < cols; ++i) d[i] = LogSoftmax<T>::gradient(l[i], g[i], total);
-    } else {
-#pragma omp simd
-      for (int64_t i = 0; i < cols; ++i) d[i] += LogSoftmax<T>::gradient(l[i], g[i], total);
-    }
+    const T total = static_cast<T>(sum_over(0, cols, [=](int64_t i) { return g[i]; }));
+    const auto gradient = [=](int64_t i) CRISP_INLINED { return LogSoftmax<T>::gradient(l[i], g[i], total); };
+    put(0, cols, d, beta, gradient);
   });
 }
 
@@ -109,9 +91,7 @@ void cross_entropy(int64_t rows, int64_t cols, const T* logits, const int32_t* l
     const T m = row_max(cols, x);
     const double sum = exponentials(cols, x, m, p);
     losses[r] = static_cast<T>(CrossEntropy<T>::loss(static_cast<double>(x[labels[r]]), static_cast<double>(m), sum));
-    const T inverse = static_cast<T>(1 / sum);
-#pragma omp simd
-    for (int64_t i = 0; i < cols; ++i) p[i] = Softmax<T>::value(p[i], inverse);
+    divide_by(cols, sum, p);
   });
 }
 
@@ -123,28 +103,23 @@ void cross_entropy_backward(int64_t rows, int64_t cols, const T* probabilities, 
     const T* p = probabilities + r * cols;
     T* d = dlogits + r * cols;
     const int64_t label = labels[r];
-    if (beta == 0) {
-#pragma omp simd
-      for (int64_t i = 0; i < cols; ++i) d[i] = CrossEntropy<T>::gradient(p[i], i == label, dy_per_row);
-    } else {
-#pragma omp simd
-      for (int64_t i = 0; i < cols; ++i) d[i] += CrossEntropy<T>::gradient(p[i], i == label, dy_per_row);
-    }
+    const auto gradient = [=](int64_t i)
+                              CRISP_INLINED { return CrossEntropy<T>::gradient(p[i], i == label, dy_per_row); };
+    put(0, cols, d, beta, gradient);
   });
 }
 
 }  // namespace
 
-template <class T>
-void fill_softmax(Kernels<T>& table) {
-  table.softmax = softmax<T>;
-  table.softmax_backward = softmax_backward<T>;
-  table.log_softmax = log_softmax<T>;
-  table.log_softmax_backward = log_softmax_backward<T>;
-  table.cross_entropy = cross_entropy<T>;
-  table.cross_entropy_backward = cross_entropy_backward<T>;
+void fill_softmax(Tables& tables) {
+  for_types(tables, []<class T>(Kernels<T>& table) {
+    table.softmax = softmax<T>;
+    table.softmax_backward = softmax_backward<T>;
+    table.log_softmax = log_softmax<T>;
+    table.log_softmax_backward = log_softmax_backward<T>;
+    table.cross_entropy = cross_entropy<T>;
+    table.cross_entropy_backward = cross_entropy_backward<T>;
+  });
 }
-template void fill_softmax(Kernels<float>&);
-template void fill_softmax(Kernels<double>&);
 
 }  // namespace crisp::CRISP_ISA

@@ -1,6 +1,6 @@
 #include "tests/engine/math_probe.h"
 
-#include "engine/cpu/loops.h"
+#include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/simd/math.h"
 #include "engine/cpu/simd/simd.h"
 

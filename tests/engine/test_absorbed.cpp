@@ -26,7 +26,7 @@ Tensor offsets_of_keys() { return sample_ids({0, 1, 8, tokens}); }
 
 Tensor plain(Tape& t, const Inputs& in) {
   return attention(t, in.q, linear(t, in.x, in.key_weight, in.key_bias),
-                   linear(t, in.x, in.value_weight, in.value_bias), sample_ids({0, 1, 2, 3}), offsets_of_keys(),
+                   linear(t, in.x, in.value_weight, in.value_bias), {sample_ids({0, 1, 2, 3}), offsets_of_keys()},
                    {.heads = heads, .scale = 0.2, .dropout = {}});
 }
 

@@ -28,7 +28,7 @@ void softmax_rows_backward(const AttentionShape& s, const AttentionBlock& b, int
       Vec<T> dropped = a, gradient = load(g + c);
       if (f) {
         const Vec<T> factor = load(f + c);
-        dropped = a * factor;
+        dropped = formulas::dropout(a, factor);
         gradient = formulas::dropout(gradient, factor);
       }
       if (c == last) gradient = first_indices<Int<T>>() < static_cast<Int<T>>(in_last) ? gradient : Vec<T>{};
@@ -44,16 +44,30 @@ void softmax_rows_backward(const AttentionShape& s, const AttentionBlock& b, int
   }
 }
 
+// gradient = sums + beta gradient; sums may be null: zeros.
 template <class T>
-void dense_backward(const AttentionShape& s, const AttentionBlock& b, const AttentionGradient<T>& x, void* memory) {
-  const int64_t dim = s.heads * s.head_dim, d = s.head_dim;
-  const AttentionScratch<T> scratch(s, b, memory);
+void put_slice(int64_t rows, int64_t cols, const T* sums, T* gradient, int64_t row, double beta) {
+  if (!gradient) return;
+  for (int64_t i = 0; i < rows; ++i) {
+    const auto sum = [=](int64_t c) CRISP_INLINED { return sums ? sums[i * cols + c] : T(0); };
+    put(0, cols, gradient + i * row, beta, sum);
+  }
+}
+
+template <class T>
+void dense_backward(const AttentionShape& s, const AttentionBlock& b, const AttentionGradient<T>& x,
+                    const AttentionScratch<T>& scratch) {
+  const int64_t dim = b.dim, d = s.head_dim;
+  if (b.n_q == 0) {  // else the first rows write what is to be overwritten
+    put_slice<T>(b.n_k, d, nullptr, x.dk, dim, x.beta_k);
+    put_slice<T>(b.n_k, d, nullptr, x.dv, dim, x.beta_v);
+    return;
+  }
   transpose_padded(b.n_k, d, x.v, dim, scratch.transposed, b.padded);
   const RowSlice<T> keys = close_rows<T>(b.n_k, d, {x.k, dim}, scratch.compact_a);
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
-    const T* factors = nullptr;
-    if (s.dropout.p > 0) factors = dropout_factors(s.dropout, b.weights + first * b.n_k, rows * b.n_k, scratch.factors);
+    const T* factors = weight_factors(s, b, first, rows, scratch);
     const T* d_rows = x.dout + first * dim;
     small_product(rows, b.padded, d, {d_rows, dim, 1}, scratch.transposed, b.padded, scratch.scores, b.padded, false);
     softmax_rows_backward(s, b, rows, x.weights + first * b.n_k, factors, scratch);
@@ -69,17 +83,6 @@ void dense_backward(const AttentionShape& s, const AttentionBlock& b, const Atte
       const RowSlice<T> near = close_rows<T>(rows, d, {d_rows, dim}, scratch.compact_c);
       small_product(b.n_k, d, rows, p_columns, near.data, near.row, x.dv, dim, first > 0 || x.beta_v != 0);
     }
-  }
-}
-
-// gradient = sums + beta gradient; sums may be null: zeros.
-template <class T>
-void put_slice(int64_t rows, int64_t cols, const T* sums, T* gradient, int64_t row, double beta) {
-  if (!gradient) return;
-  for (int64_t i = 0; i < rows; ++i) {
-    T* to = gradient + i * row;
-#pragma omp simd
-    for (int64_t c = 0; c < cols; ++c) to[c] = (sums ? sums[i * cols + c] : T(0)) + (beta == 0 ? T(0) : to[c]);
   }
 }
 
@@ -110,14 +113,8 @@ CRISP_INLINE void sparse_backward(T scale, int64_t count, const T* w, T* g) {
 // One row: from the gradients g of the kept keys' weights w to those of their raw scores, scaled.
 template <class T>
 CRISP_INLINE void normaliser_backward(Normaliser normaliser, T scale, int64_t count, const T* w, T* g) {
-  switch (normaliser) {
-    case Normaliser::sparsemax:
-      return sparse_backward<formulas::Sparsemax<T, Math>>(scale, count, w, g);
-    case Normaliser::entmax15:
-      return sparse_backward<formulas::Entmax15<T, Math>>(scale, count, w, g);
-    case Normaliser::softmax:
-      break;
-  }
+  if (normaliser == Normaliser::sparsemax) return sparse_backward<formulas::Sparsemax<T, Math>>(scale, count, w, g);
+  if (normaliser == Normaliser::entmax15) return sparse_backward<formulas::Entmax15<T, Math>>(scale, count, w, g);
   const T dot = dot_of(count, g, w);
 #pragma omp simd
   for (int64_t t = 0; t < count; ++t) g[t] = formulas::normaliser_gradient(scale * w[t], g[t], dot);
@@ -187,17 +184,15 @@ CRISP_INLINE int64_t take_row(int64_t n_k, int64_t count, const T* row, const T*
 template <class T>
 void put_groups(int64_t rows, int64_t cols, const T* sums, T* gradient, int64_t row, double beta) {
   if (!gradient) return;
-  for_groups(
-      group_width<T>, cols, [&](int64_t c, int64_t here) __attribute__((always_inline)) {
-        put_slice(rows, here, sums + c * rows, gradient + c, row, beta);
-      });
+  for_groups(group_width<T>, cols, [&](int64_t c, int64_t here) CRISP_INLINED {
+    put_slice(rows, here, sums + c * rows, gradient + c, row, beta);
+  });
 }
 
 template <class T>
 void listed_backward(const AttentionShape& s, const AttentionBlock& b, const AttentionGradient<T>& x, double* span_sum,
-                     void* memory) {
-  const int64_t dim = s.heads * s.head_dim, d = s.head_dim;
-  const AttentionScratch<T> scratch(s, b, memory);
+                     const AttentionScratch<T>& scratch) {
+  const int64_t dim = b.dim, d = s.head_dim;
   const ColumnGroups<T> keys = column_groups<T>(b.n_k, d, {x.k, dim}, scratch.compact_a);
   const RowSlice<T> values = close_rows<T>(b.n_k, d, {x.v, dim}, scratch.compact_b);
   T *dk = scratch.sums_a, *dv = scratch.sums_b;
@@ -207,8 +202,7 @@ void listed_backward(const AttentionShape& s, const AttentionBlock& b, const Att
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
     const T *q = x.q + first * dim, *dout = x.dout + first * dim;
-    const T* factors = nullptr;
-    if (s.dropout.p > 0) factors = dropout_factors(s.dropout, b.weights + first * b.n_k, rows * b.n_k, scratch.factors);
+    const T* factors = weight_factors(s, b, first, rows, scratch);
     scratch.starts[0] = 0;
     for (int64_t r = 0; r < rows; ++r) {
       const T* a = x.weights + (first + r) * b.n_k;
@@ -245,37 +239,21 @@ void listed_backward(const AttentionShape& s, const AttentionBlock& b, const Att
 
 template <class T>
 void attention_backward(const AttentionShape& s, const AttentionGradient<T>& call) {
-  const Workspaces scratch = reserve_attention_scratch<T>(s);
-  const int64_t dim = s.heads * s.head_dim;
-  // Two of q, k and v may be one tensor, and their gradients one array: beta is 0 for the first only. Then everything
-  // is added, so that no order of the products can overwrite a part.
-  const bool shared = (call.dq && (call.dq == call.dk || call.dq == call.dv)) || (call.dk && call.dk == call.dv);
-  parallel_tasks(s.batch * s.heads, 1, scratch.members(), [=](int64_t index) {
-    const AttentionBlock b = attention_block<T>(s, index);
-    AttentionGradient<T> x = call;
-    x.q += b.q;
-    x.k += b.k;
-    x.v += b.k;
-    x.weights += b.weights;
-    if (x.counts) x.counts += b.rows;
-    x.dout += b.q;
-    if (x.dq) x.dq += b.q;
-    if (x.dk) x.dk += b.k;
-    if (x.dv) x.dv += b.k;
-    if (shared || b.n_q == 0) {
-      put_slice<T>(b.n_q, s.head_dim, nullptr, x.dq, dim, x.beta_q);
-      put_slice<T>(b.n_k, s.head_dim, nullptr, x.dk, dim, x.beta_k);
-      put_slice<T>(b.n_k, s.head_dim, nullptr, x.dv, dim, x.beta_v);
-      x.beta_q = x.beta_k = x.beta_v = 1;
-    }
-    double* span_sum = x.dspan ? x.span_sums + index : nullptr;
-    if (span_sum) *span_sum = 0;
-    if (by_lists(s)) {
-      listed_backward(s, b, x, span_sum, scratch.mine());
-    } else {
-      dense_backward(s, b, x, scratch.mine());
-    }
-  });
+  for_blocks<T>(
+      s, call,
+      [=](int64_t index, const AttentionBlock& b, AttentionGradient<T>& x, const AttentionScratch<T>& scratch) {
+        x.dout += b.q;
+        if (x.dq) x.dq += b.q;
+        if (x.dk) x.dk += b.k;
+        if (x.dv) x.dv += b.k;
+        double* span_sum = x.dspan ? x.span_sums + index : nullptr;
+        if (span_sum) *span_sum = 0;
+        if (by_lists(s)) {
+          listed_backward(s, b, x, span_sum, scratch);
+        } else {
+          dense_backward(s, b, x, scratch);
+        }
+      });
   if (!call.dspan) return;
   for (int64_t h = 0; h < s.heads; ++h) {
     double sum = 0;
@@ -286,11 +264,8 @@ void attention_backward(const AttentionShape& s, const AttentionGradient<T>& cal
 
 }  // namespace
 
-template <class T>
-void fill_attention_backward(Kernels<T>& table) {
-  table.attention_backward = attention_backward<T>;
+void fill_attention_backward(Tables& tables) {
+  for_types(tables, []<class T>(Kernels<T>& table) { table.attention_backward = attention_backward<T>; });
 }
-template void fill_attention_backward(Kernels<float>&);
-template void fill_attention_backward(Kernels<double>&);
 
 }  // namespace crisp::CRISP_ISA

@@ -4,7 +4,6 @@
 
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/dropout.h"
-#include "engine/cpu/loops.h"
 #include "engine/cpu/simd/simd.h"
 
 namespace crisp::CRISP_ISA {
@@ -15,6 +14,7 @@ struct AttentionBlock {
   int64_t q, k;               // offset of its first query's and key's slice
   int64_t weights;            // offset of its weights
   int64_t rows;               // and of its rows' counts
+  int64_t dim;                // of a row of all heads
   int64_t head, first_query;  // its head; the row of q that its first query is
   int64_t padded;             // n_k rounded up to whole vectors: the distance of rows in scratch memory
   int64_t at_once;            // queries that are worked on together, so that their rows of scores stay in the cache
@@ -33,6 +33,7 @@ CRISP_INLINE AttentionBlock attention_block(const AttentionShape& s, int64_t ind
           .k = s.kv_offsets[sequence] * dim + head * s.head_dim,
           .weights = s.heads * s.pair_offsets[sequence] + head * n_q * n_k,
           .rows = s.q_offsets[sequence] * s.heads + head * n_q,
+          .dim = dim,
           .head = head,
           .first_query = s.q_offsets[sequence],
           .padded = padded,
@@ -169,26 +170,44 @@ ColumnGroups<T> column_groups(int64_t rows, int64_t cols, RowSlice<T> x, T* copy
   if (rows <= 32) return {x.data, x.row, cols, 0};
   for (int64_t i = 0; i < rows; ++i) {
     prefetch_row(x.data + min_of(i + 8, rows - 1) * x.row, cols);
-    for_groups(
-        group_width<T>, cols, [&](int64_t c, int64_t here) __attribute__((always_inline)) {
-          T* to = copy + c * rows + i * here;
-          const T* from = x.data + i * x.row + c;
+    for_groups(group_width<T>, cols, [&](int64_t c, int64_t here) CRISP_INLINED {
+      T* to = copy + c * rows + i * here;
+      const T* from = x.data + i * x.row + c;
 #pragma omp simd
-          for (int64_t e = 0; e < here; ++e) to[e] = from[e];
-        });
+      for (int64_t e = 0; e < here; ++e) to[e] = from[e];
+    });
   }
   return {copy, 0, group_width<T>, rows};
 }
 
-/// Scratch for every thread, enough for the largest block, since chance decides which thread meets that one.
-template <class T>
-Workspaces reserve_attention_scratch(const AttentionShape& s) {
+/// f(index, block, its call, scratch memory) for each (sequence, head); `call` is for all of them.
+template <class T, class Call, class F>
+void for_blocks(const AttentionShape& s, const Call& call, F f) {
+  // Enough for the largest block, since chance decides which thread meets that one.
   int64_t largest = 0;
   for (int64_t sequence = 0; sequence < s.batch; ++sequence) {
     const AttentionBlock b = attention_block<T>(s, sequence * s.heads);
     largest = max_of(largest, AttentionScratch<T>(s, b, nullptr).bytes);
   }
-  return reserve_workspaces(static_cast<size_t>(largest));
+  const Workspaces memory = reserve_workspaces(static_cast<size_t>(largest));
+  parallel_tasks(s.batch * s.heads, 1, memory.members(), [=](int64_t index) {
+    const AttentionBlock b = attention_block<T>(s, index);
+    Call x = call;
+    x.q += b.q;
+    x.k += b.k;
+    x.v += b.k;
+    x.weights += b.weights;
+    if (x.counts) x.counts += b.rows;
+    f(index, b, x, AttentionScratch<T>(s, b, memory.mine()));
+  });
+}
+
+/// The factors of dropout for the weights of `rows` queries from `first` on; null without dropout.
+template <class T>
+const T* weight_factors(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows,
+                        const AttentionScratch<T>& scratch) {
+  if (!(s.dropout.p > 0)) return nullptr;
+  return dropout_factors(s.dropout, b.weights + first * b.n_k, rows * b.n_k, scratch.factors);
 }
 
 namespace detail {
@@ -205,67 +224,47 @@ CRISP_INLINE void for_column_groups(int64_t cols, F f) {
   if (c < cols) f.template operator()<1, true>(c, cols - c);
 }
 
-template <class T, bool Partial>
-CRISP_INLINE Vec<T> load_group(const T* p, int64_t width) {
-  if constexpr (Partial) {
-    return load_first(p, width);
-  } else {
-    return load(p);
-  }
-}
-template <class T, bool Partial>
-CRISP_INLINE void store_group(T* p, Vec<T> v, int64_t width) {
-  if constexpr (Partial) {
-    store_first(p, v, width);
-  } else {
-    store(p, v);
-  }
-}
-
 }  // namespace detail
 
 /// out = sum over t of factors[t] times row positions[t] of x, + out with `add`.
 template <class T>
 CRISP_INLINE void sum_listed_rows(int64_t count, const int32_t* positions, const T* factors, const T* x, int64_t x_row,
                                   int64_t cols, T* out, bool add) {
-  detail::for_column_groups<T>(
-      cols, [=]<int Vectors, bool Partial>(int64_t c, int64_t width) __attribute__((always_inline)) {
-        Vec<T> sum[Vectors] = {};
-        for (int64_t t = 0; t < count; ++t) {
-          const Vec<T> factor = broadcast(factors[t]);
-          const T* row = x + positions[t] * x_row + c;
+  detail::for_column_groups<T>(cols, [=]<int Vectors, bool Partial>(int64_t c, int64_t width) CRISP_INLINED {
+    Vec<T> sum[Vectors] = {};
+    for (int64_t t = 0; t < count; ++t) {
+      const Vec<T> factor = broadcast(factors[t]);
+      const T* row = x + positions[t] * x_row + c;
 #pragma GCC unroll 8
-          for (int v = 0; v < Vectors; ++v)
-            sum[v] += factor * detail::load_group<T, Partial>(row + v * lanes<T>, width);
-        }
+      for (int v = 0; v < Vectors; ++v) sum[v] += factor * load_part<Partial>(row + v * lanes<T>, width);
+    }
 #pragma GCC unroll 8
-        for (int v = 0; v < Vectors; ++v) {
-          T* to = out + c + v * lanes<T>;
-          if (add) sum[v] += detail::load_group<T, Partial>(to, width);
-          detail::store_group<T, Partial>(to, sum[v], width);
-        }
-      });
+    for (int v = 0; v < Vectors; ++v) {
+      T* to = out + c + v * lanes<T>;
+      if (add) sum[v] += load_part<Partial>(to, width);
+      store_part<Partial>(to, sum[v], width);
+    }
+  });
 }
 
 /// Row positions[t] of out += factors[t] x, for every t.
 template <class T>
 CRISP_INLINE void add_to_listed_rows(int64_t count, const int32_t* positions, const T* factors, const T* x,
                                      int64_t cols, T* out, int64_t out_row) {
-  detail::for_column_groups<T>(
-      cols, [=]<int Vectors, bool Partial>(int64_t c, int64_t width) __attribute__((always_inline)) {
-        Vec<T> from[Vectors];
+  detail::for_column_groups<T>(cols, [=]<int Vectors, bool Partial>(int64_t c, int64_t width) CRISP_INLINED {
+    Vec<T> from[Vectors];
 #pragma GCC unroll 8
-        for (int v = 0; v < Vectors; ++v) from[v] = detail::load_group<T, Partial>(x + c + v * lanes<T>, width);
-        for (int64_t t = 0; t < count; ++t) {
-          const Vec<T> factor = broadcast(factors[t]);
-          T* row = out + positions[t] * out_row + c;
+    for (int v = 0; v < Vectors; ++v) from[v] = load_part<Partial>(x + c + v * lanes<T>, width);
+    for (int64_t t = 0; t < count; ++t) {
+      const Vec<T> factor = broadcast(factors[t]);
+      T* row = out + positions[t] * out_row + c;
 #pragma GCC unroll 8
-          for (int v = 0; v < Vectors; ++v) {
-            T* to = row + v * lanes<T>;
-            detail::store_group<T, Partial>(to, detail::load_group<T, Partial>(to, width) + factor * from[v], width);
-          }
-        }
-      });
+      for (int v = 0; v < Vectors; ++v) {
+        T* to = row + v * lanes<T>;
+        store_part<Partial>(to, load_part<Partial>(to, width) + factor * from[v], width);
+      }
+    }
+  });
 }
 
 namespace detail {
@@ -287,14 +286,10 @@ CRISP_INLINE Vec<T> every_quarter(Vec<T> v, Indices<I...>) {
 template <class T>
 CRISP_INLINE Vec<T> sums_of_four(Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> d) {
   using All = typename MakeIndices<lanes<T>>::Type;
-  const auto plus = [](Vec<T> x, Vec<T> y) __attribute__((always_inline)) { return x + y; };
+  const auto plus = [](Vec<T> x, Vec<T> y) CRISP_INLINED { return x + y; };
   const Vec<T> first = fold_two<T, lanes<T> / 2>(a, c, All{}), second = fold_two<T, lanes<T> / 2>(b, d, All{});
   return every_quarter<T>(fold_lanes<T, lanes<T> / 8>(fold_two<T, lanes<T> / 4>(first, second, All{}), plus), All{});
 }
-
-}  // namespace detail
-
-namespace detail {
 
 // Vectors: whole vectors of a row, where they are all of it; 0: as many as `cols` says.
 template <class T, int Vectors>
@@ -302,7 +297,7 @@ CRISP_INLINE void dot_rows(int64_t count, const int32_t* positions, const T* x, 
                            T* out) {
   const int64_t whole = Vectors > 0 ? Vectors * lanes<T> : cols / lanes<T> * lanes<T>;
   const int64_t rest = Vectors > 0 ? 0 : cols - whole;
-  const auto products = [=](int64_t t) __attribute__((always_inline)) {
+  const auto products = [=](int64_t t) CRISP_INLINED {
     const T* row = y + positions[t] * y_row;
     Vec<T> sum = rest > 0 ? load_first(x + whole, rest) * load_first(row + whole, rest) : Vec<T>{};
 #pragma GCC unroll 8
@@ -332,25 +327,23 @@ CRISP_INLINE void dot_listed_rows(int64_t count, const int32_t* positions, const
 template <class T>
 CRISP_INLINE void sum_lists(int64_t rows, const int32_t* starts, const int32_t* positions, const T* factors,
                             const ColumnGroups<T>& x, int64_t cols, T* out, int64_t out_row, bool add) {
-  for_groups(
-      x.width, cols, [&](int64_t c, int64_t here) __attribute__((always_inline)) {
-        for (int64_t r = 0; r < rows; ++r)
-          sum_listed_rows(starts[r + 1] - starts[r], positions + starts[r], factors + starts[r], x.data + c * x.next,
-                          x.row > 0 ? x.row : here, here, out + r * out_row + c, add);
-      });
+  for_groups(x.width, cols, [&](int64_t c, int64_t here) CRISP_INLINED {
+    for (int64_t r = 0; r < rows; ++r)
+      sum_listed_rows(starts[r + 1] - starts[r], positions + starts[r], factors + starts[r], x.data + c * x.next,
+                      x.row > 0 ? x.row : here, here, out + r * out_row + c, add);
+  });
 }
 /// add_to_listed_rows() for them, with rows of x; `sums` [sum_rows, cols] lie in groups of group_width<T>.
 template <class T>
 CRISP_INLINE void add_lists(int64_t rows, const int32_t* starts, const int32_t* positions, const T* factors, const T* x,
                             int64_t x_row, int64_t cols, T* sums, int64_t sum_rows) {
-  for_groups(
-      group_width<T>, cols, [&](int64_t c, int64_t here) __attribute__((always_inline)) {
-        for (int64_t r = 0; r < rows; ++r) {
-          if (c == 0 && r + 1 < rows) prefetch_row(x + (r + 1) * x_row, cols);
-          add_to_listed_rows(starts[r + 1] - starts[r], positions + starts[r], factors + starts[r], x + r * x_row + c,
-                             here, sums + c * sum_rows, here);
-        }
-      });
+  for_groups(group_width<T>, cols, [&](int64_t c, int64_t here) CRISP_INLINED {
+    for (int64_t r = 0; r < rows; ++r) {
+      if (c == 0 && r + 1 < rows) prefetch_row(x + (r + 1) * x_row, cols);
+      add_to_listed_rows(starts[r + 1] - starts[r], positions + starts[r], factors + starts[r], x + r * x_row + c, here,
+                         sums + c * sum_rows, here);
+    }
+  });
 }
 
 }  // namespace crisp::CRISP_ISA

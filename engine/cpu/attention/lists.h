@@ -76,18 +76,12 @@ int64_t select_row(const AttentionShape& s, const AttentionBlock& b, int64_t i, 
   Int<T>* keys = scratch.keys;
   row_keys(s, b, i, x, keys);
   if (s.selection == Selection::drop_top) return positions_not_dropped(s, b, i, k, chance, hint, scratch, positions);
-  int64_t count = 0;
-  switch (s.selection) {
-    case Selection::top_k_ties:
-      return positions_at_least(keys, b.n_k, keep_largest<T>(keys, b.n_k, k, hint, scratch.between).key, positions);
-    case Selection::percentile_head:
-    case Selection::threshold:
-      count = positions_at_least(keys, b.n_k, limit, positions);
-      if (count > 0) return count;
-      k = 1;  // a row without a score at the threshold keeps its largest
-      break;
-    default:
-      break;
+  if (s.selection == Selection::top_k_ties)
+    return positions_at_least(keys, b.n_k, keep_largest<T>(keys, b.n_k, k, hint, scratch.between).key, positions);
+  if (s.selection == Selection::percentile_head || s.selection == Selection::threshold) {
+    const int64_t count = positions_at_least(keys, b.n_k, limit, positions);
+    if (count > 0) return count;
+    k = 1;  // a row without a score at the threshold keeps its largest
   }
   top_k<T>(keys, b.n_k, k, hint, scratch.between, positions);
   return k;
@@ -123,12 +117,11 @@ void select_largest_of_rows(const AttentionShape& s, const AttentionBlock& b, in
     T* listed = scratch.weights + scratch.starts[from + r];
     int64_t count = thresholds.count[r];
     if (count == k || s.selection == Selection::top_k_ties) {
-      for_lanes_at_least(
-          keys, b.n_k, thresholds.key[r],
-          [=](int64_t j, Vec<int32_t> index, LaneBits kept, int64_t before) __attribute__((always_inline)) {
-            store_compressed(positions + before, index, kept);
-            store_compressed(listed + before, scale * load(x + j), kept);
-          });
+      for_lanes_at_least(keys, b.n_k, thresholds.key[r],
+                         [=](int64_t j, Vec<int32_t> index, LaneBits kept, int64_t before) CRISP_INLINED {
+                           store_compressed(positions + before, index, kept);
+                           store_compressed(listed + before, scale * load(x + j), kept);
+                         });
     } else {
       count = k;
       list_largest<T>(keys, b.n_k, k, {thresholds.key[r], thresholds.count[r]}, positions);

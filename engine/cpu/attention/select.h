@@ -2,8 +2,8 @@
 // (a broken score must show up in the loss instead of vanishing) and -0 equal to 0.
 #pragma once
 
-#include "engine/cpu/attention/compress.h"
-#include "engine/cpu/loops.h"
+#include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/simd/simd.h"
 
 namespace crisp::CRISP_ISA {
 
@@ -31,19 +31,16 @@ CRISP_INLINE Vec<float> scores_of(Vec<int32_t> keys) {
   return reinterpret_cast<Vec<float>>(keys ^ ((keys >> 31) & broadcast(largest_key<float>)));
 }
 
+/// `keys` can be read up to a whole vector more.
 template <class K>
 CRISP_INLINE int64_t count_at_least(const K* keys, int64_t n, K limit) {
 #if defined(__AVX512F__)
   if constexpr (sizeof(K) == 4) {
     // Masks are counted: adding up lanes at the end would cost as much as comparing a short row.
-    const __m512i bound = _mm512_set1_epi32(limit);
+    const Vec<int32_t> bound = broadcast(limit);
     int64_t found = 0, j = 0;
-    for (; j + 16 <= n; j += 16)
-      found += __builtin_popcount(_mm512_cmpge_epi32_mask(_mm512_loadu_si512(keys + j), bound));
-    const auto present = static_cast<__mmask16>((uint32_t{1} << (n - j)) - 1);
-    if (j < n)
-      found +=
-          __builtin_popcount(_mm512_mask_cmpge_epi32_mask(present, _mm512_maskz_loadu_epi32(present, keys + j), bound));
+    for (; j + lanes<K> <= n; j += lanes<K>) found += count_lanes(at_least(load(keys + j), bound));
+    if (j < n) found += count_lanes(at_least(load(keys + j), bound) & first_lanes<K>(n - j));
     return found;
   }
 #endif
@@ -73,10 +70,9 @@ template <class K>
 CRISP_INLINE int64_t positions_at_least(const K* keys, int64_t n, K limit, int32_t* positions) {
   int64_t count = 0;
   if constexpr (sizeof(K) == 4) {
-    count = for_lanes_at_least(
-        keys, n, limit, [=](int64_t, Vec<int32_t> index, LaneBits kept, int64_t before) __attribute__((always_inline)) {
-          store_compressed(positions + before, index, kept);
-        });
+    count = for_lanes_at_least(keys, n, limit,
+                               [=](int64_t, Vec<int32_t> index, LaneBits kept, int64_t before)
+                                   CRISP_INLINED { store_compressed(positions + before, index, kept); });
   } else {
     for (int64_t j = 0; j < n; ++j) {
       positions[count] = static_cast<int32_t>(j);
@@ -94,18 +90,29 @@ struct Threshold {
   int64_t count;
 };
 
-/// The threshold that keeps the k largest of n keys, 1 <= k <= n. An interval that contains it shrinks: at first to
-/// where it would be if the scores in the interval lay evenly (false position, with a halving now and then where they
-/// do not), then by halves of the keys' interval, as often as a key has bits at most.
-template <class T>
-Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k) {
-  using K = Int<T>;
-  K low = keys[0], high = keys[0];
-#pragma omp simd reduction(min : low) reduction(max : high)
-  for (int64_t j = 0; j < n; ++j) {
-    low = keys[j] < low ? keys[j] : low;
-    high = keys[j] > high ? keys[j] : high;
+/// The least and the largest of n keys.
+template <class K>
+struct KeyRange {
+  K low, high;
+  CRISP_INLINE KeyRange(const K* keys, int64_t n) {
+    K least = keys[0], most = keys[0];
+#pragma omp simd reduction(min : least) reduction(max : most)
+    for (int64_t j = 0; j < n; ++j) {
+      least = keys[j] < least ? keys[j] : least;
+      most = keys[j] > most ? keys[j] : most;
+    }
+    low = least;
+    high = most;
   }
+};
+
+/// The threshold that keeps the k largest of n keys, 1 <= k <= n, which lie in `all`. An interval that contains it
+/// shrinks: at first to where it would be if the scores in the interval lay evenly (false position, with a halving now
+/// and then where they do not), then by halves of the keys' interval, as often as a key has bits at most.
+template <class T>
+Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k, KeyRange<Int<T>> all) {
+  using K = Int<T>;
+  auto [low, high] = all;
   int64_t count = n, beyond = 0;  // at or above low, at least k; above high, fewer than k
   for (int step = 0; low < high && count > k; ++step) {
     // Upwards from low, without overflow.
@@ -194,23 +201,19 @@ Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k, [[maybe_unus
       const Counts above = keys_between(keys, n, from, to, between);
       const int64_t inside = above.from - above.to;
       if (above.from >= k && above.to < k && (inside <= few_keys || 4 * inside <= n)) {
-        const Threshold<T> threshold = inside <= few_keys ? keep_largest_of_few(between, inside, k - above.to)
-                                                          : keep_largest<T>(between, inside, k - above.to);
+        const Threshold<T> threshold = inside <= few_keys
+                                           ? keep_largest_of_few(between, inside, k - above.to)
+                                           : keep_largest<T>(between, inside, k - above.to, KeyRange(between, inside));
         hint.centre = score_of<T>(threshold.key);
         return {threshold.key, above.to + threshold.count};
       }
     }
-    Int<T> low = keys[0], high = keys[0];
-#pragma omp simd reduction(min : low) reduction(max : high)
-    for (int64_t j = 0; j < n; ++j) {
-      low = keys[j] < low ? keys[j] : low;
-      high = keys[j] > high ? keys[j] : high;
-    }
-    const Threshold<T> threshold = keep_largest<T>(keys, n, k);
-    hint = {score_of<T>(threshold.key), (score_of<T>(high) - score_of<T>(low)) / 16};
+    const KeyRange all(keys, n);
+    const Threshold<T> threshold = keep_largest<T>(keys, n, k, all);
+    hint = {score_of<T>(threshold.key), (score_of<T>(all.high) - score_of<T>(all.low)) / 16};
     return threshold;
   }
-  return keep_largest<T>(keys, n, k);
+  return keep_largest<T>(keys, n, k, KeyRange(keys, n));
 }
 
 /// Positions of the k largest of n keys, in order, from their threshold; of equal ones the earlier are kept. `keys` can
@@ -278,7 +281,7 @@ CRISP_INLINE bool intervals_between(const int32_t* keys, int64_t n, int64_t k, i
   using V = Vec<int32_t>;
   const V first = broadcast(from), end = broadcast(to), all = broadcast(static_cast<int32_t>(n));
   V below_first[2] = {}, below_end[2] = {};
-  const auto count = [&](int64_t j, int i) __attribute__((always_inline)) {
+  const auto count = [&](int64_t j, int i) CRISP_INLINED {
     const V key = load(keys + j * lanes<int32_t>);
     below_first[i] += key < first;
     below_end[i] += key < end;
@@ -346,7 +349,7 @@ Int<T> quantile_key(const Int<T>* keys, int64_t n, double q) {
   const double position = q * static_cast<double>(n - 1);
   const auto below = static_cast<int64_t>(position);
   const T fraction = static_cast<T>(position - static_cast<double>(below));
-  const Threshold<T> threshold = keep_largest<T>(keys, n, n - below);
+  const Threshold<T> threshold = keep_largest<T>(keys, n, n - below, KeyRange(keys, n));
   K low = largest_key<T>;
 #pragma omp simd reduction(min : low)
   for (int64_t j = 0; j < n; ++j) low = keys[j] >= threshold.key && keys[j] < low ? keys[j] : low;

@@ -2,7 +2,7 @@
 // element is one chain of multiply-adds over the depth, so its bits do not depend on where a tile begins.
 #pragma once
 
-#include "engine/cpu/loops.h"
+#include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/simd/simd.h"
 
 namespace crisp::CRISP_ISA {
@@ -28,8 +28,7 @@ void product_tile(int64_t depth, MatrixView<T> a, const T* b, int64_t b_row, T* 
   for (int64_t t = 0; t < depth; ++t) {
     Vec<T> right[Vectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v)
-      right[v] = Partial ? load_first(b + t * b_row, width) : load(b + t * b_row + v * lanes<T>);
+    for (int v = 0; v < Vectors; ++v) right[v] = load_part<Partial>(b + t * b_row + v * lanes<T>, width);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
       const Vec<T> left = broadcast(a.data[r * a.row + t * a.step]);
@@ -42,11 +41,7 @@ void product_tile(int64_t depth, MatrixView<T> a, const T* b, int64_t b_row, T* 
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) {
       T* out = c + r * c_row + v * lanes<T>;
-      if constexpr (Partial) {
-        store_first(out, add ? load_first(out, width) + sum[r][v] : sum[r][v], width);
-      } else {
-        store(out, add ? load(out) + sum[r][v] : sum[r][v]);
-      }
+      store_part<Partial>(out, add ? load_part<Partial>(out, width) + sum[r][v] : sum[r][v], width);
     }
   }
 }

@@ -4,7 +4,6 @@
 // its input and _tile_loadd no memory at all, so that stores before them may be dropped or moved. The compiler knows
 // nothing of tile registers; `volatile` keeps the statements in their order.
 #include "engine/cpu/gemm/tiles.h"
-#include "engine/cpu/tables.h"
 
 namespace crisp::CRISP_ISA {
 namespace {

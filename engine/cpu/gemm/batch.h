@@ -5,7 +5,8 @@
 
 namespace crisp::CRISP_ISA {
 
-/// f(product) for each product of the batch, in order: a call of its own, with its leading dimensions.
+/// f(product) for each product of the batch, in order: a call of its own, with its leading dimensions. Not for one
+/// without elements.
 template <class T, class F>
 [[gnu::always_inline]] inline void for_products(const GemmCall<T>& call, F f) {
   GemmCall<T> product = call;
@@ -15,7 +16,8 @@ template <class T, class F>
   if (call.ldc == 0) product.ldc = call.n;
   double sum = 0, squares = 0;
   if (call.sum_squares) product.sum_squares = &squares;
-  for (int64_t i = 0; i < call.batch; ++i) {
+  const int64_t products = call.m > 0 && call.n > 0 ? call.batch : 0;
+  for (int64_t i = 0; i < products; ++i) {
     product.a = call.a + i * call.stride_a;
     product.b = call.b + i * call.stride_b;
     product.c = call.c + i * call.stride_c;

@@ -1,7 +1,5 @@
 // The matrix product of f32 operands rounded to bf16, with the dot product of pairs of AVX-512 BF16: both products of a
 // pair and the sum in f32 (without denormals). Compiled for that instruction set alone.
-#include "engine/cpu/gemm/bf16.h"
-
 #include <bit>
 
 #include "engine/cpu/gemm/batch.h"

@@ -6,7 +6,7 @@
 // pair and a column per column of b. Each is the other's transpose, as a matrix of dwords.
 #pragma once
 
-#include "engine/cpu/loops.h"
+#include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {

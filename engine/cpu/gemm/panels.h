@@ -1,20 +1,14 @@
 // The matrix product on panels, for machines with vector registers of 32 or 64 bytes; gemm.cpp and bf16.cpp make
 // kernels of it. Goto & van de Geijn, "Anatomy of high-performance matrix multiplication" (ACM TOMS 34(3), 2008), with
-// the choices that measured best for some hundred rows of activations and weights of 768 or 3072 columns:
-//
-// - c is cut into panels of `panel_cols` columns. The thread that owns a panel packs its part of b right before it
-//   needs it ([step][panel_cols], which stays in the second-level cache), and fetches the next one while it computes.
-// - Tiles of at most `tile_rows` rows of c stay in registers over a whole block of k. Rows of a are read where they
-//   lie: more of them at a stride of 12 KB would fall out of the first-level cache. A transposed a is packed first.
-// - One chain of additions an element and block of k, blocks added in order: the bits depend on k alone, not on the
-//   number of threads, nor on the other rows and columns.
+// the choices that measured best for some hundred rows of activations and weights of 768 or 3072 columns, which
+// engine/cpu/README.md explains. Tiles of c stay in registers over a block of k. They have at most `tile_rows` rows:
+// more rows of a, at a stride of 12 KB, would fall out of the first-level cache.
 #pragma once
 
 #include <immintrin.h>
 
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/gemm/work_queue.h"
-#include "engine/cpu/loops.h"
 #include "engine/cpu/simd/math.h"
 #include "engine/cpu/simd/simd.h"
 
@@ -335,12 +329,7 @@ class PanelProduct {
   [[gnu::noinline]] void tile(const Tile& t, double& sum) const {
     const int64_t row = t.row, k = t.k, stride = t.stride;
     const Word *const a = t.a, *const b = t.b;
-    Vec<T> sums[rows][tile_vectors];
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; ++i) {
-#pragma GCC unroll 3
-      for (int v = 0; v < tile_vectors; ++v) sums[i][v] = Vec<T>{};
-    }
+    Vec<T> sums[rows][tile_vectors] = {};
     const int64_t count = divide_up(depth_of(k), depth);
     constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(Word));  // words of a cache line
     for (int64_t p0 = 0; p0 < count; p0 += line) {
@@ -424,11 +413,7 @@ class PanelProduct {
 /// One product, with its leading dimensions.
 template <class Kind>
 void gemm_panels(const GemmCall<typename Kind::Value>& g) {
-  if (g.m > 0 && g.n > 0) {
-    PanelProduct<Kind>(g).run();
-  } else if (g.sum_squares) {
-    *g.sum_squares = 0;
-  }
+  PanelProduct<Kind>(g).run();
 }
 
 }  // namespace crisp::CRISP_ISA

@@ -1,6 +1,6 @@
-// The matrix product on a unit that multiplies tiles of bf16 pairs and adds f32 (AMX): GemmCall<float> in the modes
-// bf16 (one part), bf16x3 (two) and bf16x6 (three). The unit is a template parameter and everything else is here, so
-// that the tests can run all of it on an emulated unit.
+// The matrix product on a unit that multiplies tiles of bf16 pairs and adds f32 (AMX), in the modes bf16 (one part),
+// bf16x3 (two) and bf16x6 (three): engine/cpu/README.md explains it. The unit is a template parameter, so that the
+// tests can run all of this on an emulated one.
 //
 // A unit has eight tiles of 16 rows of 64 bytes and these static functions:
 //   begin(), end()          around all others, in each thread
@@ -8,11 +8,6 @@
 //   load<t>(p)              t = the 1 KB at p
 //   store<t>(p, stride)     rows of t to p, p + stride, ... (16 floats each)
 //   multiply<t, a, b>()     t += a b: TDPBF16PS t, a, b
-//
-// k is cut into chunks. For each, the threads together pack op(a) into tiles; then each thread takes a rectangle of c,
-// packs the columns of op(b) that it needs, as many as its cache holds, and forms blocks of 32 x 32 in tiles 0 to 3.
-// Every chunk is summed from zero and then added, which keeps the error from growing with k. k is never divided between
-// threads, so an element's bits depend on its row of op(a), its column of op(b) and k alone.
 #pragma once
 
 #include "engine/cpu/gemm/batch.h"
@@ -31,7 +26,7 @@ constexpr int64_t max_depth(int parts) { return parts == 3 ? 384 : 768; }
 // Tiles 0 to 3 hold the block of c, 4 and 5 the left operand, 6 and 7 the right one. Each load stands as late as it
 // can: the unit multiplies meanwhile.
 template <class Unit>
-CRISP_INLINE void multiply_new_left_and_right(const uint32_t* a, const uint32_t* b) {
+CRISP_INLINE void multiply_new_both(const uint32_t* a, const uint32_t* b) {
   Unit::template load<4>(a);
   Unit::template load<6>(b);
   Unit::template multiply<0, 4, 6>();
@@ -41,22 +36,14 @@ CRISP_INLINE void multiply_new_left_and_right(const uint32_t* a, const uint32_t*
   Unit::template multiply<2, 5, 6>();
   Unit::template multiply<3, 5, 7>();
 }
-template <class Unit>
-CRISP_INLINE void multiply_new_left(const uint32_t* a) {
-  Unit::template load<4>(a);
+template <class Unit, Side side>
+CRISP_INLINE void multiply_new(const uint32_t* operand) {
+  constexpr bool left = side == Side::left;
+  Unit::template load<left ? 4 : 6>(operand);
   Unit::template multiply<0, 4, 6>();
-  Unit::template multiply<1, 4, 7>();
-  Unit::template load<5>(a + tile_dwords);
-  Unit::template multiply<2, 5, 6>();
-  Unit::template multiply<3, 5, 7>();
-}
-template <class Unit>
-CRISP_INLINE void multiply_new_right(const uint32_t* b) {
-  Unit::template load<6>(b);
-  Unit::template multiply<0, 4, 6>();
-  Unit::template multiply<2, 5, 6>();
-  Unit::template load<7>(b + tile_dwords);
-  Unit::template multiply<1, 4, 7>();
+  Unit::template multiply<left ? 1 : 2, left ? 4 : 5, left ? 7 : 6>();
+  Unit::template load<left ? 5 : 7>(operand + tile_dwords);
+  Unit::template multiply<left ? 2 : 1, left ? 5 : 4, left ? 6 : 7>();
   Unit::template multiply<3, 5, 7>();
 }
 
@@ -72,18 +59,18 @@ CRISP_INLINE void multiply_blocks(const uint32_t* a, const uint32_t* b, int64_t 
   Unit::template zero<3>();
   for (const uint32_t* const end = a + steps * Parts * part; a != end; a += Parts * part, b += Parts * part) {
     if constexpr (Parts == 1) {
-      multiply_new_left_and_right<Unit>(a, b);
+      multiply_new_both<Unit>(a, b);
     } else if constexpr (Parts == 2) {
-      multiply_new_left_and_right<Unit>(a, b + part);  // 0 1
-      multiply_new_right<Unit>(b);                     // 0 0
-      multiply_new_left<Unit>(a + part);               // 1 0
+      multiply_new_both<Unit>(a, b + part);      // 0 1
+      multiply_new<Unit, Side::right>(b);        // 0 0
+      multiply_new<Unit, Side::left>(a + part);  // 1 0
     } else {
-      multiply_new_left_and_right<Unit>(a, b + 2 * part);  // 0 2
-      multiply_new_right<Unit>(b + part);                  // 0 1
-      multiply_new_left<Unit>(a + part);                   // 1 1
-      multiply_new_right<Unit>(b);                         // 1 0
-      multiply_new_left<Unit>(a + 2 * part);               // 2 0
-      multiply_new_left<Unit>(a);                          // 0 0
+      multiply_new_both<Unit>(a, b + 2 * part);      // 0 2
+      multiply_new<Unit, Side::right>(b + part);     // 0 1
+      multiply_new<Unit, Side::left>(a + part);      // 1 1
+      multiply_new<Unit, Side::right>(b);            // 1 0
+      multiply_new<Unit, Side::left>(a + 2 * part);  // 2 0
+      multiply_new<Unit, Side::left>(a);             // 0 0
     }
   }
 }
@@ -212,10 +199,6 @@ CRISP_INLINE int64_t threads_down(int64_t blocks, int64_t panels, int64_t thread
 /// One product, with its leading dimensions.
 template <class Unit, int Parts>
 void gemm_tiles(const GemmCall<float>& g) {
-  if (g.m <= 0 || g.n <= 0) {
-    if (g.sum_squares) *g.sum_squares = 0;
-    return;
-  }
   // Rows in strips, k in chunks, each about equal in size.
   const int64_t strips = divide_up(g.m, max_strip);
   const int64_t strip = divide_up(divide_up(g.m, strips), block_size) * block_size;

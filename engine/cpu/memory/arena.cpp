@@ -22,10 +22,9 @@ constexpr size_t smallest_range = size_t{64} << 20;
 
 size_t rounded_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
 
-// With its header. Arrays that are walked together (weights, gradients, moments) must not lie a power of two apart, or
-// they compete for the same cache sets and look like one another to the store buffer: four streams 2^28 bytes apart
-// take twice as long. So the distance of large blocks of equal length that follow one another is 17 cache lines beyond
-// whole pages.
+// With its header. Large blocks of equal length that follow one another are 17 cache lines beyond whole pages apart:
+// arrays that are walked together at the distance of a power of two compete for the same cache sets and look like one
+// another to the store buffer (four streams 2^28 bytes apart take twice as long).
 size_t total_for(size_t bytes) {
   const size_t total = rounded_up(std::max<size_t>(bytes, 1), BlockHeader::size) + BlockHeader::size;
   constexpr size_t page = 4096, stagger = 17 * 64;
@@ -305,41 +304,6 @@ size_t Arena::usable_bytes() const {
   size_t sum = 0;
   for (const Range& range : ranges_) sum += range.usable;
   return sum;
-}
-
-bool Arena::consistent() const {
-  size_t in_tree = 0, free_blocks = 0;
-  std::vector<const BlockHeader*> stack;
-  if (root_) stack.push_back(root_);
-  while (!stack.empty()) {
-    const BlockHeader* block = stack.back();
-    stack.pop_back();
-    ++in_tree;
-    if (!block->free) return false;
-    for (const BlockHeader* child : {block->left, block->right}) {
-      if (!child) continue;
-      if (child->priority > block->priority || smaller(child, block) != (child == block->left)) return false;
-      stack.push_back(child);
-    }
-  }
-  for (size_t i = 0; i < ranges_.size(); ++i) {
-    const Range& range = ranges_[i];
-    if (range.usable == 0) continue;
-    BlockHeader* previous = nullptr;
-    for (auto* block = reinterpret_cast<BlockHeader*>(range.begin);; block = next_of(block)) {
-      if (block->previous != previous || block->range != i) return false;
-      if (block == range.end()) break;
-      if (block->total == 0 || block->total % BlockHeader::size != 0) return false;
-      if (block->free && previous && previous->free) return false;
-      if (!block->free && block->bytes + BlockHeader::size > block->total) return false;
-      if (block->free && block->zero)
-        for (const char* p = block->data(); p < reinterpret_cast<const char*>(next_of(block)); ++p)
-          if (*p != 0) return false;
-      free_blocks += block->free;
-      previous = block;
-    }
-  }
-  return in_tree == free_blocks;
 }
 
 }  // namespace crisp

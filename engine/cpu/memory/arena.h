@@ -50,10 +50,10 @@ class Arena {
   size_t usable_bytes() const;
   /// How often the system was asked for more.
   int64_t growths() const { return growths_; }
-  /// Walks over everything; false when a rule of the structure is broken. For tests.
-  bool consistent() const;
 
  private:
+  friend struct ArenaWalk;  // of the tests
+
   struct Range {
     char* begin;
     size_t usable, reserved;

@@ -59,48 +59,39 @@ namespace crisp {
 /// How many threads for a loop that may not be worth sharing.
 [[gnu::always_inline]] inline int threads_if(bool worth_it) { return worth_it ? num_threads() : 1; }
 
-/// f(team) on each member of a team of at most `most` threads. f may call barrier() and hence must not throw.
+/// f(team) on each member of a team of at most `most` threads.
+template <class F>
+[[gnu::always_inline]] inline void call_team(int most, Throws throws, const F& f) {
+  const auto body = [](const void* context, const Team& team) { (*static_cast<const F*>(context))(team); };
+  run_team(most, throws, body, &f);
+}
+/// The same for f that may call barrier() and hence must not throw.
 template <class F>
 [[gnu::always_inline]] inline void on_team(int most, const F& f) {
-  const auto body = [](const void* context, const Team& team) { (*static_cast<const F*>(context))(team); };
-  run_team(most, Throws::never, body, &f);
+  call_team(most, Throws::never, f);
 }
 
 /// f(i) for i in 0..n-1, neighbours on one thread, on at most `most` threads.
 template <class F>
 [[gnu::always_inline]] inline void parallel_for(int64_t n, int most, const F& f) {
-  struct Loop {
-    int64_t n;
-    const F& f;
-  } const loop{n, f};
-  const auto body = [](const void* context, const Team& team) {
-    const auto& all = *static_cast<const Loop*>(context);
-    const F mine = all.f;  // what it captured by value can then stay in registers
-    for (int64_t i = team.begin(all.n), end = team.end(all.n); i < end; ++i) mine(i);
-  };
-  run_team(n < most ? static_cast<int>(n) : most, Throws::to_caller, body, &loop);
+  call_team(n < most ? static_cast<int>(n) : most, Throws::to_caller, [n, &f](const Team& team) {
+    const F mine = f;  // what it captured by value can then stay in registers
+    for (int64_t i = team.begin(n), end = team.end(n); i < end; ++i) mine(i);
+  });
 }
 
 /// The same where the calls differ in length: each thread takes the next `at_once` when it is free.
 template <class F>
 [[gnu::always_inline]] inline void parallel_tasks(int64_t n, int64_t at_once, int most, const F& f) {
-  struct Loop {
-    int64_t n, at_once;
-    const F& f;
-    int64_t* next;
-  };
   int64_t next = 0;
-  const Loop loop{n, at_once, f, &next};
-  const auto body = [](const void* context, const Team&) {
-    const auto& all = *static_cast<const Loop*>(context);
-    const F mine = all.f;
+  call_team(n < most ? static_cast<int>(n) : most, Throws::to_caller, [n, at_once, &next, &f](const Team&) {
+    const F mine = f;
     while (true) {
-      const int64_t begin = __atomic_fetch_add(all.next, all.at_once, __ATOMIC_RELAXED);
-      if (begin >= all.n) return;
-      for (int64_t i = begin; i < begin + all.at_once && i < all.n; ++i) mine(i);
+      const int64_t begin = __atomic_fetch_add(&next, at_once, __ATOMIC_RELAXED);
+      if (begin >= n) return;
+      for (int64_t i = begin; i < begin + at_once && i < n; ++i) mine(i);
     }
-  };
-  run_team(n < most ? static_cast<int>(n) : most, Throws::to_caller, body, &loop);
+  });
 }
 
 }  // namespace crisp
