@@ -120,8 +120,8 @@ std::string differences(const OptionMap& there, const OptionMap& now) {
 // With results, or with a checkpoint to go on from.
 bool has_runs(const Study& study, const std::string& arm, const std::string& directory) {
   return std::any_of(study.seeds.begin(), study.seeds.end(), [&](uint64_t seed) {
-    const RunState::Status status = read_state(run_files(directory, arm, seed)).status;
-    return status != RunState::Status::none && status != RunState::Status::failed;
+    const RunStatus status = read_state(run_files(directory, arm, seed)).status;
+    return status != RunStatus::missing && status != RunStatus::failed;
   });
 }
 
