@@ -126,10 +126,10 @@ void list_runs(const Study& study, const RunnerOptions& options) {
     const RunState state = read_state(run.files);
     const double of_run = estimate.seconds(run.arm->name);
     if (!state.final()) seconds += of_run, ++left;
-    const std::string outcome = state.status == RunState::Status::complete ? accuracy_text(read_accuracy(run.files))
-                                : state.final()                            ? printable(state.message)
-                                                                           : "about " + rough_duration(of_run);
-    fmt::print("{:<24} seed {:<4} {:<12} {}\n", run.arm->name, run.seed, status_word(state.status), outcome);
+    const std::string outcome = state.status == RunStatus::complete ? accuracy_text(read_accuracy(run.files))
+                                : state.final()                     ? printable(state.message)
+                                                                    : "about " + rough_duration(of_run);
+    fmt::print("{:<24} seed {:<4} {:<12} {}\n", run.arm->name, run.seed, status_name(state.status), outcome);
   }
   const int64_t at_once = std::max<int64_t>(1, std::min(options.jobs, left));
   fmt::print("{}, {} to do: about {} with {} at a time ({})\n", count_of(std::ssize(runs), "run"), left,
@@ -153,8 +153,8 @@ void print_table(const Study& study, const std::string& output) {
     for (const uint64_t seed : study.seeds) {
       const RunFiles files = run_files(output, arm.name, seed);
       const RunState state = read_state(files);
-      if (state.status != RunState::Status::complete) {
-        table += fmt::format("  {:>8}", status_word(state.status));
+      if (state.status != RunStatus::complete) {
+        table += fmt::format("  {:>8}", status_name(state.status));
         continue;
       }
       const RunAccuracy accuracy = read_accuracy(files);

@@ -21,6 +21,7 @@ requirement() {
     libcli11-dev) echo header CLI/CLI.hpp ;;
     libutf8proc-dev) echo header utf8proc.h ;;
     zlib1g-dev) echo header zlib.h ;;
+    libboost-dev) echo header boost/math/distributions/non_central_t.hpp ;;
     nettle-dev) echo header nettle/sha2.h ;;
     catch2) echo header catch2/catch.hpp catch2/catch_all.hpp ;;
     clang-format-14) echo command clang-format-14 ;;
@@ -31,7 +32,7 @@ requirement() {
 }
 # shellcheck disable=SC2034  # used by the scripts that source this
 build_packages=(g++ cmake ninja-build libeigen3-dev libfmt-dev nlohmann-json3-dev libcli11-dev libutf8proc-dev
-  nettle-dev zlib1g-dev)
+  libboost-dev nettle-dev zlib1g-dev)
 
 is_there() {
   local kind names name directory directories

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string_view>
 
+#include "data/input/file.h"
 #include "engine/fail.h"
 #include "train/checkpoint_store.h"
 #include "train/publication.h"
@@ -24,7 +25,8 @@ constexpr const char* moving_name = ".crisp-moving-in";
 
 std::vector<std::string> names_in_marker(const std::string& directory) {
   const std::string marker = directory + "/" + OutputDirectory::marker_name;
-  return entry_exists(marker) ? read_run_marker(marker) : std::vector<std::string>{};
+  if (!entry_exists(marker)) return {};
+  return parse_run_marker(read_input_or_empty(marker, input_limit::settings), marker);
 }
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
@@ -88,10 +90,12 @@ std::string without_trailing_slashes(std::string path) {
 
 }  // namespace
 
-DirectoryLock::DirectoryLock(const std::string& directory) : lock_(directory + "/.crisp.lock") {
-  if (!lock_.held())
+LockFile lock_directory(const std::string& directory) {
+  LockFile lock(directory + "/.crisp.lock");
+  if (!lock.held())
     fail<UsageError>("{}: another run is writing here{}; wait for it or choose another --output", directory,
-                     lock_.holder().empty() ? "" : " (" + lock_.holder() + ")");
+                     lock.holder().empty() ? "" : " (" + lock.holder() + ")");
+  return lock;
 }
 
 OutputDirectory::OutputDirectory(std::string path, const std::vector<std::string>& files, bool resume, bool overwrite,
@@ -104,7 +108,7 @@ OutputDirectory::OutputDirectory(std::string path, const std::vector<std::string
   if (entry_exists(root_) && !fs::is_directory(root_, ignored))
     fail<UsageError>("{}: is not a directory; choose another --output", root_);
   make_directories(root_);
-  lock_.emplace(root_);
+  lock_ = lock_directory(root_);
   finish_announced();
 
   const std::vector<std::string> of_root = names_in_marker(root_);
@@ -169,11 +173,7 @@ OutputDirectory::~OutputDirectory() {
 bool OutputDirectory::has_model() const { return entry_exists(file(model_name)); }
 
 void OutputDirectory::publish(const std::function<void(const std::string& directory)>& write) {
-  {
-    Publication publication(file(staging_name));
-    write(publication.path());
-    publication.announce(root_);
-  }
+  announce_publication(root_, file(staging_name), write);
   finish_announced();
   path_ = root_;
 }

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,15 +11,9 @@
 
 namespace crisp {
 
-/// A lock on a directory, by a file ".crisp.lock" in it, which is removed with the lock.
-class DirectoryLock {
- public:
-  /// Throws UsageError when another process (or object) holds it, Error when the directory cannot be written.
-  explicit DirectoryLock(const std::string& directory);
-
- private:
-  LockFile lock_;
-};
+/// Locks a directory, by a file ".crisp.lock" in it, which is removed with the lock. Throws UsageError when another
+/// process (or object) holds it, Error when the directory cannot be written.
+LockFile lock_directory(const std::string& directory);
 
 /// Throws Error, naming both amounts, when the file system of `path` has less than `bytes` free for this user. `what`
 /// ("the run") needs them. Where the system does not know how much is free, nothing is asked for.
@@ -77,16 +70,13 @@ class OutputDirectory {
   /// Deletes what the run here wrote (its listed files, checkpoints, event files), to start afresh. Throws Error.
   void clear();
 
-  /// Throws Error, naming both amounts, when the file system has less than `bytes` free for this user.
-  void require_free_space(uint64_t bytes) const { crisp::require_free_space(path_, bytes, "the run"); }
-
  private:
   void choose_place(bool resume, bool overwrite);
   void finish_announced();
   void refuse_inputs(const std::vector<std::string>& files, const std::vector<std::string>& inputs) const;
 
   std::string root_, path_;
-  std::optional<DirectoryLock> lock_;
+  LockFile lock_;
   std::vector<std::string> listed_;  // the names in the marker of path()
   bool holds_run_ = false;
 };

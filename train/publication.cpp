@@ -19,22 +19,22 @@ std::string pending(const std::string& directory) { return directory + "/" + pub
 
 }  // namespace
 
-Publication::Publication(std::string staging) : staging_(std::move(staging)) {
-  remove_tree(staging_);  // of a process that was killed
-  make_directory(staging_);
-}
-
-Publication::~Publication() {
+void announce_publication(const std::string& directory, const std::string& staging,
+                          const std::function<void(const std::string& directory)>& write) {
+  remove_tree(staging);  // of a process that was killed
+  make_directory(staging);
   try {
-    remove_tree(staging_);
-  } catch (const Error&) {  // the next one does
+    write(staging);
+    sync_tree(staging);
+    rename_entry(staging, pending(directory));
+    sync_directory(directory);
+  } catch (...) {
+    try {
+      remove_tree(staging);
+    } catch (const Error&) {  // the next one does
+    }
+    throw;
   }
-}
-
-void Publication::announce(const std::string& directory) {
-  sync_tree(staging_);
-  rename_entry(staging_, pending(directory));
-  sync_directory(directory);
 }
 
 bool is_announced(const std::string& directory) { return published_directory(directory) != directory; }
@@ -46,7 +46,7 @@ void place_publication(const std::string& directory, const std::vector<std::stri
   std::error_code ignored;
   if (!fs::equivalent(weights, new_weights, ignored)) remove_file(weights);
   for (const std::string& name : names)
-    if (!std::binary_search(published.begin(), published.end(), name)) remove_file(directory + "/" + name);
+    if (!std::ranges::binary_search(published, name)) remove_file(directory + "/" + name);
   for (const std::string& name : published)
     if (name != weights_name) link_over(pending(directory) + "/" + name, directory + "/" + name);
   if (entry_exists(new_weights)) link_over(new_weights, weights);

@@ -2,36 +2,24 @@
 // directory.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
 namespace crisp {
 
-/// A set of files that takes the place of the one that is in a directory:
-///   1. they are written to a directory of their own, path(), and flushed;
+/// A set of files takes the place of the one that is in a directory:
+///   1. they are written to a directory of their own and flushed;
 ///   2. that directory is renamed DIRECTORY/.crisp-publication: from now on Crisp reads the model there
 ///      (weights/published.h), and whatever happens, the next run in DIRECTORY goes on from here;
 ///   3. the old model.safetensors is removed, the other files take their names at the top, model.safetensors last: a
 ///      program that knows nothing of this finds the old files, or no weights for an instant, or the new files;
 ///   4. .crisp-publication goes.
-class Publication {
- public:
-  /// `staging`: a directory on the same file system that may be made and deleted, "DIRECTORY/.publishing". Throws
-  /// Error.
-  explicit Publication(std::string staging);
-  /// Removes what was not announced.
-  ~Publication();
-  Publication(const Publication&) = delete;
-  Publication& operator=(const Publication&) = delete;
-
-  /// Where the files are to be written; nobody flushes them but announce().
-  const std::string& path() const { return staging_; }
-  /// Steps 1 and 2. Throws Error; then nothing has changed for any reader, unless is_announced(directory).
-  void announce(const std::string& directory);
-
- private:
-  std::string staging_;
-};
+/// This does steps 1 and 2. `staging`: a directory on the same file system that may be made and deleted; write(staging)
+/// writes the files there and need not flush them. Throws Error, or what `write` throws; then nothing has changed for
+/// any reader, unless is_announced(directory).
+void announce_publication(const std::string& directory, const std::string& staging,
+                          const std::function<void(const std::string& directory)>& write);
 
 bool is_announced(const std::string& directory);
 

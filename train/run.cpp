@@ -312,7 +312,7 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   const uint64_t pending = options.gradient_accumulation_steps > 1 ? 1 : 0;
   // Logs, predictions and the tokenizer's files are small beside the model's, or small.
   const uint64_t others = std::min(uint64_t{16} << 20, (uint64_t{256} << 10) + bytes);
-  output.require_free_space((10 - 3 * there + pending) * bytes + others);
+  require_free_space(output.path(), (10 - 3 * there + pending) * bytes + others, "the run");
   progress.message(
       "{} parameters, {} layers of {}; {} training and {} dev sentences; sparsity {}; "
       "{}, {} thread{}",

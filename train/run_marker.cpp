@@ -2,7 +2,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/input/file.h"
 #include "data/input/json.h"
 #include "data/input/text.h"
 #include "engine/fail.h"
@@ -33,10 +32,6 @@ std::vector<std::string> parse_run_marker(const std::string& text, const std::st
   return files->get<std::vector<std::string>>();
 } catch (const BadInput&) {  // one message for every damage
   fail<BadInput>("{}: damaged, so what the run here wrote is unknown; choose another --output", where);
-}
-
-std::vector<std::string> read_run_marker(const std::string& path) {
-  return parse_run_marker(read_input_or_empty(path, input_limit::settings), path);
 }
 
 }  // namespace crisp

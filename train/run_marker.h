@@ -11,6 +11,5 @@ std::string format_run_marker(const std::vector<std::string>& names);
 /// The same backwards. Throws BadInput, naming `where`, for what format_run_marker does not write, a name that leads
 /// out of the directory among it.
 std::vector<std::string> parse_run_marker(const std::string& text, const std::string& where);
-std::vector<std::string> read_run_marker(const std::string& path);
 
 }  // namespace crisp

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <bit>
+#include <boost/crc.hpp>
 #include <chrono>
 
 #include "engine/error.h"
@@ -46,12 +47,9 @@ std::string event_head(int64_t step) {
 }  // namespace
 
 uint32_t crc32c(std::string_view bytes) {
-  uint32_t crc = 0xFFFFFFFFu;
-  for (const char c : bytes) {
-    crc ^= static_cast<unsigned char>(c);
-    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ ((crc & 1) != 0 ? 0x82F63B78u : 0u);
-  }
-  return ~crc;
+  boost::crc_optimal<32, 0x1EDC6F41, 0xFFFFFFFF, 0xFFFFFFFF, true, true> crc;
+  crc.process_bytes(bytes.data(), bytes.size());
+  return crc.checksum();
 }
 
 uint32_t masked_crc32c(std::string_view bytes) { return std::rotr(crc32c(bytes), 15) + 0xA282EAD8u; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints the reference numbers that test_statistics.cpp and test_distributions.cpp in tests/train hold.
+"""Prints the reference numbers that tests/train/test_statistics.cpp holds.
 
     pip install scipy==1.17.1 statsmodels==0.15.0 mpmath==1.4.1
     python make_statistics_golden.py
@@ -38,20 +38,12 @@ def t_quantile(p, df):
     return mpmath.findroot(lambda t: t_cdf(t, df) - mpmath.mpf(p), (start, start * (1 + 1e-6)))
 
 
-print("incomplete beta: a, b, x, value")
-for a, b, x in [(0.5, 0.5, 0.25), (2, 3, 0.5), (5, 0.5, 0.9375), (0.5, 20, 0.0078125), (30.5, 4.5, 0.75), (400, 0.5, 0.984375),
-                (250.5, 1000, 0.1875), (1e4, 0.5, 0.9990234375), (1e-3, 2, 0.5), (2, 2, 1e-12)]:
-    value = mpmath.betainc(a, b, 0, x, regularized=True)
-    row(float(a), float(b), float(x), close(stats.beta.cdf(x, a, b), value, 1e-9))
-
 print("Student t: t, df, cdf")
-for t, df in [(0.0, 3.0), (1.0, 1.0), (-1.0, 2.0), (2.5, 4.0), (-2.5, 4.0), (-12.0, 2.0), (-40.0, 9.0), (1e-6, 5.0), (-3.5, 0.5),
-              (-1.75, 7.25), (-2.0, 100.0), (-5.0, 1000.0), (-1.96, 1e6), (3.0, 29.0), (-1e10, 1.0)]:
+for t, df in [(0.0, 3.0), (-1.0, 1.0), (-1.0, 2.0), (-2.5, 4.0), (-12.0, 2.0), (-40.0, 9.0), (-2.0, 100.0), (-5.0, 1000.0)]:
     row(t, df, close(stats.t.cdf(t, df), t_cdf(t, df) if t else mpmath.mpf(0.5), 1e-9))
 
 print("Student t: p, df, quantile")
-for p, df in [(0.975, 1.0), (0.975, 2.0), (0.975, 4.0), (0.975, 9.0), (0.95, 29.0), (0.025, 9.0), (0.6, 3.5), (0.9995, 1.0),
-              (1e-12, 6.0), (0.975, 1000.0), (0.501, 10.0), (1e-100, 1.0)]:
+for p, df in [(0.975, 1.0), (0.975, 2.0), (0.975, 4.0), (0.975, 9.0), (0.975, 1000.0)]:
     row(p, df, float(t_quantile(p, df)))
 
 

@@ -47,13 +47,13 @@ TEST_CASE("the lock of a process that was killed does not linger") {
   const pid_t child = ::fork();
   REQUIRE(child >= 0);
   if (child == 0) {
-    const DirectoryLock lock(dir.path());
+    const LockFile lock = lock_directory(dir.path());
     ::_exit(9);
   }
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
   CHECK(fs::exists(dir / ".crisp.lock"));
-  CHECK_NOTHROW(DirectoryLock(dir.path()));
+  CHECK_NOTHROW(lock_directory(dir.path()));
 }
 
 TEST_CASE("a directory that holds a run is refused, with both ways out") {
@@ -255,9 +255,9 @@ TEST_CASE("a directory that cannot be written is found at once") {
 TEST_CASE("too little free space is found before the training") {
   const test::TempDir dir;
   const OutputDirectory output(dir.path(), run_files, false, false);
-  CHECK_NOTHROW(output.require_free_space(1));
+  CHECK_NOTHROW(require_free_space(output.path(), 1, "the run"));
   const std::string message =
-      message_of<Error>([&] { output.require_free_space(std::numeric_limits<int64_t>::max()); });
+      message_of<Error>([&] { require_free_space(output.path(), std::numeric_limits<int64_t>::max(), "the run"); });
   CHECK(contains(message, "the run needs about 9223 PB"));
   // A file system that says it has no blocks at all.
   struct statvfs status {};

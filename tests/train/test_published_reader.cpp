@@ -149,9 +149,7 @@ TEST_CASE("a read that a publication overtakes, with any of its steps, begins ag
   const Models models;
   const auto step = [&](const std::string& out, int which) {
     if (which == 0) {
-      Publication publication(out + "/staging");
-      models.copy_to(publication.path(), 1);
-      publication.announce(out);
+      announce_publication(out, out + "/staging", [&](const std::string& staging) { models.copy_to(staging, 1); });
     } else if (which == 1) {
       place_publication(out, model_file_names());
     } else {

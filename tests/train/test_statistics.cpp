@@ -64,6 +64,51 @@ TEST_CASE("interval of a mean") {
   CHECK(none(mean_interval(Values{1, nan})));
 }
 
+TEST_CASE("Student's t: quantiles, by intervals of a mean") {
+  const struct {
+    size_t df;
+    double quantile;  // 97.5 %
+  } table[] = {{1, 12.706204736174694},
+               {2, 4.302652729749462},
+               {4, 2.7764451051977934},
+               {9, 2.262157162798205},
+               {1000, 1.962339080826408}};
+  const auto quantile = [](size_t df) {
+    Values values(df + 1);
+    values[0] = 1, values[1] = -1;
+    return mean_interval(values).high * std::sqrt(static_cast<double>(df + 1)) / standard_deviation(values);
+  };
+  for (const auto& row : table) CHECK(near(quantile(row.df), row.quantile, 1e-12));
+  // The printed table of any textbook: df = 1 .. 10.
+  const double printed[] = {12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228};
+  for (size_t df = 1; df <= 10; ++df) CHECK(std::abs(quantile(df) - printed[df - 1]) < 5.001e-4);
+}
+
+TEST_CASE("Student's t: distribution function, by p-values") {
+  const struct {
+    double t;
+    size_t df;
+    double cdf;
+  } table[] = {
+      {0, 3, 0.5},
+      {-1, 1, 0.25},
+      {-1, 2, 0.2113248654051871},
+      {-2.5, 4, 0.03338327240599407},
+      {-12, 2, 0.00343646683857923},
+      {-40, 9, 9.491499224669913e-12},
+      {-2, 100, 0.02410608936556684},
+      {-5, 1000, 3.3836281823243153e-07},
+  };
+  for (const auto& row : table) {
+    CAPTURE(row.t, row.df);
+    Values zeros(row.df + 1), differences(row.df + 1);  // of standard deviation 1 around a mean that gives this t
+    const auto n = static_cast<double>(differences.size());
+    differences[row.df] = std::sqrt((n - 1) / 2), differences[row.df - 1] = -differences[row.df];
+    for (double& d : differences) d += row.t / std::sqrt(n);
+    CHECK(near(compare_paired(zeros, differences, 0).p_value, 2 * row.cdf, 1e-12));
+  }
+}
+
 TEST_CASE("paired comparison: the t test and its interval") {
   const Values first = {0.8922, 0.8830, 0.8911, 0.9002, 0.8865}, second = {0.8899, 0.8773, 0.8922, 0.8911, 0.8819};
   const PairedComparison seeds = compare_paired(first, second, 0);

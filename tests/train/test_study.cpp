@@ -29,7 +29,7 @@ const std::string small = R"({
 
 // A run that is complete, as far as the study's directory is concerned.
 void complete_run(const RunFiles& files) {
-  write_state(files, {.status = RunState::Status::complete, .message = ""});
+  write_state(files, {.status = RunStatus::complete, .message = ""});
   test::write_file(files.directory + "/all_results.json", R"({"eval_correct": 1, "eval_total": 2, "settings": {}})");
 }
 
@@ -147,7 +147,7 @@ TEST_CASE("a study's directory takes more arms and seeds, and no other options o
   other.arms[0].options["dropout"] = std::string("0");
   const std::string before = test::read_file(path);
   complete_run(run_files(output, "b", 9));
-  write_state(run_files(output, "a", 7), {.status = RunState::Status::interrupted, .message = ""});
+  write_state(run_files(output, "a", 7), {.status = RunStatus::interrupted, .message = ""});
   CHECK(message_of<UsageError>([&] { check_record(other, output); }) ==
         message_of<UsageError>([&] { record_study(other, output); }));
   CHECK(message_of<UsageError>([&] { record_study(other, output); }) ==
@@ -163,7 +163,7 @@ TEST_CASE("a study's directory takes more arms and seeds, and no other options o
   // Where no run has begun, or all have failed, a mistake can be mended.
   other = study;
   other.arms.push_back({"c", "", {{"epochs", "3"}}});
-  write_state(run_files(output, "c", 7), {.status = RunState::Status::failed, .message = ""});
+  write_state(run_files(output, "c", 7), {.status = RunStatus::failed, .message = ""});
   check_record(other, output);
   CHECK(test::read_file(path) == before);
   record_study(other, output);

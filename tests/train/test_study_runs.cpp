@@ -96,11 +96,11 @@ TEST_CASE("what became of a run is kept beside its results") {
   const test::TempDir dir;
   const RunFiles files = run_files(dir.path(), "arm", 7);
   CHECK(files.directory == dir / "runs/arm/seed-7");
-  CHECK(read_state(files).status == RunState::Status::none);
+  CHECK(read_state(files).status == RunStatus::missing);
   std::filesystem::create_directories(files.directory);
   write_results(files, results_with(R"("settings": {})"));
-  for (const auto status : {RunState::Status::begun, RunState::Status::interrupted, RunState::Status::failed,
-                            RunState::Status::diverged, RunState::Status::complete}) {
+  for (const auto status :
+       {RunStatus::begun, RunStatus::interrupted, RunStatus::failed, RunStatus::diverged, RunStatus::complete}) {
     write_state(files, {status, 3, "why", 1.5, 2, true});
     const RunState state = read_state(files);
     CHECK(state.status == status);
@@ -112,7 +112,7 @@ TEST_CASE("what became of a run is kept beside its results") {
   }
   for (const char* damaged : {"", "{", "[]", R"({"status": 3, "seconds": "x"})"}) {
     test::write_file(files.status, damaged);
-    CHECK(read_state(files).status == RunState::Status::none);
+    CHECK(read_state(files).status == RunStatus::missing);
   }
   test::write_file(files.log, "== one\ncrisp-train: old\n== two\nnoise\ncrisp-train: new\nTry this\n");
   CHECK(last_error(files) == "new\nTry this");
@@ -126,13 +126,13 @@ TEST_CASE("a run is complete only with results that can be") {
   const std::string absent = "all_results.json is absent or damaged";
   const auto failed = [&](const std::string& complaint) {
     const RunState state = read_state(files);
-    CHECK(state.status == RunState::Status::failed);
+    CHECK(state.status == RunStatus::failed);
     CHECK(state.message == complaint);
     CHECK(state.seconds == 3);
-    CHECK(results_complaint(files) == complaint);
+    CHECK(read_accuracy(files).complaint == complaint);
     CHECK(read_accuracy(files).total == 0);
   };
-  write_state(files, {.status = RunState::Status::complete, .message = "", .seconds = 3});
+  write_state(files, {.status = RunStatus::complete, .message = "", .seconds = 3});
   failed(absent);
   for (const char* text : {"", "{", "[]", R"({"eval_correct": 1, "eval_total": 2})"}) {
     write_results(files, text);
@@ -148,8 +148,8 @@ TEST_CASE("a run is complete only with results that can be") {
   }
   for (const char* correct : {"0", "50"}) {
     write_results(files, fmt::format(R"({{"eval_correct": {}, "eval_total": 50, "settings": {{}}}})", correct));
-    CHECK(read_state(files).status == RunState::Status::complete);
-    CHECK(results_complaint(files).empty());
+    CHECK(read_state(files).status == RunStatus::complete);
+    CHECK(read_accuracy(files).complaint.empty());
     CHECK(read_accuracy(files).total == 50);
   }
 }
@@ -252,7 +252,7 @@ TEST_CASE("arms without a finished run are estimated by their own length") {
   CHECK(std::isnan(estimate_from_finished(study, output).seconds("a0")));
   // 100 steps of 2 seconds after 3 seconds of starting, and an evaluation in 4.
   const RunFiles files = run_files(output, "a0", 0);
-  write_state(files, {.status = RunState::Status::complete, .message = "", .seconds = 207});
+  write_state(files, {.status = RunStatus::complete, .message = "", .seconds = 207});
   write_results(files, results_with(R"("settings": {})"));
   CHECK(estimate_from_finished(study, output).seconds("a1") == 207);  // which does not tell: the mean
   write_results(files, results_with(
@@ -267,7 +267,7 @@ TEST_CASE("arms without a finished run are estimated by their own length") {
   CHECK(estimate.seconds("a3") == Approx(207));
   // An arm's own run counts more than what others foresee.
   const RunFiles own = run_files(output, "a1", 1);
-  write_state(own, {.status = RunState::Status::complete, .message = "", .seconds = 900});
+  write_state(own, {.status = RunStatus::complete, .message = "", .seconds = 900});
   write_results(own, results_with(R"("settings": {})"));
   CHECK(estimate_from_finished(study, output).seconds("a1") == 900);
   CHECK(estimate_from_finished(study, output).seconds("a2") == Approx(3 + 10 + 4));

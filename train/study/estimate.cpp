@@ -161,10 +161,9 @@ Estimate estimate_from_finished(const Study& study, const std::string& output) {
     for (const uint64_t seed : study.seeds) {
       const RunFiles files = run_files(output, arm.name, seed);
       const RunState state = read_state(files);
-      if (state.status != RunState::Status::complete || !(state.seconds > 0)) continue;
+      if (state.status != RunStatus::complete || !(state.seconds > 0)) continue;
       if (of_arm.empty())
-        first.push_back({read_json_object(files.directory + "/all_results.json"), state.seconds,
-                         run_length(study.options_of(arm))});
+        first.push_back({read_json_object(files.results), state.seconds, run_length(study.options_of(arm))});
       of_arm.push_back(state.seconds);
     }
     if (!of_arm.empty()) estimate.of_arm[arm.name] = mean(of_arm);

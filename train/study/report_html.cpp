@@ -109,7 +109,7 @@ Interval95 range_of(const std::vector<double>& values) {
 
 double finite_mean(const std::vector<double>& values) {
   std::vector<double> finite;
-  std::copy_if(values.begin(), values.end(), std::back_inserter(finite), [](double v) { return std::isfinite(v); });
+  std::ranges::copy_if(values, std::back_inserter(finite), [](double v) { return std::isfinite(v); });
   return mean(finite);
 }
 

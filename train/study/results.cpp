@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -15,7 +14,6 @@
 #include "model/sparsity_json.h"
 #include "train/metrics.h"
 #include "train/study/json_lines.h"
-#include "train/study/run_state.h"
 
 namespace crisp {
 namespace {
@@ -140,10 +138,9 @@ std::vector<std::string> read_predictions(const std::string& path, StudyRun& run
 RunStatus status_of(const RunFiles& files, const ordered_json& results, std::string& message) {
   const RunState state = read_state(files);
   message = state.message;
-  if (state.status == RunState::Status::diverged) return RunStatus::diverged;
-  if (state.status == RunState::Status::failed) return RunStatus::failed;
+  if (state.final() || state.status == RunStatus::failed) return state.status;
   // Whatever the process that wrote them could still say.
-  const std::string complaint = results_complaint(files);
+  const std::string complaint = read_accuracy(results).complaint;
   if (complaint.empty()) return RunStatus::complete;
   if (results.contains("settings")) {  // what is written last
     message = complaint;
@@ -158,12 +155,12 @@ StudyRun read_run(const RunFiles& files, uint64_t seed, const std::string& what,
   StudyRun run;
   run.seed = seed;
   const std::string results_name = "all_results.json";
-  const ordered_json results = read_json_object(directory + "/" + results_name);
+  const ordered_json results = read_json_object(files.results);
   run.status = status_of(files, results, run.message);
   const auto [last_step, damaged] = read_metrics(directory + "/metrics.jsonl", run);
   const auto note = [&](const std::string& sentence) { study.notes.push_back(what + ": " + sentence); };
   if (!run.complete()) {
-    if (const std::string complaint = results_complaint(files);
+    if (const std::string complaint = read_accuracy(results).complaint;
         results.contains("settings") && !complaint.empty() && run.message == complaint)
       note(complaint + ", so the run counts as failed.");
     return run;
@@ -195,11 +192,11 @@ StudyRun read_run(const RunFiles& files, uint64_t seed, const std::string& what,
     note("dev_predictions.jsonl is absent or damaged, so the run takes no part in comparisons by example.");
     return run;
   }
-  const int64_t right = std::count(run.right.begin(), run.right.end(), 1);
+  const int64_t right = std::ranges::count(run.right, 1);
   if (right != run.correct || static_cast<int64_t>(sentences.size()) != run.total)
     note(fmt::format("all_results.json has {} of {} right, dev_predictions.jsonl {} of {}; the former is shown.",
                      run.correct, run.total, right, sentences.size()));
-  if (std::none_of(run.confidences.begin(), run.confidences.end(), [](double c) { return std::isnan(c); }))
+  if (std::ranges::none_of(run.confidences, [](double c) { return std::isnan(c); }))
     run.calibration = expected_calibration_error(run.confidences, run.right);
   if (study.examples.empty()) {
     study.examples = std::move(sentences);
@@ -219,16 +216,12 @@ StudyResults without_runs(const Study& study) {
   results.seeds = study.seeds;
   for (const Study::Arm& arm : study.arms) {
     if (arm.name == study.baseline) results.baseline = results.arms.size();
-    results.arms.push_back({arm.name, arm.description, arm.options, {}});
+    results.arms.push_back({arm, {}});
   }
   return results;
 }
 
 }  // namespace
-
-const char* status_name(RunStatus status) {
-  return std::array{"complete", "diverged", "failed", "missing"}[static_cast<size_t>(status)];
-}
 
 double StudyRun::accuracy() const {
   return complete() && total > 0 ? static_cast<double>(correct) / static_cast<double>(total) : unknown;
@@ -248,7 +241,7 @@ size_t StudyArm::layer_count() const {
 }
 
 int64_t StudyArm::count(RunStatus status) const {
-  return std::count_if(runs.begin(), runs.end(), [&](const StudyRun& run) { return run.status == status; });
+  return std::ranges::count_if(runs, [&](const StudyRun& run) { return run.status == status; });
 }
 
 OptionMap StudyResults::options_of(const StudyArm& arm) const { return joined_options(common, arm.options); }

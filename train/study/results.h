@@ -10,19 +10,11 @@
 #include <vector>
 
 #include "model/sparsity.h"
+#include "train/study/run_state.h"
 #include "train/study/statistics.h"
 #include "train/study/study.h"
 
 namespace crisp {
-
-enum class RunStatus : uint8_t {
-  complete,
-  diverged,  // a loss or gradient that was not finite
-  failed,    // ended with another error, or left results that cannot be read
-  missing,   // not begun, or not ended yet
-};
-/// "complete", "diverged", "failed", "missing".
-const char* status_name(RunStatus status);
 
 /// A point of a curve over training.
 struct CurvePoint {
@@ -49,8 +41,8 @@ struct SentenceFlops {
 /// One run: an arm with a seed. Numbers that a run doesn't have are NaN, counts 0.
 struct StudyRun {
   uint64_t seed = 0;
-  RunStatus status = RunStatus::missing;
-  std::string message;  // what the run ended with, where that was no success
+  RunStatus status = RunStatus::missing;  // that, complete, diverged, or failed: also with unusable results
+  std::string message;                    // what the run ended with, where that was no success
 
   // At the evaluation whose model the run's directory holds.
   int64_t correct = 0, total = 0;
@@ -134,9 +126,7 @@ struct Summary {
 };
 Summary summarise(const std::vector<double>& values);
 
-struct StudyArm {
-  std::string name, description;
-  OptionMap options;
+struct StudyArm : Study::Arm {
   std::vector<StudyRun> runs;  // one for each seed, in the study's order
 
   std::vector<const StudyRun*> complete_runs() const;
@@ -147,7 +137,7 @@ struct StudyArm {
   template <class Predicate>
   bool any_complete(Predicate holds) const {
     const auto list = complete_runs();
-    return std::any_of(list.begin(), list.end(), [&](const StudyRun* run) { return std::invoke(holds, *run); });
+    return std::ranges::any_of(list, [&](const StudyRun* run) { return std::invoke(holds, *run); });
   }
   /// Of `number`, the like, over the complete runs where it is finite.
   template <class Number>

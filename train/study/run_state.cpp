@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
-#include <utility>
 
 #include "data/input/file.h"
 #include "data/input/json.h"
@@ -24,36 +23,10 @@ namespace {
 using nlohmann::ordered_json;
 namespace fs = std::filesystem;
 using Fields = JsonFields<ordered_json>;
-using Status = RunState::Status;
 
-constexpr std::array<std::pair<Status, const char*>, 6> words{{{Status::none, "missing"},
-                                                               {Status::begun, "begun"},
-                                                               {Status::interrupted, "interrupted"},
-                                                               {Status::failed, "failed"},
-                                                               {Status::diverged, "diverged"},
-                                                               {Status::complete, "complete"}}};
-
-struct Results {
-  RunAccuracy accuracy;
-  std::string complaint;
-};
+constexpr std::array words{"missing", "begun", "interrupted", "failed", "diverged", "complete"};  // as in RunStatus
 
 const std::string results_name = "all_results.json";
-
-Results read_results(const RunFiles& files) {
-  const ordered_json results = read_json_object(files.directory + "/" + results_name);
-  const Fields fields(results, results_name);
-  if (!fields.has("settings")) return {{}, results_name + " is absent or damaged"};  // what is written last
-  try {
-    const int64_t total = fields.need("eval_total", fields.whole("eval_total", 1, INT64_MAX));
-    return {{fields.need("eval_correct", fields.whole("eval_correct", 0, total)), total}, ""};
-  } catch (const BadInput&) {
-    const auto shown = [&](const char* key) { return fields.has(key) ? show_json(*fields.find(key)) : "null"; };
-    return {{},
-            fmt::format("{} says {} of {} right (eval_correct, eval_total), which is no count", results_name,
-                        shown("eval_correct"), shown("eval_total"))};
-  }
-}
 
 // A damaged file tells nothing.
 RunState parse_state(const ordered_json& object) try {
@@ -61,8 +34,8 @@ RunState parse_state(const ordered_json& object) try {
   const Fields fields(object, where);
   RunState state;
   const std::string word = fields.text("status").value_or("");
-  for (const auto& [value, name] : words)
-    if (word == name) state.status = value;
+  if (const auto found = std::ranges::find(words, word); found != words.end())
+    state.status = static_cast<RunStatus>(found - words.begin());
   state.exit_code = static_cast<int>(fields.whole("exit_code", INT32_MIN, INT32_MAX).value_or(0));
   state.message = fields.text("message").value_or("");
   state.seconds = fields.real("seconds", {.low = 0}).value_or(0);
@@ -77,20 +50,17 @@ RunState parse_state(const ordered_json& object) try {
 
 RunFiles run_files(const std::string& output, const std::string& arm, uint64_t seed) {
   const std::string directory = fmt::format("{}/runs/{}/seed-{}", output, arm, seed);
-  return {directory, directory + ".log", directory + ".lock", directory + "/study_status.json"};
+  return {directory, directory + ".log", directory + ".lock", directory + "/study_status.json",
+          directory + "/" + results_name};
 }
 
-const char* status_word(Status status) {
-  for (const auto& [value, word] : words)
-    if (value == status) return word;
-  return "";
-}
+const char* status_name(RunStatus status) { return words[static_cast<size_t>(status)]; }
 
 RunState read_state(const RunFiles& files) {
   RunState state = parse_state(read_json_object(files.status));
-  if (state.status != Status::complete) return state;
-  if (const std::string complaint = results_complaint(files); !complaint.empty()) {
-    state.status = Status::failed;
+  if (state.status != RunStatus::complete) return state;
+  if (const std::string complaint = read_accuracy(files).complaint; !complaint.empty()) {
+    state.status = RunStatus::failed;
     state.message = complaint;
   }
   return state;
@@ -98,7 +68,7 @@ RunState read_state(const RunFiles& files) {
 
 void write_state(const RunFiles& files, const RunState& state) {
   make_directories(files.directory);
-  const ordered_json object{{"status", status_word(state.status)},
+  const ordered_json object{{"status", status_name(state.status)},
                             {"exit_code", state.exit_code},
                             {"message", state.message},
                             {"seconds", state.seconds},
@@ -108,9 +78,21 @@ void write_state(const RunFiles& files, const RunState& state) {
   write_file_atomically(files.status, object.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
 }
 
-RunAccuracy read_accuracy(const RunFiles& files) { return read_results(files).accuracy; }
+RunAccuracy read_accuracy(const ordered_json& results) {
+  const Fields fields(results, results_name);
+  if (!fields.has("settings"))  // what is written last
+    return {.complaint = results_name + " is absent or damaged"};
+  try {
+    const int64_t total = fields.need("eval_total", fields.whole("eval_total", 1, INT64_MAX));
+    return {.correct = fields.need("eval_correct", fields.whole("eval_correct", 0, total)), .total = total};
+  } catch (const BadInput&) {
+    const auto shown = [&](const char* key) { return fields.has(key) ? show_json(*fields.find(key)) : "null"; };
+    return {.complaint = fmt::format("{} says {} of {} right (eval_correct, eval_total), which is no count",
+                                     results_name, shown("eval_correct"), shown("eval_total"))};
+  }
+}
 
-std::string results_complaint(const RunFiles& files) { return read_results(files).complaint; }
+RunAccuracy read_accuracy(const RunFiles& files) { return read_accuracy(read_json_object(files.results)); }
 
 std::string last_error(const RunFiles& files) {
   std::istringstream file(read_input_or_empty(files.log, input_limit::log));
@@ -133,8 +115,7 @@ bool holds_files(const RunFiles& files) {
 }
 
 std::string differing_input(const RunFiles& run, const RunFiles& other) try {
-  const ordered_json of_run = read_json_object(run.directory + "/" + results_name),
-                     of_other = read_json_object(other.directory + "/" + results_name);
+  const ordered_json of_run = read_json_object(run.results), of_other = read_json_object(other.results);
   const ordered_json *here = Fields(of_run, results_name).object("settings"),
                      *there = Fields(of_other, results_name).object("settings");
   if (!here || !there) return "";

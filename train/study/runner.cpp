@@ -33,7 +33,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-using Status = RunState::Status;
 
 constexpr auto look_at_children = std::chrono::milliseconds(50);
 constexpr auto look_at_others = std::chrono::seconds(1);
@@ -78,7 +77,7 @@ class Runner {
         continue;
       }
       waiting_.push_back(i);
-      if (state.status == Status::failed) failed_before_[i] = state.starts;
+      if (state.status == RunStatus::failed) failed_before_[i] = state.starts;
     }
   }
 
@@ -167,18 +166,18 @@ class Runner {
       state = read_state(run.files);  // what another runner may have made of it meanwhile
       const auto before = failed_before_.find(index);
       const bool tried_since = before == failed_before_.end() || before->second != state.starts;
-      const bool failed_meanwhile = state.status == Status::failed && tried_since;
+      const bool failed_meanwhile = state.status == RunStatus::failed && tried_since;
       if (!state.final() && !failed_meanwhile) {
         begin(index, lock, state);
         return true;
       }
     } catch (const std::exception& error) {
-      state.status = Status::failed;
+      state.status = RunStatus::failed;
       state.exit_code = 1;
       state.message = error.what();
       record_if_possible(run.files, lock, state);
     }
-    failures_ += state.status == Status::failed;
+    failures_ += state.status == RunStatus::failed;
     tell(index, state);
     return true;
   }
@@ -199,12 +198,12 @@ class Runner {
 
   void begin(size_t index, LockFile& lock, RunState& state) {
     const PlannedRun& run = runs_[index];
-    if (state.status == Status::none) state.own = !holds_files(run.files);
+    if (state.status == RunStatus::missing) state.own = !holds_files(run.files);
     std::vector<std::string> command = train_command(study_, *run.arm, options_);
     command.insert(command.end(), {fmt::format("--seed={}", run.seed), "--output=" + run.files.directory, "--resume"});
     if (state.own && !study_.options_of(*run.arm).contains("keep-checkpoints"))
       command.emplace_back("--keep-checkpoints=off");
-    state.status = Status::begun;
+    state.status = RunStatus::begun;
     ++state.starts;
     write_state(run.files, state);
     AppendFile(run.files.log, AppendFile::Open::any)
@@ -237,11 +236,11 @@ class Runner {
   void finish(const Work& work, int exit_code, int signal) {
     const PlannedRun& run = runs_[work.run];
     RunState state = work.state;
-    state.status = Status::failed;
+    state.status = RunStatus::failed;
     state.exit_code = exit_code;
     state.message = last_error(run.files);
     state.seconds += std::chrono::duration<double>(Clock::now() - work.begin).count();
-    const std::string damage = results_complaint(run.files);
+    const std::string damage = read_accuracy(run.files).complaint;
     const bool has_results = exit_code == 0 && damage.empty();
     const std::string complaint = has_results ? other_data(run) : "";
     if (!complaint.empty()) {
@@ -249,13 +248,13 @@ class Runner {
     } else if (exit_code == 0 && !has_results) {
       state.message = fmt::format("it ended well, but {}; delete {} to train it anew", damage, run.files.directory);
     } else if (has_results) {
-      state.status = Status::complete;
+      state.status = RunStatus::complete;
       state.message.clear();
     } else if (exit_code == 4) {
-      state.status = Status::diverged;
+      state.status = RunStatus::diverged;
       state.message = state.message.substr(0, state.message.find('\n'));  // the rest is what crisp-train would do
     } else if (signal != 0 && exit_code == exit_code_of(signal)) {
-      state.status = Status::interrupted;
+      state.status = RunStatus::interrupted;
       state.message = "interrupted";
     } else if (state.message.empty()) {
       state.message = exit_code > 128 ? fmt::format("ended by signal {}", exit_code - 128)
@@ -264,8 +263,8 @@ class Runner {
     if (state.final() && state.own && !options_.keep_models)
       delete_model(run.files, !keeps_checkpoints(study_.options_of(*run.arm)));
     write_state(run.files, state);
-    if (state.status == Status::interrupted) return;
-    failures_ += state.status == Status::failed;
+    if (state.status == RunStatus::interrupted) return;
+    failures_ += state.status == RunStatus::failed;
     tell(work.run, state);
   }
 
@@ -276,7 +275,7 @@ class Runner {
       for (const Study::Arm& arm : study_.arms) {
         const RunFiles other = run_files(options_.output, arm.name, seed);
         if (other.directory == run.files.directory || inputs_of(study_.options_of(arm), seed) != inputs ||
-            read_state(other).status != Status::complete)
+            read_state(other).status != RunStatus::complete)
           continue;
         const std::string input = differing_input(run.files, other);
         if (input.empty()) return "";
@@ -293,8 +292,8 @@ class Runner {
     done_.insert(index);
     const PlannedRun& run = runs_[index];
     std::string outcome = accuracy_text(read_accuracy(run.files));
-    if (state.status != Status::complete)
-      outcome = fmt::format("{} (exit code {}): {}", state.status == Status::diverged ? "DIVERGED" : "FAILED",
+    if (state.status != RunStatus::complete)
+      outcome = fmt::format("{} (exit code {}): {}", state.status == RunStatus::diverged ? "DIVERGED" : "FAILED",
                             state.exit_code, state.message);
     say("run {} of {}: {}, seed {}: {}, {}{}", done_.size(), runs_.size(), run.arm->name, run.seed, outcome,
         rough_duration(state.seconds), time_left());

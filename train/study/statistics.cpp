@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/math/distributions/binomial.hpp>
+#include <boost/math/distributions/non_central_t.hpp>
+#include <boost/math/distributions/students_t.hpp>
 #include <cmath>
-#include <numeric>
 
 #include "engine/fail.h"
 #include "engine/random.h"
@@ -12,12 +14,22 @@ namespace crisp {
 
 namespace {
 
+namespace bm = boost::math;
+using bm::policies::ignore_error;
+// Nothing throws: what is not defined is NaN.
+using Quiet = bm::policies::policy<bm::policies::domain_error<ignore_error>, bm::policies::overflow_error<ignore_error>,
+                                   bm::policies::evaluation_error<ignore_error>>;
+using StudentT = bm::students_t_distribution<double, Quiet>;
+using NoncentralT = bm::non_central_t_distribution<double, Quiet>;
+using Binomial = bm::binomial_distribution<double, Quiet>;
+
 using Answers = std::vector<std::vector<uint8_t>>;  // [seed][example], nonzero for correct
 
 Interval95 around(double centre, double half_width) { return {centre - half_width, centre + half_width}; }
 
 double half_width_of_mean(double sd, int64_t n) {
-  return student_t_quantile(1 - significance / 2, static_cast<double>(n - 1)) * sd / std::sqrt(static_cast<double>(n));
+  const auto count = static_cast<double>(n);
+  return bm::quantile(StudentT(count - 1), 1 - significance / 2) * sd / std::sqrt(count);
 }
 
 // What a bootstrap draws: the seeds, or the examples. Independent of each other for the same seed.
@@ -61,7 +73,7 @@ template <class Statistic>
 Interval95 percentile_interval(Statistic statistic) {
   std::vector<double> values(bootstrap_resamples);
   for (int r = 0; r < bootstrap_resamples; ++r) values[static_cast<size_t>(r)] = statistic(r);
-  std::sort(values.begin(), values.end());
+  std::ranges::sort(values);
   return {quantile(values, significance / 2), quantile(values, 1 - significance / 2)};
 }
 
@@ -114,7 +126,7 @@ PairedComparison compare_paired(std::span<const double> a, std::span<const doubl
   if (n == 0 || !finite) return result;
   result.mean = mean(d);
   if (n < 2) return result;
-  const auto [least, most] = std::minmax_element(d.begin(), d.end());
+  const auto [least, most] = std::ranges::minmax_element(d);
   const double rounding = 1e-14 * largest;
   if (*most - *least <= rounding) {
     result.sd = 0;
@@ -127,7 +139,7 @@ PairedComparison compare_paired(std::span<const double> a, std::span<const doubl
   result.sd = standard_deviation(d);
   result.t_interval = around(result.mean, half_width_of_mean(result.sd, result.n));
   const double t = result.mean / (result.sd / std::sqrt(static_cast<double>(n)));
-  result.p_value = 2 * student_t_cdf(-std::abs(t), static_cast<double>(n - 1));
+  result.p_value = 2 * bm::cdf(StudentT(static_cast<double>(n - 1)), -std::abs(t));
   result.bootstrap = percentile_interval([&](int resample) {
     Indices indices(seed, Draw::seeds, resample);
     double sum = 0;
@@ -139,7 +151,8 @@ PairedComparison compare_paired(std::span<const double> a, std::span<const doubl
 
 McNemar exact_mcnemar(int64_t only_first, int64_t only_second) {
   if (only_first < 0 || only_second < 0) fail("exact_mcnemar: negative counts: {} and {}", only_first, only_second);
-  const double tail = half_binomial_cdf(std::min(only_first, only_second), only_first + only_second);
+  const Binomial either_way(static_cast<double>(only_first + only_second), 0.5);
+  const double tail = bm::cdf(either_way, static_cast<double>(std::min(only_first, only_second)));
   return {only_first, only_second, std::min(1.0, 2 * tail)};
 }
 
@@ -193,7 +206,7 @@ std::vector<double> holm(std::span<const double> p_values) {
     if (p_values[i] < 0 || p_values[i] > 1) fail("holm: {} is no p-value", p_values[i]);
     order.push_back(i);
   }
-  std::stable_sort(order.begin(), order.end(), [&](size_t i, size_t j) { return p_values[i] < p_values[j]; });
+  std::ranges::stable_sort(order, [&](size_t i, size_t j) { return p_values[i] < p_values[j]; });
   std::vector<double> adjusted(p_values.size(), unknown);
   double largest = 0;
   for (size_t rank = 0; rank < order.size(); ++rank) {
@@ -206,8 +219,9 @@ std::vector<double> holm(std::span<const double> p_values) {
 double paired_t_power(int64_t seeds, double difference, double sd, double level) {
   if (seeds < 2 || !(sd > 0) || !(level > 0 && level < 1)) return unknown;
   const auto df = static_cast<double>(seeds - 1);
-  return noncentral_t_two_tails(student_t_quantile(1 - level / 2, df), df,
-                                std::sqrt(static_cast<double>(seeds)) * difference / sd);
+  const double critical = bm::quantile(StudentT(df), 1 - level / 2);
+  const NoncentralT t(df, std::sqrt(static_cast<double>(seeds)) * difference / sd);
+  return bm::cdf(t, -critical) + bm::cdf(bm::complement(t, critical));
 }
 
 double detectable_difference(int64_t seeds, double sd_of_difference, double power, double level) {

@@ -13,8 +13,6 @@
 #include <span>
 #include <vector>
 
-#include "train/study/distributions.h"
-
 namespace crisp {
 
 /// How often each bootstrap resamples. The ends of a 95 % interval then have a standard error of about

@@ -1,7 +1,6 @@
 #include "train/study/study.h"
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <optional>
 #include <set>
@@ -56,11 +55,8 @@ OptionMap options_from(const Fields& object, const std::string& where) {
 
 // It becomes a directory.
 void check_arm_name(const std::string& name, const std::string& where) {
-  const auto allowed = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           std::string_view("-_.+,=").find(c) != std::string_view::npos;
-  };
-  if (name.empty() || name.size() > 100 || name.front() == '.' || !std::all_of(name.begin(), name.end(), allowed))
+  constexpr const char* allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+,=";
+  if (name.empty() || name.size() > 100 || name.front() == '.' || name.find_first_not_of(allowed) != std::string::npos)
     fail<BadInput>("{}: {} cannot be an arm's name; letters, digits and - _ . + , = can, 100 at most, no . first",
                    where, quote(name));
 }
@@ -100,7 +96,7 @@ std::vector<uint64_t> seeds_from(const Fields& object, const std::string& where)
 // What the parser takes for on (true) and off. No option takes both such a word and something else of the same name.
 std::optional<bool> switch_position(const std::string& word) {
   const auto among = [&](std::initializer_list<std::string_view> words) {
-    return std::find(words.begin(), words.end(), word) != words.end();
+    return std::ranges::find(words, word) != words.end();
   };
   if (among({"on", "true", "yes", "enable", "t", "y", "1", "+"})) return true;
   if (among({"off", "false", "no", "disable", "f", "n", "0", "-"})) return false;
@@ -119,9 +115,9 @@ std::string differences(const OptionMap& there, const OptionMap& now) {
 
 // With results, or with a checkpoint to go on from.
 bool has_runs(const Study& study, const std::string& arm, const std::string& directory) {
-  return std::any_of(study.seeds.begin(), study.seeds.end(), [&](uint64_t seed) {
-    const RunState::Status status = read_state(run_files(directory, arm, seed)).status;
-    return status != RunState::Status::none && status != RunState::Status::failed;
+  return std::ranges::any_of(study.seeds, [&](uint64_t seed) {
+    const RunStatus status = read_state(run_files(directory, arm, seed)).status;
+    return status != RunStatus::missing && status != RunStatus::failed;
   });
 }
 
@@ -148,8 +144,8 @@ void refuse_other_options(const Study& there, const Study& now, const std::strin
 // of the two does not name keeps what it had.
 void separate_options(Study& study, const Study& other) {
   const auto of_some = [&](const std::string& name) {
-    return !other.options.contains(name) && std::any_of(other.arms.begin(), other.arms.end(),
-                                                        [&](const auto& arm) { return arm.options.contains(name); });
+    return !other.options.contains(name) &&
+           std::ranges::any_of(other.arms, [&](const auto& arm) { return arm.options.contains(name); });
   };
   for (auto it = study.options.begin(); it != study.options.end();) {
     if (!of_some(it->first)) {
@@ -184,7 +180,7 @@ Study joined(Study there, Study now, const std::string& directory) {
     same.description = arm.description;
   }
   for (const uint64_t seed : now.seeds)
-    if (std::find(there.seeds.begin(), there.seeds.end(), seed) == there.seeds.end()) there.seeds.push_back(seed);
+    if (std::ranges::find(there.seeds, seed) == there.seeds.end()) there.seeds.push_back(seed);
   there.description = now.description;
   there.baseline = now.baseline;
   return there;
@@ -213,7 +209,7 @@ bool same_value(const std::string& a, const std::string& b) {
 }
 
 std::vector<Study::Arm>::const_iterator arm_named(const std::vector<Study::Arm>& arms, const std::string& name) {
-  return std::find_if(arms.begin(), arms.end(), [&](const Study::Arm& arm) { return arm.name == name; });
+  return std::ranges::find_if(arms, [&](const Study::Arm& arm) { return arm.name == name; });
 }
 
 std::string option_or(const OptionMap& options, const std::string& name, const std::string& otherwise) {
@@ -270,18 +266,17 @@ ordered_json study_json(const Study& study) {
 
 std::vector<uint64_t> parse_seeds(const std::string& text) {
   std::vector<uint64_t> seeds;
-  const char* const end = text.data() + text.size();
-  for (const char* at = text.data();; ++at) {
-    uint64_t seed = 0;
-    const auto [next, error] = std::from_chars(at, end, seed);
-    if (error != std::errc() || next == at || (next != end && *next != ','))
+  std::vector<std::string> words = split(text, ',');
+  const bool is_list = words.size() > 1;
+  if (is_list && words.back().empty()) words.pop_back();
+  for (const std::string& word : words) {
+    const std::optional<uint64_t> seed = parse_number<uint64_t>(word);
+    if (!seed)
       fail<UsageError>(
           "--seeds: must be how many, or a list like 1,5,7 (a comma at its end for a single one), not '{}'", text);
-    seeds.push_back(seed);
-    at = next;
-    if (at == end || at + 1 == end) break;
+    seeds.push_back(*seed);
   }
-  if (text.find(',') != std::string::npos) {
+  if (is_list) {
     check_seeds<UsageError>(seeds, "--seeds");
     return seeds;
   }
