@@ -124,6 +124,7 @@ Segments::Segments(std::span<const int32_t> q_offsets, std::span<const int32_t> 
 
 Segments::Segments(const Tensor& q_offsets, const Tensor& kv_offsets)
     : Segments(values_of(on_host("q_offsets", q_offsets)), values_of(on_host("kv_offsets", kv_offsets))) {
+  if (kv_offsets.device() != q_offsets.device()) fail("q_offsets and kv_offsets are on different devices");
   upload(q_offsets.device(), *this);
 }
 

@@ -114,8 +114,8 @@ double softmax_lists(const AttentionBlock& b, int64_t rows, const AttentionScrat
   centre_lists(rows, scratch.starts, x);
   T* e = scratch.scores;  // no longer needed
   const int64_t total = scratch.starts[rows];
-  for (int64_t t = 0; t < total; t += lanes<T>) 
-    store(e + t, formulas::Softmax<Vec<T>, Math>::exponential(load(x + t), {}));
+  for (int64_t t = 0; t < total; t += lanes<T>)
+    store(e + t, formulas::Softmax<Vec<T>, Math>::exponential(load(x + t), Vec<T>{}));
   double entropy = 0;
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t begin = scratch.starts[r], end = scratch.starts[r + 1];
@@ -129,7 +129,7 @@ double softmax_lists(const AttentionBlock& b, int64_t rows, const AttentionScrat
     put_row(b.n_k, end - begin, scratch.positions + begin, e + begin, inverse, weights + r * b.n_k, counts + r);
     if (factors) {
       const T* f = factors + r * b.n_k;
-      for (int64_t t = begin; t < end; ++t) 
+      for (int64_t t = begin; t < end; ++t)
         x[t] = formulas::dropout(Softmax::value(e[t], inverse), f[scratch.positions[t]]);
     } else {
 #pragma omp simd
