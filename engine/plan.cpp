@@ -98,7 +98,7 @@ void Rows::make(std::span<const int32_t> ids, const char* what) {
 }
 
 void Rows::arrays(IntegersList& all) const {
-  all.insert(all.end(), {&plan_->ids, &plan_->distinct, &plan_->starts, &plan_->order});
+  if (plan_) all.insert(all.end(), {&plan_->ids, &plan_->distinct, &plan_->starts, &plan_->order});
 }
 
 Segments::Segments(std::span<const int32_t> q_offsets, std::span<const int32_t> kv_offsets)

@@ -44,6 +44,7 @@ class Rows {
   const Integers& starts() const { return plan_->starts; }
   const Integers& order() const { return plan_->order; }
 
+  /// Adds the arrays of the plan, if there is one, for upload().
   void arrays(IntegersList& all) const;
   /// For who keeps the rows longer than the plan.
   std::shared_ptr<const Integers> shared_distinct() const { return {plan_, &plan_->distinct}; }

@@ -25,17 +25,15 @@ Batch::Batch(std::span<const int32_t> ids, std::span<const int32_t> positions, s
   if (ids.size() != positions.size() || sequences_.keys() != std::ssize(ids))
     fail("a batch of {} ids has {} positions and offsets up to {}", ids.size(), positions.size(), sequences_.keys());
   first_ = Rows(offsets.first(static_cast<size_t>(size())), "offsets");
-  first_queries_ = Segments(every(options.heads, size()), offsets);
-  if (options.labels.empty()) {
-    upload(options.device, words_, positions_, sequences_, first_, first_queries_);
-  } else {
-    labels_ = Rows(options.labels, "labels");
-    upload(options.device, words_, positions_, sequences_, first_, first_queries_, labels_);
-  }
+  one_query_ = Segments(every(1, size()), offsets);
+  queries_of_heads_ = Segments(every(options.heads, size()), offsets);
+  if (!options.labels.empty()) labels_ = Rows(options.labels, "labels");
+  upload(options.device, words_, positions_, sequences_, first_, one_query_, queries_of_heads_, labels_);
 }
 
 Segments Batch::first_queries(int64_t copies) const {
-  if (first_queries_.queries() == copies * size()) return first_queries_;
+  for (const Segments& made : {one_query_, queries_of_heads_})
+    if (made.queries() == copies * size()) return made;
   return on(sequences_.device(), Segments(every(copies, size()), sequences_.kv_offsets().host));
 }
 

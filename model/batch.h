@@ -35,7 +35,7 @@ class Batch {
   const Segments& sequences() const { return sequences_; }
   /// The first row of each sequence.
   const Rows& first() const { return first_; }
-  /// `copies` queries for each sequence, which see all of its keys.
+  /// `copies` queries for each sequence, which see all of its keys: made before for 1 and for Options::heads.
   Segments first_queries(int64_t copies) const;
   /// [batch]; false where there are none.
   const Rows& labels() const { return labels_; }
@@ -43,7 +43,7 @@ class Batch {
 
  private:
   Rows words_, positions_, first_, labels_;
-  Segments sequences_, first_queries_;
+  Segments sequences_, one_query_, queries_of_heads_;
   std::vector<int32_t, CachedAlloc<int32_t>> tree_distances_;
 };
 
