@@ -14,8 +14,8 @@ namespace {
 
 const Backend& cpu() {
   static const Backend& cpu = cpu_backend();
-  static const Backend profiled{cpu.name,     cpu.allocate,    cpu.allocate_zeroed, cpu.free,      cpu.copy,
-                                cpu.supports, cpu.kernels_for, timed(cpu.f32),      timed(cpu.f64)};
+  static const Backend profiled{cpu.name, cpu.allocate, cpu.allocate_zeroed, cpu.free,       cpu.peak_bytes,
+                                cpu.copy, cpu.supports, cpu.kernels_for,     timed(cpu.f32), timed(cpu.f64)};
   return profiling() ? profiled : cpu;
 }
 

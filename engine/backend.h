@@ -15,6 +15,8 @@ struct Backend {
   void* (*allocate)(size_t bytes);
   void* (*allocate_zeroed)(size_t bytes);
   void (*free)(void* block) noexcept;
+  /// The most bytes that were in use at one time, since the process began.
+  int64_t (*peak_bytes)();
   void (*copy)(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
   /// Whether its f32 products can be computed so.
   bool (*supports)(MatmulPrecision precision);

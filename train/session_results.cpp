@@ -3,7 +3,6 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/backend.h"
-#include "engine/cpu/memory/allocator.h"
 #include "train/precision.h"
 #include "train/process_info.h"
 #include "train/results.h"
@@ -72,7 +71,7 @@ void Session::write_results() {
     document["train_eval_accuracy"] = e.accuracy();
     document["train_eval_total"] = e.total;
   }
-  document["peak_tensor_bytes"] = allocator_stats().peak_bytes_in_use;
+  document["peak_tensor_bytes"] = backend(trainer_.model().device()).peak_bytes();
   document["peak_resident_bytes"] = peak_resident_bytes();
   if (startup_seconds_) document["startup_seconds"] = *startup_seconds_;
   document["instruction_set"] = kernels_in_use(context_.products());

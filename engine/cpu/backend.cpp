@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "engine/cpu/memory/allocator.h"
 #include "engine/cpu/tables.h"
 #include "engine/fail.h"
 #include "engine/host_memory.h"
@@ -120,8 +121,10 @@ const Backend& cpu_backend() {
     table.gemm = gemm;
     return table;
   }();
-  static const Backend cpu{"cpu", cached_allocate, cached_allocate_zeroed, cached_free, copy, supports, kernels_for,
-                           f32,   tables().f64};
+  const auto peak_bytes = [] { return allocator_stats().peak_bytes_in_use; };
+  static const Backend cpu{
+      "cpu", cached_allocate, cached_allocate_zeroed, cached_free, peak_bytes, copy, supports, kernels_for,
+      f32,   tables().f64};
   return cpu;
 }
 

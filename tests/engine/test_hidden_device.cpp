@@ -166,6 +166,12 @@ TEST_CASE("hidden device: what moves between devices arrives, and is counted") {
   CHECK(record.waits == 6);
   CHECK(record.kernels() == 0);
 
+  {
+    const int64_t before = backend(hidden).peak_bytes();
+    const Tensor large = Tensor::empty({before + 1}, DType::f64, hidden);
+    CHECK(backend(hidden).peak_bytes() >= 8 * (before + 1));
+  }
+
   Tape tape;
   const Tensor w = there.detach().clone().set_requires_grad();
   tape.backward(sum(tape, gelu(tape, w)));

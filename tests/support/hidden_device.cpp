@@ -73,6 +73,8 @@ class Memory {
     std::memset(own_ + at, pattern, room);
     std::memset(own_ + start, fill, bytes);
     blocks_.emplace(at, Block{room, start, bytes});
+    in_use_ += static_cast<int64_t>(bytes);
+    peak_ = std::max(peak_, in_use_);
     return base_ + start;
   }
 
@@ -89,6 +91,7 @@ class Memory {
       std::abort();
     }
     std::memset(own_ + at, not_a_number, block.room);
+    in_use_ -= static_cast<int64_t>(block.bytes);
     blocks_.erase(found);
   }
 
@@ -113,6 +116,10 @@ class Memory {
     Memory& memory_;
   };
   bool is_open() const { return openings_ > 0; }
+  int64_t peak() {
+    const std::lock_guard lock(mutex_);
+    return peak_;
+  }
 
  private:
   static constexpr size_t size = size_t{8} << 30, alignment = 64;  // addresses
@@ -146,7 +153,8 @@ class Memory {
   std::mutex mutex_;
   std::map<size_t, Block> blocks_;  // by where they begin
   std::atomic<int> openings_ = 0;
-  size_t opened_ = 0;  // up to here
+  size_t opened_ = 0;              // up to here
+  int64_t in_use_ = 0, peak_ = 0;  // bytes
 };
 
 // --- the backend -----------------------------------------------------------------------------------------------------
@@ -255,6 +263,7 @@ struct Hidden<T, Index, Member, Result (*)(Arguments...)> {
 void* allocate(size_t bytes) { return Memory::the().allocate(bytes, Memory::not_a_number); }
 void* allocate_zeroed(size_t bytes) { return Memory::the().allocate(bytes, 0); }
 void free(void* block) noexcept { Memory::the().free(block); }
+int64_t peak_bytes() { return Memory::the().peak(); }
 bool supports(MatmulPrecision precision) { return backend(Device::cpu).supports(precision); }
 std::string kernels_for(MatmulPrecision precision) { return backend(Device::cpu).kernels_for(precision); }
 
@@ -296,7 +305,8 @@ std::string DeviceRecord::str() const {
 HiddenDevice::HiddenDevice() {
   static const Kernels<float> f32 = kernels_made_of<float, Hidden>();
   static const Kernels<double> f64 = kernels_made_of<double, Hidden>();
-  static const Backend backend{"hidden", allocate, allocate_zeroed, free, copy, supports, kernels_for, f32, f64};
+  static const Backend backend{"hidden", allocate, allocate_zeroed, free, peak_bytes,
+                               copy,     supports, kernels_for,     f32,  f64};
   register_backend(hidden, backend);
   struct sigaction action {};
   action.sa_sigaction = on_fault;
