@@ -322,6 +322,12 @@ template <class T>
 CRISP_INLINE T dropout(T x, T f) {
   return kept(x * f, f);
 }
+/// The same of attention's weights, in which a NaN must stay: it stands for a broken score, and chance could remove all
+/// weights of its row.
+template <class T>
+CRISP_INLINE T weight_dropout(T w, T f) {
+  return w * f;
+}
 template <class T>
 CRISP_INLINE T dropout_factor(double p) {
   return static_cast<T>(1 / (1 - p));

@@ -8,3 +8,6 @@
 #else
 #define CRISP_INLINE [[gnu::always_inline]] inline
 #endif
+
+/// The same behind a lambda's parameters, in the CPU's kernels.
+#define CRISP_INLINED __attribute__((always_inline))

@@ -3,7 +3,8 @@
 // All take the tape first and compute in the inputs' dtype (f32 or f64). Shapes are [.., dim] row-major; a "row" runs
 // over the last dimension. Errors name the operation and its operands. A fused operation does the work of several in
 // one kernel: it passes over memory once and saves fewer tensors. Ids, labels and offsets are plans (engine/plan.h); an
-// i32 tensor of ids makes one on the way, as {q_offsets, kv_offsets} do.
+// i32 tensor of ids makes one on the way, as {q_offsets, kv_offsets} do: on the host, which waits for it, and what is
+// wrong with the integers themselves is said by the plan, which knows no operation.
 #pragma once
 
 #include <cstdint>

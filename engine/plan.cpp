@@ -33,7 +33,8 @@ List sorted_positions(std::span<const int32_t> ids) {
 
 // i32, on the host.
 Tensor on_host(const char* what, const Tensor& t) {
-  if (!t || t.dtype() != DType::i32) fail("{} must be an i32 tensor", what);
+  if (!t || t.dtype() != DType::i32)
+    fail("{} must be an i32 tensor, not {} {}", what, t.label(), t ? name_of(t.dtype()) : "");
   return t.to(Device::cpu);
 }
 

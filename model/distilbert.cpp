@@ -199,16 +199,18 @@ AttentionRule DistilBert::rule(int64_t index, Pass& pass, const ListedQueries& q
   return rule;
 }
 
-// Lists are made by the host. What it needs of the weights it reads here, before the first operation: a layer waits for
+// Lists are made by the host. What it needs of the weights it reads here, before the first layer: a layer waits for
 // nothing.
 void DistilBert::read_for_lists(const Context& context, Pass& pass) const {
   const SparsityConfig& c = config_.sparsity;
-  const Batch& batch = pass.batch;
+  bool applies = false;
+  for (int64_t l = 0; l < config_.layers; ++l) applies |= c.applies(l, pass.mode.training, pass.mode.progress);
+  if (!applies) return;
   if (c.method == SparseMethod::learned_span && !pass.mode.training) pass.spans = spans();
   if (c.method != SparseMethod::lexical) return;
   Tape constants(context, Tape::Mode::inference);
-  const Tensor words = embedding(constants, words_.detach(), batch.words()).to(Device::cpu);
-  pass.similarities = word_similarities(words, batch.sequences().kv_offsets().host, pass.threads);
+  const Tensor words = embedding(constants, words_.detach(), pass.batch.words()).to(Device::cpu);
+  pass.similarities = word_similarities(words, pass.batch.sequences().kv_offsets().host, pass.threads);
 }
 
 void DistilBert::add_lists(AttentionRule& rule, int64_t index, Pass& pass, const ListedQueries& queries) const {

@@ -210,6 +210,7 @@ void Session::publish() {
 }
 
 void Session::save() {
+  trainer_.read_losses();  // which may end the run
   metrics_->sync();
   events_->sync();
   const TrainState& s = trainer_.state();

@@ -43,8 +43,8 @@ struct StepReport {
 };
 
 /// The training loop without files: it owns the optimizer and the position in the data, so that a test or an embedding
-/// program can drive it step by step. Same seed, same bits: at any thread count, and when state(), parameters, moments
-/// and pending gradients are saved and restored at any micro-step.
+/// program can drive it step by step. Same seed, same bits: at any thread count, and when state() after
+/// read_losses(), parameters, moments and pending gradients are saved and restored at any micro-step.
 class Trainer {
  public:
   /// What it is given must outlive the trainer, the model with the parameters that it has now: after
@@ -69,7 +69,8 @@ class Trainer {
   /// One micro-step; true when it completed an optimizer step, which `report` then describes. The step's gradient is
   /// the mean over the sentences of its micro-batches, whatever their sizes. Throws Diverged, naming the step and the
   /// first tensor in time that is not finite, before any weight is changed by it; for a gradient the step's
-  /// micro-batches run once more, watched. The trainer cannot go on then.
+  /// micro-batches run once more, watched. A loss that is not finite is told when the step is complete, or by
+  /// read_losses(). After any exception but one from `check` below the trainer cannot go on.
   bool micro_step(StepReport& report);
   /// Calls `check` before each operation of a micro-step for as long as the micro-step can be given up without a trace;
   /// `check` does that by throwing. Not while gradients are added to those of earlier micro-steps.

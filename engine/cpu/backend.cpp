@@ -23,6 +23,7 @@ namespace {
 
 enum class Isa { generic, avx2, avx512 };
 constexpr const char* isa_names[] = {"generic", "avx2", "avx512"};
+static_assert(std::size(isa_names) == static_cast<size_t>(Isa::avx512) + 1);
 
 Isa best_isa() {
 #if defined(CRISP_HAVE_X86_ISAS)

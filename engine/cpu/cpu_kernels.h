@@ -1,6 +1,7 @@
 // Shared by the CPU kernel files, which are compiled once per instruction set, with CRISP_ISA naming the namespace. All
-// in them must live there or be always inlined: a template of another namespace, one of std say, compiled for AVX-512
-// could be the copy that the linker keeps for everyone. tests/check_isa_symbols.cmake looks for violations.
+// in them must live there or be always inlined: a template of another namespace (std::sort, std::vector), compiled
+// for AVX-512, could be the copy that the linker keeps for everyone. tests/check_isa_symbols.cmake looks for
+// violations.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +13,6 @@
 #ifndef CRISP_ISA
 #error "compile the CPU kernels with -DCRISP_ISA=cpu_<instruction set>"
 #endif
-
-/// Behind a lambda's parameters: always inlined, however often it is called.
-#define CRISP_INLINED __attribute__((always_inline))
 
 namespace crisp::CRISP_ISA {
 

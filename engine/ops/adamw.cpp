@@ -85,6 +85,9 @@ Tensor clip_gradients(const Context& context, std::span<const Tensor> clipped, s
        {std::pair("the parameter", clipped), std::pair("the parameter", others), std::pair("the loss", loss.losses)})
     for (const Tensor& t : tensors) check_together(any, t, any.dtype(), role);
   check_together(any, loss.penalty, any.dtype(), "the penalty");
+  for (const Tensor& t : loss.losses)
+    if (!t || t.numel() != 1) fail("adamw: a loss must have one element; {} has {}", t.label(), t ? t.numel() : 0);
+  if (loss.penalty && loss.penalty.numel() != 1) fail("adamw: the penalty must have one element");
   const Tensor result = Tensor::empty({sizeof(ClipResult) / sizeof(double)}, DType::f64, any.device());
   List<Tensor> made;  // sums of squares that nobody has formed yet
   made.reserve(clipped.size() + others.size());

@@ -9,6 +9,7 @@
 #include "tests/train/support.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
+#include "train/to_batch.h"
 
 using namespace crisp;
 using namespace crisp::test;
@@ -187,6 +188,35 @@ TEST_CASE("hidden device: a warmed-up step waits for the device once, at its end
       CHECK(record.to_device() <= micro_steps * (3 + lists));
       CHECK(record.to_host() == micro_steps * reads + 1);
       CHECK(record.waits == micro_steps * reads + 1);
+      CHECK(record.kernels() <= micro_steps * 240 + 75);  // an operation that falls apart into several would show
     }
   }
+}
+
+// The lists of learned spans are made of each layer's span; without a sparse layer nothing is read.
+TEST_CASE("hidden device: an evaluation's forward pass reads no more than its lists need") {
+  const HiddenDevice faults;
+  const TokenizedDataset data = small_data(8, 2, 9);
+  const auto reads = [&](DistilBertConfig config, bool training) {
+    const DistilBert model = model_on(hidden, small_run_model(config));
+    PackedBatch packed;
+    fill_batch(data, sequential_order(8), packed);
+    const Batch batch = to_batch(packed, model, Labels::without);
+    std::vector<AttentionStats> stats;
+    Tape tape(Context::standard(), Tape::Mode::inference);
+    faults.take();
+    const Tensor logits = model.forward(tape, batch, {.training = training, .stats = &stats});
+    const DeviceRecord record = faults.take();
+    CHECK(std::ssize(stats) == config.layers);
+    CHECK(record.waits == record.to_host());
+    return record.to_host();
+  };
+  for (const SparseMethod method : {SparseMethod::top_k, SparseMethod::percentile, SparseMethod::random_k})
+    CHECK(reads(config_with(method), false) == 0);
+  DistilBertConfig lexical = config_with(SparseMethod::lexical), spans = config_with(SparseMethod::learned_span);
+  CHECK(reads(lexical, false) == 1);
+  CHECK(reads(spans, false) == spans.layers);
+  CHECK(reads(spans, true) == 0);
+  lexical.sparsity.in_training = false;
+  CHECK(reads(lexical, true) == 0);
 }

@@ -362,6 +362,15 @@ TEST_CASE("power of the paired t test") {
     CAPTURE(row.seeds, row.effect);
     CHECK(std::abs(paired_t_power(row.seeds, row.effect * 0.01, 0.01) - row.power) < 1e-11);
   }
+  // Where the series give way to chance in the deviation alone.
+  for (const double critical_level : {1e-5, 1e-9}) {
+    const double below = paired_t_power(2, 29999 / std::sqrt(2.0), 1, critical_level),
+                 above = paired_t_power(2, 30001 / std::sqrt(2.0), 1, critical_level);
+    CHECK(below > 0);
+    CHECK(above / below == Approx(1).epsilon(1e-4));
+    CHECK(paired_t_power(2, -1e6, 1, critical_level) == paired_t_power(2, 1e6, 1, critical_level));
+  }
+  CHECK(paired_t_power(5, 1, 1e-5) == Approx(1));
   CHECK(std::isnan(paired_t_power(1, 1, 1)));
   CHECK(std::isnan(paired_t_power(0, 1, 1)));
   for (const double sd : {0.0, -1.0, nan}) CHECK(std::isnan(paired_t_power(5, 1, sd)));

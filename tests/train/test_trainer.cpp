@@ -3,6 +3,7 @@
 
 #include "train/trainer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "tests/support/golden.h"
 #include "tests/train/small_run.h"
 #include "tests/train/support.h"
+#include "train/checkpoint.h"
 
 using namespace crisp;
 using namespace crisp::test;
@@ -191,6 +193,49 @@ TEST_CASE("a parameter that is not finite stops the run before it changes a weig
     CHECK(first_difference(model, before) == "");
     CHECK(trainer.state().step == 3);
     CHECK(trainer.optimizer().steps() == 3);
+  }
+}
+
+// Of a step of three micro-batches, one sentence each, one is broken.
+TEST_CASE("a loss that is not finite is told at the end of its step, or when the step is saved half done") {
+  Dataset sentences{.path = "sentences", .examples = {}, .num_labels = 2};
+  for (const char* text : {"w1", "w2", "w3"}) sentences.examples.push_back({text, 0});
+  const TokenizedDataset data(sentences, WordPiece::from_tokens(small_vocabulary()), small_max_length);
+  const TrainerOptions options = options_for(1, 3, 2);
+  const std::vector<int32_t> order = epoch_order(options.seed, 0, 3);
+  for (const size_t broken : {0, 1, 2}) {
+    INFO("micro-step " << broken);
+    DistilBert model = small_run_model(small_run_config());
+    const Tensor words = parameter(model, "distilbert.embeddings.word_embeddings.weight");
+    const std::vector<std::string> vocabulary = small_vocabulary();
+    const auto word = std::ranges::find(vocabulary, fmt::format("w{}", order[broken] + 1));
+    words.detach()
+        .view_rows(word - vocabulary.begin(), 1)
+        .copy_from(Tensor::full({1, words.dim(1)}, DType::f32, INFINITY));
+    const std::vector<Tensor> before = weights_now(model);
+    const auto check = [&](const std::string& message) {
+      INFO(message);
+      CHECK(contains(message, "the loss is nan at step 1; the first tensor that is not finite: the parameter "));
+      CHECK(contains(message, "word_embeddings"));
+      CHECK(first_difference(model, before) == "");
+    };
+    {
+      Trainer trainer(model, data, options);
+      check(divergence(trainer));
+      CHECK(trainer.state().step == 0);
+    }
+    Trainer saved(model, data, options);
+    StepReport report;
+    for (size_t m = 0; m < 2; ++m) CHECK(!saved.micro_step(report));
+    const TempDir directory;
+    const auto save = [&] { write_checkpoint(directory.path(), saved, small_tokenizer(), small_max_length, {}, "{}"); };
+    if (broken < 2) {
+      check(message_of<Diverged>(save));
+    } else {
+      CHECK_NOTHROW(save());
+      CHECK(saved.state().pending_loss > 0);
+      check(divergence(saved));
+    }
   }
 }
 

@@ -24,7 +24,8 @@ using nlohmann::ordered_json;
 namespace fs = std::filesystem;
 using Fields = JsonFields<ordered_json>;
 
-constexpr std::array words{"missing", "begun", "interrupted", "failed", "diverged", "complete"};  // as in RunStatus
+constexpr std::array words{"missing", "begun", "interrupted", "failed", "diverged", "complete"};
+static_assert(words.size() == static_cast<size_t>(RunStatus::complete) + 1);
 
 const std::string results_name = "all_results.json";
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/math/distributions/binomial.hpp>
+#include <boost/math/distributions/chi_squared.hpp>
 #include <boost/math/distributions/non_central_t.hpp>
 #include <boost/math/distributions/students_t.hpp>
 #include <cmath>
@@ -16,11 +17,12 @@ namespace {
 
 namespace bm = boost::math;
 using bm::policies::ignore_error;
-// Nothing throws: what is not defined is NaN.
+// What is not defined is NaN.
 using Quiet = bm::policies::policy<bm::policies::domain_error<ignore_error>, bm::policies::overflow_error<ignore_error>,
                                    bm::policies::evaluation_error<ignore_error>>;
 using StudentT = bm::students_t_distribution<double, Quiet>;
 using NoncentralT = bm::non_central_t_distribution<double, Quiet>;
+using ChiSquared = bm::chi_squared_distribution<double, Quiet>;
 using Binomial = bm::binomial_distribution<double, Quiet>;
 
 using Answers = std::vector<std::vector<uint8_t>>;  // [seed][example], nonzero for correct
@@ -220,7 +222,10 @@ double paired_t_power(int64_t seeds, double difference, double sd, double level)
   if (seeds < 2 || !(sd > 0) || !(level > 0 && level < 1)) return unknown;
   const auto df = static_cast<double>(seeds - 1);
   const double critical = bm::quantile(StudentT(df), 1 - level / 2);
-  const NoncentralT t(df, std::sqrt(static_cast<double>(seeds)) * difference / sd);
+  const double noncentrality = std::sqrt(static_cast<double>(seeds)) * difference / sd;
+  // Then chance is in the deviation alone, and Boost's series are too long for it.
+  if (std::abs(noncentrality) > 30000) return bm::cdf(ChiSquared(df), df * std::pow(noncentrality / critical, 2));
+  const NoncentralT t(df, noncentrality);
   return bm::cdf(t, -critical) + bm::cdf(bm::complement(t, critical));
 }
 

@@ -28,7 +28,7 @@ void softmax_rows_backward(const AttentionShape& s, const AttentionBlock& b, int
       Vec<T> dropped = a, gradient = load(g + c);
       if (f) {
         const Vec<T> factor = load(f + c);
-        dropped = formulas::dropout(a, factor);
+        dropped = formulas::weight_dropout(a, factor);
         gradient = formulas::dropout(gradient, factor);
       }
       if (c == last) gradient = first_indices<Int<T>>() < static_cast<Int<T>>(in_last) ? gradient : Vec<T>{};

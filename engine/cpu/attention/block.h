@@ -90,7 +90,7 @@ struct AttentionScratch {
     take(keys, lists ? lanes<T> * row : 0);
     take(beside, lists ? lanes<T> * b.padded : 0);
     take(between, lists ? row : 0);
-    take(all_keys, lists && s.selection == Selection::percentile_head ? b.n_q * b.n_k : 0);
+    take(all_keys, lists && s.selection == Selection::percentile_head ? b.n_q * b.n_k + lanes<T> : 0);
     take(gradients, lists ? rows + lanes<T> : 0);
     take(positions, lists ? rows + 16 : 0);
     take(starts, lists ? b.at_once + 1 : 0);

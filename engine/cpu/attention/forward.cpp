@@ -63,7 +63,7 @@ double softmax_rows(const AttentionShape& s, const AttentionBlock& b, int64_t ro
       } else {
         store_first(w + c, v, in_last);
       }
-      store(e + c, f ? formulas::dropout(v, load(f + c)) : v);
+      store(e + c, f ? formulas::weight_dropout(v, load(f + c)) : v);
     }
   }
   return entropy;
@@ -114,8 +114,7 @@ double softmax_lists(const AttentionBlock& b, int64_t rows, const AttentionScrat
   centre_lists(rows, scratch.starts, x);
   T* e = scratch.scores;  // no longer needed
   const int64_t total = scratch.starts[rows];
-  for (int64_t t = 0; t < total; t += lanes<T>)
-    store(e + t, formulas::Softmax<Vec<T>, Math>::exponential(load(x + t), Vec<T>{}));
+  for (int64_t t = 0; t < total; t += lanes<T>) store(e + t, Math::exp(load(x + t)));
   double entropy = 0;
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t begin = scratch.starts[r], end = scratch.starts[r + 1];
@@ -130,7 +129,7 @@ double softmax_lists(const AttentionBlock& b, int64_t rows, const AttentionScrat
     if (factors) {
       const T* f = factors + r * b.n_k;
       for (int64_t t = begin; t < end; ++t)
-        x[t] = formulas::dropout(Softmax::value(e[t], inverse), f[scratch.positions[t]]);
+        x[t] = formulas::weight_dropout(Softmax::value(e[t], inverse), f[scratch.positions[t]]);
     } else {
 #pragma omp simd
       for (int64_t t = begin; t < end; ++t) x[t] = Softmax::value(e[t], inverse);
@@ -188,7 +187,7 @@ double sparse_lists(const AttentionBlock& b, int64_t rows, const AttentionScratc
       const int32_t j = scratch.positions[t];
       scratch.positions[out] = j;
       w[out] = v;
-      x[out++] = f ? formulas::dropout(v, f[j]) : v;
+      x[out++] = f ? formulas::weight_dropout(v, f[j]) : v;
       if (want_entropy) entropy -= static_cast<double>(v) * std::log(static_cast<double>(v));
     }
     scratch.starts[r + 1] = out;

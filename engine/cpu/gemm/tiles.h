@@ -36,14 +36,22 @@ CRISP_INLINE void multiply_new_both(const uint32_t* a, const uint32_t* b) {
   Unit::template multiply<2, 5, 6>();
   Unit::template multiply<3, 5, 7>();
 }
-template <class Unit, Side side>
-CRISP_INLINE void multiply_new(const uint32_t* operand) {
-  constexpr bool left = side == Side::left;
-  Unit::template load<left ? 4 : 6>(operand);
+template <class Unit>
+CRISP_INLINE void multiply_new_left(const uint32_t* a) {
+  Unit::template load<4>(a);
   Unit::template multiply<0, 4, 6>();
-  Unit::template multiply<left ? 1 : 2, left ? 4 : 5, left ? 7 : 6>();
-  Unit::template load<left ? 5 : 7>(operand + tile_dwords);
-  Unit::template multiply<left ? 2 : 1, left ? 5 : 4, left ? 6 : 7>();
+  Unit::template multiply<1, 4, 7>();
+  Unit::template load<5>(a + tile_dwords);
+  Unit::template multiply<2, 5, 6>();
+  Unit::template multiply<3, 5, 7>();
+}
+template <class Unit>
+CRISP_INLINE void multiply_new_right(const uint32_t* b) {
+  Unit::template load<6>(b);
+  Unit::template multiply<0, 4, 6>();
+  Unit::template multiply<2, 5, 6>();
+  Unit::template load<7>(b + tile_dwords);
+  Unit::template multiply<1, 4, 7>();
   Unit::template multiply<3, 5, 7>();
 }
 
@@ -61,16 +69,16 @@ CRISP_INLINE void multiply_blocks(const uint32_t* a, const uint32_t* b, int64_t 
     if constexpr (Parts == 1) {
       multiply_new_both<Unit>(a, b);
     } else if constexpr (Parts == 2) {
-      multiply_new_both<Unit>(a, b + part);      // 0 1
-      multiply_new<Unit, Side::right>(b);        // 0 0
-      multiply_new<Unit, Side::left>(a + part);  // 1 0
+      multiply_new_both<Unit>(a, b + part);  // 0 1
+      multiply_new_right<Unit>(b);           // 0 0
+      multiply_new_left<Unit>(a + part);     // 1 0
     } else {
-      multiply_new_both<Unit>(a, b + 2 * part);      // 0 2
-      multiply_new<Unit, Side::right>(b + part);     // 0 1
-      multiply_new<Unit, Side::left>(a + part);      // 1 1
-      multiply_new<Unit, Side::right>(b);            // 1 0
-      multiply_new<Unit, Side::left>(a + 2 * part);  // 2 0
-      multiply_new<Unit, Side::left>(a);             // 0 0
+      multiply_new_both<Unit>(a, b + 2 * part);  // 0 2
+      multiply_new_right<Unit>(b + part);        // 0 1
+      multiply_new_left<Unit>(a + part);         // 1 1
+      multiply_new_right<Unit>(b);               // 1 0
+      multiply_new_left<Unit>(a + 2 * part);     // 2 0
+      multiply_new_left<Unit>(a);                // 0 0
     }
   }
 }

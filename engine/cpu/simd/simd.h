@@ -174,14 +174,12 @@ CRISP_INLINE void store_interleaved(T* p, Vec<T> a, Vec<T> b) {
 /// The sum of all lanes, by halves, in every lane.
 template <class T>
 CRISP_INLINE Vec<T> sum_of_lanes(Vec<T> v) {
-  return detail::fold_lanes<T, lanes<T> / 2>(
-      v, [](Vec<T> a, Vec<T> b) __attribute__((always_inline)) { return a + b; });
+  return detail::fold_lanes<T, lanes<T> / 2>(v, [](Vec<T> a, Vec<T> b) CRISP_INLINED { return a + b; });
 }
 /// The largest lane in every lane. What it gives is unspecified where a lane is NaN.
 template <class T>
 CRISP_INLINE Vec<T> max_of_lanes(Vec<T> v) {
-  return detail::fold_lanes<T, lanes<T> / 2>(
-      v, [](Vec<T> a, Vec<T> b) __attribute__((always_inline)) { return a > b ? a : b; });
+  return detail::fold_lanes<T, lanes<T> / 2>(v, [](Vec<T> a, Vec<T> b) CRISP_INLINED { return a > b ? a : b; });
 }
 
 /// Transposes a square of lanes x lanes in registers.
@@ -202,8 +200,8 @@ CRISP_INLINE void transpose_square(Vec<T> (&rows)[lanes<T>]) {
   }
 }
 
-// --- comparisons as one bit a lane, and lanes stored close together: what picks some elements of 4 bytes of a row
-// -----
+// --- comparisons as one bit a lane, and lanes stored close together (elements of 4 bytes)
+// ------------------------------
 
 /// The first lane is the lowest bit.
 using LaneBits = uint32_t;
