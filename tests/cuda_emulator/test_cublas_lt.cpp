@@ -102,7 +102,7 @@ std::vector<T> matrix(size_t rows, size_t cols, uint64_t seed) {
 template <class T>
 double worst(const Product<T>& p, double unit) {
   using Result = typename Product<T>::Result;
-  const auto& [m, n, k] = p.shape;
+  const size_t m = p.shape.m, n = p.shape.n, k = p.shape.k;
   const size_t gap = Product<T>::gap;
   const auto a = matrix<T>(p.a_rows(), p.a_cols(), 1), b = matrix<T>(p.b_rows(), p.b_cols(), 2);
   const auto bias = normals<Result>(std::max(m, n), 4);
