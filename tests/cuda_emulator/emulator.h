@@ -17,6 +17,7 @@ struct Settings {
   bool deferred = true;             // streams run when the host waits for them, never at once
   bool hide_from_host = true;       // the host cannot touch device memory
   bool epilogues = true;            // cublasLt has algorithms for products with an epilogue
+  bool count_fits = false;          // take_fits(), where kernels are compiled with the check; slow
   int devices = 1;
   int driver = 13000;  // 0: there is none
   uint64_t memory_bytes = uint64_t{4} << 30;
@@ -34,6 +35,18 @@ Counters& counters();
 /// What was done wrong since the last call, each with file and line: races, reads of what nobody wrote, divergent
 /// barriers, accesses out of bounds, refused calls. One line for each place in the source.
 std::vector<std::string> take_findings();
+
+/// How the accesses at one place in the source fit the hardware. A request is what the lanes of a warp ask for at once.
+struct Fit {
+  std::string place;
+  bool is_shared = false;
+  uint64_t requests = 0;
+  uint64_t sectors = 0;        // of 32 bytes of device memory that the requests touch
+  uint64_t least_sectors = 0;  // that would hold the same bytes
+  uint64_t ways = 0;           // most words of one bank of shared memory in a request: 1 is without conflict
+};
+/// Since the last call, while settings().count_fits.
+std::vector<Fit> take_fits();
 
 /// Whether kernels of this program were compiled with the race and initialisation check.
 bool checks_accesses();

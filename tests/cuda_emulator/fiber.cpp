@@ -5,6 +5,8 @@
 
 #include <cstdlib>
 
+#include "tests/support/sanitizers.h"
+
 #if !defined(__x86_64__) && !defined(CRISP_EMULATOR_SWAPCONTEXT)
 #define CRISP_EMULATOR_SWAPCONTEXT
 #endif
@@ -12,16 +14,8 @@
 #include <ucontext.h>
 #endif
 
-#if defined(__SANITIZE_ADDRESS__)
-#define CRISP_EMULATOR_ASAN
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define CRISP_EMULATOR_ASAN
-#endif
-#endif
-#ifdef CRISP_EMULATOR_ASAN
+#if CRISP_ADDRESS_SANITIZER
 #include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
 #endif
 
 namespace crisp::emulator {
@@ -81,7 +75,7 @@ bool Fiber::owns(const void* p) const { return stack_ && p >= stack_ && p < stac
 
 void Fiber::start(void (*body)(), unsigned number) {
   if (!stack_) stack_ = new_stack();
-#ifdef CRISP_EMULATOR_ASAN
+#if CRISP_ADDRESS_SANITIZER
   __asan_unpoison_memory_region(stack_, stack_bytes);
 #endif
   body_ = body;
@@ -114,7 +108,7 @@ void Fiber::enter() {
 }
 
 void Fiber::arrive() {
-#ifdef CRISP_EMULATOR_ASAN
+#if CRISP_ADDRESS_SANITIZER
   __sanitizer_finish_switch_fiber(reached->fake_stack_, &left->bottom_, &left->bytes_);
 #endif
 }
@@ -122,7 +116,7 @@ void Fiber::arrive() {
 void Fiber::switch_between(Fiber& from, Fiber& to) {
   left = &from;
   reached = &to;
-#ifdef CRISP_EMULATOR_ASAN
+#if CRISP_ADDRESS_SANITIZER
   __sanitizer_start_switch_fiber(&from.fake_stack_, to.bottom_, to.bytes_);
 #endif
 #ifdef CRISP_EMULATOR_SWAPCONTEXT

@@ -106,6 +106,7 @@ void reset() {
   last_error = broken = cudaSuccess;
   random_state = random_seed = settings().seed;
   take_findings();
+  take_fits();
 }
 
 }  // namespace crisp::emulator

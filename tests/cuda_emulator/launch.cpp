@@ -8,6 +8,7 @@
 #include "tests/cuda_emulator/block.h"
 #include "tests/cuda_emulator/emulator.h"
 #include "tests/cuda_emulator/findings.h"
+#include "tests/cuda_emulator/fit.h"
 #include "tests/cuda_emulator/race.h"
 #include "tests/cuda_emulator/stream.h"
 
@@ -34,7 +35,9 @@ void run_grid(const dim3& grid, const dim3& threads, size_t shared_bytes, const 
   for (const uint64_t b : block_order(uint64_t{grid.x} * grid.y * grid.z)) {
     blockIdx = {static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),
                 static_cast<unsigned>(b / grid.x / grid.y)};
-    if (!run_block(thread, shared_bytes)) {
+    const bool is_done = run_block(thread, shared_bytes);
+    fit::end_block();
+    if (!is_done) {
       break_device(cudaErrorLaunchFailure);
       break;
     }

@@ -15,15 +15,9 @@
 #include "tests/cuda_emulator/findings.h"
 #include "tests/cuda_emulator/race.h"
 #include "tests/cuda_emulator/stream.h"
+#include "tests/support/sanitizers.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define CRISP_EMULATOR_ASAN
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define CRISP_EMULATOR_ASAN
-#endif
-#endif
-#ifdef CRISP_EMULATOR_ASAN
+#if CRISP_ADDRESS_SANITIZER
 #include <sanitizer/asan_interface.h>
 #endif
 
@@ -52,12 +46,12 @@ bool lies_in(const std::map<char*, size_t>& blocks, const void* p, size_t bytes)
 
 // Only the sanitizer sees accesses of kernels that were compiled without the emulator's own check.
 void forbid([[maybe_unused]] const char* p, [[maybe_unused]] size_t bytes) {
-#ifdef CRISP_EMULATOR_ASAN
+#if CRISP_ADDRESS_SANITIZER
   __asan_poison_memory_region(p, bytes);
 #endif
 }
 void permit([[maybe_unused]] const char* p, [[maybe_unused]] size_t bytes) {
-#ifdef CRISP_EMULATOR_ASAN
+#if CRISP_ADDRESS_SANITIZER
   __asan_unpoison_memory_region(p, bytes);
 #endif
 }

@@ -11,6 +11,7 @@
 #include "tests/cuda_emulator/block.h"
 #include "tests/cuda_emulator/emulator.h"
 #include "tests/cuda_emulator/findings.h"
+#include "tests/cuda_emulator/fit.h"
 #include "tests/cuda_emulator/memory.h"
 
 extern "C" const char __executable_start, _end;
@@ -165,6 +166,7 @@ void access(const void* p, size_t bytes, Access kind, const void* code) {
     return;
   }
   ++counters().checked;
+  if (kind != Access::atomic) fit::note(p, bytes, code);
   const uint32_t thread = current_thread(), at = offset_of(code);
   Cell* const first = cells_of(p);
   for (Cell* c = first; c < first + bytes; ++c) {

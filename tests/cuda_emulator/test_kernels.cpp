@@ -1,4 +1,5 @@
 // Kernels without a fault: right values, the same bits in any order of threads and blocks, no false alarm.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -220,4 +221,35 @@ TEST_CASE("kernels are counted") {
   CHECK(emulator::counters().threads == 5 * 256);
   CHECK(emulator::counters().switches > 5 * 256);
   CHECK((emulator::counters().checked > 0) == emulator::checks_accesses());
+}
+
+TEST_CASE("sectors of requests and bank conflicts are counted by place", "[checked]") {
+  const Fresh fresh;
+  const DeviceArray<float> x(32 * 32);
+  REQUIRE(access_patterns(x.get()) == cudaSuccess);
+  CHECK(cudaDeviceSynchronize() == cudaSuccess);
+  CHECK(emulator::take_fits().empty());  // not asked for
+  emulator::settings().count_fits = true;
+  REQUIRE(access_patterns(x.get()) == cudaSuccess);
+  CHECK(cudaDeviceSynchronize() == cudaSuccess);
+  const auto fits = emulator::take_fits();
+  CHECK(fits.size() == 6);
+  const auto check = [&](const char* mark, uint64_t sectors, uint64_t least, uint64_t ways) {
+    const std::string place = line_of("kernels/correct.cu", mark);
+    INFO(place << " " << mark);
+    const auto found = std::find_if(fits.begin(), fits.end(), [&](const auto& f) { return f.place == place; });
+    REQUIRE(found != fits.end());
+    CHECK(found->requests == 1);
+    CHECK(found->is_shared == (ways > 0));
+    CHECK(found->sectors == sectors);
+    CHECK(found->least_sectors == least);
+    CHECK(found->ways == ways);
+  };
+  check("neighbours", 4, 4, 0);
+  check("neighbours across sectors", 5, 4, 0);
+  check("a sector each", 32, 4, 0);
+  check("a bank each", 0, 0, 1);
+  check("one bank for all", 0, 0, 32);
+  check("skewed rows", 0, 0, 1);
+  CHECK(emulator::take_findings().empty());
 }

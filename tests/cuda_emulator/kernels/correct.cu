@@ -104,6 +104,22 @@ __global__ void do_no_harm(uint8_t* bytes, uint16_t* halves, int* count, float* 
          static_cast<float>(__shfl_sync(all_lanes, static_cast<int>(t % 32), 5) - 5);
 }
 
+__global__ void access_in_patterns(float* x) {
+  float* s = shared_memory<float>();
+  const unsigned t = threadIdx.x;
+  x[t] = 1;  // neighbours
+  __syncwarp();
+  x[t + 1] = 2;  // neighbours across sectors
+  __syncwarp();
+  x[32 * t] = 3;  // a sector each
+  __syncwarp();
+  s[t] = 1;  // a bank each
+  __syncwarp();
+  s[32 * t] = 2;  // one bank for all
+  __syncwarp();
+  s[33 * t] = 3;  // skewed rows
+}
+
 }  // namespace
 
 template <class T>
@@ -138,6 +154,11 @@ cudaError_t innocent(cudaStream_t stream, uint8_t* bytes, uint16_t* halves, int*
   auto c = launch_config(1, 1, 64 * sizeof(float), stream);
   c.blockDim = dim3(8, 4, 2);
   return cudaLaunchKernelEx(&c, do_no_harm, bytes, halves, count, x);
+}
+
+cudaError_t access_patterns(float* x) {
+  const auto c = launch_config(1, 32, 32 * 33 * sizeof(float));
+  return cudaLaunchKernelEx(&c, access_in_patterns, x);
 }
 
 template cudaError_t block_sums(cudaStream_t, unsigned, const float*, float*);

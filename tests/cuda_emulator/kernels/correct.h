@@ -30,4 +30,7 @@ cudaError_t trace_order(cudaStream_t stream, unsigned blocks, unsigned threads, 
 /// thread + 3.
 cudaError_t innocent(cudaStream_t stream, uint8_t* bytes, uint16_t* halves, int* count, float* x);
 
+/// Good and bad patterns of access, one a line. x [32 * 32]; a warp runs.
+cudaError_t access_patterns(float* x);
+
 }  // namespace crisp::test
