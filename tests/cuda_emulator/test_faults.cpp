@@ -180,6 +180,12 @@ TEST_CASE("races between threads", "[checked]") {
   SECTION("a missing barrier before a write") {
     race("write_after_read", "write after the missing barrier", "read before the missing barrier");
   }
+  SECTION("a write beside reads of other lanes") {
+    race("lanes_read_one_writes", "read of all lanes", "write of a lane");
+  }
+  SECTION("a write beside reads of another warp, whatever the writer's own warp has done") {
+    race("warps_read_one_writes", "read of all warps", "write of the last lanes");
+  }
   SECTION("__syncwarp where __syncthreads is needed") {
     race("sync_of_warp_only", "read after __syncwarp", "write before __syncwarp");
   }

@@ -104,6 +104,25 @@ __global__ void write_after_read(float* x) {
   x[threadIdx.x] = s[threadIdx.x];
 }
 
+__global__ void lanes_read_one_writes(float* x) {
+  float* s = shared_memory<float>();
+  s[threadIdx.x] = 0;
+  __syncthreads();
+  const float v = s[0];                // read of all lanes
+  if (threadIdx.x == 1) s[0] = v + 1;  // write of a lane
+  x[threadIdx.x] = v;
+}
+
+__global__ void warps_read_one_writes(float* x) {
+  float* s = shared_memory<float>();
+  s[threadIdx.x] = 0;
+  __syncthreads();
+  const float v = s[0];  // read of all warps
+  __syncwarp();
+  if (threadIdx.x % 32 == 31) s[0] = v + 1;  // write of the last lanes
+  x[threadIdx.x] = v;
+}
+
 __global__ void sync_of_warp_only(float* x) {
   float* s = shared_memory<float>();
   s[threadIdx.x] = 0;
@@ -150,6 +169,8 @@ cudaError_t launch_fault(const std::string& name, unsigned blocks, unsigned thre
       {"warp_in_step", warp_in_step},
       {"read_after_write", read_after_write},
       {"write_after_read", write_after_read},
+      {"lanes_read_one_writes", lanes_read_one_writes},
+      {"warps_read_one_writes", warps_read_one_writes},
       {"sync_of_warp_only", sync_of_warp_only},
       {"shuffle_orders_nothing", shuffle_orders_nothing},
       {"room_used_again", room_used_again},
