@@ -19,14 +19,16 @@ extern "C" const char __executable_start, _end;
 namespace crisp::emulator::race {
 namespace {
 
-// Of one byte. Where several threads have read it since reads were last ordered, `read_*` is the last of them, and the
-// flags say who the others were.
-struct Cell {
-  uint32_t write_time, read_time;
-  uint32_t write_code, read_code;  // from the program's start
-  uint32_t write_thread : 10, read_thread : 10;
-  uint32_t is_allocated : 1, is_written : 1, is_atomic : 1;
+// Who wrote a byte last, or read it. Where several threads did since such accesses were last ordered (reads, or atomic
+// writes), it is the last of them, and the flags say who the others were.
+struct Last {
+  uint32_t time, code;  // `code`: from the program's start
+  uint32_t thread : 10;
   uint32_t by_lanes : 1, by_warps : 1, by_blocks : 1;
+};
+struct Cell {  // of one byte
+  Last write, read;
+  bool is_allocated, is_written, is_atomic;
 };
 
 bool is_enabled = false, runs = false;
@@ -54,38 +56,33 @@ void open() {
   cells = static_cast<Cell*>(memory);
 }
 
-bool wrote_before(const Cell& c, uint32_t thread) {
-  if (c.write_time < launch_begin) return true;
-  if (c.write_time < block_begin) return false;
-  if (c.write_time < last_barrier || c.write_thread == thread) return true;
-  return c.write_thread / 32 == thread / 32 && c.write_time < last_meeting[thread / 32];
+// Whether all that `last` stands for came before an access of this thread.
+bool is_before(const Last& last, uint32_t thread) {
+  if (last.time < launch_begin) return true;
+  if (last.by_blocks || last.time < block_begin) return false;
+  if (last.time < last_barrier) return true;
+  if (last.by_warps || last.thread / 32 != thread / 32) return false;
+  return last.time < last_meeting[thread / 32] || (!last.by_lanes && last.thread == thread);
 }
 
-bool read_before(const Cell& c, uint32_t thread) {
-  if (c.read_time < launch_begin) return true;
-  if (c.by_blocks || c.read_time < block_begin) return false;
-  if (c.read_time < last_barrier) return true;
-  if (c.by_warps || c.read_thread / 32 != thread / 32) return false;
-  return c.read_time < last_meeting[thread / 32] || (!c.by_lanes && c.read_thread == thread);
-}
-
-void note_read(Cell& c, uint32_t thread, uint32_t code) {
-  if (c.read_time < launch_begin) {
-    c.by_blocks = c.by_warps = c.by_lanes = 0;
-  } else if (c.read_time < block_begin) {
-    c.by_blocks = 1;
-  } else if (c.read_time < last_barrier) {
-    c.by_warps = c.by_lanes = 0;
-  } else if (c.read_thread / 32 != thread / 32) {
-    c.by_warps = 1;
-  } else if (c.read_time < last_meeting[thread / 32]) {
-    c.by_lanes = 0;
-  } else if (c.read_thread != thread) {
-    c.by_lanes = 1;
+// An access more, which need not come after the others.
+void join(Last& last, uint32_t thread, uint32_t code) {
+  if (last.time < launch_begin) {
+    last.by_blocks = last.by_warps = last.by_lanes = 0;
+  } else if (last.time < block_begin) {
+    last.by_blocks = 1;
+  } else if (last.time < last_barrier) {
+    last.by_warps = last.by_lanes = 0;
+  } else if (last.thread / 32 != thread / 32) {
+    last.by_warps = 1;
+  } else if (last.time < last_meeting[thread / 32]) {
+    last.by_lanes = 0;
+  } else if (last.thread != thread) {
+    last.by_lanes = 1;
   }
-  c.read_time = now;
-  c.read_thread = thread;
-  c.read_code = code;
+  last.time = now;
+  last.thread = thread;
+  last.code = code;
 }
 
 uint32_t offset_of(const void* code) {
@@ -122,12 +119,11 @@ void report(const std::string& what, const void* code) {
   if (is_new(code, 0)) add_finding(place_of_code(code) + ": " + what + ", " + thread_at(now, current_thread()));
 }
 
-void report_race(const void* p, const char* mine, const char* other, uint32_t time, uint32_t thread, uint32_t at,
-                 const void* code) {
-  if (!is_new(code, at)) return;
+void report_race(const void* p, const char* mine, const char* other, const Last& last, const void* code) {
+  if (!is_new(code, last.code)) return;
   add_finding(place_of_code(code) + ": race in " + place_in(p) + ": " + mine + " by " +
-              thread_at(now, current_thread()) + ", " + other + " by " + thread_at(time, thread) + " at " +
-              place_of_code(&__executable_start + at) + ", with nothing that orders them");
+              thread_at(now, current_thread()) + ", " + other + " by " + thread_at(last.time, last.thread) + " at " +
+              place_of_code(&__executable_start + last.code) + ", with nothing that orders them");
 }
 
 }  // namespace
@@ -137,7 +133,7 @@ bool enabled() { return is_enabled; }
 
 void allocated(const void* p, size_t bytes) {
   open();
-  for (size_t i = 0; cells && i < bytes; ++i) cells_of(p)[i].is_allocated = 1;
+  for (size_t i = 0; cells && i < bytes; ++i) cells_of(p)[i].is_allocated = true;
 }
 void released(const void* p, size_t bytes) {
   if (cells) std::memset(static_cast<void*>(cells_of(p)), 0, bytes * sizeof(Cell));
@@ -173,19 +169,16 @@ void access(const void* p, size_t bytes, Access kind, const void* code) {
     if (!c->is_allocated) return report("access out of bounds of " + place_in(p), code);
     const bool both_atomic = kind == Access::atomic && c->is_atomic;
     if (kind != Access::write && !c->is_written) return report("read of " + place_in(p) + " that nobody wrote", code);
-    if (c->is_written && !both_atomic && !wrote_before(*c, thread))
-      return report_race(p, kind == Access::read ? "read" : "written", "written", c->write_time, c->write_thread,
-                         c->write_code, code);
+    if (c->is_written && !both_atomic && !is_before(c->write, thread))
+      return report_race(p, kind == Access::read ? "read" : "written", "written", c->write, code);
     if (kind == Access::read) {
-      note_read(*c, thread, at);
+      join(c->read, thread, at);
       continue;
     }
-    if (!read_before(*c, thread))
-      return report_race(p, "written", "read", c->read_time, c->read_thread, c->read_code, code);
-    c->write_time = now;
-    c->write_thread = thread;
-    c->write_code = at;
-    c->is_written = 1;
+    if (!is_before(c->read, thread)) return report_race(p, "written", "read", c->read, code);
+    if (!both_atomic) c->write = {};
+    join(c->write, thread, at);
+    c->is_written = true;
     c->is_atomic = kind == Access::atomic;
   }
 }
@@ -202,7 +195,7 @@ void command_writes(const void* p, size_t bytes) {
   if (!cells || !is_device_memory(p)) return;
   for (size_t i = 0; i < bytes; ++i) {
     cells_of(p)[i] = {};
-    cells_of(p)[i].is_allocated = cells_of(p)[i].is_written = 1;
+    cells_of(p)[i].is_allocated = cells_of(p)[i].is_written = true;
   }
 }
 

@@ -173,6 +173,24 @@ TEST_CASE("products in tf32") { check_all<float>(CUBLAS_COMPUTE_32F_FAST_TF32, 0
 TEST_CASE("products of f32 as bf16") { check_all<float>(CUBLAS_COMPUTE_32F_FAST_16BF, 0x1p-8); }
 TEST_CASE("products of bf16 are exact but for the result's rounding") { check_all<uint16_t>(CUBLAS_COMPUTE_32F, 0); }
 
+TEST_CASE("operands are rounded to nearest, ties to even") {
+  const Fresh fresh;
+  for (const auto& [compute, ulp] :
+       {std::pair{CUBLAS_COMPUTE_32F_FAST_TF32, 0x1p-10f}, {CUBLAS_COMPUTE_32F_FAST_16BF, 0x1p-7f}})
+    for (const auto& [units, want] :
+         {std::pair{0.5f, 0.0f}, {0.51f, 1.0f}, {1.0f, 1.0f}, {1.49f, 1.0f}, {1.5f, 2.0f}}) {
+      const Product<float> p{{1, 1, 1}, false, false, compute};
+      const DeviceArray<float> a(std::vector<float>(3, 1 + units * ulp)), one(std::vector<float>(3, 1.0f)), d(3);
+      for (const bool swapped : {false, true}) {
+        const DeviceArray<float>&left = swapped ? one : a, &right = swapped ? a : one;
+        REQUIRE(p.run(left.get(), right.get(), d.get(), nullptr) == CUBLAS_STATUS_SUCCESS);
+        float got = 0;
+        REQUIRE(cudaMemcpy(&got, d.get(), sizeof got, cudaMemcpyDeviceToHost) == cudaSuccess);
+        CHECK(got == 1 + want * ulp);
+      }
+    }
+}
+
 TEST_CASE("products that cublasLt refuses") {
   const Fresh fresh;
   const DeviceArray<float> a(normals<float>(64, 1)), b(normals<float>(64, 2)), d(std::vector<float>(64));

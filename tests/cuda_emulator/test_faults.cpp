@@ -169,8 +169,8 @@ TEST_CASE("races between threads", "[checked]") {
   const Fresh fresh;
   // Which of the two comes second depends on the order.
   emulator::settings().threads = GENERATE(emulator::Order::forward, emulator::Order::reverse, emulator::Order::random);
-  const auto race = [](const char* kernel, const char* one, const char* other) {
-    const std::string found = finding(kernel, 1, 64, 256);
+  const auto race = [](const char* kernel, const char* one, const char* other, unsigned threads = 64) {
+    const std::string found = finding(kernel, 1, threads, 256);
     CHECK_THAT(found, Contains(": race in shared memory at byte "));
     CHECK_THAT(found, Contains(fault(one)) && Contains(fault(other)));
   };
@@ -181,10 +181,10 @@ TEST_CASE("races between threads", "[checked]") {
     race("write_after_read", "write after the missing barrier", "read before the missing barrier");
   }
   SECTION("a write beside reads of other lanes") {
-    race("lanes_read_one_writes", "read of all lanes", "write of a lane");
+    race("lanes_read_one_writes", "read of all lanes", "write of a lane", 32);
   }
   SECTION("a write beside reads of another warp, whatever the writer's own warp has done") {
-    race("warps_read_one_writes", "read of all warps", "write of the last lanes");
+    race("warps_read_one_writes", "read of all warps", "write of the last lane");
   }
   SECTION("__syncwarp where __syncthreads is needed") {
     race("sync_of_warp_only", "read after __syncwarp", "write before __syncwarp");
@@ -195,9 +195,10 @@ TEST_CASE("races between threads", "[checked]") {
   SECTION("lanes that are taken to run in step") {
     race("warp_in_step", "read of the neighbour's", "write of each lane");
   }
-  SECTION("a plain write beside atomic ones") {
+  SECTION("plain accesses beside atomic ones") {
     const std::string found = finding("plain_beside_atomic", 1, 64);
     CHECK_THAT(found, Contains(fault("atomic access")) && Contains(fault("plain write")));
+    CHECK_THAT(finding("read_beside_atomic", 1, 64), Contains(fault("read of what others count")));
   }
 }
 

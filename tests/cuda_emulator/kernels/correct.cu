@@ -97,10 +97,11 @@ __global__ void do_no_harm(uint8_t* bytes, uint16_t* halves, int* count, float* 
   __syncthreads();
   const float all = s[0] + s[63];  // 1 + 62, read by everybody
   const int counted = __syncthreads_count(t % 2 == 0);
+  const int all_counted = count[0] - 64;  // a plain read, after a barrier
   s[t ^ 32] = all - 63 + static_cast<float>(counted - 32);
   __syncthreads();
   const int sum = warp_sum(1) - 32 + __shfl_down_sync(all_lanes, 0, 1) + __shfl_up_sync(all_lanes, 0, 1);
-  x[t] = s[t] + 2 * static_cast<float>(t) + table[t & 0] + static_cast<float>(sum) +
+  x[t] = s[t] + 2 * static_cast<float>(t) + table[t & 0] + static_cast<float>(sum + all_counted) +
          static_cast<float>(__shfl_sync(all_lanes, static_cast<int>(t % 32), 5) - 5);
 }
 

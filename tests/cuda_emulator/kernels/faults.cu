@@ -108,8 +108,8 @@ __global__ void lanes_read_one_writes(float* x) {
   float* s = shared_memory<float>();
   s[threadIdx.x] = 0;
   __syncthreads();
-  const float v = s[0];                // read of all lanes
-  if (threadIdx.x == 1) s[0] = v + 1;  // write of a lane
+  const float v = s[0];                 // read of all lanes
+  if (threadIdx.x == 31) s[0] = v + 1;  // write of a lane
   x[threadIdx.x] = v;
 }
 
@@ -119,7 +119,7 @@ __global__ void warps_read_one_writes(float* x) {
   __syncthreads();
   const float v = s[0];  // read of all warps
   __syncwarp();
-  if (threadIdx.x % 32 == 31) s[0] = v + 1;  // write of the last lanes
+  if (threadIdx.x == 63) s[0] = v + 1;  // write of the last lane
   x[threadIdx.x] = v;
 }
 
@@ -151,6 +151,12 @@ __global__ void plain_beside_atomic(float* x) {
   if (threadIdx.x == 40) count[0] = 7;  // plain write
 }
 
+__global__ void read_beside_atomic(float* x) {
+  auto* count = reinterpret_cast<int*>(x);
+  atomicAdd(count, 1);
+  if (threadIdx.x == 63) count[1] = count[0];  // read of what others count
+}
+
 }  // namespace
 
 cudaError_t launch_fault(const std::string& name, unsigned blocks, unsigned threads, size_t shared, float* x) {
@@ -175,6 +181,7 @@ cudaError_t launch_fault(const std::string& name, unsigned blocks, unsigned thre
       {"shuffle_orders_nothing", shuffle_orders_nothing},
       {"room_used_again", room_used_again},
       {"plain_beside_atomic", plain_beside_atomic},
+      {"read_beside_atomic", read_beside_atomic},
   };
   const cudaLaunchConfig_t c = launch_config(blocks, threads, shared);
   return cudaLaunchKernelEx(&c, kernels.at(name), x);  // launch of a fault
