@@ -176,7 +176,6 @@ void access(const void* p, size_t bytes, Access kind, const void* code) {
       continue;
     }
     if (!is_before(c->read, thread)) return report_race(p, "written", "read", c->read, code);
-    if (!both_atomic) c->write = {};
     join(c->write, thread, at);
     c->is_written = true;
     c->is_atomic = kind == Access::atomic;
