@@ -1,0 +1,63 @@
+// Streams, events and graphs: what is asked for runs when the host waits for it, as late as CUDA allows.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "emulated/runtime_api.h"
+
+namespace crisp::emulator {
+
+using Work = std::function<void()>;
+
+/// Something to be done in a stream. `prepare` runs when it is queued (by a call, or by each launch of a graph that has
+/// captured it) and gives what runs later.
+struct Command {
+  std::function<Work()> prepare;
+  static Command always(Work work) {
+    return {[work = std::move(work)] { return work; }};
+  }
+};
+
+/// A graph that is being captured from one or more streams, or is finished.
+struct Recording {
+  struct Node {
+    Command command;
+    std::vector<size_t> after;  // earlier nodes that it waits for
+  };
+  std::vector<Node> nodes;
+  cudaStream_t origin = nullptr;
+};
+
+/// Into the stream, or into the graph that is captured from it.
+cudaError_t enqueue(cudaStream_t stream, Command command);
+/// Runs what the stream holds now.
+void drain(cudaStream_t stream);
+bool is_captured(cudaStream_t stream);
+/// An error if the call, which waits for the device or changes its memory, comes while a stream is captured.
+cudaError_t refuse_in_capture(const char* call, Where where = {nullptr, 0});
+/// Streams of this capture run again.
+void end_capture(const std::shared_ptr<const Recording>& recording);
+/// Drops what is queued, and captures.
+void forget_streams();
+
+/// The position among `ready` of the next to run, by the settings' order of branches.
+size_t pick_branch(size_t ready);
+
+}  // namespace crisp::emulator
+
+struct CUstream_st {
+  std::deque<crisp::emulator::Work> queue;
+  uint64_t queued = 0, done = 0;
+  std::shared_ptr<crisp::emulator::Recording> recording;  // while it is captured
+  std::vector<size_t> last;                               // nodes of the recording that the next one waits for
+  void advance(uint64_t to);
+};
+struct CUevent_st {
+  cudaStream_t stream = nullptr;
+  uint64_t position = 0;
+  std::shared_ptr<crisp::emulator::Recording> recording;  // if it was recorded in a capture
+  std::vector<size_t> nodes;
+};
