@@ -138,7 +138,7 @@ TEST_CASE("hidden device: evaluation has the CPU's numbers") {
 }
 
 // What a warmed-up optimizer step of 6 layers asks of the device.
-DeviceRecord record_of_step(const HiddenDevice& faults, const std::string& method, int64_t micro_steps) {
+DeviceRecord record_of_step(const HiddenDevice& faults, const std::string& method, int64_t of_step) {
   DistilBertConfig config = small_run_config();
   config.layers = 6;
   if (method == "dense") {
@@ -151,7 +151,7 @@ DeviceRecord record_of_step(const HiddenDevice& faults, const std::string& metho
   TrainerOptions options;
   options.batch_size = 8;
   options.epochs = 3;
-  options.gradient_accumulation_steps = micro_steps;
+  options.gradient_accumulation_steps = of_step;
   Trainer trainer(model, data, options);
   StepReport report;
   const auto step = [&] {
@@ -182,13 +182,13 @@ TEST_CASE("hidden device: a warmed-up step waits for the device once, at its end
                                              {"learned-span", 0, 0},
                                              {"random-k", 6, 0},
                                              {"lexical", 6, 1}}) {
-    for (const int64_t micro_steps : {1, 3}) {
-      const DeviceRecord record = record_of_step(faults, method, micro_steps);
-      INFO(method << ", " << micro_steps << " micro-steps\n" << record.str());
-      CHECK(record.to_device() <= micro_steps * (3 + lists));
-      CHECK(record.to_host() == micro_steps * reads + 1);
-      CHECK(record.waits == micro_steps * reads + 1);
-      CHECK(record.kernels() <= micro_steps * 240 + 75);  // an operation that falls apart into several would show
+    for (const int64_t of_step : {1, 3}) {
+      const DeviceRecord record = record_of_step(faults, method, of_step);
+      INFO(method << ", " << of_step << " micro-steps\n" << record.str());
+      CHECK(record.to_device() <= of_step * (3 + lists));
+      CHECK(record.to_host() == of_step * reads + 1);
+      CHECK(record.waits == of_step * reads + 1);
+      CHECK(record.kernels() <= of_step * 240 + 75);  // an operation that falls apart into several would show
     }
   }
 }
