@@ -129,11 +129,15 @@ Segments::Segments(const Tensor& q_offsets, const Tensor& kv_offsets)
   upload(q_offsets.device(), *this);
 }
 
-void Segments::arrays(IntegersList& all) const { all.insert(all.end(), {&plan_->q, &plan_->kv, &plan_->pairs}); }
+void Segments::arrays(IntegersList& all) const {
+  if (plan_) all.insert(all.end(), {&plan_->q, &plan_->kv, &plan_->pairs});
+}
 
 ListedKeys::ListedKeys(const Segments& segments, int64_t heads, std::span<const int32_t> starts,
                        std::span<const int32_t> keys)
     : plan_(std::allocate_shared<Plan>(CachedAlloc<Plan>())) {
+  if (!segments || heads < 1 || starts.empty())
+    fail("lists of keys need segments, heads and starts; there are {} heads and {} starts", heads, starts.size());
   const int64_t queries = segments.queries(), lists = std::ssize(starts) - 1;
   if (lists != queries && lists != heads * queries)
     fail("lists of keys: {} starts, but one more than queries are needed, {}, or than queries of heads, {}",
@@ -164,6 +168,8 @@ ListedKeys::ListedKeys(const Segments& segments, int64_t heads, std::span<const 
   plan_->keys.host.assign(keys.begin(), keys.end());
 }
 
-void ListedKeys::arrays(IntegersList& all) const { all.insert(all.end(), {&plan_->starts, &plan_->keys}); }
+void ListedKeys::arrays(IntegersList& all) const {
+  if (plan_) all.insert(all.end(), {&plan_->starts, &plan_->keys});
+}
 
 }  // namespace crisp

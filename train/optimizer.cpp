@@ -108,7 +108,12 @@ void AdamW::replay(Table& table, size_t count, Name&& name) {
   }
   AdamWPart rows = part(table.index, 0, steps_);
   rows.gradient = {};
-  catch_up_rows(*context_, rows, table.rates, due_rows_, due_from_);
+  try {
+    catch_up_rows(*context_, rows, table.rates, due_rows_, due_from_);
+  } catch (...) {  // they wait still
+    for (size_t i = 0; i < due_rows_.size(); ++i) table.done[static_cast<size_t>(due_rows_[i])] = due_from_[i];
+    throw;
+  }
 }
 
 void AdamW::catch_up(const Tensor& parameter, std::span<const int32_t> wanted) {

@@ -13,6 +13,8 @@ namespace {
 template <class T>
 using List = std::vector<T, CachedAlloc<T>>;  // a training step asks the system for nothing
 
+const Shape clip_shape{sizeof(ClipResult) / sizeof(double)};
+
 ClipResult* result_in(const Tensor& clip) {
   return clip ? reinterpret_cast<ClipResult*>(clip.data<double>()) : nullptr;
 }
@@ -22,6 +24,13 @@ void check_together(const Tensor& first, const Tensor& t, DType dtype, const cha
   if (t && (t.device() != first.device() || t.dtype() != dtype))
     fail("adamw: {} {} ({} on the {}) must be {} on the {}, as {} is", role, t.label(), name_of(t.dtype()),
          name_of(t.device()), name_of(dtype), name_of(first.device()), first.label());
+}
+
+// `clip` is what clip_gradients() made, if it is there.
+void check_clip(const Tensor& parameter, const Tensor& clip) {
+  check_together(parameter, clip, DType::f64, "clip");
+  if (clip && clip.shape() != clip_shape)
+    fail("adamw: clip is {}, not what clip_gradients() gives", clip.shape().str());
 }
 
 void check_part(const AdamWPart& part, const Shape& gradient_shape) {
@@ -78,6 +87,7 @@ void check_due(const Tensor& table, int64_t steps, std::span<const int32_t> rows
 Tensor clip_gradients(const Context& context, std::span<const Tensor> clipped, std::span<const Tensor> others,
                       const StepLoss& loss, double max_norm) {
   if (clipped.empty() && others.empty()) fail("adamw: there are no parameters");
+  if (!(max_norm >= 0)) fail("adamw: the largest norm must be a number from 0, not {}", max_norm);
   if (loss.losses.size() != loss.shares.size())
     fail("adamw: {} losses, but {} shares", loss.losses.size(), loss.shares.size());
   const Tensor& any = clipped.empty() ? others[0] : clipped[0];
@@ -88,7 +98,7 @@ Tensor clip_gradients(const Context& context, std::span<const Tensor> clipped, s
   for (const Tensor& t : loss.losses)
     if (!t || t.numel() != 1) fail("adamw: a loss must have one element; {} has {}", t.label(), t ? t.numel() : 0);
   if (loss.penalty && loss.penalty.numel() != 1) fail("adamw: the penalty must have one element");
-  const Tensor result = Tensor::empty({sizeof(ClipResult) / sizeof(double)}, DType::f64, any.device());
+  const Tensor result = Tensor::empty(clip_shape, DType::f64, any.device());
   List<Tensor> made;  // sums of squares that nobody has formed yet
   made.reserve(clipped.size() + others.size());
   run(context, any, [&]<class T>(KernelCall<T> k) {
@@ -127,7 +137,10 @@ Tensor clip_gradients(const Context& context, std::span<const Tensor> clipped, s
   return result;
 }
 
-ClipResult read_clip(const Tensor& clip) { return *result_in(clip.to(Device::cpu)); }
+ClipResult read_clip(const Tensor& clip) {
+  if (clip.shape() != clip_shape) fail("read_clip: {} is not what clip_gradients() gives", clip.label());
+  return *result_in(clip.to(Device::cpu));
+}
 
 void adamw(const Context& context, std::span<const AdamWPart> parts, const Tensor& clip) {
   if (parts.empty()) return;
@@ -136,7 +149,7 @@ void adamw(const Context& context, std::span<const AdamWPart> parts, const Tenso
     check_together(parts[0].parameter, part.parameter, parts[0].parameter.dtype(), "the parameter");
     if (!part.gradient) fail("adamw: {} has no gradient", part.parameter.label());
   }
-  check_together(parts[0].parameter, clip, DType::f64, "clip");
+  check_clip(parts[0].parameter, clip);
   run(context, parts[0].parameter, [&]<class T>(KernelCall<T> k) {
     List<AdamWUpdate<T>> updates;
     updates.reserve(parts.size());
@@ -154,7 +167,7 @@ void adamw_rows(const Context& context, const AdamWPart& part, const Integers& r
     fail("adamw: the rows of {} must be on its device: see upload_integers()", part.parameter.label());
   if (!rows.increase_below(part.parameter.dim(0)))
     fail("adamw: the rows of {} must increase, within its {} rows", part.parameter.label(), part.parameter.dim(0));
-  check_together(part.parameter, clip, DType::f64, "clip");
+  check_clip(part.parameter, clip);
   const AdamWRates rates = adamw_rates(part.step);
   run(context, part.parameter, [&](auto k) {
     auto call = call_of(part, std::span(&rates, 1), k);

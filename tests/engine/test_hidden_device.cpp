@@ -142,6 +142,18 @@ TEST_CASE("hidden device: an optimizer's step refuses tensors on two devices") {
   refuses([&] { clip_gradients(context, {&there, 1}, {}, {.penalty = loss}, 1); }, "the penalty");
   refuses([&] { clip_gradients(context, {&here, 1}, {}, {.losses = {&loss, 1}}, 1); }, "1 losses, but 0 shares");
   refuses([&] { clip_gradients(context, {}, {}, {}, 1); }, "there are no parameters");
+  for (const double norm : {-1.0, std::nan("")})
+    refuses([&] { clip_gradients(context, {&here, 1}, {}, {}, norm); }, "the largest norm must be a number from 0");
+  const Tensor two = Tensor::zeros({2}, DType::f64);
+  const std::array both_losses{two};
+  refuses(
+      [&] {
+        clip_gradients(context, {&here, 1}, {}, {.losses = both_losses, .shares = shares}, 1);
+      },
+      "a loss must have one element");
+  const std::array alone{part(Device::cpu)};
+  refuses([&] { adamw(context, alone, two); }, "not what clip_gradients() gives");
+  refuses([&] { read_clip(two); }, "not what clip_gradients() gives");
   const Tensor table = tensor(hidden).set_requires_grad().take_grad_by_rows();
   refuses([&] { table.set_grad_rows(integers({1}), numbers({1, 2}, 2).to(hidden)); }, "must be on the hidden");
   refuses([&] { table.set_grad_rows(integers({1}), numbers({1, 2}, 2)); }, "must be on the hidden");

@@ -2,6 +2,7 @@
 #include "engine/plan.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "tests/engine/helpers.h"
 #include "tests/support/hidden_device.h"
@@ -104,6 +105,13 @@ TEST_CASE("plans reach a device in one copy, and an operation refuses those that
   CHECK(contains(error_of([&] { upload(Device::cpu, words); }), "on a device already"));
   elsewhere.lists = on(Device::cpu, ListedKeys(Segments(Ints{0, 1, 3}), 2, Ints{0, 1, 2, 3}, Ints{0, 1, 0}));
   CHECK(contains(error_of([&] { attention(tape, q, q, q, here, elsewhere); }), "made for other segments"));
+  CHECK_NOTHROW(upload(Device::cpu, Rows(), Segments(), ListedKeys()));
+  const Segments one = Segments(Ints{0, 1});
+  for (const auto& bad : {std::function([&] { ListedKeys(Segments(), 1, Ints{0}, Ints{}); }),
+                          std::function([&] { ListedKeys(one, -1, Ints{}, Ints{}); }),
+                          std::function([&] { ListedKeys(one, 1, Ints{}, Ints{}); }),
+                          std::function([&] { ListedKeys(one, 0, Ints{0}, Ints{}); })})
+    CHECK(contains(error_of(bad), "lists of keys need segments, heads and starts"));
   AttentionRule listed{.heads = 3, .selection = Selection::listed};
   listed.lists =
       on(Device::cpu, ListedKeys(Segments(Ints{0, 3}), 2, Ints{0, 1, 2, 3, 4, 5, 6}, Ints{0, 1, 2, 0, 1, 2}));
