@@ -104,7 +104,6 @@ void Tape::check_start(const Tensor& loss) const {
   if (loss.numel() != 1) fail("backward starts from one number; {} has shape {}", loss.label(), loss.shape().str());
   const bool known = std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& n) { return n.output.same_as(loss); });
   if (!known) fail("backward: {} was not recorded on this tape (does any input require a gradient?)", loss.label());
-  if (!loss.requires_grad()) fail("backward: {} requires no gradient any more", loss.label());
 }
 
 void Tape::check_made_here(const Op& op, const Tensor& input) const {

@@ -257,6 +257,8 @@ bool Tensor::requires_grad() const { return impl_ && impl_->requires_grad; }
 const Tensor& Tensor::set_requires_grad(bool on) const {
   if (on && dtype() != DType::f32 && dtype() != DType::f64)
     fail("{} is a {} tensor: only f32 and f64 have gradients", label(), name_of(dtype()));
+  if (!on && impl().recording != 0)
+    fail("set_requires_grad(false) of {} would cut its gradient: take it as a constant with detach()", label());
   // A result that no tape recorded (of inference, or of constants) becomes a leaf.
   if (on && !requires_grad() && impl().recording == 0) impl().leaf = true;
   impl().requires_grad = on;

@@ -95,6 +95,7 @@ class Tensor {
   std::string label() const;
 
   bool requires_grad() const;
+  /// Throws Error for types without gradients, and where it would cut the gradient of a recorded result: detach() does.
   const Tensor& set_requires_grad(bool on = true) const;
   /// A copy of the accumulated gradient, of this tensor's shape whether or not it consists of rows; an empty handle
   /// where there is none: backward() leaves one in leaves (tensors that no recorded operation made), and in others that
