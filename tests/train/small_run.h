@@ -74,6 +74,16 @@ inline DistilBert small_run_model(const DistilBertConfig& config, DType dtype = 
   return model;
 }
 
+/// Of a run of epochs with a rate of 1e-3.
+inline TrainerOptions options_for(int64_t batch_size, int64_t accumulation, double epochs) {
+  TrainerOptions options;
+  options.batch_size = batch_size;
+  options.gradient_accumulation_steps = accumulation;
+  options.epochs = epochs;
+  options.learning_rate = 1e-3;
+  return options;
+}
+
 /// Copies of all parameters.
 inline std::vector<Tensor> weights_now(const DistilBert& model) {
   std::vector<Tensor> copies;
