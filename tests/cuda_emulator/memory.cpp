@@ -26,7 +26,8 @@ namespace {
 
 constexpr size_t alignment = 256, gap = 256, shared_room = size_t{228} << 10;
 
-char* base = nullptr;
+// The same pages twice: what everybody knows, and what the emulator itself can always write.
+char *base = nullptr, *own = nullptr;
 size_t used = shared_room + gap, in_use = 0;  // shared memory lies first
 size_t shared_bytes = 0;
 std::map<char*, size_t> live, pinned;
@@ -89,10 +90,17 @@ void protect(bool hide) {
 
 void open() {
   if (base) return;
-  void* memory =
-      ::mmap(nullptr, device_addresses, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) std::abort();
-  base = static_cast<char*>(memory);
+  const int file = ::memfd_create("device memory", MFD_CLOEXEC);
+  const auto map = [file] {
+    void* p = ::mmap(nullptr, device_addresses, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, file, 0);
+    if (p == MAP_FAILED) std::abort();
+    return static_cast<char*>(p);
+  };
+  if (file < 0 || ::ftruncate(file, device_addresses) != 0) std::abort();
+  base = map();
+  own = map();
+  ::close(file);
+  protect(settings().hide_from_host);
 }
 
 }  // namespace
@@ -107,7 +115,7 @@ DeviceAccess::~DeviceAccess() {
 }
 
 void* allocate(size_t bytes) {
-  const DeviceAccess access;
+  open();
   const size_t room = room_of(bytes);
   char* p = nullptr;
   if (const auto fitting = freed.find(room); fitting != freed.end()) {
@@ -123,7 +131,7 @@ void* allocate(size_t bytes) {
   in_use += bytes;
   permit(p, bytes);
   forbid(p + bytes, room - bytes);
-  std::memset(p, not_a_number, bytes);
+  std::memset(own + (p - base), not_a_number, bytes);
   race::allocated(p, bytes);
   return p;
 }

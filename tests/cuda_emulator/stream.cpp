@@ -68,6 +68,7 @@ void forget_streams() {
 using namespace crisp::emulator;
 
 void CUstream_st::advance(uint64_t to) {
+  if (done >= to || queue.empty() || device_state()) return;
   const DeviceAccess access;
   while (done < to && !queue.empty() && !device_state()) {
     const Work work = std::move(queue.front());

@@ -30,6 +30,14 @@ struct Product {
   cublasComputeType_t compute;
   Result alpha = 1, beta = 0;
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+  // Of a batch: how many, and elements from a matrix to the next.
+  int32_t batch = 1, b_batch = 1;
+  int64_t stride_a = 0, stride_b = 0, stride_d = 0;
+  uint32_t alignment = 256;
+  const Result* chosen_with = nullptr;  // a bias other than the product's
+  int64_t other_gap = 0;                // of the D that the algorithm is chosen for
+  size_t given = 1 << 20;               // bytes of workspace
+  ptrdiff_t shift = 0;                  // of the workspace
 
   size_t a_rows() const { return ta ? shape.k : shape.m; }
   size_t a_cols() const { return ta ? shape.m : shape.k; }
@@ -40,33 +48,48 @@ struct Product {
   cublasStatus_t run(const T* a, const T* b, Result* d, Result* bias) const {
     cublasLtHandle_t handle;
     cublasLtMatmulDesc_t desc;
-    cublasLtMatrixLayout_t la, lb, ld;
+    cublasLtMatrixLayout_t la, lb, ld, chosen_d;
     cublasLtMatmulPreference_t preference;
     cublasLtMatmulHeuristicResult_t algorithm;
     int found = 0;
     REQUIRE(cublasLtCreate(&handle) == 0);
     REQUIRE(cublasLtMatmulDescCreate(&desc, compute, result_type) == 0);
-    const cublasOperation_t oa = ta ? CUBLAS_OP_T : CUBLAS_OP_N, ob = tb ? CUBLAS_OP_T : CUBLAS_OP_N;
-    REQUIRE(cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSA, &oa, sizeof oa) == 0);
-    REQUIRE(cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSB, &ob, sizeof ob) == 0);
-    REQUIRE(cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue) == 0);
-    REQUIRE(cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias) == 0);
-    const auto layout = [](cublasLtMatrixLayout_t* l, cudaDataType_t t, size_t rows, size_t cols) {
-      REQUIRE(cublasLtMatrixLayoutCreate(l, t, rows, cols, static_cast<int64_t>(rows + gap)) == 0);
+    const auto describe = [&](cublasLtMatmulDescAttributes_t attribute, auto v) {
+      REQUIRE(cublasLtMatmulDescSetAttribute(desc, attribute, &v, sizeof v) == 0);
     };
-    layout(&la, type, a_rows(), a_cols());
-    layout(&lb, type, b_rows(), b_cols());
-    layout(&ld, result_type, shape.m, shape.n);
-    const uint64_t workspace = 1 << 20;
+    describe(CUBLASLT_MATMUL_DESC_TRANSA, ta ? CUBLAS_OP_T : CUBLAS_OP_N);
+    describe(CUBLASLT_MATMUL_DESC_TRANSB, tb ? CUBLAS_OP_T : CUBLAS_OP_N);
+    describe(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
+    describe(CUBLASLT_MATMUL_DESC_BIAS_POINTER, chosen_with ? chosen_with : bias);
+    const auto layout = [](cublasLtMatrixLayout_t* l, cudaDataType_t t, size_t rows, size_t cols, int32_t count,
+                           int64_t stride, int64_t more = 0) {
+      REQUIRE(cublasLtMatrixLayoutCreate(l, t, rows, cols, static_cast<int64_t>(rows + gap) + more) == 0);
+      REQUIRE(cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count) == 0);
+      REQUIRE(cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride,
+                                               sizeof stride) == 0);
+    };
+    layout(&la, type, a_rows(), a_cols(), batch, stride_a);
+    layout(&lb, type, b_rows(), b_cols(), batch * b_batch, stride_b);
+    layout(&ld, result_type, shape.m, shape.n, batch, stride_d);
+    layout(&chosen_d, result_type, shape.m, shape.n, batch, stride_d, other_gap);
     REQUIRE(cublasLtMatmulPreferenceCreate(&preference) == 0);
-    REQUIRE(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
-                                                 sizeof workspace) == 0);
-    auto status = cublasLtMatmulAlgoGetHeuristic(handle, desc, la, lb, ld, ld, preference, 1, &algorithm, &found);
+    const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto v) {
+      REQUIRE(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &v, sizeof v) == 0);
+    };
+    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{1} << 20);
+    for (const auto attribute :
+         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+          CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+      if (alignment != 256) prefer(attribute, alignment);
+    auto status =
+        cublasLtMatmulAlgoGetHeuristic(handle, desc, la, lb, chosen_d, chosen_d, preference, 1, &algorithm, &found);
+    describe(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+    const DeviceArray<char> workspace(given + 256);
     if (status == CUBLAS_STATUS_SUCCESS)
-      status =
-          cublasLtMatmul(handle, desc, &alpha, a, la, b, lb, &beta, d, ld, d, ld, &algorithm.algo, nullptr, 0, nullptr);
+      status = cublasLtMatmul(handle, desc, &alpha, a, la, b, lb, &beta, d, ld, d, ld, &algorithm.algo,
+                              workspace.get() + shift, given, nullptr);
     cublasLtMatmulPreferenceDestroy(preference);
-    for (cublasLtMatrixLayout_t l : {la, lb, ld}) cublasLtMatrixLayoutDestroy(l);
+    for (cublasLtMatrixLayout_t l : {la, lb, ld, chosen_d}) cublasLtMatrixLayoutDestroy(l);
     cublasLtMatmulDescDestroy(desc);
     cublasLtDestroy(handle);
     return status;
@@ -191,6 +214,35 @@ TEST_CASE("operands are rounded to nearest, ties to even") {
     }
 }
 
+TEST_CASE("each product of a batch is a product of its own") {
+  const Fresh fresh;
+  const auto a = normals<float>(64, 1), b = normals<float>(64, 2), bias = normals<float>(3, 3);
+  Product<float> p{{3, 2, 4}, false, true, CUBLAS_COMPUTE_32F};
+  p.epilogue = CUBLASLT_EPILOGUE_BIAS;
+  p.alignment = 4;
+  const DeviceArray<float> da(a), db(b), dbias(bias), together(std::vector<float>(64, -1.0f)),
+      alone(std::vector<float>(64, -1.0f));
+  for (const int64_t stride_b : {0, 7}) {
+    for (int i = 0; i < 3; ++i)
+      REQUIRE(p.run(da.get() + 20 * i, db.get() + stride_b * i, alone.get() + 11 * i, dbias.get()) == 0);
+    Product<float> all = p;
+    all.batch = 3;
+    all.stride_a = 20;
+    all.stride_b = stride_b;
+    all.stride_d = 11;
+    const auto before = emulator::counters().launches;
+    REQUIRE(all.run(da.get(), db.get(), together.get(), dbias.get()) == 0);
+    CHECK(together.values() == alone.values());
+    CHECK(emulator::counters().launches == before + 1);
+  }
+  // Side by side in the columns of one matrix.
+  p.shape.m = 1;
+  p.batch = 3;
+  p.stride_d = 1;
+  CHECK(p.run(da.get(), db.get(), together.get(), dbias.get()) == 0);
+  CHECK(emulator::take_findings().empty());
+}
+
 TEST_CASE("products that cublasLt refuses") {
   const Fresh fresh;
   const DeviceArray<float> a(normals<float>(64, 1)), b(normals<float>(64, 2)), d(std::vector<float>(64));
@@ -208,6 +260,35 @@ TEST_CASE("products that cublasLt refuses") {
   p.epilogue = CUBLASLT_EPILOGUE_BIAS;
   CHECK_THAT(refused(a.get(), nullptr), Contains("a bias that is not"));
   p.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+  const float* const from = a.get();
+  p.alignment = 8;
+  CHECK_THAT(refused(from + 1, nullptr), Contains("a pointer A that is no multiple of the 8 bytes that were promised"));
+  p.alignment = 256;
+  CHECK_THAT(refused(from + 4, nullptr), Contains("no multiple of the 256 bytes"));
+  p.given = 1024;
+  CHECK_THAT(refused(from, nullptr), Contains("needs 4096 bytes of workspace, more than the 1024 given"));
+  p.given = 1 << 20;
+  p.shift = 128;
+  CHECK_THAT(refused(from, nullptr), Contains("a workspace that is no multiple of 256 bytes"));
+  p.shift = 256 * 256;
+  CHECK_THAT(refused(from, nullptr), Contains("a workspace that is not in one allocation"));
+  p.shift = 0;
+  p.other_gap = 1;
+  CHECK_THAT(refused(from, nullptr), Contains("an algorithm that was chosen for another product"));
+  p.other_gap = 0;
+  p.epilogue = CUBLASLT_EPILOGUE_BIAS;
+  p.chosen_with = d.get();
+  CHECK_THAT(refused(from, d.get() + 1), Contains("a bias that is less aligned"));
+  p.epilogue = CUBLASLT_EPILOGUE_BGRADB;
+  p.batch = 2;
+  p.stride_d = 24;
+  CHECK_THAT(refused(from, d.get()), Contains("a batch with gradients of biases"));
+  p.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+  p.stride_d = 21;
+  CHECK_THAT(refused(from, nullptr), Contains("results that overlap"));
+  p.b_batch = 2;
+  CHECK_THAT(refused(from, nullptr), Contains("batches of different sizes"));
+  p.b_batch = p.batch = 1;
   p.compute = CUBLAS_COMPUTE_64F;
   CHECK_THAT(refused(a.get(), nullptr), Contains("types that do not go together"));
   cublasLtMatrixLayout_t layout;

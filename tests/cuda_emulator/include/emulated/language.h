@@ -134,6 +134,13 @@ inline int __any_sync(unsigned mask, int predicate, CRISP_EMULATOR_WHERE) {
 inline int __all_sync(unsigned mask, int predicate, CRISP_EMULATOR_WHERE) {
   return crisp::emulator::ballot(mask, predicate != 0, "__all_sync", where) == mask;
 }
+/// The sum over all lanes.
+inline unsigned __reduce_add_sync(unsigned mask, unsigned v, CRISP_EMULATOR_WHERE) {
+  const auto* slots = crisp::emulator::meet(mask, &v, sizeof v, "__reduce_add_sync", where);
+  unsigned sum = 0;
+  for (unsigned from = 0; from < 32; ++from) sum += crisp::emulator::value_of<unsigned>(slots, from);
+  return sum;
+}
 
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
