@@ -5,6 +5,9 @@
 #include <atomic>
 
 #include "engine/cpu/backend.h"
+#if defined(CRISP_HAVE_CUDA)
+#include "engine/cuda/backend.h"
+#endif
 #include "engine/fail.h"
 #include "engine/kernel_list.h"
 #include "engine/profile.h"
@@ -14,8 +17,18 @@ namespace {
 
 const Backend& cpu() {
   static const Backend& cpu = cpu_backend();
-  static const Backend profiled{cpu.name, cpu.allocate, cpu.allocate_zeroed, cpu.free,       cpu.peak_bytes,
-                                cpu.copy, cpu.supports, cpu.kernels_for,     timed(cpu.f32), timed(cpu.f64)};
+  static const Backend profiled{.name = cpu.name,
+                                .problem = cpu.problem,
+                                .allocate = cpu.allocate,
+                                .allocate_zeroed = cpu.allocate_zeroed,
+                                .free = cpu.free,
+                                .peak_bytes = cpu.peak_bytes,
+                                .copy = cpu.copy,
+                                .products_form_squares = cpu.products_form_squares,
+                                .supports = cpu.supports,
+                                .kernels_for = cpu.kernels_for,
+                                .f32 = timed(cpu.f32),
+                                .f64 = timed(cpu.f64)};
   return profiling() ? profiled : cpu;
 }
 
@@ -25,13 +38,28 @@ std::atomic<const Backend*>& registered(Device device) {
   return backends[static_cast<uint8_t>(device)];
 }
 
+// Null where this build has none.
+const Backend* find(Device device) {
+  if (device == Device::cpu) return &cpu();
+  if (const Backend* found = registered(device)) return found;
+#if defined(CRISP_HAVE_CUDA)
+  if (device == Device::cuda) return &cuda::backend();
+#endif
+  return nullptr;
+}
+
+std::string missing(Device device) { return fmt::format("this build has no {} backend", name_of(device)); }
+
 }  // namespace
 
 const Backend& backend(Device device) {
-  if (device == Device::cpu) return cpu();
-  const Backend* found = registered(device);
-  if (!found) fail("this build has no {} backend", name_of(device));
-  return *found;
+  if (const Backend* found = find(device)) return *found;
+  fail("{}", missing(device));
+}
+
+std::string why_unavailable(Device device) {
+  const Backend* found = find(device);
+  return found ? found->problem() : missing(device);
 }
 
 void register_backend(Device device, const Backend& backend) {
@@ -56,7 +84,7 @@ bool supports(Device device, MatmulPrecision precision) { return backend(device)
 std::string kernels_in_use(MatmulPrecision products, Device device) { return backend(device).kernels_for(products); }
 
 const char* name_of(MatmulPrecision precision) {
-  constexpr const char* names[] = {"f32", "bf16", "bf16x3", "bf16x6"};
+  constexpr const char* names[] = {"f32", "bf16", "bf16x3", "bf16x6", "tf32"};
   return names[static_cast<size_t>(precision)];
 }
 

@@ -12,12 +12,17 @@ namespace crisp {
 
 struct Backend {
   const char* name;
+  /// Why it cannot be used on this machine, a sentence without its end; empty where it can. Else allocate() throws it.
+  std::string (*problem)();
   void* (*allocate)(size_t bytes);
   void* (*allocate_zeroed)(size_t bytes);
   void (*free)(void* block) noexcept;
   /// The most bytes that were in use at one time, since the process began.
   int64_t (*peak_bytes)();
   void (*copy)(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
+  /// Whether sums of squares cost next to nothing where a product has just been written (GemmCall::sum_squares); else
+  /// one pass over all gradients forms them.
+  bool products_form_squares;
   /// Whether its f32 products can be computed so.
   bool (*supports)(MatmulPrecision precision);
   /// What its kernels are called where products are computed so: see kernels_in_use().
@@ -26,8 +31,10 @@ struct Backend {
   const Kernels<double>& f64;
 };
 
-/// Throws Error where this build or this machine lacks the device.
+/// Throws Error where this build lacks the device.
 const Backend& backend(Device device);
+/// Why nothing can be computed there, a sentence without its end: "this build has no cuda backend". Empty where it can.
+std::string why_unavailable(Device device);
 /// Makes the backend of a device known; it must stay. Throws Error where the device has another one already.
 void register_backend(Device device, const Backend& backend);
 /// Copies between the memories of two devices, or within one's, of which one is the CPU if they differ. The two places
@@ -50,7 +57,7 @@ bool supports(Device device, MatmulPrecision precision);
 /// "avx512+avx512_bf16". The spelling of every report and file.
 std::string kernels_in_use(MatmulPrecision products, Device device = Device::cpu);
 
-/// "f32", "bf16", "bf16x3", "bf16x6".
+/// "f32", "bf16", ...
 const char* name_of(MatmulPrecision precision);
 
 }  // namespace crisp

@@ -44,6 +44,7 @@ enum class MatmulPrecision : uint8_t {
   bf16,    // operands rounded to bf16 (nearest even)
   bf16x3,  // each operand split into two bf16 numbers, three products: relative error about 4e-6
   bf16x6,  // each operand split into three, six products: at least as accurate as f32
+  tf32,    // operands rounded to tf32, 11 significant bits, in the range of f32
 };
 
 /// c = op(a) op(b) + beta c, row-major, op(x) = x or its transpose. a is [m, k] (trans_a: [k, m]), b is [k, n]
@@ -55,9 +56,9 @@ enum class MatmulPrecision : uint8_t {
 /// Leading dimensions are elements from a row (as stored) to the next; 0: the rows lie one behind the other. What lies
 /// between the rows of c is left alone.
 ///
-/// `batch` products are formed, each of which has the bits of a call of its own; strides are elements from a product's
-/// matrix to the next one's, of gelu_out as of c. All may have one a or one b (stride 0), but each its own c. bias is
-/// the same for all; sum_squares receives the sum over the products, added in their order.
+/// `batch` products are formed, each of which has the bits of a call of its own (on a GPU up to rounding); strides are
+/// elements from a product's matrix to the next one's, of gelu_out as of c. All may have one a or one b (stride 0), but
+/// each its own c. bias is the same for all; sum_squares receives the sum over the products, added in their order.
 template <class T>
 struct GemmCall {
   MatmulPrecision precision = MatmulPrecision::f32;  // of T = float
@@ -157,8 +158,9 @@ struct AttentionShape {
   int64_t batch = 0, heads = 0, head_dim = 0;
   const int32_t* q_offsets = nullptr;
   const int32_t* kv_offsets = nullptr;
-  const int32_t* pair_offsets = nullptr;  // n_q * n_k of the sequences before
-  double scale = 1;                       // scores = scale * q k'
+  const int32_t* pair_offsets = nullptr;     // n_q * n_k of the sequences before
+  int64_t queries = 0, keys = 0, pairs = 0;  // the last offsets, for a backend whose host cannot read them
+  double scale = 1;                          // scores = scale * q k'
   Selection selection = Selection::all;
   double sparsity = 0;  // in (0, 1) for the selections that go by it
   double threshold = 0;
@@ -232,6 +234,15 @@ struct SumRowsCall {
   double beta = 0;
   const int32_t* old_of = nullptr;
   const T* old = nullptr;  // does not overlap out
+};
+
+/// A matrix [rows, cols]: *out = the sum over rows of their sums of squares, in f64, so that a row of zeros changes no
+/// bit of it.
+template <class T>
+struct SquaresOf {
+  int64_t rows = 1, cols = 0;
+  const T* x = nullptr;
+  double* out = nullptr;
 };
 
 /// What clipping finds, in the backend's memory, so that an optimizer step needs no answer from the device.
@@ -323,8 +334,8 @@ struct Kernels {
   void (*transpose)(int64_t batch, int64_t rows, int64_t cols, const T* x, T* out, double beta);
   /// out[c] = sum over r of x[r, c] + beta out[c]
   void (*column_sum)(int64_t rows, int64_t cols, const T* x, T* out, double beta);
-  /// *out = the sum over rows of their sums of squares, in f64, so that a row of zeros changes no bit of it.
-  void (*sum_squares)(int64_t rows, int64_t cols, const T* x, double* out);
+  /// Of each of `count` matrices: see SquaresOf. No two have one `out`.
+  void (*sum_squares)(int64_t count, const SquaresOf<T>* matrices);
   /// *out = 1 if every element is finite, else 0.
   void (*all_finite)(int64_t n, const T* x, int32_t* out);
 

@@ -333,7 +333,8 @@ GradTarget::~GradTarget() {
 }
 
 const Tensor& GradTarget::sum_squares() const {
-  if (!sum_squares_) sum_squares_ = Tensor::empty({}, DType::f64, tensor.device());
+  if (!sum_squares_ && backend(tensor.device()).products_form_squares)
+    sum_squares_ = Tensor::empty({}, DType::f64, tensor.device());
   return sum_squares_;
 }
 

@@ -189,6 +189,7 @@ class GradTarget {
     return tensor ? tensor.data<T>() : nullptr;
   }
   /// f64, one element on the device: whoever asks for it writes the sum of squares of what is there afterwards to it.
+  /// An empty handle where products of the device do not form such sums.
   const Tensor& sum_squares() const;
 
  private:

@@ -5,7 +5,7 @@ cmake_minimum_required(VERSION 3.25)
 # holds a file decides: a backend (engine/cpu, engine/cuda) knows the kernel contract and leaf headers, not the engine; the
 # gate for strangers' files (data/input) knows leaf headers only, and all who read files know it.
 set(contract       engine/backend.h engine/checked.h engine/context.h engine/device.h engine/dtype.h engine/error.h
-                   engine/fail.h engine/formulas.h engine/host_memory.h engine/inline.h engine/kernels.h engine/random.h)
+                   engine/fail.h engine/formulas.h engine/host_memory.h engine/inline.h engine/kernel_list.h engine/kernels.h engine/random.h)
 set(engine         engine/)
 set(engine/cpu     engine/cpu/ ${contract})
 set(engine/cuda    engine/cuda/ ${contract})

@@ -36,6 +36,7 @@ struct PredictOptions {
   TextFormat format = TextFormat::automatic;
   bool json = false, with_text = false;
   Precision precision = Precision::f32;
+  DeviceChoice device = DeviceChoice::cpu;
 };
 
 // What an answer that is no number means for who has only asked.
@@ -173,15 +174,17 @@ void refuse_metrics_over_inputs(const PredictOptions& options, const LoadedModel
 }
 
 int predict(const PredictOptions& options) {
-  const Context context({.threads = static_cast<int>(options.threads), .products = products_for(options.precision)});
-  LoadModelOptions load{.vocab = options.vocab, .head_required = true};
+  const Device device = device_for(options.device);
+  const Context context(
+      {.threads = static_cast<int>(options.threads), .products = products_for(options.precision, device)});
+  LoadModelOptions load{.vocab = options.vocab, .device = device, .head_required = true};
   if (options.precision != Precision::f32)
     load.dtype = dtype_for(options.precision);  // else the file's own: f32 or f64
   const LoadedModel loaded = load_model(options.model, load);
   refuse_metrics_over_inputs(options, loaded);
   for (const std::string& note : loaded.notes) say("note: {}", note);
   if (::isatty(STDERR_FILENO) == 1)  // in a pipeline nothing is said where nothing is wrong
-    say("{}, {} thread{}", describe_products(loaded.model.dtype(), context.products()), context.threads(),
+    say("{}, {} thread{}", describe_products(loaded.model.dtype(), context.products(), device), context.threads(),
         context.threads() == 1 ? "" : "s");
   const WordPiece tokenizer = load_tokenizer(loaded, options.max_length);
   for (const std::string& note : tokenizer.notes()) say("note: {}", note);
@@ -246,5 +249,6 @@ int main(int argc, char** argv) {
   add_integer(app, "max-length", options.max_length, 0, longest_sentence, "tokens of a sentence; 0: as in training");
   add_integer(app, "threads", options.threads, 0, most_threads, "0: all cores");
   add_precision(app, options.precision);
+  add_device(app, options.device);
   return run_program(app, argc, argv, [&] { return predict(options); });
 }

@@ -137,6 +137,8 @@ class Translation {
     const auto number = parse_number<double>(value);
     if (name == "bf16") {
       if (value == "true") take(argument, "precision", "bf16");
+    } else if (name == "use-cpu" || name == "no-cuda") {
+      if (value == "true") take(argument, "device", "cpu");
     } else if (name == "load-best-model-at-end") {
       take(argument, "select", value == "true" ? "best" : "last");
     } else if (name == "max-steps") {

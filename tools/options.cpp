@@ -161,11 +161,18 @@ void add_config_option(CLI::App& app) {
 
 CLI::Option* add_precision(CLI::App& app, Precision& precision) {
   std::vector<std::pair<std::string, Precision>> words;
-  for (const Precision p :
-       {Precision::f32, Precision::strict_f32, Precision::bf16, Precision::bf16x3, Precision::bf16x6, Precision::f64})
+  for (const Precision p : {Precision::f32, Precision::strict_f32, Precision::tf32, Precision::bf16, Precision::bf16x3,
+                            Precision::bf16x6, Precision::f64})
     words.emplace_back(name_of(p), p);
-  return add_choice<Precision>(app, "precision", precision, words, "f32|strict-f32|bf16|bf16x3|bf16x6|f64",
+  return add_choice<Precision>(app, "precision", precision, words, "f32|strict-f32|tf32|bf16|bf16x3|bf16x6|f64",
                                "Of matrix products (f64: of all numbers); f32: the fastest that is as accurate");
+}
+
+CLI::Option* add_device(CLI::App& app, DeviceChoice& device) {
+  return add_choice<DeviceChoice>(
+      app, "device", device,
+      {{"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}, {"auto", DeviceChoice::automatic}}, "cpu|cuda|auto",
+      "What computes: the CPU, an NVIDIA GPU, or the GPU where there is one");
 }
 
 void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
@@ -290,6 +297,7 @@ void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
                       "Of all random numbers; the same seed gives the same bits"));
   in_group(add_integer(app, "threads", o.threads, 0, most_threads, "Threads; 0: as many as there are cores"));
   in_group(add_precision(app, o.precision));
+  in_group(add_device(app, o.device));
 }
 
 namespace {

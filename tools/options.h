@@ -82,5 +82,7 @@ void add_sparse_options(CLI::App& app, SparsityOptions& options);
 
 /// --precision, the same words in every program.
 CLI::Option* add_precision(CLI::App& app, Precision& precision);
+/// --device, the same.
+CLI::Option* add_device(CLI::App& app, DeviceChoice& device);
 
 }  // namespace crisp

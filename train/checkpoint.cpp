@@ -213,7 +213,8 @@ void write_checkpoint(const std::string& directory, Trainer& trainer, const Toke
   if (trainer.state().accumulated > 0)
     for (NamedTensor& t : gradients(trainer.model().parameters())) optimizer.push_back(std::move(t));
   save_tensors(directory + optimizer_file, optimizer, Flush::by_caller);
-  const CheckpointState state{trainer.state(), logs, kernels_in_use(trainer.context().products()), fingerprint};
+  const CheckpointState state{trainer.state(), logs,
+                              kernels_in_use(trainer.context().products(), trainer.model().device()), fingerprint};
   write_file_atomically(directory + state_file, format_checkpoint_state(state), Flush::by_caller);
 }
 

@@ -29,6 +29,15 @@ void with_elements(const Tensor& tensor, F&& f) {
   with_type(tensor, [&]<class T>() { f(std::span<T>(tensor.data<T>(), static_cast<size_t>(tensor.numel()))); });
 }
 
+// f(std::span<T>) with room in host memory for the tensor's elements, which then become those.
+template <class F>
+void write_elements(const Tensor& tensor, F&& f) {
+  if (tensor.device() == Device::cpu) return with_elements(tensor, f);
+  const Tensor host = Tensor::empty(tensor.shape(), tensor.dtype());
+  with_elements(host, f);
+  tensor.copy_from(host);
+}
+
 // The configuration of a file without config.json.
 DistilBertConfig config_from_shapes(const SafetensorsFile& file, std::vector<std::string>& notes) {
   const EncoderDims dims = infer_dims(file);
@@ -165,18 +174,19 @@ LoadedModel load_files(const std::string& file_or_directory, const LoadModelOpti
   }
   apply_options(config, labels_of_head, options);
 
-  LoadedModel loaded{.model = DistilBert(config, options.dtype.value_or(dims.f64 ? DType::f64 : DType::f32)),
-                     .source = file_or_directory,
-                     .weights_path = path,
-                     .files = std::move(files),
-                     .notes = std::move(notes)};
+  LoadedModel loaded{
+      .model = DistilBert(config, options.dtype.value_or(dims.f64 ? DType::f64 : DType::f32), options.device),
+      .source = file_or_directory,
+      .weights_path = path,
+      .files = std::move(files),
+      .notes = std::move(notes)};
   const LoadPlan plan =
       options.new_head ? plan_with_new_head(file, loaded.model) : plan_load(file, wanted_tensors(loaded.model, true));
   if (options.head_required && !plan.initialised_head.empty())
     fail<BadInput>("{}: there is no classification head in it (pre_classifier, classifier); train one with crisp-train",
                    path);
   for_each_source(plan, loaded.model, [&](const Parameter& p, const LoadPlan::Source& source) {
-    with_elements(p.tensor, [&](auto elements) { read_source(file, source, elements); });
+    write_elements(p.tensor, [&](auto elements) { read_source(file, source, elements); });
   });
   loaded.new_head = !plan.initialised_head.empty();
   if (loaded.new_head) loaded.model.initialise_head(options.seed);
@@ -202,7 +212,9 @@ LoadedModel new_model(const std::string& what, const LoadModelOptions& options) 
   config.vocab_size = tokenizer.tokenizer().size();
   prepare_to_train(config, options, what);
   apply_options(config, options.num_labels, options);
-  LoadedModel made{.model = DistilBert(config, options.dtype.value_or(DType::f32)), .source = what, .new_head = true};
+  LoadedModel made{.model = DistilBert(config, options.dtype.value_or(DType::f32), options.device),
+                   .source = what,
+                   .new_head = true};
   if (!named) made.files.push_back(what);
   add_tokenizer(made, std::move(tokenizer));
   made.model.initialise(options.seed);
@@ -308,9 +320,7 @@ void load_tensors(const std::string& path, const std::vector<NamedTensor>& tenso
     if (entry->shape != file_shape(t.tensor.shape()))
       fail<BadInput>("{}: tensor {} has shape {}, not {}", path, t.name, shape_string(entry->shape),
                      t.tensor.shape().str());
-    const Tensor host = t.tensor.device() == Device::cpu ? t.tensor : Tensor::empty(t.tensor.shape(), t.tensor.dtype());
-    with_elements(host, [&](auto elements) { file.read(*entry, elements); });
-    if (!host.same_as(t.tensor)) t.tensor.copy_from(host);
+    write_elements(t.tensor, [&](auto elements) { file.read(*entry, elements); });
   }
 }
 

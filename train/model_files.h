@@ -24,6 +24,7 @@ struct LoadedModel {
 struct LoadModelOptions {
   std::string vocab = {};                     // a vocab.txt or tokenizer.json; empty: what lies beside the weights
   std::optional<DType> dtype = {};            // unset: f64 for a file of f64 tensors, else f32
+  Device device = Device::cpu;                // where the model's parameters lie and what it computes with
   int64_t num_labels = 0;                     // 0: from the file or its config.json
   std::string num_labels_from = "there are";  // who says so, with the verb
   std::vector<std::string> label_names = {};  // of the classes; empty: config.json's, or none with a new head

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/sparsity.h"
+#include "train/device.h"
 #include "train/precision.h"
 #include "train/schedule.h"
 
@@ -87,6 +88,7 @@ struct TrainOptions : TrainerOptions {
   // --- The machine.
   int64_t threads = 0;  // 0: all
   Precision precision = Precision::f32;
+  DeviceChoice device = DeviceChoice::cpu;
 
   /// What of it a Trainer takes: the rest is for run_training, and for what it makes of the model and the data.
   const TrainerOptions& trainer() const { return *this; }

@@ -10,6 +10,8 @@ MatmulPrecision wanted_products(Precision precision, Device device) {
   switch (precision) {
     case Precision::bf16:
       return MatmulPrecision::bf16;
+    case Precision::tf32:
+      return MatmulPrecision::tf32;
     case Precision::bf16x3:
       return MatmulPrecision::bf16x3;
     case Precision::bf16x6:
@@ -26,7 +28,7 @@ MatmulPrecision wanted_products(Precision precision, Device device) {
 }  // namespace
 
 const char* name_of(Precision precision) {
-  constexpr const char* names[] = {"f32", "strict-f32", "bf16", "bf16x3", "bf16x6", "f64"};
+  constexpr const char* names[] = {"f32", "strict-f32", "tf32", "bf16", "bf16x3", "bf16x6", "f64"};
   return names[static_cast<size_t>(precision)];
 }
 
@@ -35,6 +37,8 @@ DType dtype_for(Precision precision) { return precision == Precision::f64 ? DTyp
 MatmulPrecision products_for(Precision precision, Device device) {
   const MatmulPrecision products = wanted_products(precision, device);
   if (!supports(device, products)) {
+    if (products == MatmulPrecision::tf32) fail<UsageError>("--precision tf32 is for GPUs (--device cuda); use f32");
+    if (device != Device::cpu) fail<UsageError>("--precision {} is for CPUs; use tf32", name_of(products));
     const bool plain = products == MatmulPrecision::bf16;
     fail<UsageError>("--precision {} needs a CPU with {}, which this one lacks{}; use f32", name_of(products),
                      plain ? "AMX or AVX-512 BF16" : "AMX",
@@ -43,9 +47,10 @@ MatmulPrecision products_for(Precision precision, Device device) {
   return products;
 }
 
-std::string describe_products(DType dtype, MatmulPrecision products) {
-  if (dtype == DType::f64) return fmt::format("f64 products by {} kernels", kernels_in_use(MatmulPrecision::f32));
-  return fmt::format("{} products by {} kernels{}", name_of(products), kernels_in_use(products),
+std::string describe_products(DType dtype, MatmulPrecision products, Device device) {
+  if (dtype == DType::f64)
+    return fmt::format("f64 products by {} kernels", kernels_in_use(MatmulPrecision::f32, device));
+  return fmt::format("{} products by {} kernels{}", name_of(products), kernels_in_use(products, device),
                      products == MatmulPrecision::bf16x6 ? ", at least as accurate as f32" : "");
 }
 

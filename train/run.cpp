@@ -225,9 +225,12 @@ bool take_sample(TrainOptions& options, const std::string& sample_root) {
 int run_training(TrainOptions options, const std::string& sample_root) {
   if (options.threads < 0 || options.threads > most_threads)
     fail<UsageError>("{} threads; it must be from 0 (all cores) to {}", options.threads, most_threads);
-  const Context context({.threads = static_cast<int>(options.threads), .products = products_for(options.precision)});
+  const Device device = device_for(options.device);
+  const Context context(
+      {.threads = static_cast<int>(options.threads), .products = products_for(options.precision, device)});
   InterruptHandler signals(/*nothing_to_lose=*/true);
   Progress progress(options.logging_steps);
+  if (const std::string choice = describe_choice(options.device); !choice.empty()) progress.message("{}", choice);
   if (take_sample(options, sample_root)) {
     progress.message(
         "no --weights and no --data: training the bundled sample, a small model on made-up film reviews, with\na "
@@ -252,6 +255,7 @@ int run_training(TrainOptions options, const std::string& sample_root) {
 
   const LoadModelOptions load{.vocab = options.vocab,
                               .dtype = dtype_for(options.precision),
+                              .device = device,
                               .num_labels = sets.classes,
                               .num_labels_from = !options.label_names.empty() ? "--label-names has"
                                                  : options.num_labels > 0     ? "--num-labels is"
@@ -317,7 +321,7 @@ int run_training(TrainOptions options, const std::string& sample_root) {
       "{} parameters, {} layers of {}; {} training and {} dev sentences; sparsity {}; "
       "{}, {} thread{}",
       parameters, config.layers, config.dim, train.size(), dev.size(), config.sparsity.describe(),
-      describe_products(loaded.model.dtype(), context.products()), context.threads(),
+      describe_products(loaded.model.dtype(), context.products(), device), context.threads(),
       context.threads() == 1 ? "" : "s");
   Session session({options, loaded, std::move(weights_sha256), dev_set, train, dev, selection ? &*selection : nullptr,
                    context, output, progress});

@@ -77,7 +77,7 @@ void Session::open_logs() {
   complete_ = ended() && s.last_evaluation >= 0 && !evaluation_due() && fields.has("settings") &&
               fields.whole("step", 0, INT64_MAX) == s.step;
   const std::string& before = state.kernels;
-  const std::string now = kernels_in_use(context_.products());
+  const std::string now = kernels_in_use(context_.products(), trainer_.model().device());
   if (!complete_ && !before.empty() && before != now)
     progress_.message(
         "the checkpoint was written with {} kernels, and {} ones go on: the last bits may differ from "

@@ -74,7 +74,7 @@ void Session::write_results() {
   document["peak_tensor_bytes"] = backend(trainer_.model().device()).peak_bytes();
   document["peak_resident_bytes"] = peak_resident_bytes();
   if (startup_seconds_) document["startup_seconds"] = *startup_seconds_;
-  document["instruction_set"] = kernels_in_use(context_.products());
+  document["instruction_set"] = kernels_in_use(context_.products(), trainer_.model().device());
   document["threads"] = context_.threads();
   document["settings"] = settings();
   write_json_file(output_.file("all_results.json"), document);

@@ -82,6 +82,7 @@ const Tables& tables() {
 }
 
 bool supports(MatmulPrecision precision) {
+  if (precision == MatmulPrecision::tf32) return false;
   return precision == MatmulPrecision::f32 || amx_usable() || (precision == MatmulPrecision::bf16 && has_avx512_bf16());
 }
 
@@ -123,9 +124,18 @@ const Backend& cpu_backend() {
     return table;
   }();
   const auto peak_bytes = [] { return allocator_stats().peak_bytes_in_use; };
-  static const Backend cpu{
-      "cpu", cached_allocate, cached_allocate_zeroed, cached_free, peak_bytes, copy, supports, kernels_for,
-      f32,   tables().f64};
+  static const Backend cpu{.name = "cpu",
+                           .problem = [] { return std::string(); },
+                           .allocate = cached_allocate,
+                           .allocate_zeroed = cached_allocate_zeroed,
+                           .free = cached_free,
+                           .peak_bytes = peak_bytes,
+                           .copy = copy,
+                           .products_form_squares = true,
+                           .supports = supports,
+                           .kernels_for = kernels_for,
+                           .f32 = f32,
+                           .f64 = tables().f64};
   return cpu;
 }
 

@@ -97,7 +97,7 @@ void column_sum(int64_t rows, int64_t cols, const T* x, T* out, double beta) {
 }
 
 template <class T>
-void sum_squares(int64_t rows, int64_t cols, const T* x, double* out) {
+void squares_of(int64_t rows, int64_t cols, const T* x, double* out) {
   const auto square = [](T v) { return static_cast<double>(v) * static_cast<double>(v); };
   if (rows == 1) {
     *out = sum_chunks(cols, cols >= parallel_threshold, [=](int64_t i) { return square(x[i]); });
@@ -109,6 +109,11 @@ void sum_squares(int64_t rows, int64_t cols, const T* x, double* out) {
   double sum = 0;
   for (int64_t r = 0; r < rows; ++r) sum += sums[r];
   *out = sum;
+}
+
+template <class T>
+void sum_squares(int64_t count, const SquaresOf<T>* matrices) {
+  for (int64_t i = 0; i < count; ++i) squares_of(matrices[i].rows, matrices[i].cols, matrices[i].x, matrices[i].out);
 }
 
 template <class T>

@@ -102,6 +102,8 @@ Tensor clip_gradients(const Context& context, std::span<const Tensor> clipped, s
   List<Tensor> made;  // sums of squares that nobody has formed yet
   made.reserve(clipped.size() + others.size());
   run(context, any, [&]<class T>(KernelCall<T> k) {
+    List<SquaresOf<T>> to_form;
+    to_form.reserve(made.capacity());
     const auto squares_of = [&](std::span<const Tensor> tensors) {
       List<const double*> squares;
       squares.reserve(tensors.size());
@@ -112,13 +114,14 @@ Tensor clip_gradients(const Context& context, std::span<const Tensor> clipped, s
         if (!sum) {
           sum = made.emplace_back(Tensor::empty({}, DType::f64, t.device()));
           const int64_t rows = g.by_rows() ? g.values().dim(0) : 1;
-          k->sum_squares(rows, rows == 0 ? 0 : g.values().numel() / rows, k(g.values()), k.f64(sum));
+          to_form.push_back({rows, rows == 0 ? 0 : g.values().numel() / rows, k(g.values()), k.f64(sum)});
         }
         squares.push_back(k.f64(sum));
       }
       return squares;
     };
     const auto squares = squares_of(clipped), other_squares = squares_of(others);
+    k->sum_squares(std::ssize(to_form), to_form.data());
     List<const T*> losses;
     losses.reserve(loss.losses.size());
     for (const Tensor& t : loss.losses) losses.push_back(k(t));
@@ -200,7 +203,10 @@ void catch_up_rows(const Context& context, const AdamWPart& part, std::span<cons
 
 double sum_squares(const Tensor& x, const Context& context) {
   const Tensor sum = Tensor::empty({}, DType::f64, x.device());
-  run(context, x, [&](auto k) { k->sum_squares(1, x.numel(), k(x), k.f64(sum)); });
+  run(context, x, [&]<class T>(KernelCall<T> k) {
+    const SquaresOf<T> all{1, x.numel(), k(x), k.f64(sum)};
+    k->sum_squares(1, &all);
+  });
   return sum.item();
 }
 

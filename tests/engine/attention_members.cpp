@@ -22,7 +22,7 @@ void make_lists(AttentionRule& rule, const std::vector<int32_t>& lengths, bool p
   }
   std::vector<int32_t> offsets{0};
   for (const int32_t n : lengths) offsets.push_back(offsets.back() + n);
-  rule.lists = on(Device::cpu, ListedKeys(Segments(offsets), rule.heads, starts, keys));
+  rule.lists = on(test_device(), ListedKeys(Segments(offsets), rule.heads, starts, keys));
 }
 
 }  // namespace
@@ -106,15 +106,13 @@ std::vector<Member> members(int64_t heads, DType type, const std::vector<int32_t
 Tensor offsets_of(const std::vector<int32_t>& lengths) {
   std::vector<int32_t> offsets{0};
   for (const int32_t n : lengths) offsets.push_back(offsets.back() + n);
-  return Tensor::from(std::span<const int32_t>(offsets), {static_cast<int64_t>(offsets.size())});
+  return i32(offsets);
 }
 
 Tensor unit_matrix(int64_t n, DType type) {
-  const Tensor unit = Tensor::zeros({n, n}, type);
-  with_type(unit, [&]<class T>() {
-    for (int64_t i = 0; i < n; ++i) unit.data<T>()[i * n + i] = T(1);
-  });
-  return unit;
+  std::vector<double> unit(static_cast<size_t>(n * n));
+  for (int64_t i = 0; i < n; ++i) unit[static_cast<size_t>(i * n + i)] = 1;
+  return tensor_of(unit, {n, n}, type);
 }
 
 std::vector<double> weights_of(const Tensor& scores, AttentionRule rule, AttentionStats* stats) {

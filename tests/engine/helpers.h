@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -14,18 +15,40 @@
 #include "engine/op.h"
 #include "engine/ops.h"
 #include "tests/support/catch.h"
+#include "tests/support/test_device.h"
 
 namespace crisp::test {
 
 /// Normal numbers without a gradient, in any dtype.
 inline Tensor numbers(const Shape& shape, uint64_t seed, DType dtype = DType::f64, double mean = 0,
                       double deviation = 1) {
-  return Tensor::normal(shape, dtype, {.seed = seed, .stream = Stream::init}, mean, deviation);
+  return Tensor::normal(shape, dtype, {.seed = seed, .stream = Stream::init}, mean, deviation, test_device());
 }
 
-inline Tensor vec(const std::vector<double>& values, DType dtype = DType::f64) {
-  return Tensor::from(std::span<const double>(values), {static_cast<int64_t>(values.size())}, dtype);
+/// The same, requiring one.
+inline Tensor input(const Shape& shape, uint64_t seed, DType dtype, double mean = 0, double deviation = 1) {
+  return numbers(shape, seed, dtype, mean, deviation).set_requires_grad();
 }
+
+inline Tensor tensor_of(const std::vector<double>& values, const Shape& shape, DType dtype = DType::f64) {
+  return Tensor::from(std::span<const double>(values), shape, dtype, test_device());
+}
+inline Tensor vec(const std::vector<double>& values, DType dtype = DType::f64) {
+  return tensor_of(values, {static_cast<int64_t>(values.size())}, dtype);
+}
+/// A vector of whole numbers: ids, offsets, labels.
+inline Tensor i32(const std::vector<int32_t>& values) {
+  return Tensor::from(std::span<const int32_t>(values), {static_cast<int64_t>(values.size())}, test_device());
+}
+inline std::vector<int32_t> i32_values(const Tensor& t) {
+  const std::vector<double> values = t.to_vector();
+  return {values.begin(), values.end()};
+}
+inline Tensor full(const Shape& shape, DType dtype, double value) {
+  return Tensor::full(shape, dtype, value, test_device());
+}
+inline Tensor zeros(const Shape& shape, DType dtype) { return Tensor::zeros(shape, dtype, test_device()); }
+inline Tensor scalar(double value, DType dtype) { return Tensor::scalar(value, dtype, test_device()); }
 
 /// The L2 norm of the difference relative to that of `expected`; 0 when both are empty. NaN when anything is.
 inline double relative_error(const std::vector<double>& actual, const std::vector<double>& expected) {
@@ -38,11 +61,10 @@ inline double relative_error(const std::vector<double>& actual, const std::vecto
   return difference == 0 ? 0 : std::sqrt(difference / size);
 }
 
-/// On the CPU.
 inline std::shared_ptr<Integers> integers(std::vector<int32_t> values) {
   auto all = std::make_shared<Integers>();
   all->host.assign(values.begin(), values.end());
-  upload_integers(Device::cpu, std::array{all.get()});
+  upload_integers(test_device(), std::array{all.get()});
   return all;
 }
 
@@ -53,23 +75,65 @@ inline void adamw(const Tensor& parameter, const Tensor& gradient, const Tensor&
   crisp::adamw(context, {&part, 1}, {});
 }
 
+/// Wherever they are.
 inline bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && a.dtype() == b.dtype() && std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
+  const Tensor x = a.detach().to(Device::cpu), y = b.detach().to(Device::cpu);
+  return x.shape() == y.shape() && x.dtype() == y.dtype() && std::memcmp(x.raw(), y.raw(), x.bytes()) == 0;
 }
 
-/// A sample's inputs on a device, numbers as `type`: the same in f32 and f64. What stands there twice stays one tensor.
-inline std::vector<Tensor> inputs_on(Device device, DType type, const Sample& sample) {
+/// f(input) for each of a sample's inputs. What stands there twice stays one tensor.
+template <class F>
+std::vector<Tensor> copies_of_inputs(const Sample& sample, F&& f) {
   std::vector<Tensor> copies;
   for (const Tensor& t : sample.inputs) {
     const auto first = std::find_if(sample.inputs.begin(), sample.inputs.end(), [&](auto& o) { return o.same_as(t); });
     const auto at = static_cast<size_t>(first - sample.inputs.begin());
-    const Tensor x = t.detach();
-    copies.push_back(at < copies.size()        ? copies[at]
-                     : t.dtype() == DType::i32 ? x.clone().to(device)
-                                               : x.to(DType::f32).to(type).clone().to(device));
+    copies.push_back(at < copies.size() ? copies[at] : f(t.detach()));
     if (t.requires_grad()) copies.back().set_requires_grad();
   }
   return copies;
+}
+/// A sample's inputs on a device.
+inline std::vector<Tensor> inputs_on(Device device, const Sample& sample) {
+  return copies_of_inputs(sample, [&](const Tensor& x) { return x.clone().to(device); });
+}
+/// The same, numbers as `type`, with the same values in f32 and f64.
+inline std::vector<Tensor> inputs_on(Device device, DType type, const Sample& sample) {
+  return copies_of_inputs(sample, [&](const Tensor& x) {
+    return (x.dtype() == DType::i32 ? x : x.to(DType::f32).to(type)).clone().to(device);
+  });
+}
+
+/// f(sample) for all; for those of one operation where the environment's CRISP_TEST_OP names it, while it is being
+/// written.
+template <class F>
+void for_all_samples(F&& f) {
+  const char* const only = std::getenv("CRISP_TEST_OP");
+  for (const Op* op : all_ops()) {
+    if (only && std::string(op->name) != only) continue;
+    for (const Sample& sample : op->samples()) {
+      INFO(op->name << ": " << sample.what);
+      f(sample);
+    }
+  }
+}
+
+/// Result and gradients of a sample, in host memory; with its weighted sum `uses` times in the loss.
+inline std::vector<Tensor> results(const Sample& sample, Device device, DType type, int uses = 1) {
+  const std::vector<Tensor> inputs = inputs_on(device, type, sample);
+  Tape tape;
+  Tensor y, loss;
+  for (int i = 0; i < uses; ++i) {
+    y = sample.run(tape, inputs);
+    CHECK(y.device() == device);
+    const Tensor weighted = sum(tape, mul(tape, y, numbers(y.shape(), 99, type).to(device)));
+    loss = loss ? add(tape, loss, weighted) : weighted;
+  }
+  tape.backward(loss);
+  std::vector<Tensor> all{y.detach().to(Device::cpu)};
+  for (const Tensor& t : inputs)
+    if (t.requires_grad()) all.push_back(t.grad().to(Device::cpu));
+  return all;
 }
 
 /// The message of the Error that f throws; fails the test where it throws none.

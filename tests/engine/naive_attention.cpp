@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "tests/engine/helpers.h"
+
 namespace crisp::test {
 namespace {
 
@@ -102,8 +104,9 @@ NaiveAttention naive_attention(const Tensor& q, const Tensor& k, const Tensor& v
                    .log_kept = Row(heads)};
   const Row spans = rule.span ? rule.span.to_vector() : Row(heads);
   uint64_t index = 0;  // of the weight
-  for (int64_t s = 0; s + 1 < q_offsets.dim(0); ++s) {
-    const auto *qo = q_offsets.data<int32_t>() + s, *ko = kv_offsets.data<int32_t>() + s;
+  const std::vector<int32_t> of_queries = i32_values(q_offsets), of_keys = i32_values(kv_offsets);
+  for (size_t s = 0; s + 1 < of_queries.size(); ++s) {
+    const int32_t *qo = of_queries.data() + s, *ko = of_keys.data() + s;
     const auto n_q = at(qo[1] - qo[0]), n_k = at(ko[1] - ko[0]);
     for (size_t h = 0; h < heads; ++h) {
       const auto place = [&](int32_t first, size_t row, int64_t c) {

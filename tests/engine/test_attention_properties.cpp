@@ -11,8 +11,6 @@ using namespace crisp::test;
 
 namespace {
 
-Tensor input(const Shape& shape, uint64_t seed, DType type) { return numbers(shape, seed, type).set_requires_grad(); }
-
 // How far the scores of a row (for 1.5-entmax their halves) lie above the normaliser's threshold, which follows from
 // the largest of the row's weights.
 std::vector<double> over_threshold(Normaliser normaliser, const std::vector<double>& scores,
@@ -50,20 +48,24 @@ void check_support(Normaliser normaliser, DType type, int64_t n, const std::vect
 }  // namespace
 
 TEST_CASE("what is kept is exactly what is defined, with ties, and a row adds up to one", "[isa]") {
+  // An emulated GPU takes too long for more; that it keeps the CPU's keys of long rows has tests of its own.
+  const std::vector<int64_t> lengths = test_device() == Device::cpu
+                                           ? std::vector<int64_t>{1, 2, 6, 15, 16, 17, 33, 40, 70}
+                                           : std::vector<int64_t>{1, 6, 17};
   for (const DType type : {DType::f32, DType::f64}) {
-    for (const int64_t n : {1, 2, 6, 15, 16, 17, 33, 40, 70}) {
+    for (const int64_t n : lengths) {
       for (const bool ties : {false, true}) {
         Tensor scores = numbers({n, n}, static_cast<uint64_t>(n), type, 0, 1.5);
         if (ties) {  // halves: many equal ones, -0 among them
           std::vector<double> values = scores.to_vector();
           for (double& x : values) x = std::round(2 * x) / 2;
-          scores = Tensor::from(values, {n, n}, type);
+          scores = tensor_of(values, {n, n}, type);
         }
         for (Member& m : members(1, type, {static_cast<int32_t>(n)})) {
           INFO(m.name << ", " << name_of(type) << ", " << n << " keys" << (ties ? ", ties" : ""));
           m.rule.scale = 1;
           const Tensor unit = unit_matrix(n, type);
-          const Tensor offsets = sample_ids({0, static_cast<int32_t>(n)});
+          const Tensor offsets = i32({0, static_cast<int32_t>(n)});
           const NaiveAttention expected = naive_attention(scores, unit, unit, offsets, offsets, m.rule,
                                                           std::vector<double>(static_cast<size_t>(n * n)));
           AttentionStats stats;
@@ -95,9 +97,13 @@ TEST_CASE("what is kept is exactly what is defined, with ties, and a row adds up
 }
 
 TEST_CASE("the k-th score is found in long rows, however much they differ", "[isa]") {
+  // An emulated GPU with checks takes too long for more; that it keeps the CPU's keys of long rows has tests of its
+  // own.
+  const std::vector<int64_t> lengths =
+      test_device() == Device::cpu ? std::vector<int64_t>{49, 64, 100, 257} : std::vector<int64_t>{49, 100};
   const double spreads[] = {1e-3, 0.1, 1, 5, 0}, centres[] = {-50, 0, 40, 3};
   for (const DType type : {DType::f32, DType::f64}) {
-    for (const int64_t n : {49, 64, 100, 257}) {
+    for (const int64_t n : lengths) {
       const auto size = static_cast<size_t>(n);
       std::vector<double> scores = numbers({n, n}, static_cast<uint64_t>(n), type).to_vector();
       for (size_t i = 0; i < size; ++i) {
@@ -107,7 +113,7 @@ TEST_CASE("the k-th score is found in long rows, however much they differ", "[is
           x = centres[i / 3 % 4] + spreads[i / 5 % 5] * x;
         }
       }
-      const Tensor rows = Tensor::from(scores, {n, n}, type);
+      const Tensor rows = tensor_of(scores, {n, n}, type);
       const std::vector<double> rounded = rows.to_vector();
       for (const double sparsity : {0.2, 0.8, 0.95}) {
         const auto k = static_cast<size_t>(top_k_count(sparsity, n));
@@ -134,7 +140,7 @@ TEST_CASE("the k-th score is found in long rows, however much they differ", "[is
 }
 
 TEST_CASE("sparsity 0 is dense attention bit for bit, for every selection by sparsity") {
-  const Tensor offsets = sample_ids({0, 1, 6, 23, 60});
+  const Tensor offsets = i32({0, 1, 6, 23, 60});
   for (const DType type : {DType::f32, DType::f64}) {
     const Tensor q = input({60, 24}, 1, type), k = input({60, 24}, 2, type), v = input({60, 24}, 3, type);
     const auto run = [&](Selection selection, double drop_p) {
@@ -175,8 +181,11 @@ TEST_CASE("a sequence's attention does not depend on its neighbours, bit for bit
     const Tensor out = attention(tape, concat(tape, parts[0], 0), concat(tape, parts[1], 0), concat(tape, parts[2], 0),
                                  {offsets, offsets}, rule);
     std::vector<Tensor> results(31);
-    for (size_t s = 0; s < lengths.size(); ++s)
-      results[static_cast<size_t>(lengths[s])] = out.detach().view_rows(offsets.data<int32_t>()[s], lengths[s]).clone();
+    int64_t begin = 0;
+    for (size_t s = 0; s < lengths.size(); ++s) {
+      results[static_cast<size_t>(lengths[s])] = out.detach().view_rows(begin, lengths[s]).clone();
+      begin += lengths[s];
+    }
     return results;
   };
   const auto expected_members = members(3, DType::f32, orders[0]);
@@ -192,29 +201,6 @@ TEST_CASE("a sequence's attention does not depend on its neighbours, bit for bit
   }
 }
 
-TEST_CASE("every member has the same bits at any thread count") {
-  const std::vector<int32_t> lengths{40, 3, 70, 1, 22};
-  const Tensor offsets = offsets_of(lengths);
-  const Tensor q = input({136, 24}, 1, DType::f32), k = input({136, 24}, 2, DType::f32),
-               v = input({136, 24}, 3, DType::f32);
-  for (const Member& m : members(3, DType::f32, lengths)) {
-    std::vector<Tensor> expected;
-    for (const int threads : {1, 2, 4}) {
-      const Context context({.threads = threads});
-      for (const Tensor& t : {q, k, v, m.rule.span})
-        if (t) t.clear_grad();
-      Tape tape(context);
-      const Tensor out = attention(tape, q, k, v, {offsets, offsets}, m.rule);
-      tape.backward(sum(tape, mul(tape, out, numbers({136, 24}, 4, DType::f32))));
-      std::vector<Tensor> results{out.detach().clone(), q.grad().clone(), k.grad().clone(), v.grad().clone()};
-      if (m.rule.span) results.push_back(m.rule.span.grad().clone());
-      if (threads == 1) expected = results;
-      INFO(m.name << ", " << threads << " threads");
-      for (size_t i = 0; i < results.size(); ++i) CHECK(same_bits(results[i], expected[i]));
-    }
-  }
-}
-
 TEST_CASE("a score that is not a number shows up, whatever is removed by rank or by chance", "[isa]") {
   const int64_t n = 21, bad = 4;
   for (const DType type : {DType::f32, DType::f64}) {
@@ -223,7 +209,7 @@ TEST_CASE("a score that is not a number shows up, whatever is removed by rank or
       // One broken key, as every query sees it.
       std::vector<double> values = numbers({n, n}, 3, type).to_vector();
       for (int64_t i = 0; i < n; ++i) values[static_cast<size_t>(i * n + bad)] = std::nan("");
-      const auto weights = weights_of(Tensor::from(values, {n, n}, type), m.rule);
+      const auto weights = weights_of(tensor_of(values, {n, n}, type), m.rule);
       const bool reaches = m.rule.span && m.rule.span.to_vector()[0] > static_cast<double>(n);
       for (int64_t i = 0; i < n; ++i) {
         const auto row = weights.begin() + i * n;
@@ -235,7 +221,7 @@ TEST_CASE("a score that is not a number shows up, whatever is removed by rank or
       // A broken query: all of its scores.
       std::vector<double> whole = numbers({n, n}, 3, type).to_vector();
       for (int64_t j = 0; j < n; ++j) whole[static_cast<size_t>(bad * n + j)] = std::nan("");
-      const auto of_query = weights_of(Tensor::from(whole, {n, n}, type), m.rule);
+      const auto of_query = weights_of(tensor_of(whole, {n, n}, type), m.rule);
       for (int64_t i = 0; i < n; ++i) {
         const auto row = of_query.begin() + i * n;
         const bool broken = std::any_of(row, row + n, [](double w) { return std::isnan(w); });
@@ -250,7 +236,7 @@ TEST_CASE("a span that is not a number shows up, in its head alone") {
   AttentionRule rule{.heads = 2, .scale = 1};
   rule.span = vec({std::nan(""), 1.0}).set_requires_grad();
   rule.span_ramp = 2;
-  const Tensor q = input({6, 4}, 1, DType::f64), offsets = sample_ids({0, 6});
+  const Tensor q = input({6, 4}, 1, DType::f64), offsets = i32({0, 6});
   Tape tape;
   const auto out = attention(tape, q, q, q, {offsets, offsets}, rule).to_vector();
   for (size_t i = 0; i < out.size(); ++i) CHECK(std::isnan(out[i]) == (i % 4 < 2));
@@ -262,7 +248,7 @@ TEST_CASE("sparsemax and 1.5-entmax: a NaN survives the backward pass, and an in
     for (const double bad : {std::nan(""), infinity}) {
       const Tensor q = vec({1, 2, bad}).view({3, 1}).clone().set_requires_grad(), k = input({3, 1}, 2, DType::f64);
       Tape tape;
-      const Tensor offsets = sample_ids({0, 3});
+      const Tensor offsets = i32({0, 3});
       const Tensor out = attention(tape, q, k, k, {offsets, offsets}, rule);
       CHECK(std::isnan(out.to_vector()[2]));
       CHECK(std::isfinite(out.to_vector()[0]));
@@ -272,9 +258,7 @@ TEST_CASE("sparsemax and 1.5-entmax: a NaN survives the backward pass, and an in
     // A key with a score of -infinity takes no part: its value is not read.
     Tape tape(Tape::Mode::inference);
     const Tensor k = vec({-infinity, 0, 0.5}).view({3, 1}), v = vec({infinity, 1, 2}).view({3, 1});
-    const double result =
-        attention(tape, Tensor::full({1, 1}, DType::f64, 1), k, v, {sample_ids({0, 1}), sample_ids({0, 3})}, rule)
-            .item();
+    const double result = attention(tape, full({1, 1}, DType::f64, 1), k, v, {i32({0, 1}), i32({0, 3})}, rule).item();
     // Thresholds -1/4 and 1/8 - sqrt(31/64).
     CHECK(result == Approx(n == Normaliser::sparsemax ? 1.75 : 1.5 + 0.25 * std::sqrt(31 / 64.0)).epsilon(1e-14));
   }
@@ -337,7 +321,7 @@ TEST_CASE("key dropout and drop_top remove as often as they should, again and ag
 }
 
 TEST_CASE("attention refuses rules that make no sense, in words") {
-  const Tensor q = input({3, 4}, 1, DType::f64), offsets = sample_ids({0, 1, 3});
+  const Tensor q = input({3, 4}, 1, DType::f64), offsets = i32({0, 1, 3});
   const auto says = [&](const std::string& part, auto change) {
     AttentionRule rule{.heads = 2};
     change(rule);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/cpu/threads/team.h"
+#include "tests/engine/attention_members.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;
@@ -139,6 +140,28 @@ TEST_CASE("large products and fused operations have the same bits at any thread 
                            {.heads = 4, .scale = 0.2, .selection = selection, .sparsity = 0.8, .dropout = drop});
         },
         {x, y, input({517, 96}, 9)});
+  }
+}
+
+TEST_CASE("every member of the family of attention has the same bits at any thread count") {
+  const std::vector<int32_t> lengths{40, 3, 70, 1, 22};
+  const Tensor offsets = offsets_of(lengths);
+  const Tensor q = input({136, 24}, 1), k = input({136, 24}, 2), v = input({136, 24}, 3);
+  for (const Member& m : members(3, DType::f32, lengths)) {
+    std::vector<Tensor> expected;
+    for (const int threads : {1, 2, 4}) {
+      const Context context({.threads = threads});
+      for (const Tensor& t : {q, k, v, m.rule.span})
+        if (t) t.clear_grad();
+      Tape tape(context);
+      const Tensor out = attention(tape, q, k, v, {offsets, offsets}, m.rule);
+      tape.backward(sum(tape, mul(tape, out, numbers({136, 24}, 4, DType::f32))));
+      std::vector<Tensor> results{out.detach().clone(), q.grad().clone(), k.grad().clone(), v.grad().clone()};
+      if (m.rule.span) results.push_back(m.rule.span.grad().clone());
+      if (threads == 1) expected = results;
+      INFO(m.name << ", " << threads << " threads");
+      for (size_t i = 0; i < results.size(); ++i) CHECK(same_bits(results[i], expected[i]));
+    }
   }
 }
 

@@ -11,16 +11,12 @@ namespace {
 constexpr double inf = std::numeric_limits<double>::infinity();
 const double nan_value = std::numeric_limits<double>::quiet_NaN();
 
-Tensor input(const Shape& shape, uint64_t seed, DType type, double mean = 0) {
-  return numbers(shape, seed, type, mean).set_requires_grad();
-}
-
 // x with f(element, value) in place of each value.
 template <class F>
 Tensor changed(const Tensor& x, F f) {
   std::vector<double> values = x.to_vector();
   for (size_t i = 0; i < values.size(); ++i) values[i] = f(i, values[i]);
-  return Tensor::from(std::span<const double>(values), x.shape(), x.dtype());
+  return tensor_of(values, x.shape(), x.dtype());
 }
 
 const Dropout half{0.5, {.seed = 4, .stream = Stream::dropout, .site = 1}};
@@ -79,7 +75,7 @@ TEST_CASE("backwards, nothing passes through a dropped element of the residual",
 TEST_CASE("dropout after LayerNorm hides what is not finite, both ways", "[isa]") {
   for (const DType type : {DType::f32, DType::f64}) {
     for (const double bad : {inf, nan_value}) {
-      const Tensor ids = sample_ids({0, 1, 2, 1, 3}), positions_of = sample_ids({0, 1, 2, 0, 1});
+      const Tensor ids = i32({0, 1, 2, 1, 3}), positions_of = i32({0, 1, 2, 0, 1});
       const auto run = [&](const Tensor& words, const Tensor& factors) {
         const Tensor positions = input({3, 45}, 2, type), w = input({45}, 3, type, 1), b = input({45}, 4, type);
         std::vector<Tensor> results;
@@ -138,21 +134,20 @@ TEST_CASE("GELU of NaN and infinities is that of the formula", "[isa]") {
     t.backward(sum(t, y));
     CHECK(classes_of(x.grad().to_vector()) == classes_of(slopes));
     // Behind a product: x times a weight of 1.
-    const Tensor one = Tensor::full({1, 1}, type, 1);
+    const Tensor one = full({1, 1}, type, 1);
     Tape other(Tape::Mode::inference);
     const Tensor column = linear(other, x.detach().view({153, 1}), one, {}, Activation::gelu);
     CHECK(classes_of(column.to_vector()) == classes_of(expected));
     const Tensor bias = vec(values, type);
-    const Tensor row =
-        linear(other, Tensor::zeros({1, 1}, type), Tensor::full({153, 1}, type, 1), bias, Activation::gelu);
+    const Tensor row = linear(other, zeros({1, 1}, type), full({153, 1}, type, 1), bias, Activation::gelu);
     CHECK(classes_of(row.to_vector()) == classes_of(expected));
   }
 }
 
 TEST_CASE("sequences without queries take no part in attention", "[isa]") {
   // Keys of 3 sequences, but only the second one has queries; the last block of weights is empty, too.
-  const Tensor q_offsets = sample_ids({0, 0, 2, 2}), kv_offsets = sample_ids({0, 3, 8, 10});
-  const Tensor alone_q = sample_ids({0, 2}), alone_kv = sample_ids({0, 5});
+  const Tensor q_offsets = i32({0, 0, 2, 2}), kv_offsets = i32({0, 3, 8, 10});
+  const Tensor alone_q = i32({0, 2}), alone_kv = i32({0, 5});
   for (const DType type : {DType::f32, DType::f64}) {
     for (const Selection selection : {Selection::all, Selection::top_k_row, Selection::percentile_head}) {
       INFO(name_of(type) << ", selection " << static_cast<int>(selection));
@@ -186,7 +181,7 @@ TEST_CASE("sequences without queries take no part in attention", "[isa]") {
 
 TEST_CASE("attention refuses one tensor as queries and keys under different offsets") {
   const Tensor x = input({6, 4}, 1, DType::f64), y = input({6, 4}, 2, DType::f64);
-  const Tensor some = sample_ids({0, 2, 6}), others = sample_ids({0, 3, 6});
+  const Tensor some = i32({0, 2, 6}), others = i32({0, 3, 6});
   const AttentionRule rule{.heads = 2, .dropout = {}};
   Tape t;
   for (const auto& kv : {std::pair{x, y}, {y, x}, {x, x}}) {
@@ -194,7 +189,7 @@ TEST_CASE("attention refuses one tensor as queries and keys under different offs
     INFO(message);
     CHECK(contains(
         message, "attention: where one tensor is queries and keys or values, q_offsets and kv_offsets must be equal"));
-    CHECK_NOTHROW(attention(t, x, kv.first, kv.second, {some, sample_ids({0, 2, 6})}, rule));
+    CHECK_NOTHROW(attention(t, x, kv.first, kv.second, {some, i32({0, 2, 6})}, rule));
   }
   CHECK_NOTHROW(attention(t, x, y, y, {some, others}, rule));
 }

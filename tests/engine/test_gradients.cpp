@@ -1,85 +1,41 @@
-// Every operation's gradient against central differences in f64, and the checker itself.
+// Gradients: accumulation, inputs used twice, kinks and ties, and the checker that compares with central differences.
 #include "tests/engine/helpers.h"
 
 using namespace crisp;
 using namespace crisp::test;
 
-TEST_CASE("every operation has samples, and their gradients equal central differences", "[isa]") {
-  for (const Op* op : all_ops()) {
-    const std::vector<Sample> samples = op->samples();
-    INFO(op->name);
-    REQUIRE(samples.size() >= 2);
-    for (const Sample& sample : samples) {
-      const GradCheckReport report = check_gradients(sample.run, sample.inputs);
-      INFO(sample.what << "\n" << report.str());
-      CHECK(!report.inputs.empty());
-      CHECK(sample.tolerance <= 1e-6);
-      CHECK(report.passes(sample.tolerance));
-    }
-  }
-}
-
 // The gradient of a plain sum is 0 where a result's sum is constant (softmax), and hides a wrong factor: a weighted sum
 // shows it, and no gradient may be 0 here, except of empty samples and of those whose derivative is 0.
 TEST_CASE("gradients accumulate: each sample used twice on one tape gives twice the gradient", "[isa]") {
-  for (const Op* op : all_ops()) {
-    for (const Sample& sample : op->samples()) {
-      bool nothing = sample.what == "by zero" || sample.what == "one column";
-      for (const Tensor& t : sample.inputs) nothing = nothing || t.numel() == 0;
-      const auto gradients = [&](int uses) {
-        for (const Tensor& t : sample.inputs) t.clear_grad();
-        Tape tape;
-        const auto weighted = [&] {
-          const Tensor out = sample.run(tape, sample.inputs);
-          nothing = nothing || out.numel() == 0;
-          return sum(tape, mul(tape, out, numbers(out.shape(), 99)));
-        };
-        Tensor total = weighted();
-        for (int i = 1; i < uses; ++i) total = add(tape, total, weighted());
-        tape.backward(total);
-        std::vector<std::vector<double>> result;
-        for (const Tensor& t : sample.inputs)
-          if (t.requires_grad() && t.grad()) result.push_back(t.grad().to_vector());
-        return result;
-      };
-      const auto once = gradients(1), twice = gradients(2);
-      INFO(op->name << ": " << sample.what);
-      REQUIRE(once.size() == twice.size());
-      for (size_t i = 0; i < once.size(); ++i) {
-        double squares = 0;
-        for (size_t e = 0; e < once[i].size(); ++e) {
-          squares += once[i][e] * once[i][e];
-          const double expected = 2 * once[i][e];
-          REQUIRE(twice[i][e] == Approx(expected).epsilon(1e-12).margin(1e-14));
-        }
-        INFO("gradient " << i);
-        if (!nothing) CHECK(std::sqrt(squares) > 1e-6);
+  for_all_samples([](const Sample& sample) {
+    bool nothing = sample.what == "by zero" || sample.what == "one column";
+    for (const Tensor& t : sample.inputs) nothing = nothing || t.numel() == 0;
+    const auto once = results(sample, test_device(), DType::f64), twice = results(sample, test_device(), DType::f64, 2);
+    nothing = nothing || once[0].numel() == 0;
+    REQUIRE(once.size() == twice.size());
+    for (size_t i = 1; i < once.size(); ++i) {
+      const std::vector<double> single = once[i].to_vector(), both = twice[i].to_vector();
+      double squares = 0;
+      for (size_t e = 0; e < single.size(); ++e) {
+        squares += single[e] * single[e];
+        const double expected = 2 * single[e];
+        REQUIRE(both[e] == Approx(expected).epsilon(1e-12).margin(1e-14));
       }
+      INFO("gradient " << i);
+      if (!nothing) CHECK(std::sqrt(squares) > 1e-6);
     }
-  }
+  });
 }
 
 TEST_CASE("gradients in f32 equal those in f64 to f32's precision", "[isa]") {
-  for (const Op* op : all_ops()) {
-    for (const Sample& sample : op->samples()) {
-      const auto gradients = [&](DType type) {
-        const std::vector<Tensor> inputs = inputs_on(Device::cpu, type, sample);
-        Tape tape;
-        const Tensor out = sample.run(tape, inputs);
-        CHECK(out.dtype() == type);
-        tape.backward(sum(tape, mul(tape, out, numbers(out.shape(), 99, DType::f32).to(type))));
-        std::vector<std::vector<double>> result{out.to_vector()};
-        for (const Tensor& t : inputs)
-          if (t.requires_grad()) result.push_back(t.grad().to_vector());
-        return result;
-      };
-      const auto single = gradients(DType::f32), exact = gradients(DType::f64);
-      for (size_t i = 0; i < exact.size(); ++i) {
-        INFO(op->name << ": " << sample.what << (i == 0 ? ", result" : ", gradient ") << i);
-        CHECK(relative_error(single[i], exact[i]) < 4e-6);
-      }
+  for_all_samples([](const Sample& sample) {
+    const auto single = results(sample, test_device(), DType::f32), exact = results(sample, test_device(), DType::f64);
+    for (size_t i = 0; i < exact.size(); ++i) {
+      INFO((i == 0 ? "result" : "gradient ") << i);
+      CHECK(single[i].dtype() == DType::f32);
+      CHECK(relative_error(single[i].to_vector(), exact[i].to_vector()) < 4e-6);
     }
-  }
+  });
 }
 
 TEST_CASE("an input used twice gets both gradients", "[isa]") {
@@ -89,7 +45,7 @@ TEST_CASE("an input used twice gets both gradients", "[isa]") {
     INFO(report.str());
     CHECK(report.passes(tolerance));
   };
-  const Tensor x = sample_input({4, 4}, 1, 2, 0.3);
+  const Tensor x = input({4, 4}, 1, DType::f64, 2, 0.3);
   passes(x, [](Tape& t, auto in) { return add(t, in[0], in[0]); });
   passes(x, [](Tape& t, auto in) { return sub(t, in[0], scale(t, in[0], 3)); });
   passes(x, [](Tape& t, auto in) { return mul(t, in[0], in[0]); });
@@ -102,8 +58,8 @@ TEST_CASE("an input used twice gets both gradients", "[isa]") {
   passes(x, [](Tape& t, auto in) { return linear(t, in[0], in[0], {}, Activation::gelu); });
   passes(x, [](Tape& t, auto in) { return concat(t, std::vector{in[0], in[0]}, 1); });
   passes(x, [](Tape& t, auto in) { return mul(t, transpose(t, in[0]), reshape(t, in[0], {4, 4})); });
-  passes(x, [](Tape& t, auto in) { return embedding(t, mul(t, in[0], in[0]), sample_ids({1, 1, 3})); });
-  const Tensor row = sample_input({5}, 2, 1, 0.5);
+  passes(x, [](Tape& t, auto in) { return embedding(t, mul(t, in[0], in[0]), i32({1, 1, 3})); });
+  const Tensor row = input({5}, 2, DType::f64, 1, 0.5);
   passes(
       row, [](Tape& t, auto in) { return layer_norm(t, in[0], in[0], in[0], 1e-5); }, 1e-6);
   passes(
@@ -115,9 +71,9 @@ TEST_CASE("an input used twice gets both gradients", "[isa]") {
       1e-6);
   for (const Selection selection : {Selection::all, Selection::top_k_row, Selection::percentile_head}) {
     passes(
-        sample_input({7, 4}, 3),
+        input({7, 4}, 3, DType::f64),
         [=](Tape& t, auto in) {
-          const Tensor offsets = sample_ids({0, 3, 7});
+          const Tensor offsets = i32({0, 3, 7});
           return attention(t, in[0], in[0], in[0], {offsets, offsets},
                            {.heads = 2, .scale = 0.7, .selection = selection, .sparsity = 0.5, .dropout = {}});
         },
@@ -156,7 +112,8 @@ TEST_CASE("kinks and ties have the documented gradient") {
 
 TEST_CASE("broadcast gradients are sums of plain contributions", "[isa]") {
   // [3, 1, 4] with [2, 1, 5, 1]: every operand is broadcast along some axis.
-  const Tensor a = sample_input({3, 1, 4}, 1), b = sample_input({2, 1, 5, 1}, 2, 3, 0.5), g = numbers({2, 3, 5, 4}, 3);
+  const Tensor a = input({3, 1, 4}, 1, DType::f64), b = input({2, 1, 5, 1}, 2, DType::f64, 3, 0.5),
+               g = numbers({2, 3, 5, 4}, 3);
   Tape tape;
   const Tensor out = div(tape, a, b);
   REQUIRE(out.shape() == Shape{2, 3, 5, 4});
@@ -178,7 +135,7 @@ TEST_CASE("broadcast gradients are sums of plain contributions", "[isa]") {
 }
 
 TEST_CASE("an empty operand gives its partner a gradient of zeros") {
-  const Tensor x = sample_input({0, 4}, 1), row = sample_input({4}, 2);
+  const Tensor x = input({0, 4}, 1, DType::f64), row = input({4}, 2, DType::f64);
   Tape tape;
   tape.backward(sum(tape, mul(tape, x, row)));
   CHECK(row.grad().to_vector() == std::vector<double>(4, 0.0));
@@ -222,7 +179,7 @@ TEST_CASE("the gradient checker finds an error in one small element among large 
       return mul(t, in[0], factors(t.recording() ? 0.05 * (1 + wrong_by) : 0.05));
     };
   };
-  const Tensor x = sample_input({20}, 1);
+  const Tensor x = input({20}, 1, DType::f64);
   CHECK(check_gradients(f(0), {x}).passes(1e-9));
   const InputCheck check = check_gradients(f(1e-5), {x}).inputs.at(0);
   CHECK(check.relative_error < 2e-7);
@@ -232,7 +189,7 @@ TEST_CASE("the gradient checker finds an error in one small element among large 
 }
 
 TEST_CASE("directional derivatives check whole functions") {
-  const Tensor w = sample_input({3, 4}, 1).set_name("w"), b = sample_input({4}, 2), x = numbers({5, 3}, 3);
+  const Tensor w = input({3, 4}, 1, DType::f64).set_name("w"), b = input({4}, 2, DType::f64), x = numbers({5, 3}, 3);
   const auto loss = [&](Tape& t) { return mean(t, tanh(t, add(t, matmul(t, x, w), b))); };
   const std::vector<double> before = w.to_vector();
   const DirectionalReport report = check_directional(loss, {w, b}, 20);

@@ -45,19 +45,6 @@ Ended child(F&& f) {
   return ended;
 }
 
-// Results and gradients of a sample, in host memory.
-std::vector<Tensor> results(const Sample& sample, Device device, DType type) {
-  const std::vector<Tensor> inputs = inputs_on(device, type, sample);
-  Tape tape;
-  const Tensor y = sample.run(tape, inputs);
-  CHECK(y.device() == device);
-  tape.backward(sum(tape, mul(tape, y, numbers(y.shape(), 99, type).to(device))));
-  std::vector<Tensor> all{y.detach().to(Device::cpu)};
-  for (const Tensor& t : inputs)
-    if (t.requires_grad()) all.push_back(t.grad().to(Device::cpu));
-  return all;
-}
-
 }  // namespace
 
 TEST_CASE("hidden device: every operation has the CPU's bits, forward and backward", "[isa]") {
@@ -283,7 +270,16 @@ TEST_CASE("hidden device: a kernel that is given an address of the host is an er
 }
 
 TEST_CASE("a device without a backend, and a backend without a kernel, are named") {
-  CHECK(error_of([] { backend(Device::cuda); }) == "this build has no cuda backend");
+  constexpr auto none = static_cast<Device>(200);
+  CHECK(error_of([] { backend(none); }) == "this build has no unknown backend");
+  CHECK(why_unavailable(none) == "this build has no unknown backend");
+  CHECK(why_unavailable(Device::cpu).empty());
+  // A build with the CUDA backend says what this machine lacks for it, before anything is allocated.
+  const std::string problem = why_unavailable(Device::cuda);
+  if (!problem.empty()) {
+    CHECK(problem.find('\n') == std::string::npos);
+    CHECK(error_of([] { Tensor::zeros({2}, DType::f32, Device::cuda); }).find(problem) != std::string::npos);
+  }
   CHECK(std::string(name_of(Device::cuda)) == "cuda");
   CHECK(std::string(name_of(Device::cpu)) == "cpu");
   const HiddenDevice device;

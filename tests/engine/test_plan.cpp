@@ -15,10 +15,7 @@ namespace {
 using Ints = std::vector<int32_t>;
 
 Ints host(const Integers& a) { return {a.host.begin(), a.host.end()}; }
-Ints device(const Integers& a) {
-  const std::vector<double> values = a.device.to_vector();
-  return {values.begin(), values.end()};
-}
+Ints device(const Integers& a) { return i32_values(a.device); }
 
 }  // namespace
 

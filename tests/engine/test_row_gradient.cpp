@@ -2,7 +2,7 @@
 #include <cmath>
 #include <functional>
 
-#include "engine/cpu/memory/allocator.h"
+#include "engine/backend.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;
@@ -12,11 +12,11 @@ namespace {
 
 // Ids that repeat, many of them.
 Tensor some_ids(int64_t n, int64_t limit, uint64_t seed) {
-  const Tensor ids = Tensor::empty({n}, DType::i32);
+  std::vector<int32_t> ids;
   for (int64_t i = 0; i < n; ++i)
-    ids.data<int32_t>()[i] = static_cast<int32_t>(random_word({.seed = seed}, static_cast<uint64_t>(i)) %
-                                                  static_cast<uint32_t>(i % 3 ? limit : limit / 5 + 1));
-  return ids;
+    ids.push_back(static_cast<int32_t>(random_word({.seed = seed}, static_cast<uint64_t>(i)) %
+                                       static_cast<uint32_t>(i % 3 ? limit : limit / 5 + 1)));
+  return i32(ids);
 }
 
 Tensor table_of(int64_t rows, int64_t dim, DType type, bool by_rows) {
@@ -40,6 +40,12 @@ void accumulate(const Tensor& table, int64_t n, const Context& context = Context
   }
 }
 
+// Bit for bit. Where some gradient of a row is -0, a row that was not used before has it in the list of rows, while the
+// dense sum 0 + -0 is 0: products on a GPU give such ones here.
+bool equal(const Tensor& a, const Tensor& b) {
+  return test_device() == Device::cpu ? same_bits(a, b) : a.to_vector() == b.to_vector();
+}
+
 double norm_of(const Tensor& t) { return read_clip(clip_gradients(Context::standard(), {&t, 1}, {}, {}, 0)).norm; }
 
 }  // namespace
@@ -50,6 +56,7 @@ TEST_CASE("a gradient of rows has the bits of the dense one, at any thread count
       const Tensor dense = table_of(300, 96, type, false);
       accumulate(dense, n);
       for (const int threads : {1, 2, 4}) {
+        if (threads > 1 && test_device() != Device::cpu) continue;  // which has none
         INFO(name_of(type) << ", " << n << " ids, " << threads << " threads");
         const Context context({.threads = threads});
         const Tensor table = table_of(300, 96, type, true);
@@ -62,13 +69,13 @@ TEST_CASE("a gradient of rows has the bits of the dense one, at any thread count
         CHECK(std::ssize(ids) <= std::min<int64_t>(300, 4 * n));
         if (n == 700) CHECK(std::ssize(ids) * 96 >= 16384);  // so many elements that the threads do share them
         for (size_t i = 1; i < ids.size(); ++i) CHECK(ids[i - 1] < ids[i]);
-        CHECK(same_bits(table.grad(), dense.grad()));
+        CHECK(equal(table.grad(), dense.grad()));
         CHECK(norm_of(table) == Approx(norm_of(dense)).epsilon(1e-14));
 
         // As a checkpoint does it.
         const Tensor restored = table_of(300, 96, type, true);
         restored.set_grad(table.grad());
-        CHECK(same_bits(restored.grad(), dense.grad()));
+        CHECK(equal(restored.grad(), dense.grad()));
         CHECK(norm_of(restored) == norm_of(table));
         table.clear_grad();
         CHECK(!table.grad());
@@ -79,7 +86,7 @@ TEST_CASE("a gradient of rows has the bits of the dense one, at any thread count
 }
 
 TEST_CASE("a gradient of rows agrees with central differences") {
-  const Tensor ids = sample_ids({4, 0, 4, 2, 4, 0}), table = sample_input({6, 3}, 1).take_grad_by_rows();
+  const Tensor ids = i32({4, 0, 4, 2, 4, 0}), table = input({6, 3}, 1, DType::f64).take_grad_by_rows();
   const auto report =
       check_directional([&](Tape& tape) { return sum(tape, tanh(tape, embedding(tape, table, ids))); }, {table}, 5);
   INFO(report.str());
@@ -87,14 +94,16 @@ TEST_CASE("a gradient of rows agrees with central differences") {
 }
 
 TEST_CASE("a gradient of rows takes no memory of the table's size") {
-  const Tensor table = table_of(50000, 64, DType::f32, true);
-  const int64_t before = allocator_stats().peak_bytes_in_use;
+  const Tensor table = table_of(100000, 64, DType::f32, true);
+  accumulate(table_of(10, 64, DType::f32, true), 1);  // kernels may take scratch memory once
+  const auto peak = [] { return backend(test_device()).peak_bytes(); };
+  const int64_t before = peak();
   accumulate(table, 100);
-  CHECK(allocator_stats().peak_bytes_in_use - before < table.numel() * 4 / 10);
+  CHECK(peak() - before < table.numel() * 4 / 10);
 }
 
 TEST_CASE("a hook may change a gradient of rows") {
-  const Tensor table = table_of(6, 3, DType::f64, true), ids = sample_ids({4, 0, 4});
+  const Tensor table = table_of(6, 3, DType::f64, true), ids = i32({4, 0, 4});
   const auto backward = [&](const std::function<void(const Tensor&)>& hook) {
     table.clear_grad();
     Tape tape;
@@ -123,7 +132,7 @@ TEST_CASE("only lookups may use a table whose gradient is rows") {
   CHECK(contains(message, "\"words\" takes its gradient as rows"));
   CHECK(contains(error_of([&] { vec({1, 2}).set_requires_grad().take_grad_by_rows(); }), "two dimensions"));
   Tape other;
-  const Tensor result = exp(other, sample_input({2, 2}, 1));
+  const Tensor result = exp(other, input({2, 2}, 1, DType::f64));
   CHECK(contains(error_of([&] { result.take_grad_by_rows(); }), "leaves"));
   CHECK(contains(error_of([&] { table.set_grad(numbers({5, 2}, 1)); }), "[5, 3]"));
 }
@@ -131,9 +140,8 @@ TEST_CASE("only lookups may use a table whose gradient is rows") {
 TEST_CASE("the sum of squares that a product forms is the gradient's, whoever looks, until it changes", "[isa]") {
   const DType type = GENERATE(DType::f32, DType::f64);
   INFO(name_of(type));
-  const Tensor weight = numbers({300, 200}, 1, type).set_requires_grad();
-  const Tensor bias = numbers({300}, 2, type).set_requires_grad();
-  const Tensor x = numbers({70, 200}, 3, type).set_requires_grad();
+  if (!backend(test_device()).products_form_squares) CRISP_SKIP("no product of the device forms a sum of squares");
+  const Tensor weight = input({300, 200}, 1, type), bias = input({300}, 2, type), x = input({70, 200}, 3, type);
   const auto backward = [&](double seed, const std::function<void(const Tensor&)>& hook = {}) {
     Tape tape;
     if (hook) tape.on_grad(weight, hook);
@@ -162,7 +170,7 @@ TEST_CASE("the sum of squares that a product forms is the gradient's, whoever lo
   int seen = 0;
   backward(1, [&](const Tensor& g) { seen += g.shape() == weight.shape(); });
   CHECK(seen == 1);
-  weight.grad().copy_from(Tensor::zeros(weight.shape(), type));
+  weight.grad().copy_from(zeros(weight.shape(), type));
   REQUIRE(formed());
   CHECK(formed().item() == unseen);
   CHECK(formed().item() == exact());
@@ -176,16 +184,16 @@ TEST_CASE("the sum of squares that a product forms is the gradient's, whoever lo
     CHECK(!formed());
   }
   SECTION("a hook that changes the gradient") {
-    backward(1, [](const Tensor& g) { g.copy_from(Tensor::zeros(g.shape(), g.dtype())); });
+    backward(1, [](const Tensor& g) { g.copy_from(zeros(g.shape(), g.dtype())); });
     CHECK(!formed());
     CHECK(norm_of(weight) == 0);
   }
   SECTION("a restored gradient") {
-    weight.set_grad(Tensor::zeros(weight.shape(), type));
+    weight.set_grad(zeros(weight.shape(), type));
     CHECK(!formed());
   }
   SECTION("a gradient that is not finite") {
-    x.detach().view_rows(69, 1).copy_from(Tensor::full({1, 200}, type, HUGE_VAL));
+    x.detach().view_rows(69, 1).copy_from(full({1, 200}, type, HUGE_VAL));
     backward(1);
     CHECK(!std::isfinite(formed().item()));
     CHECK(!std::isfinite(sum_squares(weight.grad())));

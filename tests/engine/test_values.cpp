@@ -122,8 +122,9 @@ TEST_CASE("broadcasting follows NumPy's rule", "[isa]") {
 
 TEST_CASE("reductions over every axis", "[isa]") {
   in_both_types([](DType type, double tolerance) {
+    const int64_t many = test_device() == Device::cpu ? 40000 : 4000;  // a row is a block's, slow on an emulated GPU
     for (const Shape& shape :
-         {Shape{3, 4, 5}, Shape{1, 700, 3}, Shape{2, 3, 9000}, Shape{40000, 1, 1}, Shape{0, 3, 2}}) {
+         {Shape{3, 4, 5}, Shape{1, 700, 3}, Shape{2, 3, 9000}, Shape{many, 1, 1}, Shape{0, 3, 2}}) {
       Tape t(Tape::Mode::inference);
       const Tensor x = numbers(shape, 1, type, 1, 1);
       const auto v = x.to_vector();
@@ -163,7 +164,7 @@ TEST_CASE("reductions over every axis", "[isa]") {
 
 TEST_CASE("reductions of nothing") {
   Tape t(Tape::Mode::inference);
-  const Tensor none = Tensor::zeros({0, 3}, DType::f32);
+  const Tensor none = zeros({0, 3}, DType::f32);
   CHECK(sum(t, none).item() == 0);
   CHECK(std::isnan(mean(t, none).item()));
   CHECK(sum(t, none, 0).to_vector() == std::vector<double>{0, 0, 0});
@@ -187,14 +188,14 @@ TEST_CASE("moves") {
   const Tensor flat = reshape(t, x, {24});
   CHECK(flat.raw() == x.raw());
   CHECK(flat.shape() == Shape{24});
-  const Tensor rows = embedding(t, x.view({6, 4}), sample_ids({5, 0, 5}).view({3, 1}));
+  const Tensor rows = embedding(t, x.view({6, 4}), i32({5, 0, 5}).view({3, 1}));
   CHECK(rows.shape() == Shape{3, 1, 4});
   CHECK(rows.to_vector() == std::vector<double>{20, 21, 22, 23, 0, 1, 2, 3, 20, 21, 22, 23});
   // Tiles of the transposition: sizes around and beyond them.
   for (const auto& [r, c] : {std::pair<int64_t, int64_t>{1, 100}, {33, 31}, {64, 65}, {300, 70}}) {
     const Tensor m = numbers({2, r, c}, 5, DType::f32), mt = transpose(t, m);
     CHECK(same_bits(transpose(t, mt), m));
-    CHECK(mt.data<float>()[(r * c) + (c - 1) * r + (r - 1)] == m.data<float>()[2 * r * c - 1]);
+    CHECK(mt.to_vector()[static_cast<size_t>((r * c) + (c - 1) * r + (r - 1))] == m.to_vector().back());
   }
 }
 
@@ -285,10 +286,9 @@ TEST_CASE("cross-entropy", "[isa]") {
       for (size_t i = 0; i < 5; ++i) s += std::exp(v[r * 5 + i]);
       loss += std::log(s) - v[r * 5 + static_cast<size_t>(labels[r])];
     }
-    CHECK(cross_entropy(t, x, Tensor::from(std::span<const int32_t>(labels), {300})).item() ==
-          Approx(loss / 300).epsilon(tolerance));
+    CHECK(cross_entropy(t, x, i32(labels)).item() == Approx(loss / 300).epsilon(tolerance));
     // A probability that underflows still has a finite logarithm.
-    CHECK(cross_entropy(t, vec({0, -5000}, type).view({1, 2}), sample_ids({1})).item() == 5000);
+    CHECK(cross_entropy(t, vec({0, -5000}, type).view({1, 2}), i32({1})).item() == 5000);
   });
 }
 

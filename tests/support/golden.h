@@ -8,6 +8,7 @@
 
 #include "engine/fail.h"
 #include "model/distilbert.h"
+#include "tests/support/test_device.h"
 #include "weights/safetensors.h"
 
 namespace crisp::test {
@@ -75,7 +76,7 @@ class Golden {
       config.sparsity = parse_sparsity(file_.metadata().at("sparsity"), config.layers);
       config.sparsity.method = run == "row" ? SparseMethod::top_k : SparseMethod::percentile;
     }
-    DistilBert model(config, run == "f32" ? DType::f32 : DType::f64);
+    DistilBert model(config, run == "f32" ? DType::f32 : DType::f64, test_device());
     for (const Parameter& p : model.parameters())
       p.tensor.copy_from(Tensor::from(values(p.name), p.tensor.shape(), p.tensor.dtype()));
     return model;
@@ -83,11 +84,11 @@ class Golden {
 
   Batch batch() const {
     const std::vector<int32_t> offsets = integers("input.offsets");
-    return {integers("input.ids"), positions_of(offsets), offsets};
+    return {integers("input.ids"), positions_of(offsets), offsets, {.device = test_device()}};
   }
   Tensor labels() const {
     const std::vector<int32_t> labels = integers("input.labels");
-    return Tensor::from(labels, {std::ssize(labels)});
+    return Tensor::from(labels, {std::ssize(labels)}).to(test_device());
   }
 
   std::vector<double> values(const std::string& name) const {

@@ -228,6 +228,10 @@ void check(const char* kernel, const ClipCall<T>& c) {
   check_all(kernel, c.penalty, c.result);
 }
 template <class T>
+void check(const char* kernel, const SquaresOf<T>* m) {
+  check_all(kernel, m->x, m->out);
+}
+template <class T>
 void check(const char* kernel, const AdamWUpdate<T>* u) {
   check_all(kernel, u->gradient, u->parameter, u->m, u->v);
 }
@@ -305,8 +309,18 @@ std::string DeviceRecord::str() const {
 HiddenDevice::HiddenDevice() {
   static const Kernels<float> f32 = kernels_made_of<float, Hidden>();
   static const Kernels<double> f64 = kernels_made_of<double, Hidden>();
-  static const Backend backend{"hidden", allocate, allocate_zeroed, free, peak_bytes,
-                               copy,     supports, kernels_for,     f32,  f64};
+  static const Backend backend{.name = "hidden",
+                               .problem = [] { return std::string(); },
+                               .allocate = allocate,
+                               .allocate_zeroed = allocate_zeroed,
+                               .free = free,
+                               .peak_bytes = peak_bytes,
+                               .copy = copy,
+                               .products_form_squares = true,
+                               .supports = supports,
+                               .kernels_for = kernels_for,
+                               .f32 = f32,
+                               .f64 = f64};
   register_backend(hidden, backend);
   struct sigaction action {};
   action.sa_sigaction = on_fault;

@@ -7,6 +7,7 @@
 
 #include "engine/random.h"
 #include "model/distilbert.h"
+#include "tests/support/test_device.h"
 
 namespace crisp::test {
 
@@ -26,7 +27,7 @@ inline DistilBertConfig small_config() {
 
 /// Random biases and LayerNorm parameters too, and weights large enough that no softmax is flat.
 inline DistilBert random_model(const DistilBertConfig& config, DType dtype, uint64_t seed = 1) {
-  DistilBert model(config, dtype);
+  DistilBert model(config, dtype, test_device());
   uint32_t site = 0;
   for (const Parameter& p : model.parameters()) {
     const bool norm_weight = p.name.ends_with("orm.weight");
@@ -53,7 +54,7 @@ inline Batch pack(const std::vector<std::vector<int32_t>>& sequences, const std:
     }
     offsets.push_back(static_cast<int32_t>(ids.size()));
   }
-  return {ids, positions, offsets, {.tree_distances = tree_distances}};
+  return {ids, positions, offsets, {.device = test_device(), .tree_distances = tree_distances}};
 }
 
 /// Random ids below `vocab`.
@@ -86,11 +87,13 @@ inline Batch batch_on(Device device, const Batch& batch) {
 inline Tensor labels_for(int64_t batch, int64_t classes) {
   const Tensor labels = Tensor::empty({batch}, DType::i32);
   for (int64_t i = 0; i < batch; ++i) labels.data<int32_t>()[i] = static_cast<int32_t>(i * 5 % classes);
-  return labels;
+  return labels.to(test_device());
 }
 
+/// Wherever they are.
 inline bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && a.dtype() == b.dtype() && std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
+  const Tensor x = a.detach().to(Device::cpu), y = b.detach().to(Device::cpu);
+  return x.shape() == y.shape() && x.dtype() == y.dtype() && std::memcmp(x.raw(), y.raw(), x.bytes()) == 0;
 }
 
 }  // namespace crisp::test

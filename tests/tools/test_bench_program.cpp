@@ -245,7 +245,7 @@ TEST_CASE("crisp-bench refuses what makes no sense") {
   refused({}, 2, "subcommand");
   refused({"stepp"}, 2, "there is no subcommand stepp");
   refused({"step", "--precison", "f32"}, 2, "did you mean --precision?\nRun crisp-bench step --help");
-  refused({"step", "--precision", "f16"}, 2, "f32|strict-f32|bf16");
+  refused({"step", "--precision", "f16"}, 2, "f32|strict-f32|tf32|bf16");
   refused({"step", "--lengths", "fixed:1"}, 2, "fixed:L");
   refused({"step", "--lengths", "short"}, 2, "fixed:L");
   refused({"step", "--steps", "0"}, 2, "--steps");

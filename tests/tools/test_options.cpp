@@ -224,7 +224,7 @@ TEST_CASE("a value that makes no sense is refused in one line that says what doe
       {{"--num-labels", "10001"}, "--num-labels: must be a whole number from 0 to 10000"},
       {{"--seed=-1"}, "--seed: must be a whole number, at least 0 and below 2^64, not '-1'"},
       {{"--schedule", "linaer"}, "--schedule: must be one of linear|cosine|constant, not 'linaer'"},
-      {{"--precision", "f16"}, "--precision: must be one of f32|strict-f32|bf16|bf16x3|bf16x6|f64, not 'f16'"},
+      {{"--precision", "f16"}, "--precision: must be one of f32|strict-f32|tf32|bf16|bf16x3|bf16x6|f64, not 'f16'"},
       {{"--sparsity", "1"}, "--sparsity: must be numbers from 0 to below 1"},
       {{"--sparsity", "0.5,,0.6"}, "not '0.5,,0.6'"},
       {{"--sparsity", "0.5,nan"}, "not '0.5,nan'"},
@@ -357,7 +357,7 @@ TEST_CASE("the option --help names each option once, with its default, in groups
   CHECK(outcome.err.empty());
   for (const char* text :
        {"--learning-rate X=2e-05", "--epochs X=3", "--batch-size N=32", "--schedule linear|cosine|constant=linear",
-        "--sparse-eval on|off=on", "--precision f32|strict-f32|bf16|bf16x3|bf16x6|f64=f32",
+        "--sparse-eval on|off=on", "--precision f32|strict-f32|tf32|bf16|bf16x3|bf16x6|f64=f32",
         "--sparsity-scope row|head=row Excludes: --sparse-method", "Sparse attention:", "Files:", "--config FILE",
         "--resume", "--weights FILE|DIR|NAME"}) {
     INFO(text);

@@ -69,7 +69,7 @@ inline DistilBertConfig small_run_config() {
 }
 
 inline DistilBert small_run_model(const DistilBertConfig& config, DType dtype = DType::f32) {
-  DistilBert model(config, dtype);
+  DistilBert model(config, dtype, test_device());
   model.initialise(3);
   return model;
 }

@@ -35,8 +35,8 @@ struct CommonOptions {
   int64_t samples = 15;
   double seconds = 2;
   Effort effort() const { return {samples, seconds}; }
-  Context context(Precision precision = Precision::strict_f32) const {
-    return Context({.threads = static_cast<int>(threads), .products = products_for(precision)});
+  Context context(Precision precision = Precision::strict_f32, Device device = Device::cpu) const {
+    return Context({.threads = static_cast<int>(threads), .products = products_for(precision, device)});
   }
 };
 /// `samples` and `seconds`: whether the command measures until it has enough, or knows itself how often.

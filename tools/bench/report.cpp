@@ -56,8 +56,8 @@ std::string processor_name() {
   return "unknown";
 }
 
-std::string machine_text(const Context& context) {
-  return fmt::format("{}, {} kernels, {} thread{}", processor_name(), kernels_in_use(context.products()),
+std::string machine_text(const Context& context, Device device) {
+  return fmt::format("{}, {} kernels, {} thread{}", processor_name(), kernels_in_use(context.products(), device),
                      context.threads(), context.threads() == 1 ? "" : "s");
 }
 

@@ -31,7 +31,7 @@ std::string processor_name();
 
 /// Where numbers are from that were measured in the context: "AMD EPYC ..., avx512 kernels, 2 threads", or
 /// {"processor", "instruction_set", "threads"}.
-std::string machine_text(const Context& context);
+std::string machine_text(const Context& context, Device device = Device::cpu);
 nlohmann::ordered_json machine_json(const Context& context);
 nlohmann::ordered_json to_json(const Ceiling& ceiling);
 nlohmann::ordered_json to_json(const Result& result);

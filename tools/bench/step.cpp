@@ -137,7 +137,7 @@ ordered_json summary(const StepOptions& o, const Context& context, const Measure
                  {"fixed", o.sentences.fixed},
                  {"infer", o.infer},
                  {"threads", context.threads()},
-                 {"device", "cpu"},
+                 {"device", name_of(device_for(o.device))},
                  {"torch", nullptr},
                  {"mean_ms", 1e3 * total / n},
                  {"median_ms", 1e3 * spread.median},
@@ -150,7 +150,7 @@ ordered_json summary(const StepOptions& o, const Context& context, const Measure
                  {"first_step_s", m.first_seconds}};
   // Our own.
   j["processor"] = processor_name();
-  j["instruction_set"] = kernels_in_use(context.products());
+  j["instruction_set"] = kernels_in_use(context.products(), device_for(o.device));
   j["precision"] = name_of(o.precision);
   j["sparsity"] = o.sparsity;
   j["batch"] = o.batch;
@@ -173,7 +173,7 @@ ordered_json summary(const StepOptions& o, const Context& context, const Measure
   j["catch_up_ms"] = 1e3 * m.catch_up_seconds;
   j["catch_up_ms_per_step"] = 1e3 * m.catch_up_seconds / static_cast<double>(m.batches.size());
   j["tensor_bytes_reserved"] = m.memory.bytes_reserved;
-  j["tensor_bytes_peak"] = m.memory.peak_bytes_in_use;
+  j["tensor_bytes_peak"] = backend(device_for(o.device)).peak_bytes();
   for (const KernelProfile& k : m.kernels) {
     if (k.calls == 0) continue;
     ordered_json entry{{"kernel", k.name},
@@ -190,7 +190,7 @@ ordered_json summary(const StepOptions& o, const Context& context, const Measure
 
 void print_table(const StepOptions& o, const Context& context, const ordered_json& j, const std::string& what) {
   const auto number = [&](const char* key) { return j[key].get<double>(); };
-  fmt::print("{}, {}\n", machine_text(context), name_of(o.precision));
+  fmt::print("{}, {}\n", machine_text(context, device_for(o.device)), name_of(o.precision));
   fmt::print("{}; batches of {}, {} of {} tokens on average, sparsity {}{}\n", what, o.batch,
              o.infer ? "inference" : "training", static_cast<int64_t>(number("tokens_per_step")), o.sparsity,
              o.beside_load ? "; beside a job that keeps one core busy" : "");
@@ -227,10 +227,12 @@ void print_table(const StepOptions& o, const Context& context, const ordered_jso
 }
 
 int step(const StepOptions& o) {
-  const Context context = o.common.context(o.precision);
+  const Device device = device_for(o.device);
+  const Context context = o.common.context(o.precision, device);
   std::optional<BusyCore> other;
   if (o.beside_load) other.emplace();
   if (!o.against.empty()) {
+    if (device != Device::cpu) fail<UsageError>("--against times the CPU's kernels; leave --device out");
     if (o.infer || o.losses || o.print_batches || o.kernels)
       fail<UsageError>(
           "--against compares the times of training steps: no --infer, --losses, --print-batches, --kernels");
@@ -246,7 +248,9 @@ int step(const StepOptions& o) {
   } else {
     train(o, model, data, context, m);
   }
-  ordered_json j = summary(o, context, m, product_ceiling(dtype_for(o.precision), context, {.seconds = 0.5}));
+  const Ceiling ceiling =
+      device == Device::cpu ? product_ceiling(dtype_for(o.precision), context, {.seconds = 0.5}) : Ceiling{};
+  ordered_json j = summary(o, context, m, ceiling);
   j["data"] = setup.sentences.what;
   if (o.common.json) {
     fmt::print("{}\n", j.dump());
@@ -288,6 +292,7 @@ Command add_step(CLI::App& program) {
               "Tokens of a sentence; the rest is cut");
   add_integer(*app, "batch,batch-size", o->batch, 1, 100'000, "Sentences of a step");
   add_precision(*app, o->precision);
+  add_device(*app, o->device);
   add_integer(*app, "steps", o->steps, 1, 1'000'000, "Steps that are measured");
   add_integer(*app, "warm", o->warm, 0, 1'000'000, "Steps before them");
   add_flag(*app, "beside-load", o->beside_load, "While another job keeps one core busy");

@@ -17,6 +17,7 @@ namespace crisp::bench {
 struct StepOptions {
   CommonOptions common;
   Precision precision = Precision::f32;
+  DeviceChoice device = DeviceChoice::cpu;
   SentenceOptions sentences;
   std::string weights, init = "distilbert-base", sparsity = "dense", against;
   std::optional<double> dropout;

@@ -16,7 +16,7 @@ DistilBert random_model(const StepOptions& o, int64_t vocab_size, int64_t labels
   config.max_positions = std::max(config.max_positions, o.least_positions);
   config.num_labels = labels;
   if (o.dropout) config.dropout = config.attention_dropout = config.classifier_dropout = *o.dropout;
-  DistilBert model(config, dtype_for(o.precision));
+  DistilBert model(config, dtype_for(o.precision), device_for(o.device));
   model.initialise(static_cast<uint64_t>(o.seed));
   return model;
 }
@@ -31,6 +31,7 @@ StepSetup set_up_step(StepOptions o, const Context& context) {
   if (!o.weights.empty()) {
     loaded.emplace(load_model(o.weights, {.vocab = o.sentences.vocab,
                                           .dtype = dtype_for(o.precision),
+                                          .device = device_for(o.device),
                                           .dropout = o.dropout,
                                           .seed = static_cast<uint64_t>(o.seed)}));
     o.sentences.vocab = loaded->tokenizer.path;

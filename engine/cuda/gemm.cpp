@@ -1,0 +1,257 @@
+// Matrix products by cublasLt, with epilogues of our own where it has none (engine/cuda/epilogue.h).
+//
+// cublasLt's matrices are column-major, so that a row-major c is its transpose there: c' = op(b)' op(a)', where the
+// operands' stored forms are transposes already. A product of a shape is always computed by the same algorithm, the
+// first one that cublasLt's heuristic proposed, which keeps its bits the same from run to run.
+#include <algorithm>
+#include <compare>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <type_traits>
+#include <utility>
+
+#include "engine/backend.h"
+#include "engine/cuda/cublas_lt.h"
+#include "engine/cuda/epilogue.h"
+#include "engine/cuda/memory.h"
+#include "engine/cuda/runtime.h"
+#include "engine/cuda/tables.h"
+#include "engine/fail.h"
+
+namespace crisp::CRISP_CUDA_NAMESPACE {
+namespace {
+
+constexpr size_t most_workspace = size_t{32} << 20;
+constexpr int64_t most_products = 65535;  // of a batch, in one call: a limit of grids
+
+template <auto Destroy>
+struct Release {
+  template <class Object>
+  void operator()(Object* object) const {
+    (cublas_lt().*Destroy)(object);
+  }
+};
+template <class Handle, auto Destroy>
+using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Release<Destroy>>;
+using Description = Owned<cublasLtMatmulDesc_t, &CublasLt::desc_destroy>;
+using Layout = Owned<cublasLtMatrixLayout_t, &CublasLt::layout_destroy>;
+using Preference = Owned<cublasLtMatmulPreference_t, &CublasLt::preference_destroy>;
+
+template <class Set, class Handle, class Attribute, class Value>
+void set(Set function, Handle object, Attribute attribute, const Value& value) {
+  check(function(object, attribute, &value, sizeof value), "describing a product");
+}
+
+// A matrix as it is stored, row-major.
+struct Stored {
+  int64_t rows, cols, leading, stride;
+  uint32_t alignment;  // the largest power of two that the address is a multiple of, at most 256
+  auto operator<=>(const Stored&) const = default;
+};
+
+uint32_t alignment_of(const void* p) {
+  const uintptr_t address = reinterpret_cast<uintptr_t>(p) | 256;
+  return static_cast<uint32_t>(address & (~address + 1));
+}
+
+// All that the choice of an algorithm depends on.
+struct Problem {
+  cudaDataType_t type;
+  cublasComputeType_t compute;
+  bool trans_a, trans_b;
+  int64_t batch;
+  Stored a, b, c;
+  uint32_t bias_alignment;  // 0: there is none
+  auto operator<=>(const Problem&) const = default;
+};
+
+struct Plan {
+  Description description;
+  Layout a, b, c;
+  cublasLtMatmulAlgo_t algorithm;
+  size_t workspace;  // bytes
+  bool adds_bias;
+};
+
+Layout describe(const Stored& m, const Problem& problem) {
+  const CublasLt& lt = cublas_lt();
+  cublasLtMatrixLayout_t made = nullptr;
+  check(lt.layout_create(&made, problem.type, static_cast<uint64_t>(m.cols), static_cast<uint64_t>(m.rows), m.leading),
+        "describing a matrix");
+  Layout layout(made);
+  if (problem.batch > 1) {
+    set(lt.layout_set, made, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, static_cast<int32_t>(problem.batch));
+    set(lt.layout_set, made, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, m.stride);
+  }
+  return layout;
+}
+
+// cublasLt's functions with the state that a process needs of them. Thread-safe.
+class Products {
+ public:
+  static Products& the() {
+    static Products& products = *new Products;
+    return products;
+  }
+
+  // c = op(a) op(b) + beta c. Returns whether the bias was added, too.
+  template <class T>
+  bool multiply(const Problem& problem, const GemmCall<T>& g) {
+    const std::lock_guard lock(mutex_);
+    const auto known = plans_.find(problem);
+    const Plan& plan =
+        known != plans_.end() ? known->second : plans_.emplace(problem, make_plan(problem, g.bias)).first->second;
+    const CublasLt& lt = cublas_lt();
+    if (plan.adds_bias)
+      set(lt.desc_set, plan.description.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(g.bias));
+    const T alpha = 1, beta = static_cast<T>(g.beta);
+    check(lt.matmul(handle_, plan.description.get(), &alpha, g.b, plan.b.get(), g.a, plan.a.get(), &beta, g.c,
+                    plan.c.get(), g.c, plan.c.get(), &plan.algorithm, workspace(plan.workspace), plan.workspace,
+                    stream()),
+          "a matrix product");
+    return plan.adds_bias;
+  }
+
+ private:
+  Products() { check(cublas_lt().create(&handle_), "starting"); }
+
+  // One for all calls, which run one after the other. The kernels before are done with the old one when its memory is
+  // used again.
+  void* workspace(size_t bytes) {
+    if (bytes > workspace_bytes_) {
+      workspace_bytes_ = 0;
+      Memory::the().free(std::exchange(workspace_, nullptr));
+      workspace_ = Memory::the().allocate(bytes);
+      workspace_bytes_ = bytes;
+    }
+    return workspace_;
+  }
+
+  Plan make_plan(const Problem& problem, const void* bias) const {
+    const CublasLt& lt = cublas_lt();
+    cublasLtMatmulDesc_t made = nullptr;
+    check(lt.desc_create(&made, problem.compute, problem.type), "describing a product");
+    Plan plan{Description(made),
+              describe(problem.a, problem),
+              describe(problem.b, problem),
+              describe(problem.c, problem),
+              {},
+              0,
+              problem.bias_alignment > 0};
+    set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_TRANSA, problem.trans_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+    set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_TRANSB, problem.trans_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+    if (plan.adds_bias) {
+      set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+      set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+      if (choose(problem, plan)) return plan;
+      plan.adds_bias = false;
+      set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DEFAULT);
+    }
+    if (!choose(problem, plan))
+      fail("cublasLt has no algorithm for a product [{}, {}] x [{}, {}]", problem.a.rows, problem.a.cols,
+           problem.b.rows, problem.b.cols);
+    return plan;
+  }
+
+  // False where there is no algorithm.
+  bool choose(const Problem& problem, Plan& plan) const {
+    const CublasLt& lt = cublas_lt();
+    cublasLtMatmulPreference_t made = nullptr;
+    check(lt.preference_create(&made), "describing a product");
+    const Preference preference(made);
+    set(lt.preference_set, made, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{most_workspace});
+    set(lt.preference_set, made, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, problem.b.alignment);
+    set(lt.preference_set, made, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, problem.a.alignment);
+    set(lt.preference_set, made, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, problem.c.alignment);
+    set(lt.preference_set, made, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, problem.c.alignment);
+    cublasLtMatmulHeuristicResult_t found{};
+    int count = 0;
+    const cublasStatus_t status = lt.heuristic(handle_, plan.description.get(), plan.b.get(), plan.a.get(),
+                                               plan.c.get(), plan.c.get(), made, 1, &found, &count);
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && count == 0)) return false;
+    check(status, "choosing an algorithm");
+    plan.algorithm = found.algo;
+    plan.workspace = found.workspaceSize;
+    return found.state == CUBLAS_STATUS_SUCCESS;
+  }
+
+  std::mutex mutex_;  // also of the plans' descriptions, which hold the bias of one call
+  std::map<Problem, Plan> plans_;
+  cublasLtHandle_t handle_ = nullptr;
+  void* workspace_ = nullptr;
+  size_t workspace_bytes_ = 0;
+};
+
+cublasComputeType_t compute_type(MatmulPrecision precision) {
+  switch (precision) {
+    case MatmulPrecision::f32:
+      return CUBLAS_COMPUTE_32F;
+    case MatmulPrecision::tf32:
+      return CUBLAS_COMPUTE_32F_FAST_TF32;
+    case MatmulPrecision::bf16:
+      return CUBLAS_COMPUTE_32F_FAST_16BF;
+    case MatmulPrecision::bf16x3:
+    case MatmulPrecision::bf16x6:
+      break;
+  }
+  fail("CUDA has no {} products", name_of(precision));
+}
+
+template <class T>
+Problem problem_of(const GemmCall<T>& g) {
+  constexpr bool is_f64 = std::is_same_v<T, double>;
+  // Strides that are not used must not tell equal problems apart.
+  const auto stored = [&](const T* p, bool transposed, int64_t rows, int64_t cols, int64_t leading, int64_t stride) {
+    return Stored{transposed ? cols : rows, transposed ? rows : cols, leading, g.batch > 1 ? stride : 0,
+                  alignment_of(p)};
+  };
+  return {.type = is_f64 ? CUDA_R_64F : CUDA_R_32F,
+          .compute = is_f64 ? CUBLAS_COMPUTE_64F : compute_type(g.precision),
+          .trans_a = g.trans_a,
+          .trans_b = g.trans_b,
+          .batch = g.batch,
+          .a = stored(g.a, g.trans_a, g.m, g.k, g.lda, g.stride_a),
+          .b = stored(g.b, g.trans_b, g.k, g.n, g.ldb, g.stride_b),
+          .c = stored(g.c, false, g.m, g.n, g.ldc, g.stride_c),
+          .bias_alignment = g.bias ? alignment_of(g.bias) : 0};
+}
+
+// With leading dimensions. Of a batch as large as it may be.
+template <class T>
+bool multiply(const GemmCall<T>& g) {
+  bool has_bias = false;
+  for (int64_t first = 0; first < g.batch; first += most_products) {
+    GemmCall<T> some = g;
+    some.batch = std::min(most_products, g.batch - first);
+    some.a += first * g.stride_a;
+    some.b += first * g.stride_b;
+    some.c += first * g.stride_c;
+    has_bias = Products::the().multiply(problem_of(some), some);
+  }
+  return has_bias;
+}
+
+template <class T>
+void gemm(const GemmCall<T>& call) {
+  GemmCall<T> g = call;
+  if (g.lda == 0) g.lda = g.trans_a ? g.m : g.k;
+  if (g.ldb == 0) g.ldb = g.trans_b ? g.k : g.n;
+  if (g.ldc == 0) g.ldc = g.n;
+  if (g.batch > 0 && g.m > 0 && g.n > 0) {
+    const bool has_bias = g.k > 0 && multiply(g);
+    finish_product(g, g.k > 0, has_bias);
+  }
+  if (g.sum_squares) sum_squares<T>({g.batch, g.m, g.n, g.c, g.stride_c}, g.sum_squares);
+}
+
+}  // namespace
+
+void fill_gemm(Tables& tables) {
+  for_types(tables, []<class T>(Kernels<T>& table) {
+    table.gemm = gemm<T>;
+    table.sum_squares = sum_squares<T>;
+  });
+}
+
+}  // namespace crisp::CRISP_CUDA_NAMESPACE

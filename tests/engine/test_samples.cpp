@@ -1,0 +1,20 @@
+// Every operation's gradient against central differences in f64. On other devices gradients are compared with the
+// CPU's.
+#include "tests/engine/helpers.h"
+
+using namespace crisp;
+using namespace crisp::test;
+
+TEST_CASE("every operation has samples, and their gradients equal central differences", "[isa]") {
+  for (const Op* op : all_ops()) {
+    INFO(op->name);
+    REQUIRE(op->samples().size() >= 2);
+  }
+  for_all_samples([](const Sample& sample) {
+    const GradCheckReport report = check_gradients(sample.run, inputs_on(test_device(), sample));
+    INFO(report.str());
+    CHECK(!report.inputs.empty());
+    CHECK(sample.tolerance <= 1e-6);
+    CHECK(report.passes(sample.tolerance));
+  });
+}
