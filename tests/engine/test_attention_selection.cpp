@@ -192,8 +192,9 @@ TEST_CASE("statistics are those of the weights") {
 }
 
 TEST_CASE("the statistics of a batch are per head, summed over sequences") {
-  const Tensor offsets = offsets_of({3, 10}), q = numbers({13, 8}, 1), k = numbers({13, 8}, 2);
-  const AttentionRule rule = rule_of(Selection::percentile_head, 0.6, 2);
+  const Tensor offsets = offsets_of({3, 0, 10}), q = numbers({13, 8}, 1), k = numbers({13, 8}, 2);
+  const Selection selection = GENERATE(Selection::percentile_head, Selection::all);
+  const AttentionRule rule = rule_of(selection, 0.6, 2);
   Tape tape(Tape::Mode::inference);
   AttentionStats both;
   attention(tape, q, k, k, {offsets, offsets}, rule, &both);
@@ -209,6 +210,7 @@ TEST_CASE("the statistics of a batch are per head, summed over sequences") {
   }
   CHECK(both.kept.to_vector() == kept);
   CHECK(both.entropy.to_vector() == entropy);
+  for (const double x : both.log_kept.to_vector()) CHECK(std::isfinite(x));  // an empty sequence adds nothing
   CHECK(both.queries == 13);
   CHECK(both.pairs == 109);
 }

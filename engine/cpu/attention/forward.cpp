@@ -256,7 +256,7 @@ BlockStats dense_forward(const AttentionShape& s, const AttentionBlock& b, const
     small_product(rows, d, b.n_k, {scratch.weights, b.padded, 1}, values.data, values.row, x.out + first * dim, dim,
                   false);
   }
-  if (x.stats) stats.log_kept = static_cast<double>(b.n_q) * std::log(static_cast<double>(b.n_k));
+  if (x.stats && b.n_q > 0) stats.log_kept = static_cast<double>(b.n_q) * std::log(static_cast<double>(b.n_k));
   return stats;
 }
 
