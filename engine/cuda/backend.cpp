@@ -33,6 +33,10 @@ std::string find_problem() {
   if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
     return "the NVIDIA driver finds no GPU (CUDA_VISIBLE_DEVICES may hide it)";
   if (error != cudaSuccess) return fmt::format("CUDA cannot be used: {}", cudaGetErrorString(error));
+  // Parameters of a launch above 4 KB came with CUDA 12.1, whatever a driver says of compatibility.
+  if (cudaDriverGetVersion(&driver) == cudaSuccess && driver < 12010)
+    return fmt::format("the NVIDIA driver supports CUDA {}.{}, but CUDA 12.1 is needed: install a newer driver",
+                       driver / 1000, driver % 1000 / 10);
   cudaDeviceProp properties{};
   if (cudaGetDeviceProperties(&properties, 0) != cudaSuccess) return "the GPU does not answer";
   if (properties.major < 8)

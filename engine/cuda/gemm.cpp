@@ -23,6 +23,7 @@ namespace crisp::CRISP_CUDA_NAMESPACE {
 namespace {
 
 constexpr size_t most_workspace = size_t{32} << 20;
+constexpr size_t most_plans = 10000;
 constexpr int64_t most_products = 65535;  // of a batch, in one call: a limit of grids
 
 template <auto Destroy>
@@ -50,8 +51,9 @@ struct Stored {
   auto operator<=>(const Stored&) const = default;
 };
 
-uint32_t alignment_of(const void* p) {
-  const uintptr_t address = reinterpret_cast<uintptr_t>(p) | 256;
+// Of all matrices of a batch, `stride` bytes apart.
+uint32_t alignment_of(const void* p, int64_t stride = 0) {
+  const uintptr_t address = reinterpret_cast<uintptr_t>(p) | static_cast<uintptr_t>(stride) | 256;
   return static_cast<uint32_t>(address & (~address + 1));
 }
 
@@ -99,6 +101,7 @@ class Products {
   template <class T>
   bool multiply(const Problem& problem, const GemmCall<T>& g) {
     const std::lock_guard lock(mutex_);
+    if (plans_.size() >= most_plans) plans_.clear();  // packed batches have a number of rows of their own nearly each
     const auto known = plans_.find(problem);
     const Plan& plan =
         known != plans_.end() ? known->second : plans_.emplace(problem, make_plan(problem, g.bias)).first->second;
@@ -138,7 +141,7 @@ class Products {
               describe(problem.c, problem),
               {},
               0,
-              problem.bias_alignment > 0};
+              problem.bias_alignment >= 16};  // some of cublasLt's kernels trust it to be so
     set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_TRANSA, problem.trans_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_TRANSB, problem.trans_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     if (plan.adds_bias) {
@@ -170,6 +173,7 @@ class Products {
     const cublasStatus_t status = lt.heuristic(handle_, plan.description.get(), plan.b.get(), plan.a.get(),
                                                plan.c.get(), plan.c.get(), made, 1, &found, &count);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && count == 0)) return false;
+    if (plan.adds_bias && status != CUBLAS_STATUS_SUCCESS) return false;  // it is tried without
     check(status, "choosing an algorithm");
     plan.algorithm = found.algo;
     plan.workspace = found.workspaceSize;
@@ -204,7 +208,7 @@ Problem problem_of(const GemmCall<T>& g) {
   // Strides that are not used must not tell equal problems apart.
   const auto stored = [&](const T* p, bool transposed, int64_t rows, int64_t cols, int64_t leading, int64_t stride) {
     return Stored{transposed ? cols : rows, transposed ? rows : cols, leading, g.batch > 1 ? stride : 0,
-                  alignment_of(p)};
+                  alignment_of(p, g.batch > 1 ? stride * static_cast<int64_t>(sizeof(T)) : 0)};
   };
   return {.type = is_f64 ? CUDA_R_64F : CUDA_R_32F,
           .compute = is_f64 ? CUBLAS_COMPUTE_64F : compute_type(g.precision),
@@ -224,6 +228,7 @@ bool multiply(const GemmCall<T>& g) {
   for (int64_t first = 0; first < g.batch; first += most_products) {
     GemmCall<T> some = g;
     some.batch = std::min(most_products, g.batch - first);
+    if (g.batch > most_products) some.bias = nullptr;  // two parts of the batch may differ in what they add
     some.a += first * g.stride_a;
     some.b += first * g.stride_b;
     some.c += first * g.stride_c;

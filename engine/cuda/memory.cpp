@@ -27,9 +27,13 @@ Memory& Memory::the() {
 
 char* Memory::from_device(size_t bytes) {
   void* p = nullptr;
-  if (cudaMalloc(&p, bytes) == cudaSuccess) return static_cast<char*>(p);
-  cudaGetLastError();  // else the next launch would report it
-  return nullptr;
+  const cudaError_t error = cudaMalloc(&p, bytes);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // else the next launch would report it
+    return nullptr;
+  }
+  check(error, "allocating memory");  // also what an earlier kernel did wrong
+  return static_cast<char*>(p);
 }
 
 void* Memory::allocate(size_t bytes) {

@@ -32,6 +32,7 @@ struct Grid {
 template <class... Parameters, class... Arguments>
 void launch(const char* name, const Grid& grid, void (*kernel)(Parameters...), Arguments&&... arguments) {
   if (grid.blocks == 0) return;
+  check(grid.blocks <= INT32_MAX ? cudaSuccess : cudaErrorInvalidConfiguration, name);
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(grid.blocks));
   config.blockDim = dim3(grid.threads);

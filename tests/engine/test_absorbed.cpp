@@ -62,7 +62,7 @@ TEST_CASE("absorbed projections in bf16 agree with plain attention in bf16, and 
   if (!supports(test_device(), MatmulPrecision::bf16)) CRISP_SKIP("the device multiplies no bf16 numbers");
   const Context f32({}), bf16({.products = MatmulPrecision::bf16});
   const Results exact = run(absorbed, f32), a = run(absorbed, bf16), b = run(plain, bf16);
-  CHECK(relative_error(a.y, exact.y) > 1e-4);  // bf16 it is
+  if (test_device() == Device::cpu) CHECK(relative_error(a.y, exact.y) > 1e-4);  // bf16 it is; cublasLt may, not must
   CHECK(relative_error(a.y, b.y) < 3e-3);
   for (size_t i = 0; i < a.gradients.size(); ++i) {
     INFO("gradient " << i);

@@ -217,7 +217,6 @@ TEST_CASE("the keys that are kept of long rows are the CPU's, however much score
 TEST_CASE("broken and infinite scores show up on the GPU where they do on the CPU") {
   const QuickGpu gpu;
   const int64_t n = 21;
-  const double infinity = std::numeric_limits<double>::infinity();
   for (const double bad : {std::nan(""), infinity, -infinity}) {
     std::vector<double> values = numbers({n, n}, 3).to_vector();
     for (size_t i = 0; i < 21; ++i) values[i * 21 + 4] = bad;
