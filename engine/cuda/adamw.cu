@@ -1,6 +1,6 @@
 // The optimizer's step: clipping's numbers, AdamW of many parameters in one launch, and of rows of a table that have
 // missed steps. Compiled without contraction, as formulas.h wants it.
-#include "engine/cuda/kernels.cuh"
+#include "engine/cuda/packs.cuh"
 #include "engine/cuda/staging.h"
 
 namespace crisp::CRISP_CUDA_NAMESPACE {
@@ -115,50 +115,28 @@ struct Updates {
   CRISP_INLINE const Update<T>& operator[](int i) const { return reinterpret_cast<const Update<T>*>(bytes)[i]; }
 };
 
-// Four neighbours, read and written at once.
-template <class T>
-struct alignas(4 * sizeof(T) < 16 ? 4 * sizeof(T) : 16) Four {
-  T x[4];
-};
 constexpr int64_t per_thread = 8, per_block = 256 * per_thread;
 
 template <class T>
 __global__ void __launch_bounds__(256) update_all(const __grid_constant__ Updates<T> updates, const ClipResult* clip) {
   if (clip && clip->is_finite == 0) return;
-  int low = 0, high = updates.count - 1;  // the last that begins at this block or before
-  while (low < high) {
-    const int middle = (low + high + 1) / 2;
-    if (updates[middle].first_block <= blockIdx.x) {
-      low = middle;
-    } else {
-      high = middle - 1;
-    }
-  }
-  const Update<T>& u = updates[low];
+  const Update<T>& u = updates[part_of(blockIdx.x, updates.count, [&](int i) { return updates[i].first_block; })];
   const T scale = scale_of<T>(u.gradient_scale, u.clipped, clip);
   const int64_t begin = static_cast<int64_t>(blockIdx.x - u.first_block) * per_block;
   for (int64_t i = begin + 4 * threadIdx.x; i < begin + per_block && i < u.n; i += 4 * 256) {
     if (u.wide && i + 4 <= u.n) {
-      const auto g = *reinterpret_cast<const Four<T>*>(u.gradient + i);
-      auto p = *reinterpret_cast<const Four<T>*>(u.parameter + i);
-      auto m = *reinterpret_cast<const Four<T>*>(u.m + i);
-      auto v = *reinterpret_cast<const Four<T>*>(u.v + i);
+      const Pack<T, 4> g = load<4>(u.gradient + i);
+      Pack<T, 4> p = load<4>(u.parameter + i), m = load<4>(u.m + i), v = load<4>(u.v + i);
 #pragma unroll
-      for (int k = 0; k < 4; ++k) u.constants.advance(u.rates, g.x[k] * scale, p.x[k], m.x[k], v.x[k]);
-      *reinterpret_cast<Four<T>*>(u.parameter + i) = p;
-      *reinterpret_cast<Four<T>*>(u.m + i) = m;
-      *reinterpret_cast<Four<T>*>(u.v + i) = v;
+      for (int k = 0; k < 4; ++k) u.constants.advance(u.rates, g.v[k] * scale, p.v[k], m.v[k], v.v[k]);
+      store(u.parameter + i, p);
+      store(u.m + i, m);
+      store(u.v + i, v);
     } else {
       for (int64_t k = i; k < i + 4 && k < u.n; ++k)
         u.constants.advance(u.rates, u.gradient[k] * scale, u.parameter[k], u.m[k], u.v[k]);
     }
   }
-}
-
-template <class... Pointers>
-bool are_aligned(Pointers... p) {
-  return ((reinterpret_cast<uintptr_t>(p) % alignof(Four<std::remove_cv_t<std::remove_pointer_t<Pointers>>>) == 0) &&
-          ...);
 }
 
 template <class T>
@@ -183,7 +161,7 @@ void adamw(int64_t count, const AdamWUpdate<T>* updates, const ClipResult* clip)
                   Rates<T>(adamw_rates(u.step)),
                   u.step.gradient_scale,
                   u.clipped,
-                  are_aligned(u.gradient, u.parameter, u.m, u.v),
+                  are_aligned({u.gradient, u.parameter, u.m, u.v}),
                   table.blocks};
     table.blocks += static_cast<unsigned>(divide_up(u.n, per_block));
   }

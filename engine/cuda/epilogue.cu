@@ -67,17 +67,8 @@ struct SummedList {
 template <class T>
 __global__ void __launch_bounds__(256) square_parts(const __grid_constant__ SummedList<T> list, double* sums) {
   const int64_t number = thread_index() / warp, lane = threadIdx.x % warp;
-  if (number >= list.parts) return;    // all lanes of the warp
-  int low = 0, high = list.count - 1;  // the last that begins at this part or before
-  while (low < high) {
-    const int middle = (low + high + 1) / 2;
-    if (list.all[middle].first <= number) {
-      low = middle;
-    } else {
-      high = middle - 1;
-    }
-  }
-  const Summed<T>& a = list.all[low];
+  if (number >= list.parts) return;  // all lanes of the warp
+  const Summed<T>& a = list.all[part_of(number, list.count, [&](int i) { return list.all[i].first; })];
   const auto [row, within] = cell_of(number - a.first, a.parts_in_row);
   const Cell matrix = cell_of(row, a.rows_of_one);
   const T* const x = a.x + matrix.row * a.stride + matrix.col * a.cols;

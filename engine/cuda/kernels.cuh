@@ -108,6 +108,21 @@ __device__ __forceinline__ Cell cell_of(int64_t i, int64_t cols) {
   return {small / width, small % width};
 }
 
+/// The last of `count` parts that begins at `number` or before, in a list by increasing begins.
+template <class Begin>
+__device__ __forceinline__ int part_of(int64_t number, int count, Begin begin) {
+  int low = 0, high = count - 1;
+  while (low < high) {
+    const int middle = (low + high + 1) / 2;
+    if (begin(middle) <= number) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low;
+}
+
 /// out = value + beta out, where beta is 0 (then out is not read) or 1.
 template <class T>
 __device__ __forceinline__ void put(T& out, T value, double beta) {
