@@ -205,7 +205,7 @@ TEST_CASE("races between threads", "[checked]") {
 TEST_CASE("a race in a function that was inlined names both lines", "[checked]") {
   const Fresh fresh;
   CHECK_THAT(finding("room_used_again", 1, 64, 256),
-             StartsWith("device.cuh:") && Contains(" in " + fault("sum without a barrier before")));
+             StartsWith("kernels.cuh:") && Contains(" in " + fault("sum without a barrier before")));
 }
 
 TEST_CASE("a pinned buffer that is filled again before its copy has run") {
