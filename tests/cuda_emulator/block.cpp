@@ -6,6 +6,7 @@
 #include "tests/cuda_emulator/emulator.h"
 #include "tests/cuda_emulator/fiber.h"
 #include "tests/cuda_emulator/findings.h"
+#include "tests/cuda_emulator/fit.h"
 #include "tests/cuda_emulator/memory.h"
 #include "tests/cuda_emulator/race.h"
 
@@ -118,6 +119,7 @@ void release_barrier() {
   block.at_barrier = 0;
   block.count = std::exchange(block.true_predicates, 0);
   race::block_ordered();
+  fit::block_met();
   for (unsigned i = 0; i < block.size; ++i)
     if (block.threads[i].state == State::at_barrier) make_ready(block.threads[i]);
 }
@@ -158,6 +160,7 @@ unsigned votes_of(unsigned mask, const void* mine, size_t bytes, bool vote, cons
   if (warp.arrived == ~0u) {
     warp.arrived = 0;
     ++warp.generation;
+    fit::warp_met(self.number / 32);
     if (orders) race::warp_ordered(self.number / 32);
     self.state = State::at_meeting;
     for (unsigned i = self.number - lane; i < self.number - lane + 32; ++i) make_ready(block.threads[i]);

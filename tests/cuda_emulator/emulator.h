@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -39,14 +40,24 @@ std::vector<std::string> take_findings();
 /// How the accesses at one place in the source fit the hardware. A request is what the lanes of a warp ask for at once.
 struct Fit {
   std::string place;
+  const void* kernel = nullptr;  // Function::address
   bool is_shared = false;
   uint64_t requests = 0;
   uint64_t sectors = 0;        // of 32 bytes of device memory that the requests touch
   uint64_t least_sectors = 0;  // that would hold the same bytes
   uint64_t ways = 0;           // most words of one bank of shared memory in a request: 1 is without conflict
+  uint64_t least_ways = 0;     // that the words of such a request would do with: 2 for 32 f64 numbers
 };
-/// Since the last call, while settings().count_fits.
+/// Since the last call, while settings().count_fits. One for each place in the code of each kernel.
 std::vector<Fit> take_fits();
+
+struct Function {
+  const void* address;
+  std::string name;  // with the types that a template was made for
+};
+/// All functions of this program that have one of these names (without namespaces and types), called or not; nothing
+/// where there is no nm (binutils).
+std::vector<Function> functions_named(const std::set<std::string>& names);
 
 /// Whether kernels of this program were compiled with the race and initialisation check.
 bool checks_accesses();

@@ -6,8 +6,11 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <map>
 #include <set>
+#include <string_view>
+#include <utility>
 
 #include "tests/cuda_emulator/emulator.h"
 #include "tests/cuda_emulator/memory.h"
@@ -23,28 +26,74 @@ constexpr size_t most_findings = 100;
 cudaError_t last_error = cudaSuccess, broken = cudaSuccess;
 uint64_t random_seed = 1, random_state = 1;
 
-std::string ask_addr2line(uintptr_t address) {
+// An address of the running program is so much above what its file says.
+uintptr_t load_offset() {
+  return &__ehdr_start && __ehdr_start.e_type == ET_DYN ? reinterpret_cast<uintptr_t>(&__ehdr_start) : 0;
+}
+
+// f(line) for each line that `tool OPTIONS FILE-OF-THIS-PROGRAM MORE` prints.
+template <class F>
+void ask(const std::string& tool, const std::string& more, F f) {
   char program[4096];
   const ssize_t length = ::readlink("/proc/self/exe", program, sizeof program - 1);
-  if (length <= 0) return "";
+  if (length <= 0) return;
   program[length] = '\0';
-  char command[4300];
-  std::snprintf(command, sizeof command, "addr2line -s -i -e '%s' 0x%zx 2>/dev/null", program, size_t{address});
-  FILE* answer = ::popen(command, "r");
-  if (!answer) return "";
-  std::string text;
-  char line[512];
-  while (std::fgets(line, sizeof line, answer)) {
-    std::string one(line);
-    one = one.substr(0, one.find_first_of(" \n"));  // without "(discriminator 2)"
-    if (one.find('?') != std::string::npos) continue;
-    if (one.rfind("language.h:", 0) == 0) continue;  // inlined into what is asked for
-    // The launch's own frames end the list of those into which code was inlined.
-    if (one.rfind("runtime_api.h:", 0) == 0) break;
-    text += (text.empty() ? "" : " in ") + one;
+  FILE* answer = ::popen((tool + " '" + program + "' " + more + " 2>/dev/null").c_str(), "r");
+  if (!answer) return;
+  std::string line;
+  for (int c; (c = std::fgetc(answer)) != EOF;) {
+    if (c != '\n') {
+      line += static_cast<char>(c);
+    } else {
+      f(std::exchange(line, {}));
+    }
   }
   ::pclose(answer);
-  return text;
+}
+
+std::map<uintptr_t, std::string> places;  // by address in the program's file
+
+void ask_addr2line(const std::vector<uintptr_t>& addresses) {
+  std::string list;
+  for (const uintptr_t address : addresses) {
+    char text[32];
+    std::snprintf(text, sizeof text, "0x%zx ", size_t{address});
+    list += text;
+    places[address];
+  }
+  std::string* now = nullptr;  // null: what is left of this address does not count
+  ask("addr2line -a -s -i -e", list, [&](std::string line) {
+    if (line.rfind("0x", 0) == 0) {
+      now = &places[std::stoull(line, nullptr, 16)];
+      return;
+    }
+    line = line.substr(0, line.find_first_of(" "));  // without "(discriminator 2)"
+    // The launch's own frames end the list of those into which code was inlined.
+    if (line.rfind("runtime_api.h:", 0) == 0) now = nullptr;
+    if (!now || line.find('?') != std::string::npos) return;
+    if (line.rfind("language.h:", 0) == 0) return;  // inlined into what is asked for
+    *now += (now->empty() ? "" : " in ") + line;
+  });
+}
+
+// Of the call before a return address.
+uintptr_t address_in_file(const void* code) { return reinterpret_cast<uintptr_t>(code) - 1 - load_offset(); }
+
+// "void a::(anonymous namespace)::f<b::c>(d)": where f begins, and where it ends.
+std::pair<size_t, size_t> own_name(const std::string& symbol) {
+  size_t begin = 0, end = 0;
+  for (constexpr std::string_view nameless = "(anonymous namespace)"; end < symbol.size();) {
+    const char c = symbol[end];
+    if (symbol.compare(end, nameless.size(), nameless) == 0) {
+      end += nameless.size();
+    } else if (c == '<' || c == '(') {
+      break;
+    } else {
+      ++end;
+      if (c == ' ' || c == ':') begin = end;
+    }
+  }
+  return {begin, end};
 }
 
 }  // namespace
@@ -55,15 +104,38 @@ std::string place(Where where) {
 }
 
 std::string place_of_code(const void* code) {
-  static std::map<uintptr_t, std::string> known;
-  uintptr_t address = reinterpret_cast<uintptr_t>(code) - 1;  // a return address is behind the call
-  if (&__ehdr_start && __ehdr_start.e_type == ET_DYN) address -= reinterpret_cast<uintptr_t>(&__ehdr_start);
-  auto [found, is_new] = known.try_emplace(address);
-  if (is_new) found->second = ask_addr2line(address);
-  if (!found->second.empty()) return found->second;
+  const uintptr_t address = address_in_file(code);
+  if (!places.contains(address)) ask_addr2line({address});
+  if (!places[address].empty()) return places[address];
   char offset[32];
   std::snprintf(offset, sizeof offset, "code at 0x%zx", size_t{address});
   return offset;
+}
+
+void find_places(const std::vector<const void*>& codes) {
+  constexpr size_t most = 5000;  // a command has limits
+  std::vector<uintptr_t> some;
+  for (const void* code : codes) {
+    if (places.contains(address_in_file(code))) continue;
+    some.push_back(address_in_file(code));
+    if (some.size() == most) ask_addr2line(std::exchange(some, {}));
+  }
+  if (!some.empty()) ask_addr2line(some);
+}
+
+std::vector<Function> functions_named(const std::set<std::string>& names) {
+  std::vector<Function> all;
+  ask("nm -C --defined-only", "", [&](const std::string& line) {  // "00000000000123ab t void f<b>(d)"
+    const size_t type = line.find(' ');
+    if (type == std::string::npos || type + 3 > line.size() || !std::strchr("tTwW", line[type + 1])) return;
+    const std::string symbol = line.substr(type + 3);
+    if (symbol.ends_with(']')) return;  // "[clone .cold]": a part of one
+    const auto [begin, end] = own_name(symbol);
+    if (!names.contains(symbol.substr(begin, end - begin))) return;
+    const uintptr_t address = std::stoull(line, nullptr, 16) + load_offset();
+    all.push_back({reinterpret_cast<const void*>(address), symbol.substr(begin)});
+  });
+  return all;
 }
 
 void add_finding(const std::string& text) {

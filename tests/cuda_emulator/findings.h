@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "emulated/runtime_api.h"
 
@@ -12,6 +13,8 @@ std::string place(Where where);
 /// The same of an address in the program's code, with the lines into which it was inlined; an offset where there are no
 /// line tables (-g1) or no addr2line.
 std::string place_of_code(const void* code);
+/// Finds many at once, which takes a fraction of the time; place_of_code() knows them from then on.
+void find_places(const std::vector<const void*>& codes);
 
 void add_finding(const std::string& text);
 /// A finding about a call of the runtime, which returns `error` for it.

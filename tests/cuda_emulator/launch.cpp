@@ -27,11 +27,13 @@ std::vector<uint64_t> block_order(uint64_t blocks) {
   return order;
 }
 
-void run_grid(const dim3& grid, const dim3& threads, size_t shared_bytes, const ThreadCall& thread) {
+void run_grid(const void* kernel, const dim3& grid, const dim3& threads, size_t shared_bytes,
+              const ThreadCall& thread) {
   ++counters().launches;
   blockDim = threads;
   gridDim = grid;
   race::begin_launch();
+  fit::begin_launch(kernel);
   for (const uint64_t b : block_order(uint64_t{grid.x} * grid.y * grid.z)) {
     blockIdx = {static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),
                 static_cast<unsigned>(b / grid.x / grid.y)};
@@ -75,9 +77,9 @@ cudaError_t enqueue_kernel(const Placed& placed, const void* kernel, std::unique
   if (config.dynamicSmemBytes > most)
     return invalid("launch with " + std::to_string(config.dynamicSmemBytes) +
                    " bytes of shared memory, more than the " + std::to_string(most) + " that the kernel is allowed");
-  return enqueue(config.stream, Command::always([grid, threads, bytes = config.dynamicSmemBytes,
+  return enqueue(config.stream, Command::always([kernel, grid, threads, bytes = config.dynamicSmemBytes,
                                                  thread = std::shared_ptr<const ThreadCall>(std::move(thread))] {
-                   run_grid(grid, threads, bytes, *thread);
+                   run_grid(kernel, grid, threads, bytes, *thread);
                  }));
 }
 
