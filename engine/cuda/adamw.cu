@@ -123,20 +123,18 @@ __global__ void __launch_bounds__(256) update_all(const __grid_constant__ Update
   const Update<T>& u = updates[part_of(blockIdx.x, updates.count, [&](int i) { return updates[i].first_block; })];
   const T scale = scale_of<T>(u.gradient_scale, u.clipped, clip);
   const int64_t begin = static_cast<int64_t>(blockIdx.x - u.first_block) * per_block;
-  for (int64_t i = begin + 4 * threadIdx.x; i < begin + per_block && i < u.n; i += 4 * 256) {
-    if (u.wide && i + 4 <= u.n) {
-      const Pack<T, 4> g = load<4>(u.gradient + i);
-      Pack<T, 4> p = load<4>(u.parameter + i), m = load<4>(u.m + i), v = load<4>(u.v + i);
+  const int64_t end = min(begin + per_block, u.n), packs_end = u.wide ? end & ~int64_t{3} : begin;
+  for (int64_t i = begin + 4 * threadIdx.x; i < packs_end; i += 4 * 256) {
+    const Pack<T, 4> g = load<4>(u.gradient + i);
+    Pack<T, 4> p = load<4>(u.parameter + i), m = load<4>(u.m + i), v = load<4>(u.v + i);
 #pragma unroll
-      for (int k = 0; k < 4; ++k) u.constants.advance(u.rates, g.v[k] * scale, p.v[k], m.v[k], v.v[k]);
-      store(u.parameter + i, p);
-      store(u.m + i, m);
-      store(u.v + i, v);
-    } else {
-      for (int64_t k = i; k < i + 4 && k < u.n; ++k)
-        u.constants.advance(u.rates, u.gradient[k] * scale, u.parameter[k], u.m[k], u.v[k]);
-    }
+    for (int k = 0; k < 4; ++k) u.constants.advance(u.rates, g.v[k] * scale, p.v[k], m.v[k], v.v[k]);
+    store(u.parameter + i, p);
+    store(u.m + i, m);
+    store(u.v + i, v);
   }
+  for (int64_t i = packs_end + threadIdx.x; i < end; i += 256)
+    u.constants.advance(u.rates, u.gradient[i] * scale, u.parameter[i], u.m[i], u.v[i]);
 }
 
 template <class T>
