@@ -233,17 +233,23 @@ TEST_CASE("sectors of requests and bank conflicts are counted by place", "[check
   REQUIRE(access_patterns(x.get()) == cudaSuccess);
   CHECK(cudaDeviceSynchronize() == cudaSuccess);
   const auto fits = emulator::take_fits();
-  CHECK(fits.size() == 6);
-  const auto check = [&](const char* mark, uint64_t sectors, uint64_t least, uint64_t ways) {
+  CHECK(fits.size() == 8);
+  const auto kernels = emulator::functions_named({"access_in_patterns", "no_such_kernel"});
+  REQUIRE(kernels.size() == 1);
+  CHECK(kernels[0].name.rfind("access_in_patterns(", 0) == 0);
+  const auto check = [&](const char* mark, uint64_t sectors, uint64_t least, uint64_t ways, uint64_t least_ways = 1,
+                         uint64_t requests = 1) {
     const std::string place = line_of("kernels/correct.cu", mark);
     INFO(place << " " << mark);
     const auto found = std::find_if(fits.begin(), fits.end(), [&](const auto& f) { return f.place == place; });
     REQUIRE(found != fits.end());
-    CHECK(found->requests == 1);
+    CHECK(found->kernel == kernels[0].address);
+    CHECK(found->requests == requests);
     CHECK(found->is_shared == (ways > 0));
     CHECK(found->sectors == sectors);
     CHECK(found->least_sectors == least);
     CHECK(found->ways == ways);
+    CHECK(found->least_ways == (ways > 0 ? least_ways : 0));
   };
   check("neighbours", 4, 4, 0);
   check("neighbours across sectors", 5, 4, 0);
@@ -251,5 +257,7 @@ TEST_CASE("sectors of requests and bank conflicts are counted by place", "[check
   check("a bank each", 0, 0, 1);
   check("one bank for all", 0, 0, 32);
   check("skewed rows", 0, 0, 1);
+  check("two words each", 0, 0, 2, 2);
+  check("more by some lanes", 10, 10, 0, 0, 4);
   CHECK(emulator::take_findings().empty());
 }

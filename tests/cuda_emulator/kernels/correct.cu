@@ -119,6 +119,12 @@ __global__ void access_in_patterns(float* x) {
   s[32 * t] = 2;  // one bank for all
   __syncwarp();
   s[33 * t] = 3;  // skewed rows
+  __syncwarp();
+  reinterpret_cast<double*>(s)[t] = 4;  // two words each
+  for (int turn = 0; turn < 2; ++turn) {
+    for (unsigned i = t; i < 40; i += warp) x[i] = 5;  // more by some lanes
+    __syncwarp();
+  }
 }
 
 }  // namespace
