@@ -25,6 +25,8 @@ const Backend& cpu() {
                                 .peak_bytes = cpu.peak_bytes,
                                 .copy = cpu.copy,
                                 .products_form_squares = cpu.products_form_squares,
+                                .products_sum_operands = cpu.products_sum_operands,
+                                .launches_kernels = cpu.launches_kernels,
                                 .supports = cpu.supports,
                                 .kernels_for = cpu.kernels_for,
                                 .f32 = timed(cpu.f32),

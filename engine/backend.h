@@ -23,6 +23,11 @@ struct Backend {
   /// Whether sums of squares cost next to nothing where a product has just been written (GemmCall::sum_squares); else
   /// one pass over all gradients forms them.
   bool products_form_squares;
+  /// Whether GemmCall::a_sums cost next to nothing; else a bias's gradient is better formed where the operand is
+  /// written.
+  bool products_sum_operands;
+  /// Whether every kernel is a launch: then few large ones are faster than many small ones that compute less.
+  bool launches_kernels;
   /// Whether its f32 products can be computed so.
   bool (*supports)(MatmulPrecision precision);
   /// What its kernels are called where products are computed so: see kernels_in_use().

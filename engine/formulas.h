@@ -135,9 +135,13 @@ template <class T, class Math>
 struct Gelu {
   static constexpr bool in_output = false;
   CRISP_INLINE static T value(T x) { return x * Math::normal(x).cdf; }
-  CRISP_INLINE static T derivative(T x) {
+  CRISP_INLINE static T derivative(T x) { return both(x).derivative; }
+  struct Both {
+    T value, derivative;
+  };
+  CRISP_INLINE static Both both(T x) {
     const auto n = Math::normal(x);
-    return n.cdf + x * n.density;
+    return {x * n.cdf, n.cdf + x * n.density};
   }
 };
 

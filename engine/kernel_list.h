@@ -31,7 +31,7 @@ constexpr auto kernel_list() {
   return std::tuple{
       KernelEntry<&K::unary>{"unary", norms_and_activations},
       KernelEntry<&K::unary_backward>{"unary_backward", norms_and_activations},
-      KernelEntry<&K::gelu_backward_bias>{"gelu_backward_bias", norms_and_activations},
+      KernelEntry<&K::gelu_backward>{"gelu_backward", norms_and_activations},
       KernelEntry<&K::binary>{"binary", other},
       KernelEntry<&K::binary_backward>{"binary_backward", other},
       KernelEntry<&K::scale>{"scale", other},

@@ -56,6 +56,10 @@ enum class MatmulPrecision : uint8_t {
 /// Leading dimensions are elements from a row (as stored) to the next; 0: the rows lie one behind the other. What lies
 /// between the rows of c is left alone.
 ///
+/// Where `a_sums` (length m) is given it receives sum over k of op(a)[i, k] + beta_sums a_sums[i]: with op(a) the
+/// transpose of the gradient at a linear layer's output, c is its weight's gradient and a_sums its bias's. It requires
+/// trans_a and a batch of 1.
+///
 /// `batch` products are formed, each of which has the bits of a call of its own (on a GPU up to rounding); strides are
 /// elements from a product's matrix to the next one's, of gelu_out as of c. All may have one a or one b (stride 0), but
 /// each its own c. bias is the same for all; sum_squares receives the sum over the products, added in their order.
@@ -74,6 +78,8 @@ struct GemmCall {
   const T* bias = nullptr;
   T* gelu_out = nullptr;
   double* sum_squares = nullptr;
+  T* a_sums = nullptr;
+  double beta_sums = 0;
 };
 
 /// z = x + dropout(r), y = dropout(LayerNorm(z) * weight + bias), over rows of `cols`.
@@ -151,16 +157,19 @@ CRISP_INLINE int64_t top_k_count(double sparsity, int64_t n) {
 }
 
 /// Packed multi-head attention. Queries of sequence s are rows q_offsets[s] .. q_offsets[s+1] of q; keys and values are
-/// rows kv_offsets[s] .. kv_offsets[s+1] of k and v; a row is heads * head_dim wide. Weights of (s, h) are a block
-/// [n_q, n_k] at heads * pair_offsets[s] + h * n_q * n_k of `weights`; what lies in a row is between a backend's
-/// forward and backward pass. AttentionRule in engine/attention_rule.h says what the fields from `selection` on mean.
+/// rows kv_offsets[s] .. kv_offsets[s+1] of k and v; a row is heads * head_dim wide. Those of q lie q_row elements
+/// apart, those of k and of v kv_row, and those of their gradients as they do (0: one behind the other, as the rows of
+/// out and dout always do). Weights of (s, h) are a block [n_q, n_k] at heads * pair_offsets[s] + h * n_q * n_k of
+/// `weights`; what lies in a row is between a backend's forward and backward pass. AttentionRule in
+/// engine/attention_rule.h says what the fields from `selection` on mean.
 struct AttentionShape {
   int64_t batch = 0, heads = 0, head_dim = 0;
   const int32_t* q_offsets = nullptr;
   const int32_t* kv_offsets = nullptr;
   const int32_t* pair_offsets = nullptr;     // n_q * n_k of the sequences before
   int64_t queries = 0, keys = 0, pairs = 0;  // the last offsets, for a backend whose host cannot read them
-  double scale = 1;                          // scores = scale * q k'
+  int64_t q_row = 0, kv_row = 0;
+  double scale = 1;  // scores = scale * q k'
   Selection selection = Selection::all;
   double sparsity = 0;  // in (0, 1) for the selections that go by it
   double threshold = 0;
@@ -308,11 +317,12 @@ struct AdamWRowsCall {
 template <class T>
 struct Kernels {
   // elementwise
+  /// y may be x.
   void (*unary)(UnaryOp, int64_t n, const T* x, T* y);
   void (*unary_backward)(UnaryOp, int64_t n, const T* x, const T* y, const T* dy, T* dx, double beta);
-  /// dx = dy gelu'(x) over [rows, cols] and dbias[c] = sum over rows of dx + beta dbias[c]; dbias may be null. dx may
-  /// be dy or x.
-  void (*gelu_backward_bias)(int64_t rows, int64_t cols, const T* x, const T* dy, T* dx, T* dbias, double beta);
+  /// dx = dy gelu'(x) over [rows, cols], y = gelu(x) and dbias[c] = sum over rows of dx + beta dbias[c]; y and dbias
+  /// may be null. dx may be dy, y may be x; where there is no y, dx may be x.
+  void (*gelu_backward)(int64_t rows, int64_t cols, const T* x, const T* dy, T* dx, T* y, T* dbias, double beta);
   void (*binary)(BinaryOp, const BroadcastPlan&, const T* a, const T* b, T* out);
   /// Gradient for operand a (wrt = 0) or b (wrt = 1), summed over the dimensions along which it was broadcast.
   void (*binary_backward)(BinaryOp, int wrt, const BroadcastPlan&, const T* a, const T* b, const T* dy, T* dx,
@@ -332,8 +342,8 @@ struct Kernels {
   void (*copy_2d)(int64_t rows, int64_t cols, const T* x, int64_t x_stride, T* out, int64_t out_stride, double beta);
   /// out[b, c, r] = x[b, r, c] + beta out[b, c, r]
   void (*transpose)(int64_t batch, int64_t rows, int64_t cols, const T* x, T* out, double beta);
-  /// out[c] = sum over r of x[r, c] + beta out[c]
-  void (*column_sum)(int64_t rows, int64_t cols, const T* x, T* out, double beta);
+  /// out[c] = sum over r of x[r, c] + beta out[c], of rows x_stride apart
+  void (*column_sum)(int64_t rows, int64_t cols, const T* x, int64_t x_stride, T* out, double beta);
   /// Of each of `count` matrices: see SquaresOf. No two have one `out`.
   void (*sum_squares)(int64_t count, const SquaresOf<T>* matrices);
   /// *out = 1 if every element is finite, else 0.

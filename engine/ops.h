@@ -65,6 +65,13 @@ enum class Activation : uint8_t { none, gelu };
 /// activation(x weight' + bias): x [.., in], weight [out, in], bias [out] or empty.
 Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
               Activation activation = Activation::none);
+/// The parameters of a linear layer: weight [out, in], bias [out] or empty.
+struct LinearLayer {
+  Tensor weight, bias;
+};
+/// Several linear layers of one input, their results side by side: x [.., in] -> [.., sum of out]. One product does
+/// where their weights lie one under the other in one storage (Tensor::joined), and their biases, too.
+Tensor linears(Tape& tape, const Tensor& x, std::span<const LinearLayer> layers);
 /// gelu(x up' + up_bias) down' + down_bias: x [.., in], up [hidden, in], down [out, hidden], biases [hidden] and [out]
 /// or empty. As two calls of linear(), but gelu's result is not saved: the backward pass computes it again.
 Tensor feed_forward(Tape& tape, const Tensor& x, const Tensor& up, const Tensor& up_bias, const Tensor& down,
@@ -94,6 +101,11 @@ Tensor cross_entropy(Tape& tape, const Tensor& logits, const Rows& labels);
 /// offsets must be equal. `stats`, if given, is filled.
 Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, const Segments& segments,
                  const AttentionRule& rule, AttentionStats* stats = nullptr);
+/// The same with kv = (k | v) [keys, 2 dim] side by side, and with qkv = (q | k | v) [rows, 3 dim]: see linears().
+Tensor attention(Tape& tape, const Tensor& q, const Tensor& kv, const Segments& segments, const AttentionRule& rule,
+                 AttentionStats* stats = nullptr);
+Tensor attention(Tape& tape, const Tensor& qkv, const Segments& segments, const AttentionRule& rule,
+                 AttentionStats* stats = nullptr);
 
 /// The two linear maps that let attention run on a layer's inputs x instead of keys and values made of them, which is
 /// cheaper where sequences have few queries (the absorbed projections of DeepSeek-V2, arXiv 2405.04434). With x1 = (x |

@@ -350,6 +350,45 @@ GradTarget Tensor::grad_target() const {
   return target;
 }
 
+Tensor Tensor::joined(std::span<const Tensor> parts) {
+  if (parts.empty() || !parts[0] || !parts[0].has_values()) return {};
+  const Tensor& first = parts[0];
+  size_t end = first.impl().byte_offset;
+  int64_t rows = 0;
+  for (const Tensor& part : parts) {
+    if (!part || part.rank() < 1 || part.storage_ != first.storage_ || part.impl().byte_offset != end ||
+        part.dtype() != first.dtype() || part.shape().with(0, 1) != first.shape().with(0, 1))
+      return {};
+    end += part.bytes();
+    rows += part.dim(0);
+  }
+  const Tensor all = first.view_of_all(first.shape());
+  all.impl().shape = first.shape().with(0, rows);
+  return all;
+}
+
+void Tensor::join_gradients(std::span<const Tensor> parts) {
+  std::vector<Tensor, CachedAlloc<Tensor>> places;
+  places.reserve(parts.size());
+  int64_t rows = 0;
+  for (const Tensor& part : parts) {
+    if (part.rank() < 1 || !part.requires_grad() || part.gradient().by_rows())
+      fail("the gradient of {} cannot be joined with others", part.label());
+    places.push_back(part.gradient().values_);
+    rows += part.dim(0);
+  }
+  if (joined(places)) return;
+  const Tensor all = empty(parts[0].shape().with(0, rows), parts[0].dtype(), parts[0].device());
+  rows = 0;
+  for (const Tensor& part : parts) {
+    Gradient& g = part.impl().gradient;
+    const Tensor place = all.view_rows(rows, part.dim(0));
+    if (g.present_) place.copy_from(g.values_);
+    g.values_ = place;
+    rows += part.dim(0);
+  }
+}
+
 const Tensor& Tensor::take_grad_by_rows() const {
   if (!impl().leaf || rank() != 2)
     fail("{} of shape {} cannot take its gradient as rows: that is for leaves of two dimensions", label(),

@@ -115,6 +115,13 @@ class Tensor {
   /// table that takes it as rows.
   GradTarget grad_target() const;
 
+  /// A view of all `parts`, one under the other, where their elements lie so in one storage; else an empty handle. As
+  /// every view it is recorded on no tape.
+  static Tensor joined(std::span<const Tensor> parts);
+  /// Makes the gradients of `parts`, which need one, lie one behind the other in one storage, for kernels that write
+  /// them all at once. What is there stays what it is.
+  static void join_gradients(std::span<const Tensor> parts);
+
   /// Makes this leaf, a table [rows, dim], take its gradient as the rows that were used: an array of the table's size
   /// is never made. Only embedding() and embeddings_layer_norm() can use it then.
   const Tensor& take_grad_by_rows() const;

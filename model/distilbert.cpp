@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "engine/adamw.h"
+#include "engine/backend.h"
 #include "engine/error.h"
 #include "model/random_sites.h"
 
@@ -37,17 +38,15 @@ DistilBert::DistilBert(const DistilBertConfig& config, DType dtype, Device devic
   check_config(config, "model");
   const int64_t dim = config.dim;
   const std::string embeddings = "distilbert.embeddings.";
-  words_ = add(embeddings + "word_embeddings.weight", {config.vocab_size, dim}, true, false);
+  words_ = add(embeddings + "word_embeddings.weight", empty({config.vocab_size, dim}), true, false);
   words_.take_grad_by_rows();
-  positions_ = add(embeddings + "position_embeddings.weight", {config.max_positions, dim}, true, false);
+  positions_ = add(embeddings + "position_embeddings.weight", empty({config.max_positions, dim}), true, false);
   embedding_norm_ = add_norm(embeddings + "LayerNorm");
   for (int64_t l = 0; l < config.layers; ++l) {
     const std::string name = fmt::format("distilbert.transformer.layer.{}.", l);
     Layer layer;
     layer.scope = fmt::format("layer.{}", l);
-    layer.query = add_linear(name + "attention.q_lin", dim, dim);
-    layer.key = add_linear(name + "attention.k_lin", dim, dim);
-    layer.value = add_linear(name + "attention.v_lin", dim, dim);
+    add_projections(layer, name + "attention.");
     layer.out = add_linear(name + "attention.out_lin", dim, dim);
     layer.attention_norm = add_norm(name + "sa_layer_norm");
     layer.up = add_linear(name + "ffn.lin1", config.hidden_dim, dim);
@@ -69,21 +68,37 @@ DistilBert DistilBert::clone() const {
   return copy;
 }
 
-Tensor DistilBert::add(const std::string& name, const Shape& shape, bool decays, bool in_head) {
-  const Tensor tensor = Tensor::empty(shape, dtype_, device_);
+Tensor DistilBert::add(const std::string& name, const Tensor& tensor, bool decays, bool in_head) {
   tensor.set_name(name).set_requires_grad();
   parameters_.push_back({name, tensor, decays, in_head});
   return tensor;
 }
 
 DistilBert::Linear DistilBert::add_linear(const std::string& name, int64_t out, int64_t in, bool in_head) {
-  const Tensor weight = add(name + ".weight", {out, in}, true, in_head);
-  return {name.substr(name.rfind('.') + 1), weight, add(name + ".bias", {out}, false, in_head)};
+  return add_linear(name, {empty({out, in}), empty({out})}, in_head);
+}
+
+DistilBert::Linear DistilBert::add_linear(const std::string& name, const LinearLayer& parameters, bool in_head) {
+  add(name + ".weight", parameters.weight, true, in_head);
+  add(name + ".bias", parameters.bias, false, in_head);
+  return {parameters, name.substr(name.rfind('.') + 1)};
+}
+
+// One under the other in memory, so that one product does for all three: see linears().
+void DistilBert::add_projections(Layer& layer, const std::string& name) {
+  const int64_t dim = config_.dim;
+  const Tensor weights = empty({3 * dim, dim}), biases = empty({3 * dim});
+  const auto part = [&](const char* which, int64_t i) {
+    return add_linear(name + which, {weights.view_rows(i * dim, dim), biases.view_rows(i * dim, dim)}, false);
+  };
+  layer.query = part("q_lin", 0);
+  layer.key = part("k_lin", 1);
+  layer.value = part("v_lin", 2);
 }
 
 DistilBert::Norm DistilBert::add_norm(const std::string& name) {
-  const Tensor weight = add(name + ".weight", {config_.dim}, false, false);
-  return {weight, add(name + ".bias", {config_.dim}, false, false)};
+  const Tensor weight = add(name + ".weight", empty({config_.dim}), false, false);
+  return {weight, add(name + ".bias", empty({config_.dim}), false, false)};
 }
 
 void DistilBert::initialise(const Parameter& p, uint32_t site, uint64_t seed) {
@@ -114,7 +129,8 @@ void DistilBert::add_spans() {
     const std::vector<double> values = c.spans.empty()
                                            ? std::vector<double>(static_cast<size_t>(config_.heads), c.span_init)
                                            : c.spans.at(static_cast<size_t>(l));
-    layer.span = add(fmt::format("distilbert.transformer.layer.{}.attention.span", l), {config_.heads}, false, false);
+    layer.span =
+        add(fmt::format("distilbert.transformer.layer.{}.attention.span", l), empty({config_.heads}), false, false);
     layer.span.copy_from(Tensor::from(values, {config_.heads}, dtype_));
     parameters_.back().is_span = true;
   }
@@ -152,6 +168,11 @@ void DistilBert::clamp_spans(const Context& context) const {
 Tensor DistilBert::apply(Tape& tape, const Linear& layer, const Tensor& x) {
   const Tape::Scope scope(tape, layer.scope);
   return linear(tape, x, layer.weight, layer.bias);
+}
+
+Tensor DistilBert::apply(Tape& tape, const char* scope, std::span<const LinearLayer> layers, const Tensor& x) {
+  const Tape::Scope named(tape, scope);
+  return linears(tape, x, layers);
 }
 
 Dropout DistilBert::dropout(double p, const ForwardMode& mode, uint32_t site) const {
@@ -230,8 +251,8 @@ void DistilBert::add_lists(AttentionRule& rule, int64_t index, Pass& pass, const
   rule.lists = on(device_, ListedKeys(segments, lists.heads, lists.starts, lists.keys));
 }
 
-// One query a sequence needs no keys and values of its own: see absorb_keys() in engine/ops.h. A query's heads are
-// `heads` queries of one head, in the same order, so that dropout draws the same numbers.
+// One query a sequence needs no keys and values of its own: see absorb_keys() in engine/ops.h. The products are small.
+// A query's heads are `heads` queries of one head, in the same order, so that dropout draws the same numbers.
 Tensor DistilBert::attend_first(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, Pass& pass) const {
   const Layer& w = layers_[static_cast<size_t>(index)];
   const int64_t width = (config_.dim / 16 + 1) * 16;  // of the inputs, a 1 for the biases, zeros to whole cache lines
@@ -246,15 +267,19 @@ Tensor DistilBert::attend_first(Tape& tape, int64_t index, const Tensor& x, cons
   return absorb_values(tape, sums, w.value.weight, w.value.bias, config_.heads);
 }
 
-// q are the queries of all rows of x, or of the first of each sequence.
-Tensor DistilBert::attend(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, Wanted wanted, Pass& pass,
+// `queries` are all rows of x, or the first of each sequence.
+Tensor DistilBert::attend(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, Wanted wanted, Pass& pass,
                           AttentionStats* stats) const {
-  if (wanted == Wanted::first && by_rows_alone(index, pass.mode)) return attend_first(tape, index, x, q, pass);
   const Layer& w = layers_[static_cast<size_t>(index)];
-  const bool first_only = wanted == Wanted::first;
-  const Tensor k = apply(tape, w.key, x), v = apply(tape, w.value, x);
-  return attention(tape, q, k, v, first_only ? pass.batch.first_queries(1) : pass.batch.sequences(),
-                   rule(index, pass, {.first_only = first_only}), stats);
+  if (wanted == Wanted::all) {
+    const Tensor qkv = apply(tape, "qkv_lin", std::array<LinearLayer, 3>{w.query, w.key, w.value}, x);
+    return attention(tape, qkv, pass.batch.sequences(), rule(index, pass, {}), stats);
+  }
+  const Tensor q = apply(tape, w.query, queries);
+  if (by_rows_alone(index, pass.mode) && !backend(device_).launches_kernels)
+    return attend_first(tape, index, x, q, pass);
+  const Tensor kv = apply(tape, "kv_lin", std::array<LinearLayer, 2>{w.key, w.value}, x);
+  return attention(tape, q, kv, pass.batch.first_queries(1), rule(index, pass, {.first_only = true}), stats);
 }
 
 // `queries` are the rows of x whose new hidden states are wanted: all of them, or the first of each sequence.
@@ -266,8 +291,7 @@ Tensor DistilBert::layer(Tape& tape, int64_t index, const Tensor& x, const Tenso
   Tensor normed;
   {
     const Tape::Scope attention_scope(tape, "attention");
-    const Tensor q = apply(tape, w.query, queries);
-    const Tensor context = attend(tape, index, x, q, wanted, pass, stats);
+    const Tensor context = attend(tape, index, x, queries, wanted, pass, stats);
     normed = residual_layer_norm(tape, queries, apply(tape, w.out, context), {}, w.attention_norm.weight,
                                  w.attention_norm.bias, config_.layer_norm_epsilon);
   }

@@ -78,9 +78,8 @@ class DistilBert {
   Device device() const { return device_; }
 
  private:
-  struct Linear {
+  struct Linear : LinearLayer {
     std::string scope;  // for messages: "q_lin"
-    Tensor weight, bias;
   };
   struct Norm {
     Tensor weight, bias;
@@ -105,14 +104,17 @@ class DistilBert {
   };
 
   Linear add_linear(const std::string& name, int64_t out, int64_t in, bool in_head = false);
+  Linear add_linear(const std::string& name, const LinearLayer& parameters, bool in_head);
+  void add_projections(Layer& layer, const std::string& name);
   Norm add_norm(const std::string& name);
-  Tensor add(const std::string& name, const Shape& shape, bool decays, bool in_head);
+  Tensor add(const std::string& name, const Tensor& tensor, bool decays, bool in_head);
+  Tensor empty(const Shape& shape) const { return Tensor::empty(shape, dtype_, device_); }
   void initialise(const Parameter& parameter, uint32_t site, uint64_t seed);
 
   Tensor hidden_states(Tape& tape, const Batch& batch, const ForwardMode& mode, Wanted wanted) const;
   Tensor layer(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, Wanted wanted, Pass& pass,
                AttentionStats* stats) const;
-  Tensor attend(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, Wanted wanted, Pass& pass,
+  Tensor attend(Tape& tape, int64_t index, const Tensor& x, const Tensor& queries, Wanted wanted, Pass& pass,
                 AttentionStats* stats) const;
   Tensor attend_first(Tape& tape, int64_t index, const Tensor& x, const Tensor& q, Pass& pass) const;
   AttentionRule rule(int64_t index, Pass& pass, const ListedQueries& queries) const;
@@ -121,6 +123,7 @@ class DistilBert {
   bool by_rows_alone(int64_t index, const ForwardMode& mode) const;
   void add_spans();
   static Tensor apply(Tape& tape, const Linear& layer, const Tensor& x);
+  static Tensor apply(Tape& tape, const char* scope, std::span<const LinearLayer> layers, const Tensor& x);
   Dropout dropout(double p, const ForwardMode& mode, uint32_t site) const;
 
   DistilBertConfig config_;

@@ -1,6 +1,7 @@
 #include "engine/cpu/backend.h"
 
 #include <algorithm>
+#include <concepts>
 #include <cstdlib>
 #include <cstring>
 #include <iterator>
@@ -86,7 +87,7 @@ bool supports(MatmulPrecision precision) {
   return precision == MatmulPrecision::f32 || amx_usable() || (precision == MatmulPrecision::bf16 && has_avx512_bf16());
 }
 
-void gemm(const GemmCall<float>& call) {
+void product(const GemmCall<float>& call) {
   if (!supports(call.precision)) fail("this CPU has no {} products", name_of(call.precision));
   if (call.precision == MatmulPrecision::f32) return tables().f32.gemm(call);
 #if defined(CRISP_HAVE_AMX)
@@ -95,6 +96,33 @@ void gemm(const GemmCall<float>& call) {
 #if defined(CRISP_HAVE_AVX512_BF16)
   cpu_avx512_bf16::gemm_bf16(call);
 #endif
+}
+void product(const GemmCall<double>& call) { tables().f64.gemm(call); }
+
+template <class T>
+const Kernels<T>& own_table() {
+  if constexpr (std::same_as<T, double>) {
+    return tables().f64;
+  } else {
+    return tables().f32;
+  }
+}
+
+// The files of products know nothing of sums of an operand.
+template <class T>
+void gemm(const GemmCall<T>& call) {
+  product(call);
+  if (!call.a_sums) return;
+  const int64_t row = call.lda > 0 ? call.lda : call.m;
+  own_table<T>().column_sum(call.k, call.m, call.a, row, call.a_sums, call.beta_sums);
+}
+
+// The instruction set's table, but for the product.
+template <class T>
+Kernels<T> with_sums() {
+  Kernels<T> table = own_table<T>();
+  table.gemm = gemm<T>;
+  return table;
 }
 
 std::string kernels_for(MatmulPrecision precision) {
@@ -118,11 +146,8 @@ bool amx_usable() {
 const char* cpu_bf16_unit() { return amx_usable() ? "amx" : has_avx512_bf16() ? "avx512_bf16" : ""; }
 
 const Backend& cpu_backend() {
-  static const Kernels<float> f32 = [] {
-    Kernels<float> table = tables().f32;
-    table.gemm = gemm;
-    return table;
-  }();
+  static const Kernels<float> f32 = with_sums<float>();
+  static const Kernels<double> f64 = with_sums<double>();
   const auto peak_bytes = [] { return allocator_stats().peak_bytes_in_use; };
   static const Backend cpu{.name = "cpu",
                            .problem = [] { return std::string(); },
@@ -132,10 +157,12 @@ const Backend& cpu_backend() {
                            .peak_bytes = peak_bytes,
                            .copy = copy,
                            .products_form_squares = true,
+                           .products_sum_operands = false,
+                           .launches_kernels = false,
                            .supports = supports,
                            .kernels_for = kernels_for,
                            .f32 = f32,
-                           .f64 = tables().f64};
+                           .f64 = f64};
   return cpu;
 }
 

@@ -27,13 +27,23 @@ void unary_backward(UnaryOp op, int64_t n, const T* x, const T* y, const T* dy, 
 }
 
 template <class T>
-void gelu_backward_bias(int64_t rows, int64_t cols, const T* x, const T* dy, T* dx, T* dbias, double beta) {
+void gelu_backward(int64_t rows, int64_t cols, const T* x, const T* dy, T* dx, T* y, T* dbias, double beta) {
+  using Gelu = formulas::Gelu<T, Math>;
   column_sums(rows, cols, dbias, beta, [=](int64_t first, int64_t count, int64_t col, int64_t width, double* total) {
     for (int64_t c = 0; c < width; ++c) total[c] = 0;
     for (int64_t r = first; r < first + count; ++r) {
       const int64_t at = r * cols + col;
+      if (y) {
 #pragma omp simd
-      for (int64_t c = 0; c < width; ++c) dx[at + c] = dy[at + c] * formulas::Gelu<T, Math>::derivative(x[at + c]);
+        for (int64_t c = 0; c < width; ++c) {
+          const auto gelu = Gelu::both(x[at + c]);
+          dx[at + c] = dy[at + c] * gelu.derivative;
+          y[at + c] = gelu.value;
+        }
+      } else {
+#pragma omp simd
+        for (int64_t c = 0; c < width; ++c) dx[at + c] = dy[at + c] * Gelu::derivative(x[at + c]);
+      }
 #pragma omp simd
       for (int64_t c = 0; c < width; ++c) total[c] += static_cast<double>(dx[at + c]);
     }
@@ -211,7 +221,7 @@ void fill_elementwise(Tables& tables) {
   for_types(tables, []<class T>(Kernels<T>& table) {
     table.unary = unary<T>;
     table.unary_backward = unary_backward<T>;
-    table.gelu_backward_bias = gelu_backward_bias<T>;
+    table.gelu_backward = gelu_backward<T>;
     table.binary = binary<T>;
     table.binary_backward = binary_backward<T>;
     table.scale = scale<T>;

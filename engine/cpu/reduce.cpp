@@ -90,9 +90,9 @@ void max_backward(int64_t outer, int64_t n, int64_t inner, const T* dy, const in
 }
 
 template <class T>
-void column_sum(int64_t rows, int64_t cols, const T* x, T* out, double beta) {
+void column_sum(int64_t rows, int64_t cols, const T* x, int64_t x_stride, T* out, double beta) {
   column_sums(rows, cols, out, beta, [=](int64_t first, int64_t count, int64_t col, int64_t width, double* total) {
-    add_block(count, width, x + first * cols + col, cols, total);
+    add_block(count, width, x + first * x_stride + col, x_stride, total);
   });
 }
 

@@ -144,6 +144,8 @@ const Backend& backend() {
                             .peak_bytes = peak_bytes,
                             .copy = copy,
                             .products_form_squares = false,
+                            .products_sum_operands = true,
+                            .launches_kernels = true,
                             .supports = supports,
                             .kernels_for = kernels_for,
                             .f32 = tables().f32,

@@ -31,15 +31,15 @@ void unary_backward(UnaryOp op, int64_t n, const T* x, const T* y, const T* dy, 
 }
 
 template <class T>
-void gelu_backward_bias(int64_t rows, int64_t cols, const T* x, const T* dy, T* dx, T* dbias, double beta) {
-  using Gelu = formulas::Gelu<T, Math>;
-  if (!dbias) return unary_backward_loop<Gelu>(rows * cols, x, dy, dx, 0);
+void gelu_backward(int64_t rows, int64_t cols, const T* x, const T* dy, T* dx, T* y, T* dbias, double beta) {
+  const auto element = [=] __device__(int64_t i) {
+    const auto gelu = formulas::Gelu<T, Math>::both(x[i]);
+    if (y) y[i] = gelu.value;
+    return dx[i] = dy[i] * gelu.derivative;
+  };
+  if (!dbias) return for_elements("gelu_backward", rows * cols, element);
   column_sums(
-      "gelu_backward_bias", 1, rows, cols,
-      [=] __device__(int64_t, int64_t r, int64_t c) {
-        const int64_t i = r * cols + c;
-        return dx[i] = dy[i] * Gelu::derivative(x[i]);
-      },
+      "gelu_backward", 1, rows, cols, [=] __device__(int64_t, int64_t r, int64_t c) { return element(r * cols + c); },
       PutSum<T>{dbias, beta});
 }
 
@@ -177,7 +177,7 @@ void fill_elementwise(Tables& tables) {
   for_types(tables, []<class T>(Kernels<T>& table) {
     table.unary = unary<T>;
     table.unary_backward = unary_backward<T>;
-    table.gelu_backward_bias = gelu_backward_bias<T>;
+    table.gelu_backward = gelu_backward<T>;
     table.binary = binary<T>;
     table.binary_backward = binary_backward<T>;
     table.scale = scale<T>;

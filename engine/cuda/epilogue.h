@@ -17,6 +17,10 @@ namespace crisp::CRISP_CUDA_NAMESPACE {
 template <class T>
 void finish_product(const GemmCall<T>& g, bool has_product, bool has_bias);
 
+/// Kernels::column_sum: one launch or two. For T = float and double.
+template <class T>
+void column_sum(int64_t rows, int64_t cols, const T* x, int64_t x_stride, T* out, double beta);
+
 /// Matrices [rows, cols] of a batch, `stride` elements from one to the next.
 template <class T>
 struct Matrices {

@@ -64,7 +64,8 @@ struct Problem {
   bool trans_a, trans_b;
   int64_t batch;
   Stored a, b, c;
-  uint32_t bias_alignment;  // 0: there is none
+  cublasLtEpilogue_t epilogue;  // that would spare a launch
+  uint32_t vector_alignment;    // of what it reads or writes; 0: there is none
   auto operator<=>(const Problem&) const = default;
 };
 
@@ -72,8 +73,8 @@ struct Plan {
   Description description;
   Layout a, b, c;
   cublasLtMatmulAlgo_t algorithm;
-  size_t workspace;  // bytes
-  bool adds_bias;
+  size_t workspace;             // bytes
+  cublasLtEpilogue_t epilogue;  // that cublasLt has an algorithm for
 };
 
 Layout describe(const Stored& m, const Problem& problem) {
@@ -97,23 +98,24 @@ class Products {
     return products;
   }
 
-  // c = op(a) op(b) + beta c. Returns whether the bias was added, too.
+  // c = op(a) op(b) + beta c. Returns the epilogue that was computed with it.
   template <class T>
-  bool multiply(const Problem& problem, const GemmCall<T>& g) {
+  cublasLtEpilogue_t multiply(const Problem& problem, const GemmCall<T>& g) {
     const std::lock_guard lock(mutex_);
     if (plans_.size() >= most_plans) plans_.clear();  // packed batches have a number of rows of their own nearly each
     const auto known = plans_.find(problem);
+    const void* const vector = g.bias ? g.bias : g.a_sums;
     const Plan& plan =
-        known != plans_.end() ? known->second : plans_.emplace(problem, make_plan(problem, g.bias)).first->second;
+        known != plans_.end() ? known->second : plans_.emplace(problem, make_plan(problem, vector)).first->second;
     const CublasLt& lt = cublas_lt();
-    if (plan.adds_bias)
-      set(lt.desc_set, plan.description.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(g.bias));
+    if (plan.epilogue != CUBLASLT_EPILOGUE_DEFAULT)
+      set(lt.desc_set, plan.description.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
     const T alpha = 1, beta = static_cast<T>(g.beta);
     check(lt.matmul(handle_, plan.description.get(), &alpha, g.b, plan.b.get(), g.a, plan.a.get(), &beta, g.c,
                     plan.c.get(), g.c, plan.c.get(), &plan.algorithm, workspace(plan.workspace), plan.workspace,
                     stream()),
           "a matrix product");
-    return plan.adds_bias;
+    return plan.epilogue;
   }
 
  private:
@@ -131,7 +133,7 @@ class Products {
     return workspace_;
   }
 
-  Plan make_plan(const Problem& problem, const void* bias) const {
+  Plan make_plan(const Problem& problem, const void* vector) const {
     const CublasLt& lt = cublas_lt();
     cublasLtMatmulDesc_t made = nullptr;
     check(lt.desc_create(&made, problem.compute, problem.type), "describing a product");
@@ -141,15 +143,16 @@ class Products {
               describe(problem.c, problem),
               {},
               0,
-              problem.bias_alignment >= 16};  // some of cublasLt's kernels trust it to be so
+              problem.vector_alignment >= 16 ? problem.epilogue  // some of cublasLt's kernels trust it to be so
+                                             : CUBLASLT_EPILOGUE_DEFAULT};
     set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_TRANSA, problem.trans_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_TRANSB, problem.trans_a ? CUBLAS_OP_T : CUBLAS_OP_N);
-    if (plan.adds_bias) {
-      set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-      set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+    if (plan.epilogue != CUBLASLT_EPILOGUE_DEFAULT) {
+      set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_EPILOGUE, plan.epilogue);
+      set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
       if (choose(problem, plan)) return plan;
-      plan.adds_bias = false;
-      set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DEFAULT);
+      plan.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+      set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_EPILOGUE, plan.epilogue);
     }
     if (!choose(problem, plan))
       fail("cublasLt has no algorithm for a product [{}, {}] x [{}, {}]", problem.a.rows, problem.a.cols,
@@ -173,7 +176,8 @@ class Products {
     const cublasStatus_t status = lt.heuristic(handle_, plan.description.get(), plan.b.get(), plan.a.get(),
                                                plan.c.get(), plan.c.get(), made, 1, &found, &count);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && count == 0)) return false;
-    if (plan.adds_bias && status != CUBLAS_STATUS_SUCCESS) return false;  // it is tried without
+    if (plan.epilogue != CUBLASLT_EPILOGUE_DEFAULT && status != CUBLAS_STATUS_SUCCESS)
+      return false;  // it is tried without
     check(status, "choosing an algorithm");
     plan.algorithm = found.algo;
     plan.workspace = found.workspaceSize;
@@ -202,6 +206,13 @@ cublasComputeType_t compute_type(MatmulPrecision precision) {
   fail("CUDA has no {} products", name_of(precision));
 }
 
+// One epilogue at most. cublasLt's sums of an operand's columns overwrite what there is.
+template <class T>
+cublasLtEpilogue_t epilogue_for(const GemmCall<T>& g) {
+  if (g.bias) return CUBLASLT_EPILOGUE_BIAS;
+  return g.a_sums && g.beta_sums == 0 ? CUBLASLT_EPILOGUE_BGRADB : CUBLASLT_EPILOGUE_DEFAULT;
+}
+
 template <class T>
 Problem problem_of(const GemmCall<T>& g) {
   constexpr bool is_f64 = std::is_same_v<T, double>;
@@ -218,13 +229,16 @@ Problem problem_of(const GemmCall<T>& g) {
           .a = stored(g.a, g.trans_a, g.m, g.k, g.lda, g.stride_a),
           .b = stored(g.b, g.trans_b, g.k, g.n, g.ldb, g.stride_b),
           .c = stored(g.c, false, g.m, g.n, g.ldc, g.stride_c),
-          .bias_alignment = g.bias ? alignment_of(g.bias) : 0};
+          .epilogue = epilogue_for(g),
+          .vector_alignment = g.bias     ? alignment_of(g.bias)
+                              : g.a_sums ? alignment_of(g.a_sums)
+                                         : 0};
 }
 
 // With leading dimensions. Of a batch as large as it may be.
 template <class T>
-bool multiply(const GemmCall<T>& g) {
-  bool has_bias = false;
+cublasLtEpilogue_t multiply(const GemmCall<T>& g) {
+  cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
   for (int64_t first = 0; first < g.batch; first += most_products) {
     GemmCall<T> some = g;
     some.batch = std::min(most_products, g.batch - first);
@@ -232,9 +246,9 @@ bool multiply(const GemmCall<T>& g) {
     some.a += first * g.stride_a;
     some.b += first * g.stride_b;
     some.c += first * g.stride_c;
-    has_bias = Products::the().multiply(problem_of(some), some);
+    epilogue = Products::the().multiply(problem_of(some), some);
   }
-  return has_bias;
+  return epilogue;
 }
 
 template <class T>
@@ -243,10 +257,12 @@ void gemm(const GemmCall<T>& call) {
   if (g.lda == 0) g.lda = g.trans_a ? g.m : g.k;
   if (g.ldb == 0) g.ldb = g.trans_b ? g.k : g.n;
   if (g.ldc == 0) g.ldc = g.n;
+  cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
   if (g.batch > 0 && g.m > 0 && g.n > 0) {
-    const bool has_bias = g.k > 0 && multiply(g);
-    finish_product(g, g.k > 0, has_bias);
+    if (g.k > 0) epilogue = multiply(g);
+    finish_product(g, g.k > 0, epilogue == CUBLASLT_EPILOGUE_BIAS);
   }
+  if (g.a_sums && epilogue != CUBLASLT_EPILOGUE_BGRADB) column_sum(g.k, g.m, g.a, g.lda, g.a_sums, g.beta_sums);
   if (g.sum_squares) sum_squares<T>({g.batch, g.m, g.n, g.c, g.stride_c}, g.sum_squares);
 }
 

@@ -1,4 +1,5 @@
 // Reductions. Sums are formed in f64 and in a fixed order.
+#include "engine/cuda/epilogue.h"
 #include "engine/cuda/sums.cuh"
 
 namespace crisp::CRISP_CUDA_NAMESPACE {
@@ -94,13 +95,6 @@ void max_backward(int64_t outer, int64_t n, int64_t inner, const T* dy, const in
 }
 
 template <class T>
-void column_sum(int64_t rows, int64_t cols, const T* x, T* out, double beta) {
-  column_sums(
-      "column_sum", 1, rows, cols, [=] __device__(int64_t, int64_t r, int64_t c) { return x[r * cols + c]; },
-      PutSum<T>{out, beta});
-}
-
-template <class T>
 void all_finite(int64_t n, const T* x, int32_t* out) {
   row_sums(
       "all_finite", 1, n,
@@ -109,6 +103,15 @@ void all_finite(int64_t n, const T* x, int32_t* out) {
 }
 
 }  // namespace
+
+template <class T>
+void column_sum(int64_t rows, int64_t cols, const T* x, int64_t x_stride, T* out, double beta) {
+  column_sums(
+      "column_sum", 1, rows, cols, [=] __device__(int64_t, int64_t r, int64_t c) { return x[r * x_stride + c]; },
+      PutSum<T>{out, beta});
+}
+template void column_sum(int64_t, int64_t, const float*, int64_t, float*, double);
+template void column_sum(int64_t, int64_t, const double*, int64_t, double*, double);
 
 void fill_reduce(Tables& tables) {
   for_types(tables, []<class T>(Kernels<T>& table) {

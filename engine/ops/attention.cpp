@@ -37,23 +37,28 @@ Selection effective_selection(const AttentionRule& rule) {
 
 extern const Op attention_op{"attention", attention_samples};
 
-Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, const Segments& segments,
-                 const AttentionRule& rule, AttentionStats* stats) {
+namespace {
+
+Tensor attention(Tape& tape, const AttentionOperands& in, const Segments& segments, const AttentionRule& rule,
+                 AttentionStats* stats) {
   const Op& op = attention_op;
-  check_attention(tape, q, k, v, segments, rule);
+  check_attention(tape, in, segments, rule);
+  const Tensor& q = in.q;
   const int64_t batch = segments.batch(), heads = rule.heads, total = heads * segments.pairs();
   const Device device = q.device();
   const Tensor span = rule.span;
   const auto ints = [](const Integers& a) { return a.device.data<int32_t>(); };
   AttentionShape s{.batch = batch,
                    .heads = heads,
-                   .head_dim = q.dim(1) / heads,
+                   .head_dim = in.dim() / heads,
                    .q_offsets = ints(segments.q_offsets()),
                    .kv_offsets = ints(segments.kv_offsets()),
                    .pair_offsets = ints(segments.pair_offsets()),
                    .queries = segments.queries(),
                    .keys = segments.keys(),
                    .pairs = segments.pairs(),
+                   .q_row = q.dim(1),
+                   .kv_row = in.k.dim(1),
                    .scale = rule.scale,
                    .selection = effective_selection(rule),
                    .sparsity = rule.sparsity,
@@ -72,14 +77,14 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
     s.list_keys = ints(rule.lists.keys());
     s.list_stride = rule.lists.by_head() ? q.dim(0) : 0;
   }
-  const Tensor y = tape.output(op, q.shape(), q.dtype(), {q, k, v, span});
+  const Tensor y = tape.output(op, {q.dim(0), in.dim()}, q.dtype(), {q, in.k, in.v, span});
   const Tensor weights = Tensor::empty({total}, q.dtype(), device);
   const Tensor counts = by_lists(s) ? Tensor::empty({q.dim(0) * heads}, DType::i32, device) : Tensor();
   const Tensor parts = stats ? Tensor::empty({3, batch, heads}, DType::f64, device) : Tensor();
   run(tape, q, [&](auto kernel) {
     kernel->attention(s, {.q = kernel(q),
-                          .k = kernel(k),
-                          .v = kernel(v),
+                          .k = kernel(in.k) + in.k_column(),
+                          .v = kernel(in.v) + in.v_column(),
                           .span = kernel(span),
                           .weights = kernel(weights),
                           .counts = kernel.ids(counts),
@@ -91,23 +96,26 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
   s.list_starts = s.list_keys = nullptr;  // the weights and counts tell
   // Scores and the weighted sum: 2 head_dim FLOPs each for every pair of every head.
   const double flops = 4.0 * static_cast<double>(total) * static_cast<double>(s.head_dim);
-  tape.record(op, y, flops, [q, k, v, span, segments, weights, counts, s](const Context& context, const Tensor& dy) {
-    const GradTargets targets(q, k, v, span);
-    const GradTarget &dq = targets[0], &dk = targets[1], &dv = targets[2], &dspan = targets[3];
-    const Tensor sums = dspan ? Tensor::empty({s.batch * s.heads}, DType::f64, q.device()) : Tensor();
+  tape.record(op, y, flops, [in, span, segments, weights, counts, s](const Context& context, const Tensor& dy) {
+    const GradTargets targets(in.q, in.own_k(), in.own_v(), span);
+    const bool with_q = in.form == AttentionOperands::Form::qkv, with_k = in.form != AttentionOperands::Form::apart;
+    const GradTarget &dq = targets[0], &dk = with_q ? dq : targets[1], &dv = with_k ? dk : targets[2],
+                     &dspan = targets[3];
+    const Tensor sums = dspan ? Tensor::empty({s.batch * s.heads}, DType::f64, dy.device()) : Tensor();
     run(context, dy, [&](auto kernel) {
-      kernel->attention_backward(s, {.q = kernel(q),
-                                     .k = kernel(k),
-                                     .v = kernel(v),
+      const auto columns = [&](const GradTarget& d, int64_t first) { return d ? kernel(d) + first : nullptr; };
+      kernel->attention_backward(s, {.q = kernel(in.q),
+                                     .k = kernel(in.k) + in.k_column(),
+                                     .v = kernel(in.v) + in.v_column(),
                                      .span = kernel(span),
                                      .weights = kernel(weights),
                                      .counts = kernel.ids(counts),
                                      .dout = kernel(dy),
                                      .dq = kernel(dq),
                                      .beta_q = dq.beta,
-                                     .dk = kernel(dk),
+                                     .dk = columns(dk, in.k_column()),
                                      .beta_k = dk.beta,
-                                     .dv = kernel(dv),
+                                     .dv = columns(dv, in.v_column()),
                                      .beta_v = dv.beta,
                                      .dspan = kernel(dspan),
                                      .beta_span = dspan.beta,
@@ -116,6 +124,21 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
     targets.add_up(context);
   });
   return y;
+}
+
+}  // namespace
+
+Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, const Segments& segments,
+                 const AttentionRule& rule, AttentionStats* stats) {
+  return attention(tape, {AttentionOperands::Form::apart, q, k, v}, segments, rule, stats);
+}
+Tensor attention(Tape& tape, const Tensor& q, const Tensor& kv, const Segments& segments, const AttentionRule& rule,
+                 AttentionStats* stats) {
+  return attention(tape, {AttentionOperands::Form::kv, q, kv, kv}, segments, rule, stats);
+}
+Tensor attention(Tape& tape, const Tensor& qkv, const Segments& segments, const AttentionRule& rule,
+                 AttentionStats* stats) {
+  return attention(tape, {AttentionOperands::Form::qkv, qkv, qkv, qkv}, segments, rule, stats);
 }
 
 }  // namespace crisp

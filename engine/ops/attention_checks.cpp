@@ -9,18 +9,35 @@
 
 namespace crisp {
 
-void check_attention(const Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, const Segments& segments,
+void check_attention(const Tape& tape, const AttentionOperands& operands, const Segments& segments,
                      const AttentionRule& rule) {
+  using Form = AttentionOperands::Form;
   const Op& op = attention_op;
+  const Form form = operands.form;
+  const Tensor &q = operands.q, &k = operands.k, &v = operands.v, own_k = operands.own_k(), own_v = operands.own_v();
+  const Operand q_operand{form == Form::qkv ? "qkv" : "q", q}, k_operand{form == Form::kv ? "kv" : "k", own_k},
+      v_operand{"v", own_v};
   const auto complain = [&](const std::string& problem) {
-    fail_operands(tape, op, problem, {{"q", q}, {"k", k}, {"v", v}});
+    fail_operands(tape, op, problem, {q_operand, k_operand, v_operand});
   };
-  check_same_type(tape, op, {{"q", q}, {"k", k}, {"v", v}, {"span", rule.span}});
-  if (!q || !k || !v) complain("q, k and v are needed");
-  if (q.rank() != 2 || k.rank() != 2 || k.shape() != v.shape() || q.dim(1) != k.dim(1))
-    complain("q must be [total_q, dim], k and v [total_k, dim]");
-  if (rule.heads < 1 || q.dim(1) % rule.heads != 0)
-    complain(fmt::format("dim does not divide into {} heads", rule.heads));
+  check_same_type(tape, op, {q_operand, k_operand, v_operand, {"span", rule.span}});
+  switch (form) {
+    case Form::apart:
+      if (!q || !k || !v) complain("q, k and v are needed");
+      if (q.rank() != 2 || k.rank() != 2 || k.shape() != v.shape() || q.dim(1) != k.dim(1))
+        complain("q must be [total_q, dim], k and v [total_k, dim]");
+      break;
+    case Form::kv:
+      if (!q || !k) complain("q and kv are needed");
+      if (q.rank() != 2 || k.rank() != 2 || k.dim(1) != 2 * q.dim(1))
+        complain("q must be [total_q, dim], kv [total_k, 2 dim]");
+      break;
+    case Form::qkv:
+      if (q.rank() != 2 || q.dim(1) % 3 != 0) complain("qkv must be [total, 3 dim]");
+      break;
+  }
+  const int64_t dim = operands.dim();
+  if (rule.heads < 1 || dim % rule.heads != 0) complain(fmt::format("dim does not divide into {} heads", rule.heads));
   if (!(rule.sparsity >= 0 && rule.sparsity < 1)) complain(fmt::format("sparsity {} is outside [0, 1)", rule.sparsity));
   if (std::isnan(rule.threshold)) complain("the threshold is not a number");
   if (!(rule.drop_p >= 0 && rule.drop_p <= 1)) complain(fmt::format("drop_p {} is outside [0, 1]", rule.drop_p));

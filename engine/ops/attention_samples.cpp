@@ -72,6 +72,24 @@ std::vector<Sample> attention_samples() {
          return attention(tape, in[0], in[0], in[0], {in[1], in[1]}, rule(Selection::all, 0, 0.3));
        },
        1e-6},
+      {"side by side",
+       {sample_input({12, 18}, 4), offsets},
+       [](Tape& tape, std::span<const Tensor> in) {
+         return attention(tape, in[0], {in[1], in[1]}, rule(Selection::all, 0, 0.3));
+       },
+       1e-6},
+      {"side by side, top-k",
+       {sample_input({12, 18}, 5), offsets},
+       [](Tape& tape, std::span<const Tensor> in) {
+         return attention(tape, in[0], {in[1], in[1]}, rule(Selection::top_k_row, 0.5, 0.3));
+       },
+       1e-6},
+      {"keys and values side by side",
+       {sample_input({3, 6}, 6), sample_input({12, 12}, 7), sample_ids({0, 1, 2, 3}), offsets},
+       [](Tape& tape, std::span<const Tensor> in) {
+         return attention(tape, in[0], in[1], {in[2], in[3]}, rule(Selection::top_k_row, 0.4, 0.3));
+       },
+       1e-6},
       {"listed keys", listed, run(rule(Selection::listed, 0, 0.2)), 1e-6},
       {"listed keys of each head, some for sure", listed_per_head,
        run_with(Selection::listed,

@@ -33,19 +33,21 @@ Tensor feed_forward(Tape& tape, const Tensor& x, const Tensor& up, const Tensor&
 
   const double flops = 2.0 * static_cast<double>(x.shape().rows() * hidden) * static_cast<double>(up.dim(1) + out);
   tape.record(op, y, flops, [x, up, up_bias, down, down_bias, before](const Context& context, const Tensor& dy) {
-    const auto another = [&] { return Tensor::empty(before.shape(), before.dtype(), before.device()); };
-    {
-      // gelu(before) is computed again: it would be the largest of the saved tensors.
-      const Tensor after = another();
-      run(context, before, [&](auto k) { k->unary(UnaryOp::gelu, before.numel(), k(before), k(after)); });
-      linear_backward_parameters(context, dy, after, down, down_bias);
+    // gelu(before) is computed again, in its place: it would be the largest of the saved tensors.
+    const auto down_backward = [&] {
+      linear_backward_parameters(context, dy, before, down.grad_target(), down_bias.grad_target());
+    };
+    if (!x.requires_grad() && !up.requires_grad() && !up_bias.requires_grad()) {
+      run(context, before, [&](auto k) { k->unary(UnaryOp::gelu, before.numel(), k(before), k(before)); });
+      return down_backward();
     }
-    if (!x.requires_grad() && !up.requires_grad() && !up_bias.requires_grad()) return;
-    const Tensor d = another();  // the gradient at gelu's result, and then at its input
+    const bool bias_with_gelu = !backend(dy.device()).products_sum_operands;
+    const Tensor d = Tensor::empty(before.shape(), before.dtype(), before.device());  // at gelu's result, then input
     linear_backward_input(context, dy, down, GradTarget(d, 0));
-    gelu_backward(context, before, d, d, up_bias);
+    gelu_backward(context, before, d, d, before, bias_with_gelu ? up_bias.grad_target() : GradTarget());
+    down_backward();
     linear_backward_input(context, d, up, x.grad_target());
-    linear_backward_parameters(context, d, x, up, Tensor());
+    linear_backward_parameters(context, d, x, up.grad_target(), bias_with_gelu ? GradTarget() : up_bias.grad_target());
   });
   return y;
 }

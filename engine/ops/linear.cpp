@@ -8,7 +8,7 @@ namespace crisp {
 
 extern const Op linear_op;
 
-void linear_forward(const Context& context, const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y,
+void linear_forward(const Context& context, const Tensor& x, const Tensor& weight, const Tensor& bias, const Columns& y,
                     const Tensor& gelu_out) {
   run(context, x, [&](auto k) {
     k->gemm({.precision = k.precision,
@@ -18,21 +18,23 @@ void linear_forward(const Context& context, const Tensor& x, const Tensor& weigh
              .k = weight.dim(1),
              .a = k(x),
              .b = k(weight),
-             .c = k(y),
+             .c = k(y.tensor) + y.first,
+             .ldc = y.row(),
              .bias = k(bias),
              .gelu_out = k(gelu_out)});
   });
 }
 
 // dx = d weight
-void linear_backward_input(const Context& context, const Tensor& d, const Tensor& weight, const GradTarget& dx) {
+void linear_backward_input(const Context& context, const Columns& d, const Tensor& weight, const GradTarget& dx) {
   if (!dx) return;
-  run(context, d, [&](auto k) {
+  run(context, d.tensor, [&](auto k) {
     k->gemm({.precision = k.precision,
-             .m = d.shape().rows(),
+             .m = d.tensor.shape().rows(),
              .n = weight.dim(1),
              .k = weight.dim(0),
-             .a = k(d),
+             .a = k(d.tensor) + d.first,
+             .lda = d.row(),
              .b = k(weight),
              .c = k(dx),
              .beta = dx.beta});
@@ -40,30 +42,35 @@ void linear_backward_input(const Context& context, const Tensor& d, const Tensor
 }
 
 // dweight = d' x, dbias = column sums of d
-void linear_backward_parameters(const Context& context, const Tensor& d, const Tensor& x, const Tensor& weight,
-                                const Tensor& bias) {
-  const int64_t rows = d.shape().rows(), in = weight.dim(1), out = weight.dim(0);
-  run(context, d, [&](auto k) {
-    if (const GradTarget dw = weight.grad_target())
+void linear_backward_parameters(const Context& context, const Columns& d, const Tensor& x, const GradTarget& dweight,
+                                const GradTarget& dbias) {
+  const int64_t rows = d.tensor.shape().rows();
+  run(context, d.tensor, [&](auto k) {
+    if (dweight) {
       k->gemm({.precision = k.precision,
                .trans_a = true,
-               .m = out,
-               .n = in,
+               .m = d.count,
+               .n = x.shape().last(),
                .k = rows,
-               .a = k(d),
+               .a = k(d.tensor) + d.first,
+               .lda = d.row(),
                .b = k(x),
-               .c = k(dw),
-               .beta = dw.beta,
-               .sum_squares = k.f64(dw.sum_squares())});
-    if (const GradTarget db = bias.grad_target()) k->column_sum(rows, out, k(d), k(db), db.beta);
+               .c = k(dweight),
+               .beta = dweight.beta,
+               .sum_squares = k.f64(dweight.sum_squares()),
+               .a_sums = k(dbias),
+               .beta_sums = dbias.beta});
+    } else if (dbias) {
+      k->column_sum(rows, d.count, k(d.tensor) + d.first, d.row(), k(dbias), dbias.beta);
+    }
   });
 }
 
-void gelu_backward(const Context& context, const Tensor& before, const Tensor& dy, const Tensor& d,
-                   const Tensor& bias) {
-  const GradTarget db = bias.grad_target();
+void gelu_backward(const Context& context, const Tensor& before, const Tensor& dy, const Tensor& d, const Tensor& after,
+                   const GradTarget& dbias) {
   run(context, before, [&](auto k) {
-    k->gelu_backward_bias(before.shape().rows(), before.shape().last(), k(before), k(dy), k(d), k(db), db.beta);
+    k->gelu_backward(before.shape().rows(), before.shape().last(), k(before), k(dy), k(d), k(after), k(dbias),
+                     dbias.beta);
   });
 }
 
@@ -85,13 +92,14 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
 
   const double flops = 2.0 * static_cast<double>(rows * in) * static_cast<double>(out);
   tape.record(linear_op, y, flops, [x, weight, bias, before](const Context& context, const Tensor& dy) {
+    const bool bias_with_gelu = before && !backend(dy.device()).products_sum_operands;
     Tensor d = dy;  // the gradient at the product
     if (before) {
       d = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
-      gelu_backward(context, before, dy, d, bias);
+      gelu_backward(context, before, dy, d, Tensor(), bias_with_gelu ? bias.grad_target() : GradTarget());
     }
     linear_backward_input(context, d, weight, x.grad_target());
-    linear_backward_parameters(context, d, x, weight, before ? Tensor() : bias);
+    linear_backward_parameters(context, d, x, weight.grad_target(), bias_with_gelu ? GradTarget() : bias.grad_target());
   });
   return y;
 }

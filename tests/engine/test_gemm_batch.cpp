@@ -223,3 +223,38 @@ TEST_CASE("the products of a batch may share an operand", "[isa]") {
   CHECK(squares == 0);
   CHECK(equal_bits(c, expected));
 }
+
+TEST_CASE("a product's sums of an operand are those of a plain loop, wherever its rows lie", "[isa]") {
+  const auto check = []<class T>(T) {
+    for (const auto& [m, n, k] : {std::array<int64_t, 3>{5, 7, 300}, {1, 1, 1}, {40, 0, 9}, {6, 3, 0}})
+      for (const int64_t gap : {0, 3})
+        for (const double beta : {0.0, 1.0}) {
+          INFO(m << " x " << n << " x " << k << ", gap " << gap << ", beta " << beta);
+          const DType type = dtype_of<T>;
+          const int64_t row = m + gap;
+          const Tensor a = numbers({k * row + 1}, 1, type), b = numbers({k, n}, 2, type), c = zeros({m, n}, type),
+                       before = numbers({m}, 3, type),
+                       sums = beta == 0 ? full({m}, type, std::numeric_limits<double>::quiet_NaN()) : before.clone();
+          std::vector<double> expected(index(m));
+          for (int64_t i = 0; i < m; ++i) {
+            if (beta != 0) expected[index(i)] = static_cast<double>(before.data<T>()[i]);
+            for (int64_t r = 0; r < k; ++r) expected[index(i)] += static_cast<double>(a.data<T>()[r * row + i]);
+          }
+          const Context::Use use(Context::standard());
+          kernels<T>(Device::cpu)
+              .gemm({.trans_a = true,
+                     .m = m,
+                     .n = n,
+                     .k = k,
+                     .a = a.data<T>(),
+                     .lda = gap > 0 ? row : 0,
+                     .b = b.data<T>(),
+                     .c = c.data<T>(),
+                     .a_sums = sums.data<T>(),
+                     .beta_sums = beta});
+          CHECK(relative_error(sums.to_vector(), expected) < (type == DType::f64 ? 1e-14 : 1e-7));
+        }
+  };
+  check(float());
+  check(double());
+}

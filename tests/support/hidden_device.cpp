@@ -317,6 +317,8 @@ HiddenDevice::HiddenDevice() {
                                .peak_bytes = peak_bytes,
                                .copy = copy,
                                .products_form_squares = true,
+                               .products_sum_operands = true,
+                               .launches_kernels = false,
                                .supports = supports,
                                .kernels_for = kernels_for,
                                .f32 = f32,

@@ -20,7 +20,7 @@ TEST_CASE("flops: dense, they are those of the model's matrix products") {
   double products = 0, attention = 0;
   for (const NodeInfo& node : tape.nodes()) {
     const std::string name = node.op->name;
-    if (name == "linear" || name == "feed_forward" || name == "attention") products += node.flops;
+    if (name == "linear" || name == "linears" || name == "feed_forward" || name == "attention") products += node.flops;
     if (name == "attention") attention += node.flops;
   }
   REQUIRE(attention > 0);

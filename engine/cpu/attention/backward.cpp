@@ -59,12 +59,12 @@ void dense_backward(const AttentionShape& s, const AttentionBlock& b, const Atte
                     const AttentionScratch<T>& scratch) {
   const int64_t dim = b.dim, d = s.head_dim;
   if (b.n_q == 0) {  // else the first rows write what is to be overwritten
-    put_slice<T>(b.n_k, d, nullptr, x.dk, dim, x.beta_k);
-    put_slice<T>(b.n_k, d, nullptr, x.dv, dim, x.beta_v);
+    put_slice<T>(b.n_k, d, nullptr, x.dk, b.k_row, x.beta_k);
+    put_slice<T>(b.n_k, d, nullptr, x.dv, b.k_row, x.beta_v);
     return;
   }
-  transpose_padded(b.n_k, d, x.v, dim, scratch.transposed, b.padded);
-  const RowSlice<T> keys = close_rows<T>(b.n_k, d, {x.k, dim}, scratch.compact_a);
+  transpose_padded(b.n_k, d, x.v, b.k_row, scratch.transposed, b.padded);
+  const RowSlice<T> keys = close_rows<T>(b.n_k, d, {x.k, b.k_row}, scratch.compact_a);
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
     const T* factors = weight_factors(s, b, first, rows, scratch);
@@ -73,15 +73,15 @@ void dense_backward(const AttentionShape& s, const AttentionBlock& b, const Atte
     softmax_rows_backward(s, b, rows, x.weights + first * b.n_k, factors, scratch);
     const MatrixView<T> p_columns{scratch.weights, 1, b.padded}, g_columns{scratch.scores, 1, b.padded};
     if (x.dq)
-      small_product(rows, d, b.n_k, {scratch.scores, b.padded, 1}, keys.data, keys.row, x.dq + first * dim, dim,
+      small_product(rows, d, b.n_k, {scratch.scores, b.padded, 1}, keys.data, keys.row, x.dq + first * b.q_row, b.q_row,
                     x.beta_q != 0);
     if (x.dk) {
-      const RowSlice<T> q = close_rows<T>(rows, d, {x.q + first * dim, dim}, scratch.compact_b);
-      small_product(b.n_k, d, rows, g_columns, q.data, q.row, x.dk, dim, first > 0 || x.beta_k != 0);
+      const RowSlice<T> q = close_rows<T>(rows, d, {x.q + first * b.q_row, b.q_row}, scratch.compact_b);
+      small_product(b.n_k, d, rows, g_columns, q.data, q.row, x.dk, b.k_row, first > 0 || x.beta_k != 0);
     }
     if (x.dv) {
       const RowSlice<T> near = close_rows<T>(rows, d, {d_rows, dim}, scratch.compact_c);
-      small_product(b.n_k, d, rows, p_columns, near.data, near.row, x.dv, dim, first > 0 || x.beta_v != 0);
+      small_product(b.n_k, d, rows, p_columns, near.data, near.row, x.dv, b.k_row, first > 0 || x.beta_v != 0);
     }
   }
 }
@@ -193,15 +193,15 @@ template <class T>
 void listed_backward(const AttentionShape& s, const AttentionBlock& b, const AttentionGradient<T>& x, double* span_sum,
                      const AttentionScratch<T>& scratch) {
   const int64_t dim = b.dim, d = s.head_dim;
-  const ColumnGroups<T> keys = column_groups<T>(b.n_k, d, {x.k, dim}, scratch.compact_a);
-  const RowSlice<T> values = close_rows<T>(b.n_k, d, {x.v, dim}, scratch.compact_b);
+  const ColumnGroups<T> keys = column_groups<T>(b.n_k, d, {x.k, b.k_row}, scratch.compact_a);
+  const RowSlice<T> values = close_rows<T>(b.n_k, d, {x.v, b.k_row}, scratch.compact_b);
   T *dk = scratch.sums_a, *dv = scratch.sums_b;
   for (int64_t e = 0; e < b.n_k * d; ++e) dk[e] = dv[e] = 0;
   const int32_t *starts = scratch.starts, *positions = scratch.positions;
   // Each product in a pass of its own over the block's rows: one of the four matrices at a time in the cache.
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
-    const T *q = x.q + first * dim, *dout = x.dout + first * dim;
+    const T *q = x.q + first * b.q_row, *dout = x.dout + first * dim;
     const T* factors = weight_factors(s, b, first, rows, scratch);
     scratch.starts[0] = 0;
     for (int64_t r = 0; r < rows; ++r) {
@@ -230,11 +230,11 @@ void listed_backward(const AttentionShape& s, const AttentionBlock& b, const Att
     }
     const T *p = factors ? scratch.scores : scratch.weights, *g = scratch.gradients;
     if (x.dv) add_lists(rows, starts, positions, p, dout, dim, d, dv, b.n_k);
-    if (x.dk) add_lists(rows, starts, positions, g, q, dim, d, dk, b.n_k);
-    if (x.dq) sum_lists(rows, starts, positions, g, keys, d, x.dq + first * dim, dim, x.beta_q != 0);
+    if (x.dk) add_lists(rows, starts, positions, g, q, b.q_row, d, dk, b.n_k);
+    if (x.dq) sum_lists(rows, starts, positions, g, keys, d, x.dq + first * b.q_row, b.q_row, x.beta_q != 0);
   }
-  put_groups(b.n_k, d, dk, x.dk, dim, x.beta_k);
-  put_groups(b.n_k, d, dv, x.dv, dim, x.beta_v);
+  put_groups(b.n_k, d, dk, x.dk, b.k_row, x.beta_k);
+  put_groups(b.n_k, d, dv, x.dv, b.k_row, x.beta_v);
 }
 
 template <class T>
@@ -242,7 +242,7 @@ void attention_backward(const AttentionShape& s, const AttentionGradient<T>& cal
   for_blocks<T>(
       s, call,
       [=](int64_t index, const AttentionBlock& b, AttentionGradient<T>& x, const AttentionScratch<T>& scratch) {
-        x.dout += b.q;
+        x.dout += b.out;
         if (x.dq) x.dq += b.q;
         if (x.dk) x.dk += b.k;
         if (x.dv) x.dv += b.k;

@@ -11,10 +11,10 @@ namespace crisp::CRISP_ISA {
 /// One (sequence, head): where its parts lie.
 struct AttentionBlock {
   int64_t n_q, n_k;
-  int64_t q, k;               // offset of its first query's and key's slice
+  int64_t q, k, out;          // offset of its first query's, key's and result's slice
   int64_t weights;            // offset of its weights
   int64_t rows;               // and of its rows' counts
-  int64_t dim;                // of a row of all heads
+  int64_t q_row, k_row, dim;  // from such a slice to the next: of queries, of keys and values, of results
   int64_t head, first_query;  // its head; the row of q that its first query is
   int64_t padded;             // n_k rounded up to whole vectors: the distance of rows in scratch memory
   int64_t at_once;            // queries that are worked on together, so that their rows of scores stay in the cache
@@ -24,15 +24,19 @@ template <class T>
 CRISP_INLINE AttentionBlock attention_block(const AttentionShape& s, int64_t index) {
   const int64_t sequence = index / s.heads, head = index % s.heads;
   const int64_t dim = s.heads * s.head_dim;
+  const int64_t q_row = s.q_row > 0 ? s.q_row : dim, k_row = s.kv_row > 0 ? s.kv_row : dim;
   const int64_t n_q = s.q_offsets[sequence + 1] - s.q_offsets[sequence];
   const int64_t n_k = s.kv_offsets[sequence + 1] - s.kv_offsets[sequence];
   const int64_t padded = max_of(1, divide_up(n_k, lanes<T>)) * lanes<T>;
   return {.n_q = n_q,
           .n_k = n_k,
-          .q = s.q_offsets[sequence] * dim + head * s.head_dim,
-          .k = s.kv_offsets[sequence] * dim + head * s.head_dim,
+          .q = s.q_offsets[sequence] * q_row + head * s.head_dim,
+          .k = s.kv_offsets[sequence] * k_row + head * s.head_dim,
+          .out = s.q_offsets[sequence] * dim + head * s.head_dim,
           .weights = s.heads * s.pair_offsets[sequence] + head * n_q * n_k,
           .rows = s.q_offsets[sequence] * s.heads + head * n_q,
+          .q_row = q_row,
+          .k_row = k_row,
           .dim = dim,
           .head = head,
           .first_query = s.q_offsets[sequence],

@@ -213,8 +213,8 @@ CRISP_INLINE double normalise_lists(const AttentionShape& s, const AttentionBloc
 template <class T>
 void raw_scores(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, const T* q,
                 const AttentionScratch<T>& scratch) {
-  small_product(rows, b.padded, s.head_dim, {q + first * b.dim, b.dim, 1}, scratch.transposed, b.padded, scratch.scores,
-                b.padded, false);
+  small_product(rows, b.padded, s.head_dim, {q + first * b.q_row, b.q_row, 1}, scratch.transposed, b.padded,
+                scratch.scores, b.padded, false);
 }
 
 // The key of the percentile of all of the block's scores.
@@ -244,8 +244,8 @@ template <class T>
 BlockStats dense_forward(const AttentionShape& s, const AttentionBlock& b, const AttentionCall<T>& x,
                          const AttentionScratch<T>& scratch) {
   const int64_t dim = b.dim, d = s.head_dim;
-  transpose_padded(b.n_k, d, x.k, dim, scratch.transposed, b.padded);
-  const RowSlice<T> values = close_rows<T>(b.n_k, d, {x.v, dim}, scratch.compact_a);
+  transpose_padded(b.n_k, d, x.k, b.k_row, scratch.transposed, b.padded);
+  const RowSlice<T> values = close_rows<T>(b.n_k, d, {x.v, b.k_row}, scratch.compact_a);
   BlockStats stats{.kept = static_cast<double>(b.n_q * b.n_k)};
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
@@ -271,7 +271,7 @@ void gather_scores(const AttentionShape& s, const AttentionBlock& b, int64_t row
     const int32_t* positions = scratch.positions + begin;
     T* x = scratch.weights + begin;
     if (rows_of_keys) {
-      dot_listed_rows(count, positions, q + r * b.dim, rows_of_keys->data, rows_of_keys->row, s.head_dim, x);
+      dot_listed_rows(count, positions, q + r * b.q_row, rows_of_keys->data, rows_of_keys->row, s.head_dim, x);
       for (int64_t t = 0; t < count; ++t) x[t] *= scale;
     } else {
       gather_row(count, positions, scratch.scores + r * b.padded, scale, x);
@@ -301,13 +301,13 @@ template <class T>
 BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, const AttentionCall<T>& x,
                           const AttentionScratch<T>& scratch) {
   const int64_t dim = b.dim, d = s.head_dim;
-  const ColumnGroups<T> values = column_groups<T>(b.n_k, d, {x.v, dim}, scratch.compact_a);
+  const ColumnGroups<T> values = column_groups<T>(b.n_k, d, {x.v, b.k_row}, scratch.compact_a);
   const bool few = few_listed(s, b);
   RowSlice<T> rows_of_keys{};
   if (few) {
-    rows_of_keys = close_rows<T>(b.n_k, d, {x.k, dim}, scratch.compact_b);
+    rows_of_keys = close_rows<T>(b.n_k, d, {x.k, b.k_row}, scratch.compact_b);
   } else {
-    transpose_padded(b.n_k, d, x.k, dim, scratch.transposed, b.padded);
+    transpose_padded(b.n_k, d, x.k, b.k_row, scratch.transposed, b.padded);
   }
   Int<T> limit = 0;
   if (s.selection == Selection::percentile_head) limit = block_threshold(s, b, x.q, scratch);
@@ -323,7 +323,7 @@ BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, cons
     const T* factors = weight_factors(s, b, first, rows, scratch);
     if (!few) raw_scores(s, b, first, rows, x.q, scratch);
     if (!select_rows(s, b, first, rows, limit, span, hint, scratch))
-      gather_scores(s, b, rows, x.q + first * dim, few ? &rows_of_keys : nullptr, scratch);
+      gather_scores(s, b, rows, x.q + first * b.q_row, few ? &rows_of_keys : nullptr, scratch);
     if (s.span_ramp > 0) add_gates(s, first, rows, span, scratch);
     if (s.key_dropout.p > 0) drop_keys(s, b, first, rows, columns, scratch.weights, scratch);
     if (x.stats)
@@ -341,7 +341,7 @@ template <class T>
 void attention(const AttentionShape& s, const AttentionCall<T>& call) {
   for_blocks<T>(
       s, call, [=](int64_t index, const AttentionBlock& b, AttentionCall<T>& x, const AttentionScratch<T>& scratch) {
-        x.out += b.q;
+        x.out += b.out;
         const BlockStats stats = by_lists(s) ? listed_forward(s, b, x, scratch) : dense_forward(s, b, x, scratch);
         if (!x.stats) return;
         x.stats[index] = stats.kept;

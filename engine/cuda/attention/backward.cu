@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(attention_threads, 2)
   for (int tile = static_cast<int>(group); tile * tile_rows < b.n_q; tile += groups) {
     const WarpRows rows(tile, b.n_q);
     const auto row_of = [&](int r) { return is_short ? memory.row(r) : left + rows.offset(r, b.n_k); };
-    row_products(x.dout + b.q, tile, b.n_q, x.v + b.k, b.n_k, b.dim, cols, memory.tiles,
+    row_products(x.dout + b.out, b.dim, tile, b.n_q, x.v + b.k, b.k_row, b.n_k, cols, memory.tiles,
                  [&](int r, int j, T product) { row_of(r)[j] = product; });
 #pragma unroll
     for (int r = 0; r < warp_rows; ++r) {
@@ -105,11 +105,11 @@ __global__ void __launch_bounds__(attention_threads, 2)
     }
     if (!x.dq) continue;
     weighted_sums(
-        rows.count, x.k + b.k, b.n_k, b.dim, cols, memory.room,
+        rows.count, x.k + b.k, b.k_row, b.n_k, cols, memory.room,
         [&](int r, int j, bool) {
           return Lists && weights[rows.offset(r, b.n_k) + j] == T(0) ? absent<T>() : present(row_of(r)[j]);
         },
-        [&](int r, int c, T sum) { put(x.dq[b.q + rows.query(r) * b.dim + c], sum, x.beta_q); });
+        [&](int r, int c, T sum) { put(x.dq[b.q + rows.query(r) * b.q_row + c], sum, x.beta_q); });
   }
 }
 
@@ -145,10 +145,11 @@ __global__ void __launch_bounds__(attention_threads, 2)
         __syncthreads();
         if (j0 + own >= b.n_k) continue;
         const int count = min(32, b.n_q - i0);
-        int64_t row = b.q + i0 * b.dim + c0 + lane;
-        for (int i = 0; i < count; ++i, row += b.dim) {
-          const T q[2] = {left && want_k ? x.q[row] : T(0), right && want_k ? x.q[row + 32] : T(0)};
-          const T d[2] = {left && want_v ? x.dout[row] : T(0), right && want_v ? x.dout[row + 32] : T(0)};
+        const T* q_row = x.q + b.q + i0 * b.q_row + c0 + lane;
+        const T* d_row = x.dout + b.out + i0 * b.dim + c0 + lane;
+        for (int i = 0; i < count; ++i, q_row += b.q_row, d_row += b.dim) {
+          const T q[2] = {left && want_k ? q_row[0] : T(0), right && want_k ? q_row[32] : T(0)};
+          const T d[2] = {left && want_v ? d_row[0] : T(0), right && want_v ? d_row[32] : T(0)};
 #pragma unroll
           for (int m = 0; m < warp_keys; ++m) {
             const int key = i * key_tile + own + attention_warps * m;
@@ -167,7 +168,7 @@ __global__ void __launch_bounds__(attention_threads, 2)
       for (int m = 0; m < warp_keys; ++m) {
         const int j = j0 + own + attention_warps * m;
         if (j >= b.n_k) continue;
-        const int64_t at = b.k + j * b.dim + c0 + lane;
+        const int64_t at = b.k + j * b.k_row + c0 + lane;
         if (want_k && left) put(x.dk[at], dk[m][0], x.beta_k);
         if (want_k && right) put(x.dk[at + 32], dk[m][1], x.beta_k);
         if (want_v && left) put(x.dv[at], dv[m][0], x.beta_v);

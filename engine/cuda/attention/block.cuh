@@ -21,24 +21,29 @@ constexpr int tile_keys = 64, tile_cols = 32;
 /// One (sequence, head): where its parts lie.
 struct AttentionBlock {
   int n_q, n_k;
-  int64_t q, k;         // offset of its first query's and key's slice
-  int64_t weights;      // offset of its weights
-  int64_t rows;         // and of what there is for each of its queries
-  int64_t dim;          // of a row of all heads
-  int64_t first_query;  // the row of q that its first query is
+  int64_t q, k, out;     // offset of its first query's, key's and result's slice
+  int64_t weights;       // offset of its weights
+  int64_t rows;          // and of what there is for each of its queries
+  int64_t q_row, k_row;  // from such a slice to the next: of queries, of keys and values
+  int64_t dim;           // and of results
+  int64_t first_query;   // the row of q that its first query is
   int head;
 };
 
 __device__ __forceinline__ AttentionBlock attention_block(const AttentionShape& s, int64_t index) {
   const auto [sequence, head] = cell_of(index, s.heads);
   const int64_t dim = s.heads * s.head_dim, q = s.q_offsets[sequence], k = s.kv_offsets[sequence];
+  const int64_t q_row = s.q_row > 0 ? s.q_row : dim, k_row = s.kv_row > 0 ? s.kv_row : dim;
   const int64_t n_q = s.q_offsets[sequence + 1] - q, n_k = s.kv_offsets[sequence + 1] - k;
   return {.n_q = static_cast<int>(n_q),
           .n_k = static_cast<int>(n_k),
-          .q = q * dim + head * s.head_dim,
-          .k = k * dim + head * s.head_dim,
+          .q = q * q_row + head * s.head_dim,
+          .k = k * k_row + head * s.head_dim,
+          .out = q * dim + head * s.head_dim,
           .weights = s.heads * s.pair_offsets[sequence] + head * n_q * n_k,
           .rows = q * s.heads + head * n_q,
+          .q_row = q_row,
+          .k_row = k_row,
           .dim = dim,
           .first_query = q,
           .head = static_cast<int>(head)};
@@ -126,10 +131,10 @@ struct WarpRows {
 };
 
 /// to(r, j, a_i b_j) for the two rows i of each warp in a tile of a [n_a, ..], and all rows j of b [n_b, ..]. Rows are
-/// `dim` apart and `cols` wide. To be called by the whole block; `room`: RowsMemory::tiles.
+/// `cols` wide, and a_row and b_row apart. To be called by the whole block; `room`: RowsMemory::tiles.
 template <class T, class To>
-__device__ __forceinline__ void row_products(const T* a, int tile, int n_a, const T* b, int n_b, int64_t dim, int cols,
-                                             T* room, To to) {
+__device__ __forceinline__ void row_products(const T* a, int64_t a_row, int tile, int n_a, const T* b, int64_t b_row,
+                                             int n_b, int cols, T* room, To to) {
   constexpr int key_row = tile_cols + 1;  // without conflicts between banks
   T *keys = room, *rows = room + tile_keys * key_row;
   const int lane = threadIdx.x % warp, own = threadIdx.x / warp, first = tile * tile_rows;
@@ -141,9 +146,9 @@ __device__ __forceinline__ void row_products(const T* a, int tile, int n_a, cons
       __syncthreads();  // nobody reads the tiles any more
       if (lane < width) {
         for (int j = own; j < (wide ? tile_keys : 32); j += attention_warps)
-          keys[j * key_row + lane] = j0 + j < n_b ? b[(j0 + j) * dim + c0 + lane] : T(0);
+          keys[j * key_row + lane] = j0 + j < n_b ? b[(j0 + j) * b_row + c0 + lane] : T(0);
         for (int i = own; i < tile_rows; i += attention_warps)
-          rows[i * tile_cols + lane] = first + i < n_a ? a[(first + i) * dim + c0 + lane] : T(0);
+          rows[i * tile_cols + lane] = first + i < n_a ? a[(first + i) * a_row + c0 + lane] : T(0);
       }
       __syncthreads();
       for (int c = 0; c < width; ++c) {
@@ -169,7 +174,7 @@ __device__ __forceinline__ void row_products(const T* a, int tile, int n_a, cons
 /// whose rows are not read. Values are asked for again for each 64 columns; `last` says that it is for the last time.
 /// `room`: RowsMemory::room.
 template <class T, class Value, class To>
-__device__ __forceinline__ void weighted_sums(int rows, const T* b, int n_b, int64_t dim, int cols, T* room,
+__device__ __forceinline__ void weighted_sums(int rows, const T* b, int64_t b_row, int n_b, int cols, T* room,
                                               Value value, To to) {
   const int lane = threadIdx.x % warp;
   for (int c0 = 0; c0 < cols; c0 += 64) {
@@ -182,8 +187,8 @@ __device__ __forceinline__ void weighted_sums(int rows, const T* b, int n_b, int
         room[32 * r + lane] = r < rows && j0 + lane < n_b ? value(r, j0 + lane, last) : absent<T>();
       __syncwarp();
       const int count = min(32, n_b - j0);
-      const T* row = b + j0 * dim + c0 + lane;
-      for (int j = 0; j < count; ++j, row += dim) {
+      const T* row = b + j0 * b_row + c0 + lane;
+      for (int j = 0; j < count; ++j, row += b_row) {
         const T p[warp_rows] = {room[j], room[32 + j]};
         if (is_absent(p[0]) && is_absent(p[1])) continue;
         const T x = left ? row[0] : T(0), y = right ? row[32] : T(0);

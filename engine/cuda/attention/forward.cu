@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(attention_threads, 2)
   for (int tile = static_cast<int>(group); tile * tile_rows < b.n_q; tile += groups) {
     const WarpRows rows(tile, b.n_q);
     const auto row_of = [&](int r) { return is_short ? memory.row(r) : weights + rows.offset(r, b.n_k); };
-    row_products(call.q + b.q, tile, b.n_q, call.k + b.k, b.n_k, b.dim, cols, memory.tiles,
+    row_products(call.q + b.q, b.q_row, tile, b.n_q, call.k + b.k, b.k_row, b.n_k, cols, memory.tiles,
                  [&](int r, int j, T product) { row_of(r)[j] = present(scale * product); });
     if (extra.scores_only) continue;
     T factor[warp_rows] = {};
@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(attention_threads, 2)
       }
     }
     weighted_sums(
-        rows.count, call.v + b.k, b.n_k, b.dim, cols, memory.room,
+        rows.count, call.v + b.k, b.k_row, b.n_k, cols, memory.room,
         [&](int r, int j, bool last) {
           const T x = row_of(r)[j], w = x * factor[r];
           const int64_t at = rows.offset(r, b.n_k) + j;
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(attention_threads, 2)
           if (Lists && is_absent(x)) return x;
           return s.dropout.p > 0 ? formulas::weight_dropout(w, weight_factor<T>(s.dropout, b.weights + at)) : w;
         },
-        [&](int r, int c, T sum) { call.out[b.q + rows.query(r) * b.dim + c] = sum; });
+        [&](int r, int c, T sum) { call.out[b.out + rows.query(r) * b.dim + c] = sum; });
   }
 }
 

@@ -39,8 +39,8 @@ void elementwise(const Kernels<T>& k) {
     k.unary_backward(static_cast<UnaryOp>(op), n, in, out, x(n), x(n), 1);
   }
   for (const int64_t rows : {40, 70}) {
-    k.gelu_backward_bias(rows, narrow, x(rows * narrow), x(rows * narrow), x(rows * narrow), x(narrow), 1);
-    k.gelu_backward_bias(rows, narrow, x(rows * narrow), x(rows * narrow), x(rows * narrow), nullptr, 0);
+    k.gelu_backward(rows, narrow, x(rows * narrow), x(rows * narrow), x(rows * narrow), nullptr, x(narrow), 1);
+    k.gelu_backward(rows, narrow, x(rows * narrow), x(rows * narrow), x(rows * narrow), x(rows * narrow), nullptr, 0);
   }
   k.scale(n, 2, x(n), x(n), 1);
   for (const int64_t from : {0, 1}) k.dropout(n, some, x(n + 1) + from, x(n + 1) + from, 1);
@@ -99,7 +99,7 @@ void reductions(const Kernels<T>& k) {
     for (const double beta : {0, 1})
       k.max_backward(outer, n, inner, x(outer * inner), index, x(outer * n * inner), beta);
   }
-  for (const int64_t rows : {40, 70}) k.column_sum(rows, narrow, x(rows * narrow), x(narrow), 1);
+  for (const int64_t rows : {40, 70}) k.column_sum(rows, narrow, x(rows * narrow), narrow, x(narrow), 1);
   for (const int64_t n : {3000, 9000}) k.all_finite(n, x(n), x.ids({0}));
   const SquaresOf<T> squares[] = {{3, 2100, x(3 * 2100), x.f64(1)}, {1, wide, x(wide), x.f64(1)}};
   k.sum_squares(2, squares);

@@ -29,7 +29,7 @@ template <class T>
 constexpr double rounding = std::is_same_v<T, double> ? 1e-14 : 1e-6;
 
 struct Result {
-  std::vector<double> c, gelu;
+  std::vector<double> c, gelu, sums;
   double squares = 0;
 };
 
@@ -41,7 +41,7 @@ struct Product {
   int64_t batch = 1;
   bool one_a = false, one_b = false;  // for all of the batch
   double beta = 0;
-  bool with_bias = false, with_gelu = false, with_squares = false;
+  bool with_bias = false, with_gelu = false, with_squares = false, with_sums = false;
   MatmulPrecision precision = MatmulPrecision::f32;
 
   static constexpr double untouched = 0.5;
@@ -80,6 +80,8 @@ struct Product {
                  tbias = there(numbers({lie.shift + size.n}, 4, DType::f32)),
                  tc = there(vec(c_before(std::numeric_limits<double>::quiet_NaN()))),
                  tgelu = there(vec(std::vector<double>(tc.numel(), untouched))),
+                 tsums = there(beta == 0 ? full({size.m}, DType::f64, std::numeric_limits<double>::quiet_NaN())
+                                         : numbers({size.m}, 5, DType::f32)),
                  tsquares = Tensor::zeros({1}, DType::f64, device);
     GemmCall<T> g{.precision = precision,
                   .trans_a = trans_a,
@@ -103,16 +105,22 @@ struct Product {
     if (with_bias) g.bias = tbias.data<T>() + lie.shift;
     if (with_gelu) g.gelu_out = tgelu.data<T>() + lie.shift;
     if (with_squares) g.sum_squares = tsquares.data<double>();
+    if (with_sums) {
+      g.a_sums = tsums.data<T>();
+      g.beta_sums = beta;
+    }
     const Context::Use use(Context::standard());
     kernels<T>(device).gemm(g);
-    return {tc.to_vector(), tgelu.to_vector(), tsquares.to_vector()[0]};
+    return {tc.to_vector(), tgelu.to_vector(), with_sums ? tsums.to_vector() : std::vector<double>(),
+            tsquares.to_vector()[0]};
   }
 
   std::string str() const {
-    return fmt::format("{} x {} x {}{}{}, batch {}{}{}, gap {}, shift {}, beta {}{}{}{}, {}", size.m, size.n, size.k,
+    return fmt::format("{} x {} x {}{}{}, batch {}{}{}, gap {}, shift {}, beta {}{}{}{}{}, {}", size.m, size.n, size.k,
                        trans_a ? ", a transposed" : "", trans_b ? ", b transposed" : "", batch, one_a ? ", one a" : "",
                        one_b ? ", one b" : "", lie.gap, lie.shift, beta, with_bias ? ", bias" : "",
-                       with_gelu ? ", gelu" : "", with_squares ? ", squares" : "", name_of(precision));
+                       with_gelu ? ", gelu" : "", with_squares ? ", squares" : "", with_sums ? ", sums of a" : "",
+                       name_of(precision));
   }
 };
 
@@ -131,12 +139,13 @@ void check(const Product& p, double tolerance = rounding<T>) {
   want_both.insert(want_both.end(), want.gelu.begin(), want.gelu.end());
   CHECK(relative_error(got_both, want_both) <= tolerance);
   CHECK(relative_error({got.squares}, {want.squares}) <= 4 * tolerance);
+  CHECK(relative_error(got.sums, want.sums) <= tolerance);
   const std::vector<double> before = p.c_before(0);
   for (size_t i = 0; i < before.size(); ++i)
     if (before[i] == Product::untouched && (got.c[i] != before[i] || got.gelu[i] != before[i]))
       FAIL_CHECK("element " << i << " is between the rows and was written");
   const Result again = p.run<T>(Device::cuda);
-  CHECK((got.c == again.c && got.gelu == again.gelu && got.squares == again.squares));
+  CHECK((got.c == again.c && got.gelu == again.gelu && got.squares == again.squares && got.sums == again.sums));
 }
 
 void check_types(const Product& p) {
@@ -201,6 +210,23 @@ TEST_CASE("cuda: products with bias, GELU and sum of squares") {
   }
 }
 
+TEST_CASE("cuda: products with the sums of an operand") {
+  for (const bool epilogues : {true, false}) {
+    const ManyProducts gpu;
+    emulator::settings().epilogues = epilogues;
+    for (Size size : sizes) {
+      if (!epilogues) size.m += 3;
+      for (const Lie& lie : {Lie{}, Lie{3, 1}, Lie{4, 4}})
+        for (const double beta : {0.0, 1.0}) {
+          Product p{size, true, false, lie};
+          p.beta = beta;
+          p.with_sums = true;
+          check_types(p);
+        }
+    }
+  }
+}
+
 TEST_CASE("cuda: batches of products") {
   const ManyProducts gpu;
   for (const Size& size : {Size{7, 5, 3}, Size{8, 12, 16}, Size{3, 4, 0}})
@@ -257,6 +283,11 @@ TEST_CASE("cuda: products take few launches") {
   CHECK(with(true, false, false) == 1);
   CHECK(with(true, true, false) == 2);
   CHECK(with(false, false, true) == 3);
+  Product gradient{{40, 60, 20}, true};
+  gradient.with_sums = true;
+  CHECK(launches(gradient) == 1);
+  gradient.beta = 1;
+  CHECK(launches(gradient) == 2);
   p.batch = 4;
   CHECK(with(true, true, false) == 2);
   CHECK(with(false, false, true) == 3);

@@ -104,7 +104,7 @@ TEST_CASE("CUDA sums, means and column sums") {
   }
   check_sizes([](const auto& p, int64_t rows, int64_t cols) {
     const Tensor x = p.in({rows, cols}, 1), out = p.out({cols});
-    p.k.column_sum(rows, cols, p(x), p(out), p.beta);
+    p.k.column_sum(rows, cols, p(x), cols, p(out), p.beta);
     return Tensors{out};
   });
   check([](const auto& p) {  // in several parts
@@ -191,15 +191,16 @@ TEST_CASE("CUDA operations on two numbers, broadcast in every way") {
   }
 }
 
-TEST_CASE("CUDA gelu_backward_bias") {
+TEST_CASE("CUDA gelu_backward") {
   const EmulatedGpu gpu;
   check_sizes([](const auto& p, int64_t rows, int64_t cols) {
     const Tensor x = p.in({rows, cols}, 1), dy = p.in({rows, cols}, 2), dx = p.out({rows, cols}), dbias = p.out({cols});
-    const Tensor alone = p.out({rows, cols});
-    p.k.gelu_backward_bias(rows, cols, p(x), p(dy), p(dx), p(dbias), p.beta);
-    p.k.gelu_backward_bias(rows, cols, p(x), p(dy), p(alone), nullptr, 0);
-    p.k.gelu_backward_bias(rows, cols, p(x), p(dy), p(dy), nullptr, 0);
-    return Tensors{dx, dbias, alone, dy};
+    const Tensor alone = p.out({rows, cols}), y = p.out({rows, cols});
+    p.k.gelu_backward(rows, cols, p(x), p(dy), p(dx), nullptr, p(dbias), p.beta);
+    p.k.gelu_backward(rows, cols, p(x), p(dy), p(alone), nullptr, nullptr, 0);
+    p.k.gelu_backward(rows, cols, p(x), p(dy), p(alone), p(y), p(dbias), p.beta);
+    p.k.gelu_backward(rows, cols, p(x), p(dy), p(dy), p(x), nullptr, 0);  // in place
+    return Tensors{dx, dbias, alone, y, dy, x};
   });
 }
 
