@@ -32,6 +32,7 @@ Opened open() {
            .preference_destroy = cublasLtMatmulPreferenceDestroy,
            .preference_set = cublasLtMatmulPreferenceSetAttribute,
            .heuristic = cublasLtMatmulAlgoGetHeuristic,
+           .algorithm_check = cublasLtMatmulAlgoCheck,
            .matmul = [](auto... arguments) { return cublasLtMatmul(arguments...); }},
           {}};
 }
@@ -85,6 +86,7 @@ Opened open() {
   take("cublasLtMatmulPreferenceDestroy", f.preference_destroy);
   take("cublasLtMatmulPreferenceSetAttribute", f.preference_set);
   take("cublasLtMatmulAlgoGetHeuristic", f.heuristic);
+  take("cublasLtMatmulAlgoCheck", f.algorithm_check);
   take("cublasLtMatmul", f.matmul);
   return opened;
 }

@@ -2,12 +2,16 @@
 //
 // cublasLt's matrices are column-major, so that a row-major c is its transpose there: c' = op(b)' op(a)', where the
 // operands' stored forms are transposes already. A product of a shape is always computed by the same algorithm, the
-// first one that cublasLt's heuristic proposed, which keeps its bits the same from run to run.
+// first one that cublasLt's heuristic proposed, which keeps its bits the same from run to run. To ask it takes longer
+// than a small product, and packed batches have a number of rows of their own nearly each: it is asked for numbers of
+// rows in steps.
 #include <algorithm>
+#include <bit>
 #include <compare>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -69,11 +73,32 @@ struct Problem {
   auto operator<=>(const Problem&) const = default;
 };
 
+// The same with as many rows of a batch as the largest number that takes the same algorithm: a power of two up to 64,
+// then steps of 64. (The tiles of a GPU have 64 rows or more.)
+Problem in_steps(const Problem& exact) {
+  Problem p = exact;
+  const auto up = [](int64_t n) {
+    return n > 64 ? divide_up(n, 64) * 64 : static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n)));
+  };
+  if (p.batch > 1) return p;  // whose strides depend on them
+  if (!p.trans_a) {
+    p.a.rows = p.c.rows = up(p.a.rows);
+  } else if (!p.trans_b) {
+    p.a.rows = p.b.rows = up(p.a.rows);
+  }
+  return p;
+}
+
+// What cublasLt's heuristic answers.
+struct Choice {
+  cublasLtMatmulAlgo_t algorithm;
+  size_t workspace;  // bytes
+};
+
 struct Plan {
   Description description;
   Layout a, b, c;
-  cublasLtMatmulAlgo_t algorithm;
-  size_t workspace;             // bytes
+  Choice choice;
   cublasLtEpilogue_t epilogue;  // that cublasLt has an algorithm for
 };
 
@@ -102,7 +127,8 @@ class Products {
   template <class T>
   cublasLtEpilogue_t multiply(const Problem& problem, const GemmCall<T>& g) {
     const std::lock_guard lock(mutex_);
-    if (plans_.size() >= most_plans) plans_.clear();  // packed batches have a number of rows of their own nearly each
+    if (plans_.size() >= most_plans) plans_.clear();
+    if (choices_.size() >= most_plans) choices_.clear();
     const auto known = plans_.find(problem);
     const void* const vector = g.bias ? g.bias : g.a_sums;
     const Plan& plan =
@@ -112,8 +138,8 @@ class Products {
       set(lt.desc_set, plan.description.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
     const T alpha = 1, beta = static_cast<T>(g.beta);
     check(lt.matmul(handle_, plan.description.get(), &alpha, g.b, plan.b.get(), g.a, plan.a.get(), &beta, g.c,
-                    plan.c.get(), g.c, plan.c.get(), &plan.algorithm, workspace(plan.workspace), plan.workspace,
-                    stream()),
+                    plan.c.get(), g.c, plan.c.get(), &plan.choice.algorithm, workspace(plan.choice.workspace),
+                    plan.choice.workspace, stream()),
           "a matrix product");
     return plan.epilogue;
   }
@@ -133,35 +159,58 @@ class Products {
     return workspace_;
   }
 
-  Plan make_plan(const Problem& problem, const void* vector) const {
+  Plan make_plan(const Problem& problem, const void* vector) {
+    // Some of cublasLt's kernels trust the vector to be aligned so.
+    const bool with_epilogue = problem.epilogue != CUBLASLT_EPILOGUE_DEFAULT && problem.vector_alignment >= 16;
+    for (const cublasLtEpilogue_t epilogue :
+         {with_epilogue ? problem.epilogue : CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_DEFAULT}) {
+      Plan plan = describe_all(problem, epilogue, vector);
+      if (const std::optional<Choice> choice = choose(problem, plan, vector)) {
+        plan.choice = *choice;
+        return plan;
+      }
+    }
+    fail("cublasLt has no algorithm for a product [{}, {}] x [{}, {}]", problem.a.rows, problem.a.cols, problem.b.rows,
+         problem.b.cols);
+  }
+
+  static Plan describe_all(const Problem& problem, cublasLtEpilogue_t epilogue, const void* vector) {
     const CublasLt& lt = cublas_lt();
     cublasLtMatmulDesc_t made = nullptr;
     check(lt.desc_create(&made, problem.compute, problem.type), "describing a product");
-    Plan plan{Description(made),
-              describe(problem.a, problem),
-              describe(problem.b, problem),
-              describe(problem.c, problem),
-              {},
-              0,
-              problem.vector_alignment >= 16 ? problem.epilogue  // some of cublasLt's kernels trust it to be so
-                                             : CUBLASLT_EPILOGUE_DEFAULT};
+    Plan plan{
+        Description(made), describe(problem.a, problem), describe(problem.b, problem), describe(problem.c, problem), {},
+        epilogue};
     set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_TRANSA, problem.trans_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_TRANSB, problem.trans_a ? CUBLAS_OP_T : CUBLAS_OP_N);
-    if (plan.epilogue != CUBLASLT_EPILOGUE_DEFAULT) {
-      set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_EPILOGUE, plan.epilogue);
-      set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
-      if (choose(problem, plan)) return plan;
-      plan.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
-      set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_EPILOGUE, plan.epilogue);
-    }
-    if (!choose(problem, plan))
-      fail("cublasLt has no algorithm for a product [{}, {}] x [{}, {}]", problem.a.rows, problem.a.cols,
-           problem.b.rows, problem.b.cols);
+    set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
+    if (epilogue != CUBLASLT_EPILOGUE_DEFAULT) set(lt.desc_set, made, CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
     return plan;
   }
 
-  // False where there is no algorithm.
-  bool choose(const Problem& problem, Plan& plan) const {
+  // Nothing where there is no algorithm.
+  std::optional<Choice> choose(const Problem& problem, const Plan& plan, const void* vector) {
+    const Problem larger = in_steps(problem);
+    const std::pair key(larger, plan.epilogue);
+    auto known = choices_.find(key);
+    if (known == choices_.end())
+      known = choices_.emplace(key, ask(larger, describe_all(larger, plan.epilogue, vector))).first;
+    if (larger == problem) return known->second;
+    const std::optional<Choice> fewer = known->second ? for_fewer_rows(*known->second, plan) : std::nullopt;
+    return fewer ? fewer : ask(problem, plan);
+  }
+
+  // It need not take fewer rows than it was chosen for.
+  std::optional<Choice> for_fewer_rows(const Choice& choice, const Plan& plan) const {
+    cublasLtMatmulHeuristicResult_t result{};
+    const cublasStatus_t status =
+        cublas_lt().algorithm_check(handle_, plan.description.get(), plan.b.get(), plan.a.get(), plan.c.get(),
+                                    plan.c.get(), &choice.algorithm, &result);
+    if (status != CUBLAS_STATUS_SUCCESS || result.workspaceSize > most_workspace) return {};
+    return Choice{choice.algorithm, result.workspaceSize};
+  }
+
+  std::optional<Choice> ask(const Problem& problem, const Plan& plan) const {
     const CublasLt& lt = cublas_lt();
     cublasLtMatmulPreference_t made = nullptr;
     check(lt.preference_create(&made), "describing a product");
@@ -175,17 +224,17 @@ class Products {
     int count = 0;
     const cublasStatus_t status = lt.heuristic(handle_, plan.description.get(), plan.b.get(), plan.a.get(),
                                                plan.c.get(), plan.c.get(), made, 1, &found, &count);
-    if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && count == 0)) return false;
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && count == 0)) return {};
     if (plan.epilogue != CUBLASLT_EPILOGUE_DEFAULT && status != CUBLAS_STATUS_SUCCESS)
-      return false;  // it is tried without
+      return {};  // it is tried without
     check(status, "choosing an algorithm");
-    plan.algorithm = found.algo;
-    plan.workspace = found.workspaceSize;
-    return found.state == CUBLAS_STATUS_SUCCESS;
+    if (found.state != CUBLAS_STATUS_SUCCESS) return {};
+    return Choice{found.algo, found.workspaceSize};
   }
 
   std::mutex mutex_;  // also of the plans' descriptions, which hold the bias of one call
   std::map<Problem, Plan> plans_;
+  std::map<std::pair<Problem, cublasLtEpilogue_t>, std::optional<Choice>> choices_;
   cublasLtHandle_t handle_ = nullptr;
   void* workspace_ = nullptr;
   size_t workspace_bytes_ = 0;

@@ -1,7 +1,7 @@
 // cublasLt's products as plain loops that sum in f64, on operands rounded as the compute type says. Refuses what the
 // real one would: sizes that do not fit, leading dimensions that are too small, types that do not go together. An
-// algorithm remembers what it was chosen for: it takes no other product, no pointer that is less aligned than was
-// promised, and no less workspace than it asked for.
+// algorithm remembers what it was chosen for: it takes no other product (but for numbers of rows and columns), no
+// pointer that is less aligned than was promised, and no less workspace than it asked for.
 #include <cublasLt.h>
 
 #include <algorithm>
@@ -213,8 +213,10 @@ uint64_t identity(const cublasLtMatmulDescOpaque_t& desc, std::initializer_list<
   for (const int value : {int{desc.compute}, int{desc.scale}, int{desc.a}, int{desc.b}, int{desc.epilogue}}) add(value);
   for (const cublasLtMatrixLayout_t l : layouts) {
     add(l->type);
-    add(l->rows);
-    add(l->columns);
+    if (!settings().other_sizes) {
+      add(l->rows);
+      add(l->columns);
+    }
     add(l->leading_dimension);
     add(l->batch);
     add(l->stride);
@@ -329,6 +331,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference,
                                               int requested, cublasLtMatmulHeuristicResult_t* results, int* found) {
   *found = 0;
+  ++counters().choices;
   if (requested < 1) return CUBLAS_STATUS_INVALID_VALUE;
   if (desc->epilogue != CUBLASLT_EPILOGUE_DEFAULT && !settings().epilogues) return CUBLAS_STATUS_NOT_SUPPORTED;
   const Algorithm algorithm{identity(*desc, {a, b, c, d}), std::min(preference->workspace, workspace_wish),
@@ -337,6 +340,18 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   std::memcpy(&results[0].algo, &algorithm, sizeof algorithm);
   results[0].workspaceSize = algorithm.workspace;
   *found = 1;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
+                                       cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                       const cublasLtMatmulAlgo_t* chosen, cublasLtMatmulHeuristicResult_t* result) {
+  Algorithm algorithm{};
+  std::memcpy(&algorithm, chosen, sizeof algorithm);
+  if (algorithm.product != identity(*desc, {a, b, c, d})) return CUBLAS_STATUS_NOT_SUPPORTED;
+  *result = {};
+  result->algo = *chosen;
+  result->workspaceSize = algorithm.workspace;
   return CUBLAS_STATUS_SUCCESS;
 }
 

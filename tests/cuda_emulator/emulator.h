@@ -18,6 +18,7 @@ struct Settings {
   bool deferred = true;             // streams run when the host waits for them, never at once
   bool hide_from_host = true;       // the host cannot touch device memory
   bool epilogues = true;            // cublasLt has algorithms for products with an epilogue
+  bool other_sizes = true;          // its algorithms take products of other row counts than they were chosen for
   bool count_fits = false;          // take_fits(), where kernels are compiled with the check; slow
   int devices = 1;
   int driver = 13000;  // 0: there is none
@@ -28,6 +29,7 @@ Settings& settings();
 struct Counters {
   uint64_t launches = 0;  // kernels and products, those of replayed graphs, too
   uint64_t blocks = 0, threads = 0, switches = 0;
+  uint64_t choices = 0;  // algorithms that cublasLt was asked to choose
   uint64_t waits = 0;    // times that the host waited for the device
   uint64_t checked = 0;  // accesses that the race check saw
 };

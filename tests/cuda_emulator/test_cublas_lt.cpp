@@ -36,6 +36,7 @@ struct Product {
   uint32_t alignment = 256;
   const Result* chosen_with = nullptr;  // a bias other than the product's
   int64_t other_gap = 0;                // of the D that the algorithm is chosen for
+  size_t other_columns = 0;             // that it has more
   size_t given = 1 << 20;               // bytes of workspace
   ptrdiff_t shift = 0;                  // of the workspace
 
@@ -71,7 +72,7 @@ struct Product {
     layout(&la, type, a_rows(), a_cols(), batch, stride_a);
     layout(&lb, type, b_rows(), b_cols(), batch * b_batch, stride_b);
     layout(&ld, result_type, shape.m, shape.n, batch, stride_d);
-    layout(&chosen_d, result_type, shape.m, shape.n, batch, stride_d, other_gap);
+    layout(&chosen_d, result_type, shape.m, shape.n + other_columns, batch, stride_d, other_gap);
     REQUIRE(cublasLtMatmulPreferenceCreate(&preference) == 0);
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto v) {
       REQUIRE(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &v, sizeof v) == 0);
@@ -276,6 +277,11 @@ TEST_CASE("products that cublasLt refuses") {
   p.other_gap = 1;
   CHECK_THAT(refused(from, nullptr), Contains("an algorithm that was chosen for another product"));
   p.other_gap = 0;
+  p.other_columns = 1;
+  emulator::settings().other_sizes = false;
+  CHECK_THAT(refused(from, nullptr), Contains("an algorithm that was chosen for another product"));
+  emulator::settings().other_sizes = true;
+  p.other_columns = 0;
   p.epilogue = CUBLASLT_EPILOGUE_BIAS;
   p.chosen_with = d.get();
   CHECK_THAT(refused(from, d.get() + 1), Contains("a bias that is less aligned"));

@@ -270,6 +270,32 @@ TEST_CASE("cuda: tf32 and bf16 products round their operands") {
   }
 }
 
+TEST_CASE("cuda: an algorithm is chosen for numbers of rows in steps of 64") {
+  const ManyProducts gpu;
+  const auto choices = [](const Product& p) {
+    const auto before = emulator::counters().choices;
+    check_types(p);
+    return emulator::counters().choices - before;
+  };
+  for (const bool trans_a : {false, true}) {  // the rows are m, or k
+    const auto of = [&](int64_t rows, int64_t other) {
+      return Product{trans_a ? Size{36, other, rows} : Size{rows, other, 36}, trans_a};
+    };
+    CHECK(choices(of(100, 20)) == 2);  // f32 and f64
+    CHECK(choices(of(65, 20)) == 0);
+    CHECK(choices(of(128, 20)) == 0);
+    CHECK(choices(of(129, 20)) == 2);
+    CHECK(choices(of(3, 20)) == 2);
+    CHECK(choices(of(4, 20)) == 0);
+    // Where it takes no other numbers, each has its own.
+    emulator::settings().other_sizes = false;
+    CHECK(choices(of(70, 24)) == 4);
+    CHECK(choices(of(71, 24)) == 2);
+    CHECK(choices(of(71, 24)) == 0);
+    emulator::settings().other_sizes = true;
+  }
+}
+
 TEST_CASE("cuda: products take few launches") {
   const EmulatedGpu gpu;
   Product p{{40, 60, 20}};
@@ -294,7 +320,7 @@ TEST_CASE("cuda: products take few launches") {
   p.batch = 1;
   p.size.m = 1;
   CHECK(with(false, false, true) == 3);
-  p.size.m = 41;
+  p.size.n = 61;
   emulator::settings().epilogues = false;
   CHECK(with(true, false, false) == 2);
   CHECK(with(true, true, false) == 2);
