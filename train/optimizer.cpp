@@ -58,7 +58,8 @@ void AdamW::check_up_to_date(const Table& table) const {
            parameter.label());
 }
 
-ClipResult AdamW::step(double learning_rate, double max_grad_norm, const StepLoss& loss) {
+ClipResult AdamW::step(double learning_rate, double max_grad_norm, const StepLoss& loss,
+                       const std::function<void()>& meanwhile) {
   const auto has_gradient = [&](size_t i) { return static_cast<bool>(parameters_[i].tensor.gradient()); };
   for (const Table& table : tables_)
     if (has_gradient(table.index)) check_up_to_date(table);
@@ -75,6 +76,7 @@ ClipResult AdamW::step(double learning_rate, double max_grad_norm, const StepLos
       adamw_rows(*context_, part(table.index, learning_rate, steps_ + 1),
                  parameters_[table.index].tensor.gradient().rows(), clip);
 
+  if (meanwhile) meanwhile();
   const ClipResult result = read_clip(clip);  // the only answer from the device that a step waits for, at its end
   if (result.is_finite == 0) return result;
   ++steps_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -35,8 +36,10 @@ class AdamW {
   /// is over all gradients but those of learned spans, which are neither clipped nor counted: in positions, under a
   /// penalty of any size, they must not clip the weights. A parameter without a gradient counts as 0 and is left as it
   /// is. Where a norm or the loss is not finite, nothing changes and the gradients stay: see the result.
-  /// Throws Error when a row has a gradient, though it waits: the forward pass read an old value.
-  ClipResult step(double learning_rate, double max_grad_norm, const StepLoss& loss = {});
+  /// Throws Error when a row has a gradient, though it waits: the forward pass read an old value. `meanwhile`, if
+  /// given, is called while the device computes, before the host waits for the result.
+  ClipResult step(double learning_rate, double max_grad_norm, const StepLoss& loss = {},
+                  const std::function<void()>& meanwhile = {});
 
   /// Brings these rows (repeated or not) of a parameter up to date. Nothing to do for a parameter that takes its
   /// gradient as an array.

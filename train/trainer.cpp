@@ -91,7 +91,7 @@ double Trainer::epoch_at(int64_t step) const {
 
 void Trainer::restore_position() {
   optimizer_.set_steps(state_.step);
-  order_epoch_ = -1;
+  order_epoch_ = prepared_ = -1;
   forget_losses();
   // Gradients of a step that is not part of the restored run.
   if (state_.accumulated == 0) clear_gradients();
@@ -106,19 +106,29 @@ Trainer::Group Trainer::group_of(int64_t micro_step) const {
   return {micro_step - batch + first, count, end - first * options_.batch_size};
 }
 
-// The loss of a micro-step, its batch in batch_ and its operations on tape_.
-Tensor Trainer::forward(int64_t micro_step) {
+// Makes batch_ and inputs_ those of a micro-step. A GPU works on a step while those of the next are made.
+void Trainer::prepare(int64_t micro_step) {
+  if (prepared_ == micro_step) return;
+  prepared_ = -1;
   const int64_t epoch = micro_step / batches_per_epoch_, batch = micro_step % batches_per_epoch_;
   if (epoch != order_epoch_) {
     order_ = epoch_order(options_.seed, static_cast<uint32_t>(epoch), data_.size());
     order_epoch_ = epoch;
   }
   fill_batch(data_, batch_slice(order_, static_cast<int>(options_.batch_size), batch), batch_);
+  inputs_.reset();  // first, so that its memory serves the next
+  inputs_.emplace(to_batch(batch_, model_, Labels::with));
+  prepared_ = micro_step;
+}
+
+// The loss of a micro-step, its batch in batch_ and its operations on tape_.
+Tensor Trainer::forward(int64_t micro_step) {
+  prepare(micro_step);
+  const Batch& inputs = *inputs_;
   tape_.clear();
   tape_.before_each([this](const Op&) {
     if (check_) check_();
   });
-  const Batch inputs = to_batch(batch_, model_, Labels::with);
   optimizer_.catch_up(model_.word_embeddings(), inputs.words().distinct().host);
   const double progress = static_cast<double>(state_.step) / static_cast<double>(std::max<int64_t>(1, total_steps()));
   const ForwardMode mode{
@@ -167,6 +177,7 @@ bool Trainer::micro_step(StepReport& report) {
   const Tensor loss = forward(state_.micro_step);
   // The batch's loss is a mean over its sentences; the last batch of an epoch may have fewer of them.
   const double share = static_cast<double>(batch_.batch_size()) / static_cast<double>(group.sentences);
+  last_tokens_ = batch_.total();
   backward(loss, share);
   losses_.push_back(loss.detach());
   shares_.push_back(share);
@@ -176,7 +187,9 @@ bool Trainer::micro_step(StepReport& report) {
   // What the host wants to know of the device it asks last.
   const double learning_rate = options_.learning_rate_or_default() * schedule_.factor(state_.step);
   const StepLoss parts{state_.pending_loss, losses_, shares_, span_penalty_};
-  const ClipResult clip = optimizer_.step(learning_rate, options_.max_grad_norm, parts);
+  const ClipResult clip = optimizer_.step(learning_rate, options_.max_grad_norm, parts, [this] {
+    if (state_.step + 1 < total_steps()) prepare(state_.micro_step);
+  });
   if (!std::isfinite(clip.loss)) {
     read_losses();
     report_loss(clip.loss, state_.micro_step - 1);  // none is broken by itself: their sum overflowed

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -76,7 +77,7 @@ class Trainer {
   /// `check` does that by throwing. Not while gradients are added to those of earlier micro-steps.
   void check_between_operations(std::function<void()> check);
   /// Tokens that the last micro-step processed.
-  int64_t last_tokens() const { return batch_.total(); }
+  int64_t last_tokens() const { return last_tokens_; }
 
   const TrainState& state() const { return state_; }
   TrainState& state() { return state_; }
@@ -106,6 +107,7 @@ class Trainer {
   };
   void check_parameters() const;
   Group group_of(int64_t micro_step) const;
+  void prepare(int64_t micro_step);
   Tensor forward(int64_t micro_step);
   void backward(const Tensor& loss, double share);
   void clear_gradients();
@@ -124,6 +126,9 @@ class Trainer {
   Tape tape_;
   std::function<void()> check_;
   PackedBatch batch_;
+  std::optional<Batch> inputs_;  // the same on the device
+  int64_t prepared_ = -1;        // whose micro-step they are; -1: nobody's
+  int64_t last_tokens_ = 0;
   std::vector<int32_t> order_;
   int64_t order_epoch_ = -1;
   Tensor span_penalty_;         // of the last micro-step
