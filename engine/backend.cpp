@@ -24,6 +24,7 @@ const Backend& cpu() {
                                 .free = cpu.free,
                                 .peak_bytes = cpu.peak_bytes,
                                 .copy = cpu.copy,
+                                .join = cpu.join,
                                 .products_form_squares = cpu.products_form_squares,
                                 .products_sum_operands = cpu.products_sum_operands,
                                 .launches_kernels = cpu.launches_kernels,

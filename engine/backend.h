@@ -20,6 +20,8 @@ struct Backend {
   /// The most bytes that were in use at one time, since the process began.
   int64_t (*peak_bytes)();
   void (*copy)(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
+  /// Makes what may run beside the rest (GemmCall::beside) end before what is called from now on begins.
+  void (*join)() noexcept;
   /// Whether sums of squares cost next to nothing where a product has just been written (GemmCall::sum_squares); else
   /// one pass over all gradients forms them.
   bool products_form_squares;

@@ -60,6 +60,10 @@ enum class MatmulPrecision : uint8_t {
 /// transpose of the gradient at a linear layer's output, c is its weight's gradient and a_sums its bias's. It requires
 /// trans_a and a batch of 1.
 ///
+/// A device may compute a product that is `beside` the rest at the same time as the kernels that are called after it,
+/// until Backend::join(): till then nobody reads what it writes (c, a_sums), nor changes what it reads or writes.
+/// Memory may be given back.
+///
 /// `batch` products are formed, each of which has the bits of a call of its own (on a GPU up to rounding); strides are
 /// elements from a product's matrix to the next one's, of gelu_out as of c. All may have one a or one b (stride 0), but
 /// each its own c. bias is the same for all; sum_squares receives the sum over the products, added in their order.
@@ -80,6 +84,7 @@ struct GemmCall {
   double* sum_squares = nullptr;
   T* a_sums = nullptr;
   double beta_sums = 0;
+  bool beside = false;
 };
 
 /// z = x + dropout(r), y = dropout(LayerNorm(z) * weight + bias), over rows of `cols`.

@@ -61,9 +61,16 @@ struct Tape::Running {
   ~Running() { state = State::consumed; }
 };
 
+// However a pass ends: no kernel may read or write gradients while others do who know nothing of it.
+struct Joining {
+  Device device;
+  ~Joining() { backend(device).join(); }
+};
+
 void Tape::backward(const Tensor& loss, double seed) {
   check_start(loss);
   const Running running(state_);
+  const Joining joining{loss.device()};
   const Context::Use use(*context_);
   // A gradient that an intermediate tensor already has (a caller wrote it, say) is not part of this pass.
   for (const Node& node : nodes_) node.output.clear_grad();
@@ -83,6 +90,7 @@ void Tape::backward(const Tensor& loss, double seed) {
     if (!node.output.impl().keep_grad) node.output.clear_grad();
     node.output = {};
   }
+  backend(loss.device()).join();
   call_hooks_of_leaves();
 }
 
@@ -143,6 +151,7 @@ void Tape::call_hooks_of_leaves() const {
 // f gets a copy, so that one that only looks changes nothing, not even what is known of the gradient.
 void Tape::Hook::call() const {
   if (!tensor.gradient()) return;
+  backend(tensor.device()).join();  // the hook may look at any gradient
   const Tensor copy = tensor.grad(), given = copy.clone();
   f(copy);
   const Tensor before = given.to(Device::cpu), after = copy.to(Device::cpu);

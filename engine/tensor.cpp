@@ -345,6 +345,7 @@ GradTarget Tensor::grad_target() const {
     fail("{} takes its gradient as rows, from embedding() and embeddings_layer_norm() only: see take_grad_by_rows()",
          label());
   if (!g.values_) g.values_ = empty(shape(), dtype(), device());
+  if (g.present_) backend(device()).join();  // what is there may be at work
   GradTarget target{g.values_, g.present_ ? 1.0 : 0.0};
   target.owner_ = without_values();
   return target;

@@ -156,6 +156,7 @@ const Backend& cpu_backend() {
                            .free = cached_free,
                            .peak_bytes = peak_bytes,
                            .copy = copy,
+                           .join = []() noexcept {},
                            .products_form_squares = true,
                            .products_sum_operands = false,
                            .launches_kernels = false,

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "engine/context.h"
+#include "engine/cuda/branch.h"
 #include "engine/cuda/cublas_lt.h"
 #include "engine/cuda/memory.h"
 #include "engine/cuda/runtime.h"
@@ -143,6 +144,7 @@ const Backend& backend() {
                             .free = free,
                             .peak_bytes = peak_bytes,
                             .copy = copy,
+                            .join = join,
                             .products_form_squares = false,
                             .products_sum_operands = true,
                             .launches_kernels = true,

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "engine/backend.h"
+#include "engine/cuda/branch.h"
 #include "engine/cuda/cublas_lt.h"
 #include "engine/cuda/epilogue.h"
 #include "engine/cuda/memory.h"
@@ -127,6 +128,33 @@ class Products {
   template <class T>
   cublasLtEpilogue_t multiply(const Problem& problem, const GemmCall<T>& g) {
     const std::lock_guard lock(mutex_);
+    // What has an epilogue of our own goes on with it at once.
+    if (!g.beside || g.bias || g.gelu_out || g.sum_squares) return multiply(problem, g, stream(), workspace_);
+    const Fork fork;
+    return multiply(problem, g, fork.stream(), workspace_beside_);
+  }
+
+ private:
+  Products() { check(cublas_lt().create(&handle_), "starting"); }
+
+  // One a queue. The kernels before are done with the old one when its memory is used again.
+  struct Workspace {
+    void* memory = nullptr;
+    size_t bytes = 0;
+
+    void* with(size_t wanted) {
+      if (wanted > bytes) {
+        bytes = 0;
+        Memory::the().free(std::exchange(memory, nullptr));
+        memory = Memory::the().allocate(wanted);
+        bytes = wanted;
+      }
+      return memory;
+    }
+  };
+
+  template <class T>
+  cublasLtEpilogue_t multiply(const Problem& problem, const GemmCall<T>& g, cudaStream_t queue, Workspace& workspace) {
     if (plans_.size() >= most_plans) plans_.clear();
     if (choices_.size() >= most_plans) choices_.clear();
     const auto known = plans_.find(problem);
@@ -138,25 +166,10 @@ class Products {
       set(lt.desc_set, plan.description.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
     const T alpha = 1, beta = static_cast<T>(g.beta);
     check(lt.matmul(handle_, plan.description.get(), &alpha, g.b, plan.b.get(), g.a, plan.a.get(), &beta, g.c,
-                    plan.c.get(), g.c, plan.c.get(), &plan.choice.algorithm, workspace(plan.choice.workspace),
-                    plan.choice.workspace, stream()),
+                    plan.c.get(), g.c, plan.c.get(), &plan.choice.algorithm, workspace.with(plan.choice.workspace),
+                    plan.choice.workspace, queue),
           "a matrix product");
     return plan.epilogue;
-  }
-
- private:
-  Products() { check(cublas_lt().create(&handle_), "starting"); }
-
-  // One for all calls, which run one after the other. The kernels before are done with the old one when its memory is
-  // used again.
-  void* workspace(size_t bytes) {
-    if (bytes > workspace_bytes_) {
-      workspace_bytes_ = 0;
-      Memory::the().free(std::exchange(workspace_, nullptr));
-      workspace_ = Memory::the().allocate(bytes);
-      workspace_bytes_ = bytes;
-    }
-    return workspace_;
   }
 
   Plan make_plan(const Problem& problem, const void* vector) {
@@ -236,8 +249,7 @@ class Products {
   std::map<Problem, Plan> plans_;
   std::map<std::pair<Problem, cublasLtEpilogue_t>, std::optional<Choice>> choices_;
   cublasLtHandle_t handle_ = nullptr;
-  void* workspace_ = nullptr;
-  size_t workspace_bytes_ = 0;
+  Workspace workspace_, workspace_beside_;
 };
 
 cublasComputeType_t compute_type(MatmulPrecision precision) {

@@ -78,6 +78,26 @@ void Memory::free(void* block) noexcept {
   if (!block) return;
   const std::lock_guard lock(mutex_);
   auto* const place = static_cast<char*>(block);
+  if (hold_) {
+    held_back_.push_back(place);
+  } else {
+    free_now(place);
+  }
+}
+
+void Memory::hold_freed() {
+  const std::lock_guard lock(mutex_);
+  hold_ = true;
+}
+
+void Memory::release_held() noexcept {
+  const std::lock_guard lock(mutex_);
+  hold_ = false;
+  for (char* const place : held_back_) free_now(place);
+  held_back_.clear();
+}
+
+void Memory::free_now(char* place) noexcept {
   if (const auto own = alone_.find(place); own != alone_.end()) {
     in_use_ -= static_cast<int64_t>(own->second);
     alone_.erase(own);

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <vector>
 
 #ifndef CRISP_CUDA_NAMESPACE
 #define CRISP_CUDA_NAMESPACE cuda
@@ -27,6 +28,10 @@ class Memory {
   void* allocate(size_t bytes);
   /// Null is allowed.
   void free(void* block) noexcept;
+
+  /// From now on what is freed is in use until release_held(): another queue may still read or write it.
+  void hold_freed();
+  void release_held() noexcept;
 
   int64_t bytes_in_use() const;
   int64_t peak_bytes() const;
@@ -48,13 +53,15 @@ class Memory {
   bool give_back_free_stretches();
   void set_free(Blocks::iterator block);
   void set_used(Blocks::iterator block, size_t bytes);
+  void free_now(char* place) noexcept;
 
   mutable std::mutex mutex_;
   Blocks blocks_;                            // by address; neighbours of one stretch follow each other
   std::set<std::pair<size_t, char*>> free_;  // by size, then address
   std::map<char*, size_t> alone_;            // blocks made while none are kept
   int64_t in_use_ = 0, peak_ = 0, held_ = 0;
-  bool keep_ = true;
+  bool keep_ = true, hold_ = false;
+  std::vector<char*> held_back_;  // freed, but in use
 };
 
 }  // namespace crisp::CRISP_CUDA_NAMESPACE

@@ -59,7 +59,8 @@ void linear_backward_parameters(const Context& context, const Columns& d, const 
                .beta = dweight.beta,
                .sum_squares = k.f64(dweight.sum_squares()),
                .a_sums = k(dbias),
-               .beta_sums = dbias.beta});
+               .beta_sums = dbias.beta,
+               .beside = true});  // Tape::backward joins
     } else if (dbias) {
       k->column_sum(rows, d.count, k(d.tensor) + d.first, d.row(), k(dbias), dbias.beta);
     }

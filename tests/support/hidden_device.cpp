@@ -316,6 +316,7 @@ HiddenDevice::HiddenDevice() {
                                .free = free,
                                .peak_bytes = peak_bytes,
                                .copy = copy,
+                               .join = []() noexcept {},
                                .products_form_squares = true,
                                .products_sum_operands = true,
                                .launches_kernels = false,

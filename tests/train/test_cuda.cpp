@@ -85,7 +85,7 @@ TEST_CASE("a run has the same bits from run to run, whatever block runs first") 
   const DistilBertConfig config = small_run_config();
   const Run usual = train(Device::cuda, config, options, DType::f32);
   for (const emulator::Order order : {emulator::Order::forward, emulator::Order::reverse, emulator::Order::random}) {
-    emulator::settings().threads = emulator::settings().blocks = order;
+    emulator::settings().threads = emulator::settings().blocks = emulator::settings().branches = order;
     const Run again = train(Device::cuda, config, options, DType::f32);
     for (size_t i = 0; i < usual.weights.size(); ++i) CHECK(same_bits(again.weights[i], usual.weights[i]));
   }

@@ -19,3 +19,69 @@ TEST_CASE("what moves between devices arrives") {
   const Tensor large = numbers({300000}, 2).to(Device::cpu);
   CHECK(same_bits(large.to(Device::cuda).to(Device::cpu), large));
 }
+
+TEST_CASE("a product beside the rest reads what was there, and what it writes is there after join()") {
+  using emulator::Order;
+  const EmulatedGpu gpu;
+  const int64_t n = 40;
+  const Tensor a = numbers({n, n}, 1, DType::f32).to(Device::cpu), b = numbers({n, n}, 2, DType::f32).to(Device::cpu);
+  const Context::Use use(Context::standard());
+  const Kernels<float>& k = kernels<float>(Device::cuda);
+  const auto fill = [&](const Tensor& t, double value) { k.fill(t.numel(), value, t.data<float>()); };
+  for (const bool keeps_blocks : {true, false}) {
+    CRISP_CUDA_NAMESPACE::Memory::the().keep_blocks(keeps_blocks);
+    std::vector<Tensor> results;
+    std::vector<int64_t> in_use;  // with the products' workspace
+    for (const Order order : {Order::forward, Order::reverse, Order::random}) {
+      emulator::settings().branches = order;
+      const Tensor c = Tensor::empty({n, n}, DType::f32, Device::cuda),
+                   sums = Tensor::zeros({n}, DType::f32, c.device());
+      for (const double beta : {0.0, 1.0}) {  // the second adds to what the first has written
+        Tensor x = a.to(Device::cuda), y = b.to(Device::cuda);
+        k.gemm({.trans_a = true,
+                .m = n,
+                .n = n,
+                .k = n,
+                .a = x.data<float>(),
+                .b = y.data<float>(),
+                .c = c.data<float>(),
+                .beta = beta,
+                .a_sums = sums.data<float>(),
+                .beta_sums = beta,
+                .beside = true});
+        const void* const places[] = {x.raw(), y.raw()};
+        x = y = {};
+        for (int i = 0; i < 3; ++i) {
+          const Tensor other = Tensor::empty({n, n}, DType::f32, Device::cuda);
+          CHECK(std::find(std::begin(places), std::end(places), other.raw()) == std::end(places));
+          fill(other, std::nan(""));
+        }
+      }
+      backend(Device::cuda).join();
+      const Tensor after = Tensor::empty({n, n}, DType::f32, Device::cuda);
+      fill(after, std::nan(""));
+      results.push_back(c.to(Device::cpu));
+      results.push_back(sums.to(Device::cpu));
+      in_use.push_back(CRISP_CUDA_NAMESPACE::Memory::the().bytes_in_use());
+    }
+    CHECK(in_use == std::vector(3, in_use[0]));
+    for (int64_t i = 0; i < n; ++i) {
+      double sum = 0;
+      for (int64_t r = 0; r < n; ++r) sum += 2 * static_cast<double>(a.data<float>()[r * n + i]);
+      CHECK(results[1].to_vector()[static_cast<size_t>(i)] == Approx(sum).margin(1e-5));
+    }
+    for (size_t i = 2; i < results.size(); ++i) CHECK(same_bits(results[i], results[i % 2]));
+    CHECK(relative_error(results[0].to_vector(), [&] {
+            std::vector<double> product;
+            for (int64_t i = 0; i < n; ++i)
+              for (int64_t j = 0; j < n; ++j) {
+                double sum = 0;
+                for (int64_t r = 0; r < n; ++r)
+                  sum += 2 * static_cast<double>(a.data<float>()[r * n + i]) *
+                         static_cast<double>(b.data<float>()[r * n + j]);
+                product.push_back(sum);
+              }
+            return product;
+          }()) < 1e-6);
+  }
+}

@@ -1,0 +1,74 @@
+#include "engine/cuda/branch.h"
+
+#include <mutex>
+
+#include "engine/cuda/memory.h"
+#include "engine/cuda/runtime.h"
+
+namespace crisp::CRISP_CUDA_NAMESPACE {
+namespace {
+
+class Branch {
+ public:
+  static Branch& the() {
+    static Branch& branch = *new Branch;
+    return branch;
+  }
+
+  // Locked until it is ended.
+  void begin() {
+    mutex_.lock();
+    try {
+      wait_for_last();
+      Memory::the().hold_freed();
+      check(cudaEventRecord(begun_, stream()), "beginning a branch");
+      check(cudaStreamWaitEvent(queue, begun_), "beginning a branch");
+    } catch (...) {
+      Memory::the().release_held();
+      mutex_.unlock();
+      throw;
+    }
+  }
+  void end() noexcept {
+    is_running_ = cudaEventRecord(done_, queue) == cudaSuccess;
+    mutex_.unlock();
+  }
+  void join() noexcept {
+    const std::lock_guard lock(mutex_);
+    wait_for_last();
+  }
+
+  const cudaStream_t queue = make_queue();
+
+ private:
+  Branch() {
+    for (cudaEvent_t* event : {&begun_, &done_})
+      check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "making a branch");
+  }
+  static cudaStream_t make_queue() {
+    cudaStream_t made = nullptr;
+    check(cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking), "making a branch");
+    return made;
+  }
+  // An error shows at the next call.
+  void wait_for_last() noexcept {
+    if (!is_running_) return;
+    is_running_ = false;
+    if (cudaStreamWaitEvent(crisp::CRISP_CUDA_NAMESPACE::stream(), done_) != cudaSuccess) cudaStreamSynchronize(queue);
+    Memory::the().release_held();
+  }
+
+  std::mutex mutex_;
+  cudaEvent_t begun_ = nullptr, done_ = nullptr;
+  bool is_running_ = false;
+};
+
+}  // namespace
+
+Fork::Fork() { Branch::the().begin(); }
+Fork::~Fork() { Branch::the().end(); }
+cudaStream_t Fork::stream() const { return Branch::the().queue; }
+
+void join() noexcept { Branch::the().join(); }
+
+}  // namespace crisp::CRISP_CUDA_NAMESPACE
