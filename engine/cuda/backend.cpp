@@ -9,6 +9,7 @@
 #include "engine/context.h"
 #include "engine/cuda/cublas_lt.h"
 #include "engine/cuda/memory.h"
+#include "engine/cuda/moments.h"
 #include "engine/cuda/runtime.h"
 #include "engine/cuda/staging.h"
 #include "engine/cuda/tables.h"
@@ -73,6 +74,7 @@ void* allocate_zeroed(size_t bytes) {
 }
 void free(void* block) noexcept { Memory::the().free(block); }
 int64_t peak_bytes() { return Memory::the().peak_bytes(); }
+int64_t held_bytes() { return Memory::the().bytes_held(); }
 
 void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes) {
   if (to_device == Device::cpu) {
@@ -83,6 +85,8 @@ void copy(void* to, Device to_device, const void* from, Device from_device, size
     copy_within(to, from, bytes);
   }
 }
+
+void wait() { check(cudaStreamSynchronize(stream()), "waiting for the GPU"); }
 
 bool supports(MatmulPrecision precision) {
   return precision == MatmulPrecision::f32 || precision == MatmulPrecision::tf32 || precision == MatmulPrecision::bf16;
@@ -142,7 +146,10 @@ const Backend& backend() {
                             .allocate_zeroed = allocate_zeroed,
                             .free = free,
                             .peak_bytes = peak_bytes,
+                            .held_bytes = held_bytes,
                             .copy = copy,
+                            .wait = wait,
+                            .moments = &moments(),
                             .products_form_squares = false,
                             .products_sum_operands = true,
                             .launches_kernels = true,
