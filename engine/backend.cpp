@@ -15,24 +15,28 @@
 namespace crisp {
 namespace {
 
-const Backend& cpu() {
-  static const Backend& cpu = cpu_backend();
-  static const Backend profiled{.name = cpu.name,
-                                .problem = cpu.problem,
-                                .allocate = cpu.allocate,
-                                .allocate_zeroed = cpu.allocate_zeroed,
-                                .free = cpu.free,
-                                .peak_bytes = cpu.peak_bytes,
-                                .copy = cpu.copy,
-                                .join = cpu.join,
-                                .products_form_squares = cpu.products_form_squares,
-                                .products_sum_operands = cpu.products_sum_operands,
-                                .launches_kernels = cpu.launches_kernels,
-                                .supports = cpu.supports,
-                                .kernels_for = cpu.kernels_for,
-                                .f32 = timed(cpu.f32),
-                                .f64 = timed(cpu.f64)};
-  return profiling() ? profiled : cpu;
+// The backend with tables that time its kernels.
+template <Device device>
+const Backend& profiled(const Backend& original) {
+  static const Backend made{.name = original.name,
+                            .problem = original.problem,
+                            .allocate = original.allocate,
+                            .allocate_zeroed = original.allocate_zeroed,
+                            .free = original.free,
+                            .peak_bytes = original.peak_bytes,
+                            .held_bytes = original.held_bytes,
+                            .copy = original.copy,
+                            .join = original.join,
+                            .wait = original.wait,
+                            .moments = original.moments,
+                            .products_form_squares = original.products_form_squares,
+                            .products_sum_operands = original.products_sum_operands,
+                            .launches_kernels = original.launches_kernels,
+                            .supports = original.supports,
+                            .kernels_for = original.kernels_for,
+                            .f32 = timed<device>(original.f32, original.moments),
+                            .f64 = timed<device>(original.f64, original.moments)};
+  return made;
 }
 
 // Of devices other than the CPU.
@@ -42,13 +46,24 @@ std::atomic<const Backend*>& registered(Device device) {
 }
 
 // Null where this build has none.
-const Backend* find(Device device) {
-  if (device == Device::cpu) return &cpu();
+const Backend* find_plain(Device device) {
+  if (device == Device::cpu) {
+    static const Backend& cpu = cpu_backend();
+    return &cpu;
+  }
   if (const Backend* found = registered(device)) return found;
 #if defined(CRISP_HAVE_CUDA)
   if (device == Device::cuda) return &cuda::backend();
 #endif
   return nullptr;
+}
+
+const Backend* find(Device device) {
+  const Backend* const found = find_plain(device);
+  if (!found || !profiling()) return found;
+  if (device == Device::cpu) return &profiled<Device::cpu>(*found);
+  if (device == Device::cuda) return &profiled<Device::cuda>(*found);
+  return found;
 }
 
 std::string missing(Device device) { return fmt::format("this build has no {} backend", name_of(device)); }

@@ -10,6 +10,16 @@
 
 namespace crisp {
 
+/// Moments in the order of a device's queue, by its own clock: what the profile times kernels by.
+struct Moments {
+  /// The moment when all that was called before has run. Belongs to the caller.
+  void* (*record)();
+  /// Seconds between two of them. Waits until both have come.
+  double (*seconds)(void* begin, void* end);
+  /// Gives it back.
+  void (*forget)(void* moment) noexcept;
+};
+
 struct Backend {
   const char* name;
   /// Why it cannot be used on this machine, a sentence without its end; empty where it can. Else allocate() throws it.
@@ -19,9 +29,15 @@ struct Backend {
   void (*free)(void* block) noexcept;
   /// The most bytes that were in use at one time, since the process began.
   int64_t (*peak_bytes)();
+  /// The bytes that it has from the device now, in use or kept for later.
+  int64_t (*held_bytes)();
   void (*copy)(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
   /// Makes what may run beside the rest (GemmCall::beside) end before what is called from now on begins.
   void (*join)() noexcept;
+  /// Returns when all that was called before has run. Throws Error where some of it failed.
+  void (*wait)();
+  /// Null where a kernel has run when its call returns, so that the host's clock times it.
+  const Moments* moments;
   /// Whether sums of squares cost next to nothing where a product has just been written (GemmCall::sum_squares); else
   /// one pass over all gradients forms them.
   bool products_form_squares;

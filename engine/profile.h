@@ -22,18 +22,21 @@ struct KernelProfile {
   double flops = 0;  // of matrix products; 0 for all other kernels, whose limit is memory
 };
 
-/// Forgets what was measured and switches the profile on, for kernels that are looked up from now on. Only the CPU's
-/// kernels are timed: others return before they have finished.
+/// Forgets what was measured and switches the profile on, for kernels of the CPU and the GPU that are looked up from
+/// now on. A GPU's are timed by its own clock, from the moment when it is done with all before the call to the moment
+/// when it is done with the call: a few microseconds of launching are part of it, and the marks slow down the steps
+/// between.
 void start_profile();
 /// Switches it off. What was measured stays.
 void stop_profile();
 bool profiling();
-/// One element for each entry of Kernels<T>, in its order. Time that a kernel spends while another one runs on another
-/// thread counts for both.
+/// One element for each entry of Kernels<T>, in its order. Waits for kernels that have been called. Time that a kernel
+/// spends while another one runs on another thread counts for both.
 std::vector<KernelProfile> profile();
 
-/// A table that times the kernels of `original`, which is the only table of its type that is ever given. For backend().
-template <class T>
-const Kernels<T>& timed(const Kernels<T>& original);
+/// A table that times the kernels of `original`, which is the only table of its type and device that is ever given, by
+/// its backend's moments or, without them, the host's clock. For backend(): Device::cpu and Device::cuda.
+template <Device device, class T>
+const Kernels<T>& timed(const Kernels<T>& original, const Moments* moments);
 
 }  // namespace crisp

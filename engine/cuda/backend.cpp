@@ -10,6 +10,7 @@
 #include "engine/cuda/branch.h"
 #include "engine/cuda/cublas_lt.h"
 #include "engine/cuda/memory.h"
+#include "engine/cuda/moments.h"
 #include "engine/cuda/runtime.h"
 #include "engine/cuda/staging.h"
 #include "engine/cuda/tables.h"
@@ -74,6 +75,7 @@ void* allocate_zeroed(size_t bytes) {
 }
 void free(void* block) noexcept { Memory::the().free(block); }
 int64_t peak_bytes() { return Memory::the().peak_bytes(); }
+int64_t held_bytes() { return Memory::the().bytes_held(); }
 
 void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes) {
   if (to_device == Device::cpu) {
@@ -83,6 +85,11 @@ void copy(void* to, Device to_device, const void* from, Device from_device, size
   } else {
     copy_within(to, from, bytes);
   }
+}
+
+void wait() {
+  join();
+  check(cudaStreamSynchronize(stream()), "waiting for the GPU");
 }
 
 bool supports(MatmulPrecision precision) {
@@ -143,8 +150,11 @@ const Backend& backend() {
                             .allocate_zeroed = allocate_zeroed,
                             .free = free,
                             .peak_bytes = peak_bytes,
+                            .held_bytes = held_bytes,
                             .copy = copy,
                             .join = join,
+                            .wait = wait,
+                            .moments = &moments(),
                             .products_form_squares = false,
                             .products_sum_operands = true,
                             .launches_kernels = true,

@@ -114,7 +114,11 @@ cudaError_t cudaEventCreate(cudaEvent_t* event) {
   *event = new CUevent_st;
   return device_state();
 }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { return cudaEventCreate(event); }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  const cudaError_t e = cudaEventCreate(event);
+  (*event)->timed = (flags & cudaEventDisableTiming) == 0;
+  return e;
+}
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
   return device_state();
@@ -122,10 +126,21 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   CUstream_st& s = real(stream);
-  if (s.recording)
-    *event = {nullptr, 0, s.recording, s.last};
-  else
-    *event = {&s, s.queued, nullptr, {}};
+  event->reached = nullptr;
+  if (s.recording) {
+    *event = {nullptr, 0, s.recording, s.last, event->timed};
+    return device_state();
+  }
+  if (event->timed) {
+    const auto reached = std::make_shared<std::optional<CUevent_st::Clock::time_point>>();
+    if (const cudaError_t e = enqueue(stream, Command::always([reached] { *reached = CUevent_st::Clock::now(); })))
+      return e;
+    event->reached = reached;
+  }
+  event->stream = &s;
+  event->position = s.queued;
+  event->recording = nullptr;
+  event->nodes.clear();
   return device_state();
 }
 
@@ -154,4 +169,12 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (!event->stream || event->stream->done >= event->position || device_state()) return device_state();
   event->stream->advance(event->stream->done + 1);
   return cudaErrorNotReady;
+}
+
+// As CUDA's, it does not wait.
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
+  if (!begin->reached || !end->reached) return cudaErrorInvalidResourceHandle;  // never recorded, or without a time
+  if (!*begin->reached || !*end->reached) return device_state() ? device_state() : cudaErrorNotReady;
+  *milliseconds = std::chrono::duration<float, std::milli>(**end->reached - **begin->reached).count();
+  return device_state();
 }

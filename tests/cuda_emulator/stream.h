@@ -1,9 +1,11 @@
 // Streams, events and graphs: what is asked for runs when the host waits for it, as late as CUDA allows.
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "emulated/runtime_api.h"
@@ -60,4 +62,7 @@ struct CUevent_st {
   uint64_t position = 0;
   std::shared_ptr<crisp::emulator::Recording> recording;  // if it was recorded in a capture
   std::vector<size_t> nodes;
+  bool timed = true;
+  using Clock = std::chrono::steady_clock;
+  std::shared_ptr<std::optional<Clock::time_point>> reached = nullptr;  // of a timed one, once it was recorded
 };

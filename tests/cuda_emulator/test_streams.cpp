@@ -248,6 +248,34 @@ TEST_CASE("whoever asks for an event comes to an end") {
   CHECK(emulator::counters().launches == 3);
 }
 
+TEST_CASE("time passes between events, as far as they have been reached") {
+  const Fresh fresh;
+  const CudaStream s;
+  const CudaEvent without_time;
+  const DeviceArray<float> x(std::vector<float>(n, 1.0f));
+  cudaEvent_t begin = nullptr, end = nullptr;
+  CHECK(cudaEventCreate(&begin) == cudaSuccess);
+  CHECK(cudaEventCreate(&end) == cudaSuccess);
+  float ms = -1, reverse = -1;
+  CHECK(cudaEventElapsedTime(&ms, begin, end) == cudaErrorInvalidResourceHandle);  // never recorded
+  for (int run = 0; run < 2; ++run) {
+    CHECK(cudaEventRecord(begin, s) == cudaSuccess);
+    CHECK(scale(s, n, 2, 0, x.get()) == cudaSuccess);
+    CHECK(cudaEventRecord(end, s) == cudaSuccess);
+    CHECK(cudaEventRecord(without_time, s) == cudaSuccess);
+    CHECK(cudaEventElapsedTime(&ms, begin, end) == cudaErrorNotReady);
+    CHECK(cudaEventElapsedTime(&ms, begin, without_time) == cudaErrorInvalidResourceHandle);
+    CHECK(cudaEventSynchronize(end) == cudaSuccess);
+    CHECK(cudaEventElapsedTime(&ms, begin, end) == cudaSuccess);
+    CHECK(cudaEventElapsedTime(&reverse, end, begin) == cudaSuccess);
+    CHECK(ms > 0);
+    CHECK(reverse == -ms);
+  }
+  CHECK(x.values()[0] == 4.0f);
+  CHECK(cudaEventDestroy(begin) == cudaSuccess);
+  CHECK(cudaEventDestroy(end) == cudaSuccess);
+}
+
 TEST_CASE("memory") {
   const Fresh fresh;
   size_t free = 0, total = 0, less = 0;

@@ -268,6 +268,10 @@ void* allocate(size_t bytes) { return Memory::the().allocate(bytes, Memory::not_
 void* allocate_zeroed(size_t bytes) { return Memory::the().allocate(bytes, 0); }
 void free(void* block) noexcept { Memory::the().free(block); }
 int64_t peak_bytes() { return Memory::the().peak(); }
+void wait() {
+  const std::lock_guard lock(record_mutex);
+  ++record.waits;
+}
 bool supports(MatmulPrecision precision) { return backend(Device::cpu).supports(precision); }
 std::string kernels_for(MatmulPrecision precision) { return backend(Device::cpu).kernels_for(precision); }
 
@@ -315,8 +319,11 @@ HiddenDevice::HiddenDevice() {
                                .allocate_zeroed = allocate_zeroed,
                                .free = free,
                                .peak_bytes = peak_bytes,
+                               .held_bytes = peak_bytes,
                                .copy = copy,
                                .join = []() noexcept {},
+                               .wait = wait,
+                               .moments = nullptr,
                                .products_form_squares = true,
                                .products_sum_operands = true,
                                .launches_kernels = false,

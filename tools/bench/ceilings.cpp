@@ -11,6 +11,7 @@
 #include "engine/cpu/backend.h"
 #include "engine/cpu/memory/allocator.h"
 #include "engine/cpu/threads/team.h"
+#include "engine/tensor.h"
 
 #if defined(__x86_64__)
 #define CRISP_X86 1
@@ -254,7 +255,17 @@ Ceiling update_ceiling(int threads, int64_t bytes, const Effort& effort) {
   return {rate, fmt::format("4 arrays of {:.3g} MB in place", static_cast<double>(n) * 4e-6)};
 }
 
-Ceiling product_ceiling(DType dtype, const Context& context, const Effort& effort) {
+Ceiling copy_ceiling(Device device, int64_t bytes, const Effort& effort) {
+  const int64_t n = std::max<int64_t>(bytes / static_cast<int64_t>(2 * sizeof(float)), 1);
+  const Tensor from = Tensor::full({n}, DType::f32, 1, device), to = Tensor::full({n}, DType::f32, 0, device);
+  const double work = 8.0 * static_cast<double>(n);
+  const Spread time = measure([&] { to.copy_from(from); }, effort, backend(device).wait);
+  return {{work / time.median, work / time.q3, work / time.q1, time.samples},
+          fmt::format("{:.3g} MB copied", static_cast<double>(n) * 4e-6)};
+}
+
+Ceiling product_ceiling(DType dtype, const Context& context, Device device, const Effort& effort) {
+  if (device != Device::cpu) return {};
   const int threads = context.threads();
   const MatmulPrecision precision = context.products();
   const auto scaled = [](Ceiling c, double by) {

@@ -9,6 +9,7 @@
 #include "engine/context.h"
 #include "tools/bench/timing.h"
 #include "tools/options.h"
+#include "train/device.h"
 #include "train/precision.h"
 
 namespace crisp::bench {
@@ -28,15 +29,16 @@ Command add_threads(CLI::App& program);
 
 // --- What they share.
 
-/// --threads, --json, --samples, --seconds.
+/// --threads, --json, --samples, --seconds and, for commands that have it, --device (add_device).
 struct CommonOptions {
   int64_t threads = 0;
+  DeviceChoice device = DeviceChoice::cpu;
   bool json = false;
   int64_t samples = 15;
   double seconds = 2;
   Effort effort() const { return {samples, seconds}; }
-  Context context(Precision precision = Precision::strict_f32, Device device = Device::cpu) const {
-    return Context({.threads = static_cast<int>(threads), .products = products_for(precision, device)});
+  Context context(Precision precision = Precision::strict_f32) const {
+    return Context({.threads = static_cast<int>(threads), .products = products_for(precision, device_for(device))});
   }
 };
 /// `samples` and `seconds`: whether the command measures until it has enough, or knows itself how often.

@@ -29,9 +29,10 @@ GemmCall<T> call_of(const LinearShape& s, int64_t rows, Pass pass, const Tensor&
 }
 
 int gemm(GemmOptions o) {
+  const Device device = device_for(o.common.device);
   const Context context = o.common.context(o.precision);
   const Effort effort = o.common.effort();
-  const Ceiling ceiling = product_ceiling(dtype_for(o.precision), context, effort);
+  const Ceiling ceiling = product_ceiling(dtype_for(o.precision), context, device, effort);
   std::vector<Result> results;
   for (const double m : o.rows) {
     const auto rows = static_cast<int64_t>(m);
@@ -46,7 +47,7 @@ int gemm(GemmOptions o) {
       Spread block;
       double work = 0;
       for (const LinearShape& shape : distilbert_shapes) {
-        const Spread time = time_product(shape, rows, pass, dtype_for(o.precision), context, effort);
+        const Spread time = time_product(shape, rows, pass, dtype_for(o.precision), context, device, effort);
         result(fmt::format("{}x{}", shape.in, shape.out), time, flops_of(shape, rows));
         block.median += shape.count * time.median;
         block.q1 += shape.count * time.q1;
@@ -57,7 +58,7 @@ int gemm(GemmOptions o) {
       result("block", block, work);
     }
   }
-  print_report("gemm", {{name_of(o.precision), ceiling}}, results, context, o.common.json);
+  print_report("gemm", {{name_of(o.precision), ceiling}}, results, context, device, o.common.json);
   return 0;
 }
 
@@ -75,15 +76,17 @@ const char* name_of(Pass pass) {
   return "dW";
 }
 
-Spread time_product(const LinearShape& s, int64_t rows, Pass pass, DType dtype, const Context& context,
+Spread time_product(const LinearShape& s, int64_t rows, Pass pass, DType dtype, const Context& context, Device device,
                     const Effort& effort) {
-  const auto random = [&](const Shape& shape, uint64_t seed) { return Tensor::normal(shape, dtype, {.seed = seed}); };
+  const auto random = [&](const Shape& shape, uint64_t seed) {
+    return Tensor::normal(shape, dtype, {.seed = seed}, 0, 1, device);
+  };
   const Tensor x = random({rows, s.in}, 1), w = random({s.out, s.in}, 2), y = random({rows, s.out}, 3);
   return with_type(x, [&]<class T>() {
     GemmCall<T> call = call_of<T>(s, rows, pass, x, w, y);
     call.precision = context.products();
     const Context::Use use(context);
-    return measure([&] { kernels<T>(Device::cpu).gemm(call); }, effort);
+    return measure([&] { kernels<T>(device).gemm(call); }, effort, backend(device).wait);
   });
 }
 
@@ -93,6 +96,7 @@ Command add_gemm(CLI::App& program) {
   const auto options = std::make_shared<GemmOptions>();
   add_numbers(*app, "m", options->rows, {.low = 1, .high = 1e6}, true, "Rows (tokens of a batch)");
   add_precision(*app, options->precision);
+  add_device(*app, options->common.device);
   add_common_options(*app, options->common);
   return {app, [options] { return gemm(*options); }};
 }

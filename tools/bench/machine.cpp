@@ -35,7 +35,7 @@ int machine(const MachineOptions& o) {
   const int all = context.threads();
   const Effort effort = o.common.effort();
   const int64_t bytes = o.megabytes * 1'000'000;
-  nlohmann::ordered_json document{{"command", "machine"}, {"machine", machine_json(context)}};
+  nlohmann::ordered_json document{{"command", "machine"}, {"machine", machine_json(context, Device::cpu)}};
   document["ceilings"] = nlohmann::ordered_json::array();
   if (!o.common.json) fmt::print("{}\n{:<24} {:>7}\n", processor_name(), "ceiling", "threads");
   for (const int threads : all > 1 ? std::vector<int>{1, all} : std::vector<int>{1}) {

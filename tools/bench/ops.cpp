@@ -31,26 +31,35 @@ struct Case {
   double bytes_forward = 0, bytes_backward = 0;  // least traffic, where the limit is memory
 };
 
-// A pass's time without what the loss costs: the forward pass by the clock, the backward pass as the sum over its
-// kernels.
+// A pass's time without what the loss costs: on the CPU the forward pass by the clock, the backward pass as the sum
+// over its kernels; on a GPU both as sums, by its own clock.
 struct Times {
   Spread forward, backward;
 };
 
-Times time_case(const Case& c, const Context& context, const Effort& effort) {
+double seconds_in_kernels() {
+  double seconds = 0;
+  for (const KernelProfile& k : profile())
+    if (std::string_view(k.name) != "reduce_backward") seconds += k.seconds;
+  return seconds;
+}
+
+Times time_case(const Case& c, const Context& context, Device device, const Effort& effort) {
   Tape tape(context);
   const auto run_forward = [&](double& seconds) {
     for (const Tensor& t : c.inputs) t.clear_grad();
     tape.clear();
+    if (device != Device::cpu) start_profile();
     const double begin = now();
     const Tensor y = c.run(tape);
     seconds = now() - begin;
+    stop_profile();
     return y;
   };
   const auto forward = [&] {
     double seconds = 0;
     run_forward(seconds);
-    return seconds;
+    return device == Device::cpu ? seconds : seconds_in_kernels();
   };
   const auto backward = [&] {
     double seconds = 0;
@@ -58,36 +67,32 @@ Times time_case(const Case& c, const Context& context, const Effort& effort) {
     start_profile();
     tape.backward(loss);
     stop_profile();
-    seconds = 0;
-    for (const KernelProfile& k : profile())
-      if (std::string_view(k.name) != "reduce_backward") seconds += k.seconds;
-    return seconds;
+    return seconds_in_kernels();
   };
   return {collect(forward, effort), collect(backward, effort)};
 }
 
-Tensor random(const Shape& shape, DType dtype, uint64_t seed, double deviation = 1) {
-  return Tensor::normal(shape, dtype, {.seed = seed}, 0, deviation).set_requires_grad();
+Rows random_rows(int64_t n, int64_t limit, uint64_t seed, Device device) {
+  std::vector<int32_t> ids;
+  for (uint64_t i = 0; i < static_cast<uint64_t>(n); ++i)
+    ids.push_back(static_cast<int32_t>(random_word({.seed = seed}, i) % static_cast<uint32_t>(limit)));
+  return on(device, Rows(ids));
 }
 
-Tensor random_ids(int64_t n, int64_t limit, uint64_t seed) {
-  const Tensor ids = Tensor::empty({n}, DType::i32);
-  for (int64_t i = 0; i < n; ++i)
-    ids.data<int32_t>()[i] =
-        static_cast<int32_t>(random_word({.seed = seed}, static_cast<uint64_t>(i)) % static_cast<uint32_t>(limit));
-  return ids;
-}
-
-std::vector<Case> cases_of(int64_t rows, DType t) {
+std::vector<Case> cases_of(int64_t rows, DType t, Device device) {
+  const auto random = [&](const Shape& shape, uint64_t seed, double deviation = 1) {
+    return Tensor::normal(shape, t, {.seed = seed}, 0, deviation, device).set_requires_grad();
+  };
   const auto size = static_cast<double>(size_of(t)), r = static_cast<double>(rows);
   const auto d = static_cast<double>(dim), h = static_cast<double>(hidden);
-  const Tensor x = random({rows, dim}, t, 1), residual = random({rows, dim}, t, 2);
-  const Tensor up = random({hidden, dim}, t, 3, 0.02), up_bias = random({hidden}, t, 4, 0.02);
-  const Tensor gain = random({dim}, t, 5), bias = random({dim}, t, 6);
-  const Tensor wide = random({rows, hidden}, t, 7), scores = random({rows * 12, 64}, t, 8);
-  const Tensor words = random({vocabulary, dim}, t, 9, 0.02), places = random({positions, dim}, t, 10, 0.02);
-  const Tensor logits = random({rows, 2}, t, 11), labels = random_ids(rows, 2, 12);
-  const Tensor ids = random_ids(rows, vocabulary, 13), place_ids = random_ids(rows, 64, 14);
+  const Tensor x = random({rows, dim}, 1), residual = random({rows, dim}, 2);
+  const Tensor up = random({hidden, dim}, 3, 0.02), up_bias = random({hidden}, 4, 0.02);
+  const Tensor gain = random({dim}, 5), bias = random({dim}, 6);
+  const Tensor wide = random({rows, hidden}, 7), scores = random({rows * 12, 64}, 8);
+  const Tensor words = random({vocabulary, dim}, 9, 0.02), places = random({positions, dim}, 10, 0.02);
+  const Tensor logits = random({rows, 2}, 11);
+  const Rows labels = random_rows(rows, 2, 12, device);
+  const Rows ids = random_rows(rows, vocabulary, 13, device), place_ids = random_rows(rows, 64, 14, device);
   const Dropout drop{0.1, {.seed = 15, .stream = Stream::dropout}};
   const double flops = 2 * r * d * h;
   // In the order of the step. Bytes: each operand read once, each result and what the backward pass needs written once.
@@ -159,20 +164,23 @@ std::vector<Case> cases_of(int64_t rows, DType t) {
 }
 
 int ops(OpsOptions o) {
+  const Device device = device_for(o.common.device);
   const Context context = o.common.context(o.precision);
   const Effort effort = o.common.effort();
-  const Ceiling arithmetic = product_ceiling(dtype_for(o.precision), context, effort);
+  const Ceiling arithmetic = product_ceiling(dtype_for(o.precision), context, device, effort);
   std::map<int64_t, Ceiling> memory;  // by size: what fits a cache is faster
   const auto bandwidth = [&](double bytes) {
     const int64_t size = std::max<int64_t>(static_cast<int64_t>(bytes), 1 << 16);
+    const Effort little{effort.samples, std::min(effort.seconds, 0.2)};
     if (!memory.contains(size))
-      memory[size] = update_ceiling(context.threads(), size, {effort.samples, std::min(effort.seconds, 0.2)});
+      memory[size] =
+          device == Device::cpu ? update_ceiling(context.threads(), size, little) : copy_ceiling(device, size, little);
     return memory[size].rate.median;
   };
   const char* units[] = {"GF/s", "GB/s", "ns/element", "Gword/s"};
   std::vector<Result> results;
-  for (const Case& c : cases_of(o.rows, dtype_for(o.precision))) {
-    const Times times = time_case(c, context, effort);
+  for (const Case& c : cases_of(o.rows, dtype_for(o.precision), device)) {
+    const Times times = time_case(c, context, device, effort);
     const auto add = [&](const char* pass, const Spread& time, double work, double bytes) {
       if (work == 0) return;
       Result result{{{"operation", c.name}, {"pass", pass}}, time, work, units[static_cast<int>(c.measure)]};
@@ -188,7 +196,7 @@ int ops(OpsOptions o) {
   for (const auto& [size, ceiling] : memory)
     ceilings.emplace_back(fmt::format("bytes of {:.1f} MB", static_cast<double>(size) * 1e-6), ceiling);
   if (!o.common.json) fmt::print("{} rows of {} ({} in the feed-forward part)\n", o.rows, dim, hidden);
-  print_report("ops", ceilings, results, context, o.common.json);
+  print_report("ops", ceilings, results, context, device, o.common.json);
   return 0;
 }
 
@@ -199,6 +207,7 @@ Command add_ops(CLI::App& program) {
   const auto options = std::make_shared<OpsOptions>();
   add_integer(*app, "rows", options->rows, 1, 1'000'000, "Tokens of a batch");
   add_precision(*app, options->precision);
+  add_device(*app, options->common.device);
   add_common_options(*app, options->common);
   return {app, [options] { return ops(*options); }};
 }

@@ -29,6 +29,6 @@ inline double flops_of(const LinearShape& s, int64_t rows) {
 
 /// Times one pass over `rows` rows in the type of numbers that is given.
 Spread time_product(const LinearShape& shape, int64_t rows, Pass pass, DType dtype, const Context& context,
-                    const Effort& effort);
+                    Device device, const Effort& effort);
 
 }  // namespace crisp::bench

@@ -61,10 +61,11 @@ std::string machine_text(const Context& context, Device device) {
                      context.threads(), context.threads() == 1 ? "" : "s");
 }
 
-ordered_json machine_json(const Context& context) {
+ordered_json machine_json(const Context& context, Device device) {
   return {{"processor", processor_name()},
-          {"instruction_set", kernels_in_use(context.products())},
-          {"threads", context.threads()}};
+          {"instruction_set", kernels_in_use(context.products(), device)},
+          {"threads", context.threads()},
+          {"device", name_of(device)}};
 }
 
 ordered_json to_json(const Ceiling& c) {
@@ -90,9 +91,9 @@ ordered_json to_json(const Result& r) {
 }
 
 void print_report(const std::string& command, const std::vector<std::pair<std::string, Ceiling>>& ceilings,
-                  const std::vector<Result>& results, const Context& context, bool json) {
+                  const std::vector<Result>& results, const Context& context, Device device, bool json) {
   if (json) {
-    ordered_json document{{"command", command}, {"machine", machine_json(context)}};
+    ordered_json document{{"command", command}, {"machine", machine_json(context, device)}};
     document["ceilings"] = ordered_json::object();
     for (const auto& [name, ceiling] : ceilings) document["ceilings"][name] = to_json(ceiling);
     document["results"] = ordered_json::array();
@@ -100,7 +101,7 @@ void print_report(const std::string& command, const std::vector<std::pair<std::s
     fmt::print("{}\n", document.dump(2));
     return;
   }
-  fmt::print("{}\n", machine_text(context));
+  fmt::print("{}\n", machine_text(context, device));
   for (const auto& [name, c] : ceilings) {
     if (c)
       fmt::print("ceiling {}: {:.1f} G/s ({:.1f}..{:.1f}; {})\n", name, c.rate.median * 1e-9, c.rate.q1 * 1e-9,

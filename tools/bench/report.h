@@ -30,14 +30,14 @@ struct Result {
 std::string processor_name();
 
 /// Where numbers are from that were measured in the context: "AMD EPYC ..., avx512 kernels, 2 threads", or
-/// {"processor", "instruction_set", "threads"}.
-std::string machine_text(const Context& context, Device device = Device::cpu);
-nlohmann::ordered_json machine_json(const Context& context);
+/// {"processor", "instruction_set", "threads", "device"}.
+std::string machine_text(const Context& context, Device device);
+nlohmann::ordered_json machine_json(const Context& context, Device device);
 nlohmann::ordered_json to_json(const Ceiling& ceiling);
 nlohmann::ordered_json to_json(const Result& result);
 
 /// Prints all of it: as a table, or as {"command", "machine", "ceilings", "results"}.
 void print_report(const std::string& command, const std::vector<std::pair<std::string, Ceiling>>& ceilings,
-                  const std::vector<Result>& results, const Context& context, bool json);
+                  const std::vector<Result>& results, const Context& context, Device device, bool json);
 
 }  // namespace crisp::bench

@@ -33,7 +33,9 @@ struct Measured {
   std::vector<double> losses;  // of all steps, those before the measurement as well
   std::vector<std::vector<int32_t>> batches;
   std::vector<Step> steps;
-  std::vector<KernelProfile> kernels;  // over the measured steps
+  std::vector<Step> profiled;               // the same, or on a GPU those that followed
+  std::vector<KernelProfile> kernels;       // over those
+  int64_t held_bytes = 0, grown_after = 0;  // of the device's memory; the number of steps after which it grew last
   double setup_seconds = 0, first_seconds = 0;
   int64_t system_allocations = 0;  // in the measured steps
   AllocatorStats memory;
@@ -55,26 +57,39 @@ std::vector<int32_t> examples_of(const StepOptions& o, const TokenizedDataset& d
 // Runs all steps; run(step) does one and returns its loss and its tokens.
 template <class F>
 void run_steps(const StepOptions& o, const TokenizedDataset& data, Measured& m, F run) {
+  const Backend& device = backend(device_for(o.common.device));
+  const int64_t apart = profiled_apart(o), measured = o.warm + o.steps;
   std::vector<int32_t> order;
   m.setup_seconds = since_start();
-  for (int64_t s = 0; s < o.warm + o.steps; ++s) {
-    if (s == o.warm) {
-      m.system_allocations = allocator_stats().system_allocations;
-      start_profile();
-    }
-    m.batches.push_back(examples_of(o, data, s, order));
+  for (int64_t s = 0; s < measured + apart; ++s) {
+    if (s == o.warm || s == measured) device.wait();
+    if (s == o.warm) m.system_allocations = allocator_stats().system_allocations;
+    if (s == (apart > 0 ? measured : o.warm)) start_profile();
+    const std::vector<int32_t> examples = examples_of(o, data, s, order);
     const double begin = now();
-    const auto [loss, tokens] = run(m.batches.back());
+    const auto [loss, tokens] = run(examples);
+    if (s == measured - 1) device.wait();
     const double seconds = now() - begin;
-    m.losses.push_back(loss);
     if (s == 0) m.first_seconds = seconds;
-    if (s >= o.warm) m.steps.push_back({seconds, tokens});
+    if (s >= o.warm) (s < measured ? m.steps : m.profiled).push_back({seconds, tokens});
+    if (s >= measured) continue;
+    m.losses.push_back(loss);
+    m.batches.push_back(examples);
+    if (const int64_t held = device.held_bytes(); held > m.held_bytes) {
+      m.held_bytes = held;
+      m.grown_after = s + 1;
+      if (o.flat_after > 0 && s + 1 > o.flat_after)
+        fail("the memory held for tensors grew in step {}, to {} bytes; --flat-after {} forbids that", s + 1, held,
+             o.flat_after);
+    }
+    if (s < measured - 1) continue;
+    m.memory = allocator_stats();
+    m.system_allocations = m.memory.system_allocations - m.system_allocations;
+    m.peak_resident_bytes = static_cast<double>(peak_resident_bytes());
   }
   stop_profile();
   m.kernels = profile();
-  m.memory = allocator_stats();
-  m.system_allocations = m.memory.system_allocations - m.system_allocations;
-  m.peak_resident_bytes = static_cast<double>(peak_resident_bytes());
+  if (apart == 0) m.profiled = m.steps;
 }
 
 void train(const StepOptions& o, DistilBert& model, const TokenizedDataset& data, const Context& context, Measured& m) {
@@ -87,6 +102,7 @@ void train(const StepOptions& o, DistilBert& model, const TokenizedDataset& data
   // What the steps have put off: rows of the word embeddings that no sentence used.
   const double begin = now();
   trainer.model();
+  backend(trainer.model().device()).wait();
   m.catch_up_seconds = now() - begin;
 }
 
@@ -103,16 +119,22 @@ void infer(const StepOptions& o, const DistilBert& model, const TokenizedDataset
   });
 }
 
-// The parts of a mean step: what kernels of each kind took, and the rest with the kind "other".
-std::vector<double> parts_of(const Measured& m, double mean_seconds) {
+double mean_seconds(const std::vector<Step>& steps) {
+  double sum = 0;
+  for (const Step& s : steps) sum += s.seconds;
+  return sum / static_cast<double>(steps.size());
+}
+
+// The parts of a mean step that was profiled: what kernels of each kind took, and the rest with the kind "other".
+std::vector<double> parts_of(const Measured& m) {
   std::vector<double> parts(kernel_kinds, 0);
   double in_kernels = 0;
   for (const KernelProfile& k : m.kernels) {
-    const double seconds = k.seconds / static_cast<double>(m.steps.size());
+    const double seconds = k.seconds / static_cast<double>(m.profiled.size());
     parts[static_cast<size_t>(k.kind)] += seconds;
     in_kernels += seconds;
   }
-  parts[static_cast<size_t>(KernelKind::other)] += mean_seconds - in_kernels;
+  parts[static_cast<size_t>(KernelKind::other)] += mean_seconds(m.profiled) - in_kernels;
   return parts;
 }
 
@@ -137,7 +159,7 @@ ordered_json summary(const StepOptions& o, const Context& context, const Measure
                  {"fixed", o.sentences.fixed},
                  {"infer", o.infer},
                  {"threads", context.threads()},
-                 {"device", name_of(device_for(o.device))},
+                 {"device", name_of(device_for(o.common.device))},
                  {"torch", nullptr},
                  {"mean_ms", 1e3 * total / n},
                  {"median_ms", 1e3 * spread.median},
@@ -150,7 +172,7 @@ ordered_json summary(const StepOptions& o, const Context& context, const Measure
                  {"first_step_s", m.first_seconds}};
   // Our own.
   j["processor"] = processor_name();
-  j["instruction_set"] = kernels_in_use(context.products(), device_for(o.device));
+  j["instruction_set"] = kernels_in_use(context.products(), device_for(o.common.device));
   j["precision"] = name_of(o.precision);
   j["sparsity"] = o.sparsity;
   j["batch"] = o.batch;
@@ -159,11 +181,14 @@ ordered_json summary(const StepOptions& o, const Context& context, const Measure
   j["parameters"] = m.parameters;
   j["q1_ms"] = 1e3 * spread.q1;
   j["q3_ms"] = 1e3 * spread.q3;
-  const std::vector<double> parts = parts_of(m, total / n);
+  const std::vector<double> parts = parts_of(m);
+  const auto profiled = static_cast<double>(m.profiled.size());
+  j["profiled_steps"] = m.profiled.size();
+  j["profiled_mean_ms"] = 1e3 * mean_seconds(m.profiled);
   for (int k = 0; k < kernel_kinds; ++k)
     j["parts_ms"][name_of(static_cast<KernelKind>(k))] = 1e3 * parts[static_cast<size_t>(k)];
   double flops = 0;
-  for (const KernelProfile& k : m.kernels) flops += k.flops / n;
+  for (const KernelProfile& k : m.kernels) flops += k.flops / profiled;
   const double gemm = parts[static_cast<size_t>(KernelKind::gemm)];
   j["gemm_gflop_per_step"] = flops * 1e-9;
   j["gemm_gflops"] = gemm > 0 ? flops * 1e-9 / gemm : 0;
@@ -172,14 +197,15 @@ ordered_json summary(const StepOptions& o, const Context& context, const Measure
   j["system_allocations_per_step"] = static_cast<double>(m.system_allocations) / n;
   j["catch_up_ms"] = 1e3 * m.catch_up_seconds;
   j["catch_up_ms_per_step"] = 1e3 * m.catch_up_seconds / static_cast<double>(m.batches.size());
-  j["tensor_bytes_reserved"] = m.memory.bytes_reserved;
-  j["tensor_bytes_peak"] = backend(device_for(o.device)).peak_bytes();
+  j["tensor_bytes_reserved"] = m.held_bytes;
+  j["tensor_bytes_grown_after_step"] = m.grown_after;
+  j["tensor_bytes_peak"] = backend(device_for(o.common.device)).peak_bytes();
   for (const KernelProfile& k : m.kernels) {
     if (k.calls == 0) continue;
     ordered_json entry{{"kernel", k.name},
                        {"part", name_of(k.kind)},
-                       {"calls_per_step", static_cast<double>(k.calls) / n},
-                       {"ms_per_step", 1e3 * k.seconds / n}};
+                       {"calls_per_step", static_cast<double>(k.calls) / profiled},
+                       {"ms_per_step", 1e3 * k.seconds / profiled}};
     if (k.flops > 0) entry["gflops"] = k.flops * 1e-9 / k.seconds;
     j["kernels"].push_back(entry);
   }
@@ -190,17 +216,21 @@ ordered_json summary(const StepOptions& o, const Context& context, const Measure
 
 void print_table(const StepOptions& o, const Context& context, const ordered_json& j, const std::string& what) {
   const auto number = [&](const char* key) { return j[key].get<double>(); };
-  fmt::print("{}, {}\n", machine_text(context, device_for(o.device)), name_of(o.precision));
+  fmt::print("{}, {}\n", machine_text(context, device_for(o.common.device)), name_of(o.precision));
   fmt::print("{}; batches of {}, {} of {} tokens on average, sparsity {}{}\n", what, o.batch,
              o.infer ? "inference" : "training", static_cast<int64_t>(number("tokens_per_step")), o.sparsity,
              o.beside_load ? "; beside a job that keeps one core busy" : "");
   fmt::print("step          {:8.1f} ms mean, {:.1f} median ({:.1f}..{:.1f}), {} steps\n", number("mean_ms"),
              number("median_ms"), number("q1_ms"), number("q3_ms"), j["steps"].get<int64_t>());
   fmt::print("speed         {:8.1f} sequences/s, {:.0f} tokens/s\n", number("sequences_per_s"), number("tokens_per_s"));
+  if (profiled_apart(o) > 0)
+    fmt::print("parts, of {} further steps of {:.1f} ms that were slowed down by taking the times:\n",
+               j["profiled_steps"].get<int64_t>(), number("profiled_mean_ms"));
   for (const auto& [part, ms] : j["parts_ms"].items()) {
     std::string label = part;
     std::replace(label.begin(), label.end(), '_', ' ');
-    fmt::print("  {:<22} {:8.2f} ms  {:4.1f} %", label, ms.get<double>(), 100 * ms.get<double>() / number("mean_ms"));
+    fmt::print("  {:<22} {:8.2f} ms  {:4.1f} %", label, ms.get<double>(),
+               100 * ms.get<double>() / number("profiled_mean_ms"));
     if (part == "gemm" && !j["gemm_of_ceiling"].is_null())
       fmt::print("  {:.1f} GF/s, {:.0f} % of {:.1f} ({})", number("gemm_gflops"), 100 * number("gemm_of_ceiling"),
                  j["ceiling"]["per_second"].get<double>() * 1e-9, j["ceiling"]["how"].get<std::string>());
@@ -214,8 +244,12 @@ void print_table(const StepOptions& o, const Context& context, const ordered_jso
   if (!o.infer)
     fmt::print("put off       {:8.1f} ms once, {:.1f} ms a step: rows of the word embeddings that no sentence used\n",
                number("catch_up_ms"), number("catch_up_ms_per_step"));
-  fmt::print("memory        {:8.2f} GB peak resident, {:.2f} GB in tensors; {:g} system allocations a step\n",
-             number("peak_rss_gb"), number("tensor_bytes_peak") * 1e-9, number("system_allocations_per_step"));
+  fmt::print(
+      "memory        {:8.2f} GB peak resident, {:.2f} GB in tensors, {:.2f} GB held for them since step {}; {:g} "
+      "system "
+      "allocations a step\n",
+      number("peak_rss_gb"), number("tensor_bytes_peak") * 1e-9, number("tensor_bytes_reserved") * 1e-9,
+      j["tensor_bytes_grown_after_step"].get<int64_t>(), number("system_allocations_per_step"));
   fmt::print("start         {:8.2f} s to the first step, {:.2f} s for it\n", number("setup_s"), number("first_step_s"));
   if (o.print_batches) {
     for (size_t s = 0; s < j["batches"].size(); ++s) fmt::print("batch {}: {}\n", s + 1, j["batches"][s].dump());
@@ -227,8 +261,8 @@ void print_table(const StepOptions& o, const Context& context, const ordered_jso
 }
 
 int step(const StepOptions& o) {
-  const Device device = device_for(o.device);
-  const Context context = o.common.context(o.precision, device);
+  const Device device = device_for(o.common.device);
+  const Context context = o.common.context(o.precision);
   std::optional<BusyCore> other;
   if (o.beside_load) other.emplace();
   if (!o.against.empty()) {
@@ -248,8 +282,7 @@ int step(const StepOptions& o) {
   } else {
     train(o, model, data, context, m);
   }
-  const Ceiling ceiling =
-      device == Device::cpu ? product_ceiling(dtype_for(o.precision), context, {.seconds = 0.5}) : Ceiling{};
+  const Ceiling ceiling = product_ceiling(dtype_for(o.precision), context, device, {.seconds = 0.5});
   ordered_json j = summary(o, context, m, ceiling);
   j["data"] = setup.sentences.what;
   if (o.common.json) {
@@ -292,7 +325,7 @@ Command add_step(CLI::App& program) {
               "Tokens of a sentence; the rest is cut");
   add_integer(*app, "batch,batch-size", o->batch, 1, 100'000, "Sentences of a step");
   add_precision(*app, o->precision);
-  add_device(*app, o->device);
+  add_device(*app, o->common.device);
   add_integer(*app, "steps", o->steps, 1, 1'000'000, "Steps that are measured");
   add_integer(*app, "warm", o->warm, 0, 1'000'000, "Steps before them");
   add_flag(*app, "beside-load", o->beside_load, "While another job keeps one core busy");
@@ -317,6 +350,8 @@ Command add_step(CLI::App& program) {
   add_integer(*app, "seed", o->seed, 0, std::numeric_limits<int64_t>::max(), "Of weights, order and dropout");
   add_flag(*app, "losses", o->losses, "Print the loss of each step, from the first");
   add_flag(*app, "print-batches", o->print_batches, "Print which sentences (from 0) each step has");
+  add_integer(*app, "flat-after", o->flat_after, 0, 1'000'000,
+              "Fail where the memory held for tensors grows after so many steps; 0: never");
   add_flag(*app, "kernels", o->kernels, "Print the time in each kernel (always part of --json)");
   add_common_options(*app, o->common, false);
   return {app, [o] { return step(*o); }};

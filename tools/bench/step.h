@@ -17,7 +17,6 @@ namespace crisp::bench {
 struct StepOptions {
   CommonOptions common;
   Precision precision = Precision::f32;
-  DeviceChoice device = DeviceChoice::cpu;
   SentenceOptions sentences;
   std::string weights, init = "distilbert-base", sparsity = "dense", against;
   std::optional<double> dropout;
@@ -25,6 +24,7 @@ struct StepOptions {
   bool infer = false, beside_load = false, losses = false, print_batches = false, kernels = false;
   double learning_rate = 2e-5, max_grad_norm = 1, weight_decay = 0.01;
   int64_t seed = 0;
+  int64_t flat_after = 0;       // steps, after which more memory is an error; 0: never
   int64_t least_positions = 0;  // of a random model: its configuration's, or more
 };
 
@@ -36,12 +36,15 @@ struct StepSetup {
 /// Throws BadInput or UsageError for files or sizes that do not fit.
 StepSetup set_up_step(StepOptions options, const Context& context);
 
-/// A constant rate, and a run that does not end within the measured steps.
+/// How many steps follow the measured ones for the profile: on a GPU, where marks between kernels slow down a step.
+int64_t profiled_apart(const StepOptions& options);
+
+/// A constant rate, and a run that does not end within the measured steps and those for the profile.
 TrainerOptions train_options(const StepOptions& options);
 
-/// One training step and the part of it that was spent in the kernels of attention.
+/// One training step and the parts of it that were spent in kernels, and in those of attention.
 struct StepTime {
-  double seconds = 0, attention_seconds = 0;
+  double seconds = 0, kernel_seconds = 0, attention_seconds = 0;
 };
 StepTime timed_step(Trainer& trainer, StepReport& report);
 

@@ -56,7 +56,7 @@ int compare_steps(const StepOptions& o, const Context& context) {
   const Spread base = spread_of(sides[1].seconds);
   const double attention_ratio =
       1 + (spread_of(sides[0].attention_seconds).median - spread_of(sides[1].attention_seconds).median) / base.median;
-  ordered_json j = machine_json(context);
+  ordered_json j = machine_json(context, Device::cpu);
   j["data"] = first.sentences.what;
   j["precision"] = name_of(o.precision);
   j["batch"] = o.batch;
@@ -74,7 +74,7 @@ int compare_steps(const StepOptions& o, const Context& context) {
     fmt::print("{}\n", j.dump());
     return 0;
   }
-  fmt::print("{}, {}\n", machine_text(context), name_of(o.precision));
+  fmt::print("{}, {}\n", machine_text(context, Device::cpu), name_of(o.precision));
   fmt::print("{}; batches of {}, training of {:.0f} tokens on average; each batch with both sparsities in turn\n",
              first.sentences.what, o.batch, j["tokens_per_step"].get<double>());
   for (const ordered_json& side : j["sides"]) {

@@ -16,7 +16,7 @@ DistilBert random_model(const StepOptions& o, int64_t vocab_size, int64_t labels
   config.max_positions = std::max(config.max_positions, o.least_positions);
   config.num_labels = labels;
   if (o.dropout) config.dropout = config.attention_dropout = config.classifier_dropout = *o.dropout;
-  DistilBert model(config, dtype_for(o.precision), device_for(o.device));
+  DistilBert model(config, dtype_for(o.precision), device_for(o.common.device));
   model.initialise(static_cast<uint64_t>(o.seed));
   return model;
 }
@@ -31,7 +31,7 @@ StepSetup set_up_step(StepOptions o, const Context& context) {
   if (!o.weights.empty()) {
     loaded.emplace(load_model(o.weights, {.vocab = o.sentences.vocab,
                                           .dtype = dtype_for(o.precision),
-                                          .device = device_for(o.device),
+                                          .device = device_for(o.common.device),
                                           .dropout = o.dropout,
                                           .seed = static_cast<uint64_t>(o.seed)}));
     o.sentences.vocab = loaded->tokenizer.path;
@@ -53,9 +53,14 @@ StepSetup set_up_step(StepOptions o, const Context& context) {
   return {std::move(sentences), std::move(model)};
 }
 
+int64_t profiled_apart(const StepOptions& o) {
+  return device_for(o.common.device) == Device::cpu ? 0 : std::min<int64_t>(o.steps, 10);
+}
+
 TrainerOptions train_options(const StepOptions& o) {
   TrainerOptions options;
-  options.max_steps = o.warm + o.steps + 1;  // the last step of a run brings every row of the words up to date
+  // The last step of a run brings every row of the words up to date.
+  options.max_steps = o.warm + o.steps + profiled_apart(o) + 1;
   options.learning_rate = o.learning_rate;
   options.schedule = ScheduleType::constant;
   options.warmup_ratio = 0;
@@ -72,8 +77,10 @@ StepTime timed_step(Trainer& trainer, StepReport& report) {
   trainer.micro_step(report);
   StepTime time{.seconds = now() - begin};
   stop_profile();
-  for (const KernelProfile& k : profile())
+  for (const KernelProfile& k : profile()) {
+    time.kernel_seconds += k.seconds;
     if (k.kind == KernelKind::attention) time.attention_seconds += k.seconds;
+  }
   return time;
 }
 

@@ -44,7 +44,7 @@ int threads(const CommonOptions& o) {
     add("loop of 100 barriers", measure(hundred_barriers, o.effort()));
     add("loop of 1 ms on each thread", measure(shared_work, o.effort()));
   }
-  print_report("threads", {}, results, context, o.json);
+  print_report("threads", {}, results, context, Device::cpu, o.json);
   return 0;
 }
 

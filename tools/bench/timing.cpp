@@ -44,19 +44,26 @@ std::optional<std::pair<double, double>> median_interval(std::vector<double> val
   return std::pair{values[k], values[values.size() - 1 - k]};
 }
 
-Spread measure(const std::function<void()>& f, const Effort& effort, double shortest) {
-  f();
+double seconds_of(const std::function<void()>& f, Wait wait, int64_t repeats) {
+  if (wait) wait();
   const double begin = now();
+  for (int64_t r = 0; r < repeats; ++r) f();
+  if (wait) wait();
+  return (now() - begin) / static_cast<double>(repeats);
+}
+
+int64_t repeats_of(const std::function<void()>& f, Wait wait) {
   f();
-  const double once = std::max(now() - begin, 1e-9);
-  const auto repeats = static_cast<int64_t>(std::clamp(std::ceil(shortest / once), 1.0, 1e6));
+  const double once = std::max(seconds_of(f, wait), 1e-9);
+  return static_cast<int64_t>(std::clamp(std::ceil(2e-3 / once), 1.0, 1e6));
+}
+
+Spread measure(const std::function<void()>& f, const Effort& effort, Wait wait) {
+  const int64_t repeats = repeats_of(f, wait);
   const double end = now() + effort.seconds;
   std::vector<double> samples;
-  while (std::ssize(samples) < 3 || (std::ssize(samples) < effort.samples && now() < end)) {
-    const double t = now();
-    for (int64_t r = 0; r < repeats; ++r) f();
-    samples.push_back((now() - t) / static_cast<double>(repeats));
-  }
+  while (std::ssize(samples) < 3 || (std::ssize(samples) < effort.samples && now() < end))
+    samples.push_back(seconds_of(f, wait, repeats));
   return spread_of(std::move(samples));
 }
 

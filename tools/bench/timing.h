@@ -32,11 +32,19 @@ struct Effort {
   double seconds = 2;
 };
 
-/// Seconds that `f` takes, after one call that does not count. A call of less than `shortest` seconds is repeated
-/// within each sample until it takes that long, and the sample divided.
-Spread measure(const std::function<void()>& f, const Effort& effort = {}, double shortest = 2e-3);
+/// Backend::wait, since kernels may return before they have run; null: there is nothing to wait for.
+using Wait = void (*)();
 
-/// The same for something that takes its own time: `sample` returns seconds. Goes on until there are enough samples and
+/// Seconds of one call of `f`, from `repeats` calls between two waits.
+double seconds_of(const std::function<void()>& f, Wait wait, int64_t repeats = 1);
+/// How many calls take 2 ms, at least 1. Calls `f` twice.
+int64_t repeats_of(const std::function<void()>& f, Wait wait);
+
+/// Seconds that `f` takes, after one call that does not count. A call that takes less than 2 ms is repeated within each
+/// sample until it does, and the sample divided.
+Spread measure(const std::function<void()>& f, const Effort& effort = {}, Wait wait = nullptr);
+
+/// Seconds of something that takes its own time: `sample` returns seconds. Goes on until there are enough samples and
 /// a tenth of a second has passed, at least 3 samples, no longer than `seconds`. One call before does not count.
 Spread collect(const std::function<double()>& sample, const Effort& effort = {});
 
