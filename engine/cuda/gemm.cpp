@@ -23,7 +23,6 @@
 #include "engine/cuda/runtime.h"
 #include "engine/cuda/tables.h"
 #include "engine/fail.h"
-#include "engine/profile.h"
 
 namespace crisp::CRISP_CUDA_NAMESPACE {
 namespace {
@@ -129,9 +128,8 @@ class Products {
   template <class T>
   cublasLtEpilogue_t multiply(const Problem& problem, const GemmCall<T>& g) {
     const std::lock_guard lock(mutex_);
-    // What has an epilogue of our own goes on with it at once, and what runs beside others has no time of its own.
-    if (!g.beside || profiling() || g.bias || g.gelu_out || g.sum_squares)
-      return multiply(problem, g, stream(), workspace_);
+    // What has an epilogue of our own goes on with it at once.
+    if (!g.beside || g.bias || g.gelu_out || g.sum_squares) return multiply(problem, g, stream(), workspace_);
     const Fork fork;
     return multiply(problem, g, fork.stream(), workspace_beside_);
   }

@@ -78,7 +78,7 @@ void run_steps(const StepOptions& o, const TokenizedDataset& data, Measured& m, 
     if (const int64_t held = device.held_bytes(); held > m.held_bytes) {
       m.held_bytes = held;
       m.grown_after = s + 1;
-      if (o.flat_after > 0 && s + 1 > o.flat_after)
+      if (o.flat_after >= 0 && s + 1 > o.flat_after)
         fail("the memory held for tensors grew in step {}, to {} bytes; --flat-after {} forbids that", s + 1, held,
              o.flat_after);
     }
@@ -351,7 +351,7 @@ Command add_step(CLI::App& program) {
   add_flag(*app, "losses", o->losses, "Print the loss of each step, from the first");
   add_flag(*app, "print-batches", o->print_batches, "Print which sentences (from 0) each step has");
   add_integer(*app, "flat-after", o->flat_after, 0, 1'000'000,
-              "Fail where the memory held for tensors grows after so many steps; 0: never");
+              "Fail where the memory held for tensors grows after so many steps");
   add_flag(*app, "kernels", o->kernels, "Print the time in each kernel (always part of --json)");
   add_common_options(*app, o->common, false);
   return {app, [o] { return step(*o); }};

@@ -24,7 +24,7 @@ struct StepOptions {
   bool infer = false, beside_load = false, losses = false, print_batches = false, kernels = false;
   double learning_rate = 2e-5, max_grad_norm = 1, weight_decay = 0.01;
   int64_t seed = 0;
-  int64_t flat_after = 0;       // steps, after which more memory is an error; 0: never
+  int64_t flat_after = -1;      // steps, after which more memory is an error; -1: never
   int64_t least_positions = 0;  // of a random model: its configuration's, or more
 };
 
