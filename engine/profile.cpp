@@ -66,7 +66,7 @@ void take_waiting(bool count) {
   }
 }
 
-// Times one call of entry number `index`, from its making to the end of its life.
+// Times one call of entry number `index`, from its making to stop().
 class Stopwatch {
  public:
   Stopwatch(size_t index, double flops, const Moments* moments) : index_(index), flops_(flops), moments_(moments) {

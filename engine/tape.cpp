@@ -55,22 +55,20 @@ void Tape::append(const Op& op, const Tensor& out, double flops, BackwardFunctio
 
 // --- run backwards, and release --------------------------------------------------------------------------------------
 
+// However a pass ends, nothing runs beside what comes after it.
 struct Tape::Running {
   State& state;
-  explicit Running(State& s) : state(s) { state = State::running; }
-  ~Running() { state = State::consumed; }
-};
-
-// However a pass ends: no kernel may read or write gradients while others do who know nothing of it.
-struct Joining {
   Device device;
-  ~Joining() { backend(device).join(); }
+  Running(State& s, Device where) : state(s), device(where) { state = State::running; }
+  ~Running() {
+    backend(device).join();
+    state = State::consumed;
+  }
 };
 
 void Tape::backward(const Tensor& loss, double seed) {
   check_start(loss);
-  const Running running(state_);
-  const Joining joining{loss.device()};
+  const Running running(state_, loss.device());
   const Context::Use use(*context_);
   // A gradient that an intermediate tensor already has (a caller wrote it, say) is not part of this pass.
   for (const Node& node : nodes_) node.output.clear_grad();
@@ -90,7 +88,6 @@ void Tape::backward(const Tensor& loss, double seed) {
     if (!node.output.impl().keep_grad) node.output.clear_grad();
     node.output = {};
   }
-  backend(loss.device()).join();
   call_hooks_of_leaves();
 }
 

@@ -1,4 +1,4 @@
-// What a Tensor handle points to. Private to the engine's tensor.cpp and tape.cpp.
+// What a Tensor handle points to. Private to the engine's tensor.cpp, gradient.cpp and tape.cpp.
 #pragma once
 
 #include <cstdint>

@@ -30,7 +30,8 @@ class Branch {
     }
   }
   void end() noexcept {
-    is_running_ = cudaEventRecord(done_, queue) == cudaSuccess;
+    is_running_ = true;
+    if (cudaEventRecord(done_, queue) != cudaSuccess) cudaStreamSynchronize(queue);  // an error shows at the next call
     mutex_.unlock();
   }
   void join() noexcept {

@@ -141,7 +141,7 @@ Tensor linears(Tape& tape, const Tensor& x, std::span<const LinearLayer> layers)
 
 namespace {
 
-// Layers of 2 and 3 results, or one layer cut into them.
+// Layers of 2 and 3 results, in memory of their own. (The tests of projections have others.)
 std::vector<Sample> linears_samples() {
   const Tensor first = sample_input({2, 3}, 2), second = sample_input({3, 3}, 3), bias = sample_input({2}, 4),
                bias_2 = sample_input({3}, 5);
