@@ -57,9 +57,9 @@ struct Function {
   const void* address;
   std::string name;  // with the types that a template was made for
 };
-/// All functions of this program that have one of these names (without namespaces and types), called or not; nothing
-/// where there is no nm (binutils).
-std::vector<Function> functions_named(const std::set<std::string>& names);
+/// All functions of this program in the namespace `space` (empty: in any) that have one of these names (without
+/// namespaces and types), called or not; nothing where there is no nm (binutils).
+std::vector<Function> functions_named(const std::set<std::string>& names, const std::string& space = "");
 
 /// Whether kernels of this program were compiled with the race and initialisation check.
 bool checks_accesses();

@@ -123,7 +123,7 @@ void find_places(const std::vector<const void*>& codes) {
   if (!some.empty()) ask_addr2line(some);
 }
 
-std::vector<Function> functions_named(const std::set<std::string>& names) {
+std::vector<Function> functions_named(const std::set<std::string>& names, const std::string& space) {
   std::vector<Function> all;
   ask("nm -C --defined-only", "", [&](const std::string& line) {  // "00000000000123ab t void f<b>(d)"
     const size_t type = line.find(' ');
@@ -132,6 +132,7 @@ std::vector<Function> functions_named(const std::set<std::string>& names) {
     if (symbol.ends_with(']')) return;  // "[clone .cold]": a part of one
     const auto [begin, end] = own_name(symbol);
     if (!names.contains(symbol.substr(begin, end - begin))) return;
+    if (!space.empty() && symbol.substr(0, begin).find(space + "::") == std::string::npos) return;
     const uintptr_t address = std::stoull(line, nullptr, 16) + load_offset();
     all.push_back({reinterpret_cast<const void*>(address), symbol.substr(begin)});
   });

@@ -144,7 +144,8 @@ KernelNames kernels_of(const Sources& all) {
   }
   KernelNames kernels;
   std::set<std::string> made;
-  for (const auto& [address, name] : emulator::functions_named(names)) {
+  // A build with nvcc has functions of the same names, which launch the real ones.
+  for (const auto& [address, name] : emulator::functions_named(names, "cuda_emulated")) {
     kernels[address] = std::regex_replace(name, scopes, "");
     made.insert(name.substr(0, name.find_first_of("<(")));
   }
