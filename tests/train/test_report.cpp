@@ -5,9 +5,9 @@
 #include "tests/train/report_checks.h"
 #include "tests/train/support.h"
 #include "tests/train/synthetic_study.h"
+#include "train/page/charts.h"
+#include "train/page/html.h"
 #include "train/study/report.h"
-#include "train/study/report_charts.h"
-#include "train/study/report_html.h"
 #include "train/study/report_sections.h"
 
 namespace crisp {
@@ -100,18 +100,18 @@ TEST_CASE("text from outside cannot become markup") {
   CHECK(contains(html, "a &lt;b&gt; &amp; &quot;c&quot;"));
   CHECK(contains(html, "drags &lt;b&gt;on&lt;/b&gt; &amp; on"));  // a sentence
 
-  CHECK(report::escape("a\tb\n") == "a\tb\n");
-  CHECK(report::escape("\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x99\x82") == "\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x99\x82");
+  CHECK(page::escape("a\tb\n") == "a\tb\n");
+  CHECK(page::escape("\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x99\x82") == "\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x99\x82");
   // Stray, overlong, a surrogate, beyond Unicode, cut short, a control character.
   for (const char* bad : {"\xFF", "\xC0\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE2\x82", "\x7F"}) {
-    const std::string escaped = report::escape(std::string("a") + bad);
+    const std::string escaped = page::escape(std::string("a") + bad);
     CHECK(escaped.starts_with("a\uFFFD"));
-    CHECK(report::escape(escaped) == escaped);
+    CHECK(page::escape(escaped) == escaped);
   }
 }
 
 TEST_CASE("numbers are written for people") {
-  using namespace report;
+  using namespace page;
   CHECK(fixed(-0.004, 2) == "0.00");
   CHECK(fixed(-1.5, 1) == "−1.5");
   CHECK(fixed(std::nan(""), 1) == "–");
@@ -135,7 +135,7 @@ TEST_CASE("numbers are written for people") {
 }
 
 TEST_CASE("axes have round ticks within what they show") {
-  using namespace report;
+  using namespace page;
   const Axis axis = make_axis({0.881, 0.917}, "", percent_unit);
   CHECK(axis.low <= 0.881);
   CHECK(axis.high >= 0.917);
@@ -162,7 +162,7 @@ TEST_CASE("axes have round ticks within what they show") {
 }
 
 TEST_CASE("a robust axis leaves out what is far too large, and its charts mark that") {
-  using namespace report;
+  using namespace page;
   CHECK(robust({0.3, -4, 1e16, std::nan("")}, 3) == std::vector<double>{0.3});
   CHECK(robust({5, 6}, 1) == std::vector<double>{5, 6});
   RowChart chart;

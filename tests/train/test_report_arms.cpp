@@ -5,7 +5,7 @@
 #include "tests/train/report_checks.h"
 #include "tests/train/support.h"
 #include "tests/train/synthetic_study.h"
-#include "train/study/report_charts.h"
+#include "train/page/charts.h"
 
 namespace crisp {
 namespace {
@@ -173,7 +173,7 @@ TEST_CASE("the list of choices has those of the methods that a study uses") {
 }
 
 TEST_CASE("the numbers of a scatter chart keep off the axis and off each other") {
-  using namespace report;
+  using namespace page;
   ScatterChart chart;
   chart.x = make_axis({0, 0.8}, "", percent_unit);
   chart.y = make_axis({0.5, 0.9}, "", percent_unit);

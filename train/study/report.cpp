@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "train/study/report_html.h"
+#include "train/page/html.h"
 #include "train/study/report_sections.h"
-#include "train/study/report_style.h"
 #include "weights/atomic_file.h"
 
 namespace crisp {
@@ -46,7 +45,6 @@ Table comparison_table(const StudyResults& study, const std::string& caption,
 
 std::string study_report_html(const StudyResults& study) {
   using namespace report;
-  const std::string name = escape(study.name.empty() ? "Study" : study.name);
   struct Part {
     const char *id, *title;
     std::string html;
@@ -70,17 +68,14 @@ std::string study_report_html(const StudyResults& study) {
     links += fmt::format("<li><a href=\"#{}\">{}</a></li>", part.id, part.title);
     sections += section(part.id, part.title, part.html);
   }
-  std::string html =
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>" +
-      name + "</title>\n<style>" + style_sheet + "</style>\n</head>\n<body>\n<header>\n<h1>" + name + "</h1>\n";
-  if (!study.description.empty()) html += "<p class=\"lead\">" + escape(study.description) + "</p>\n";
-  html += "</header>\n<main>\n" + keep_percent_signs(report::summary(study));
-  html += "<nav aria-label=\"Sections\"><ul>" + links + "</ul></nav>\n" + keep_percent_signs(sections) + "</main>\n";
-  html +=
-      "<footer><p>Written by Crisp from the study's run directories. The numbers behind this page are in results.json "
-      "and runs.csv beside it, the logits of each sentence and run in predictions.csv.</p></footer>\n";
-  return html + "</body>\n</html>\n";
+  Document document{.title = study.name.empty() ? "Study" : study.name, .lead = escape(study.description)};
+  document.body = keep_percent_signs(report::summary(study)) + "<nav aria-label=\"Sections\"><ul>" + links +
+                  "</ul></nav>\n" + keep_percent_signs(sections);
+  document.footer =
+      "Written by Crisp from the study's run directories. The numbers behind this page are in results.json and "
+      "runs.csv "
+      "beside it, the logits of each sentence and run in predictions.csv.";
+  return document.html();
 }
 
 void write_study_report(const std::string& output_dir) {

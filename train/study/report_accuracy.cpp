@@ -5,8 +5,8 @@
 #include <cmath>
 #include <numeric>
 
-#include "train/study/report_charts.h"
-#include "train/study/report_html.h"
+#include "train/page/charts.h"
+#include "train/page/html.h"
 #include "train/study/report_sections.h"
 
 namespace crisp::report {

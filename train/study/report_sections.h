@@ -5,10 +5,12 @@
 #include <string>
 #include <vector>
 
-#include "train/study/report_html.h"
+#include "train/page/html.h"
 #include "train/study/results.h"
 
 namespace crisp::report {
+
+using namespace page;
 
 /// A column of a table: its header, and what it says of a row's StudyArm or ArmComparison, in HTML.
 template <class Row>

@@ -5,7 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "train/study/report_html.h"
+#include "train/page/html.h"
 #include "train/study/report_sections.h"
 
 namespace crisp::report {

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "train/study/report_charts.h"
-#include "train/study/report_html.h"
+#include "train/page/charts.h"
+#include "train/page/html.h"
 #include "train/study/report_sections.h"
 
 namespace crisp::report {

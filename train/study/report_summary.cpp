@@ -5,7 +5,7 @@
 #include <array>
 #include <cmath>
 
-#include "train/study/report_html.h"
+#include "train/page/html.h"
 #include "train/study/report_sections.h"
 
 namespace crisp::report {

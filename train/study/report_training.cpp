@@ -6,8 +6,8 @@
 #include <map>
 #include <set>
 
-#include "train/study/report_charts.h"
-#include "train/study/report_html.h"
+#include "train/page/charts.h"
+#include "train/page/html.h"
 #include "train/study/report_sections.h"
 
 namespace crisp::report {

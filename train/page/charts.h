@@ -1,5 +1,5 @@
 // The report's charts: SVG whose positions are percentages, so that a chart takes any width while its text keeps its
-// size. Labels are HTML; colours are CSS classes of report_style.h.
+// size. Labels are HTML; colours are CSS classes of style.h.
 #pragma once
 
 #include <functional>
@@ -10,7 +10,7 @@
 
 #include "train/study/statistics.h"
 
-namespace crisp::report {
+namespace crisp::page {
 
 /// How an axis writes its numbers.
 struct Unit {
@@ -133,4 +133,4 @@ struct HeatMap {
 /// The scale's shades from 0 to `scale`.
 std::string heat_key(double scale, const std::string& unit, int decimals);
 
-}  // namespace crisp::report
+}  // namespace crisp::page

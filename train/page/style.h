@@ -3,7 +3,7 @@
 // always light. No character here needs escaping in XML.
 #pragma once
 
-namespace crisp::report {
+namespace crisp::page {
 
 inline constexpr const char* style_sheet = R"css(
 :root { color-scheme: light dark;
@@ -84,4 +84,4 @@ svg .title { fill: var(--soft); } svg .number { font-size: 11px; font-weight: 60
   p, li { orphans: 3; widows: 3; } }
 )css";
 
-}  // namespace crisp::report
+}  // namespace crisp::page

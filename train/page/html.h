@@ -1,4 +1,5 @@
-// What the report's sections are written with: text that is safe in HTML, numbers for people, tables.
+// What pages are written with, a study's report and crisp-inspect's: text that is safe in HTML, numbers for people,
+// tables, and the frame around them.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,7 @@
 
 #include "train/study/statistics.h"
 
-namespace crisp::report {
+namespace crisp::page {
 
 /// For text and for attribute values. Bytes that are no UTF-8 and control characters become U+FFFD.
 std::string escape(std::string_view text);
@@ -75,4 +76,16 @@ std::string bullets(const std::vector<std::string>& items);
 std::string details(const std::string& summary, const std::string& html);
 std::string section(const std::string& id, const std::string& title, const std::string& html);
 
-}  // namespace crisp::report
+/// A whole page in one file, which needs no network: opened from the disk it has light and dark colours, takes a
+/// phone's width, and prints. It is well-formed XML as long as its parts are.
+struct Document {
+  std::string title;        // plain text
+  std::string lead = {};    // HTML of one paragraph below the title; "" for none
+  std::string body = {};    // HTML
+  std::string footer = {};  // HTML of one paragraph; "" for none
+  std::string style = {};   // CSS of this page alone, after the common style sheet
+  std::string script = {};  // JavaScript at the end of the page; without it all must still be readable
+  std::string html() const;
+};
+
+}  // namespace crisp::page

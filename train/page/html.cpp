@@ -1,4 +1,4 @@
-#include "train/study/report_html.h"
+#include "train/page/html.h"
 
 #include <fmt/format.h>
 
@@ -9,8 +9,9 @@
 #include <limits>
 
 #include "data/input/text.h"
+#include "train/page/style.h"
 
-namespace crisp::report {
+namespace crisp::page {
 namespace {
 
 constexpr std::string_view dash = "–", minus = "−", thin = "\u00A0";
@@ -175,4 +176,19 @@ std::string section(const std::string& id, const std::string& title, const std::
   return "<section id=\"" + id + "\">\n<h2>" + title + "</h2>\n" + html + "</section>\n";
 }
 
-}  // namespace crisp::report
+std::string Document::html() const {
+  const std::string heading = escape(title);
+  std::string text =
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>" +
+      heading + "</title>\n<style>" + style_sheet + style + "</style>\n</head>\n<body>\n<header>\n<h1>" + heading +
+      "</h1>\n";
+  if (!lead.empty()) text += "<p class=\"lead\">" + lead + "</p>\n";
+  text += "</header>\n<main>\n" + body + "</main>\n";
+  if (!footer.empty()) text += "<footer><p>" + footer + "</p></footer>\n";
+  // In XML a script's text is escaped, in HTML it is not: a CDATA section within comments is right in both.
+  if (!script.empty()) text += "<script>//<![CDATA[\n" + script + "\n//]]></script>\n";
+  return text + "</body>\n</html>\n";
+}
+
+}  // namespace crisp::page

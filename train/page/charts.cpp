@@ -1,13 +1,13 @@
-#include "train/study/report_charts.h"
+#include "train/page/charts.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "train/study/report_html.h"
+#include "train/page/html.h"
 
-namespace crisp::report {
+namespace crisp::page {
 namespace {
 
 std::string title(const std::string& text) { return "<title>" + escape(text) + "</title>"; }
@@ -336,7 +336,7 @@ std::string HeatMap::html() const {
       html += std::isfinite(value)
                   ? fmt::format("<rect class=\"cell\" {} fill-opacity=\"{:.3f}\">", place, shade(value, scale))
                   : fmt::format("<rect class=\"cell none\" {}>", place);
-      html += report::title(tooltip(r, c, value)) + "</rect>";
+      html += page::title(tooltip(r, c, value)) + "</rect>";
     }
   }
   return html + "</svg></div></div>\n";
@@ -351,4 +351,4 @@ std::string heat_key(double scale, const std::string& unit, int decimals) {
   return html + fmt::format("</svg> {} {}</p>\n", fixed(scale, decimals), unit);
 }
 
-}  // namespace crisp::report
+}  // namespace crisp::page
