@@ -23,6 +23,7 @@ const Backend& profiled(const Backend& original) {
                             .allocate = original.allocate,
                             .allocate_zeroed = original.allocate_zeroed,
                             .free = original.free,
+                            .used_bytes = original.used_bytes,
                             .peak_bytes = original.peak_bytes,
                             .held_bytes = original.held_bytes,
                             .copy = original.copy,

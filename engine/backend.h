@@ -27,7 +27,8 @@ struct Backend {
   void* (*allocate)(size_t bytes);
   void* (*allocate_zeroed)(size_t bytes);
   void (*free)(void* block) noexcept;
-  /// The most bytes that were in use at one time, since the process began.
+  /// The bytes that are in use now, and the most that were at one time since the process began.
+  int64_t (*used_bytes)();
   int64_t (*peak_bytes)();
   /// The bytes that it has from the device now, in use or kept for later.
   int64_t (*held_bytes)();

@@ -120,6 +120,13 @@ Tensor absorb_keys(Tape& tape, const Tensor& q, const Tensor& weight, const Tens
 Tensor absorb_values(Tape& tape, const Tensor& sums, const Tensor& weight, const Tensor& bias, int64_t heads);
 
 // --- not on the tape -------------------------------------------------------------------------------------------------
+/// The weights that attention() multiplies the values of k with, before dropout: [queries, heads, longest], where
+/// `longest` is the largest number of keys of a sequence and key j of a query's sequence stands at [.., j]; 0 where a
+/// key was not kept and where there is none. In host memory, in q's dtype. For inspection: the same kernel computes
+/// them, from values that are 1 for one key and 0 for all others, so that no bit differs. A kept key has the weight 0,
+/// too, where e^(score - largest score) is below what the dtype holds.
+Tensor attention_weights(const Context& context, const Tensor& q, const Tensor& k, const Segments& segments,
+                         const AttentionRule& rule);
 /// A tensor of one value, made where it is.
 Tensor filled(const Context& context, const Shape& shape, DType dtype, double value, Device device);
 

@@ -25,6 +25,7 @@ Tensor Tape::output(const Op& op, const Shape& shape, DType dtype, std::span<con
     device = t.device();
     requires_grad = requires_grad || t.requires_grad();
   }
+  keep_inputs(inputs);
   Tensor out = Tensor::empty(shape, dtype, device);
   mark(op, out.impl(), requires_grad);
   return out;
@@ -36,8 +37,16 @@ Tensor Tape::output(const Op& op, const Shape& shape, DType dtype, std::initiali
 
 Tensor Tape::output_view(const Op& op, const Tensor& base, const Tensor& view) {
   check_made_here(op, base);
+  keep_inputs(std::span(&base, 1));
   mark(op, view.impl(), base.requires_grad());
   return view;
+}
+
+void Tape::keep_inputs(std::span<const Tensor> inputs) {
+  inputs_.clear();
+  if (!keep_values_) return;
+  for (const Tensor& t : inputs)
+    if (t) inputs_.push_back(t);
 }
 
 void Tape::mark(const Op& op, TensorImpl& result, bool requires_grad) const {
@@ -50,7 +59,8 @@ void Tape::mark(const Op& op, TensorImpl& result, bool requires_grad) const {
 
 void Tape::append(const Op& op, const Tensor& out, double flops, BackwardFunction&& backward) {
   if (state_ != State::recording) fail("{}: this tape has run backward; clear() it before recording again", op.name);
-  nodes_.push_back({{&op, scope_, keep_values_ ? out : out.without_values(), flops}, std::move(backward)});
+  nodes_.push_back({{&op, scope_, keep_values_ ? out : out.without_values(), flops, std::exchange(inputs_, {})},
+                    std::move(backward)});
 }
 
 // --- run backwards, and release --------------------------------------------------------------------------------------
@@ -87,6 +97,7 @@ void Tape::backward(const Tensor& loss, double seed) {
     node.backward = {};  // and with it the saved tensors
     if (!node.output.impl().keep_grad) node.output.clear_grad();
     node.output = {};
+    node.inputs.clear();
   }
   call_hooks_of_leaves();
 }
@@ -158,6 +169,21 @@ void Tape::Hook::call() const {
 void Tape::keep_grad(const Tensor& t) { t.impl().keep_grad = true; }
 
 std::vector<NodeInfo> Tape::nodes() const { return {nodes_.begin(), nodes_.end()}; }
+
+std::vector<int64_t> Tape::release(Device device) {
+  if (state_ != State::recording) fail("release: this tape has run backward and released what it saved");
+  const auto used = backend(device).used_bytes;
+  std::vector<int64_t> bytes(nodes_.size());
+  for (size_t i = nodes_.size(); i-- > 0;) {
+    const int64_t before = used();
+    nodes_[i].backward = {};
+    nodes_[i].output = {};
+    nodes_[i].inputs.clear();
+    bytes[i] = before - used();
+  }
+  state_ = State::consumed;
+  return bytes;
+}
 
 double Tape::flops() const {
   double sum = 0;

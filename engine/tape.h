@@ -40,9 +40,10 @@ struct Op;  // engine/op.h
 /// One recorded operation, as inspection sees it.
 struct NodeInfo {
   const Op* op;
-  ScopeHandle scope;  // where in the model
-  Tensor output;      // without values unless the tape keeps them; empty once the node has run backward
-  double flops;       // of the forward pass; of attention for all pairs of query and key, kept or not
+  ScopeHandle scope;                // where in the model
+  Tensor output;                    // without values unless the tape keeps them; empty once the node has run backward
+  double flops;                     // of the forward pass; of attention for all pairs of query and key, kept or not
+  std::vector<Tensor> inputs = {};  // what the operation was given, while the tape keeps values; else none
 };
 
 class Tape {
@@ -107,13 +108,18 @@ class Tape {
 
   /// Keeps the gradient of an intermediate tensor after backward(), for inspection.
   void keep_grad(const Tensor& t);
-  /// Whether the tape holds the values of every result until its node has run backward, for inspection. Otherwise a
-  /// result's memory is free as soon as no handle outside and no backward function has a use for it. Holds for what is
-  /// recorded from now on.
+  /// Whether the tape holds every operation's inputs, and the values of its result, until its node has run backward,
+  /// for inspection. Otherwise a result's memory is free as soon as no handle outside and no backward function has a
+  /// use for it. Holds for what is recorded from now on.
   void keep_values(bool on = true) { keep_values_ = on; }
   /// The recorded nodes in execution order; flops() is the sum over them.
   std::vector<NodeInfo> nodes() const;
   double flops() const;
+  /// Gives up what backward functions saved, from the last node to the first as backward() does, without running them.
+  /// Returns how many bytes on `device` each node's release gave back, in execution order: what is saved for several
+  /// counts for the first of them. The tape is then good for clear() alone. Of what other threads use meanwhile
+  /// nothing is known.
+  std::vector<int64_t> release(Device device);
 
  private:
   struct Node : NodeInfo {
@@ -128,6 +134,7 @@ class Tape {
   struct Running;
 
   void append(const Op& op, const Tensor& out, double flops, BackwardFunction&& backward);
+  void keep_inputs(std::span<const Tensor> inputs);
   void mark(const Op& op, TensorImpl& result, bool requires_grad) const;
   void check_made_here(const Op& op, const Tensor& input) const;
   void check_start(const Tensor& loss) const;
@@ -146,6 +153,7 @@ class Tape {
   std::list<Hook> hooks_;  // one that runs may add others
   std::function<void(const Op&)> before_each_;
   bool keep_values_ = false;
+  std::vector<Tensor> inputs_;  // of the operation that is being recorded, while values are kept
 };
 
 class Tape::Scope {

@@ -273,7 +273,13 @@ Tensor DistilBert::attend(Tape& tape, int64_t index, const Tensor& x, const Tens
   const Layer& w = layers_[static_cast<size_t>(index)];
   if (wanted == Wanted::all) {
     const Tensor qkv = apply(tape, "qkv_lin", std::array<LinearLayer, 3>{w.query, w.key, w.value}, x);
-    return attention(tape, qkv, pass.batch.sequences(), rule(index, pass, {}), stats);
+    const AttentionRule of_all = rule(index, pass, {});
+    if (pass.mode.weights) {
+      Tape constants(tape.context(), Tape::Mode::inference);
+      const auto part = [&](int64_t i) { return slice(constants, qkv.detach(), 1, i * config_.dim, config_.dim); };
+      pass.mode.weights->push_back(attention_weights(tape.context(), part(0), part(1), pass.batch.sequences(), of_all));
+    }
+    return attention(tape, qkv, pass.batch.sequences(), of_all, stats);
   }
   const Tensor q = apply(tape, w.query, queries);
   if (by_rows_alone(index, pass.mode) && !backend(device_).launches_kernels)
@@ -325,8 +331,8 @@ Tensor DistilBert::hidden_states(Tape& tape, const Batch& batch, const ForwardMo
   const SparsityConfig& sparsity = config_.sparsity;
   if (sparsity.method == SparseMethod::percentile && sparsity.applies(last, mode.training, mode.progress))
     return embedding(tape, full_layer(last), first);
-  // Statistics need them too, but must not change a bit of the logits: that layer is computed beside the short one.
-  if (mode.stats) full_layer(last);
+  // Who looks on needs them too, but must not change a bit of the logits: that layer is computed beside the short one.
+  if (mode.stats || mode.weights) full_layer(last);
   return layer(tape, last, x, embedding(tape, x, first), Wanted::first, pass, nullptr);
 }
 

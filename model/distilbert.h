@@ -31,6 +31,8 @@ struct ForwardMode {
   double progress = 1;    // the part of the training steps that is over, in [0, 1]: for a sparsity that rises
   /// If given, receives one entry a layer, over all queries of all sequences.
   std::vector<AttentionStats>* stats = nullptr;
+  /// The same, for inspection: receives each layer's weights, of all queries (attention_weights() in engine/ops.h).
+  std::vector<Tensor>* weights = nullptr;
 };
 
 /// Its tensors are handles, so a copy would share the weights: it moves, and clone() copies.

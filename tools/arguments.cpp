@@ -16,6 +16,7 @@
 #include "data/unicode.h"
 #include "engine/fail.h"
 #include "tools/hf_options.h"
+#include "tools/nearest.h"
 
 namespace crisp {
 namespace {
@@ -119,22 +120,6 @@ std::vector<Argument> read_config(const CLI::App& app, const std::string& path) 
                                                           : read_toml(app, text, path);
 } catch (const BadInput& error) {
   throw CLI::ConfigError(fmt::format("--config: {}", error.what()));
-}
-
-// The number of single-character changes that make one word of the other (Levenshtein).
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row.back();
 }
 
 bool in_name(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_'; }

@@ -154,6 +154,7 @@ const Backend& cpu_backend() {
                            .allocate = cached_allocate,
                            .allocate_zeroed = cached_allocate_zeroed,
                            .free = cached_free,
+                           .used_bytes = [] { return allocator_stats().bytes_in_use; },
                            .peak_bytes = peak_bytes,
                            .held_bytes = [] { return allocator_stats().bytes_reserved; },
                            .copy = copy,

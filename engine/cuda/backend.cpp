@@ -74,6 +74,7 @@ void* allocate_zeroed(size_t bytes) {
   return p;
 }
 void free(void* block) noexcept { Memory::the().free(block); }
+int64_t used_bytes() { return Memory::the().bytes_in_use(); }
 int64_t peak_bytes() { return Memory::the().peak_bytes(); }
 int64_t held_bytes() { return Memory::the().bytes_held(); }
 
@@ -149,6 +150,7 @@ const Backend& backend() {
                             .allocate = allocate,
                             .allocate_zeroed = allocate_zeroed,
                             .free = free,
+                            .used_bytes = used_bytes,
                             .peak_bytes = peak_bytes,
                             .held_bytes = held_bytes,
                             .copy = copy,

@@ -116,6 +116,10 @@ class Memory {
     Memory& memory_;
   };
   bool is_open() const { return openings_ > 0; }
+  int64_t used() {
+    const std::lock_guard lock(mutex_);
+    return in_use_;
+  }
   int64_t peak() {
     const std::lock_guard lock(mutex_);
     return peak_;
@@ -267,6 +271,7 @@ struct Hidden<T, Index, Member, Result (*)(Arguments...)> {
 void* allocate(size_t bytes) { return Memory::the().allocate(bytes, Memory::not_a_number); }
 void* allocate_zeroed(size_t bytes) { return Memory::the().allocate(bytes, 0); }
 void free(void* block) noexcept { Memory::the().free(block); }
+int64_t used_bytes() { return Memory::the().used(); }
 int64_t peak_bytes() { return Memory::the().peak(); }
 void wait() {
   const std::lock_guard lock(record_mutex);
@@ -318,6 +323,7 @@ HiddenDevice::HiddenDevice() {
                                .allocate = allocate,
                                .allocate_zeroed = allocate_zeroed,
                                .free = free,
+                               .used_bytes = used_bytes,
                                .peak_bytes = peak_bytes,
                                .held_bytes = peak_bytes,
                                .copy = copy,

@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <fstream>
 
 #include "engine/backend.h"
+#include "tools/text_table.h"
 #include "train/precision.h"
 
 namespace crisp::bench {
@@ -14,24 +14,6 @@ namespace {
 using nlohmann::ordered_json;
 
 bool is_time_per_work(const std::string& unit) { return unit.starts_with("ns/"); }
-
-// Rows of words, in columns as wide as their longest; the first ones flush left, the numbers right.
-void print_table(const std::vector<std::vector<std::string>>& rows, size_t words) {
-  std::vector<size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], row[c].size());
-  }
-  for (const auto& row : rows) {
-    std::string line;
-    for (size_t c = 0; c < row.size(); ++c) {
-      if (c > 0) line += "  ";
-      line += c < words ? fmt::format("{:<{}}", row[c], widths[c]) : fmt::format("{:>{}}", row[c], widths[c]);
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    fmt::print("{}\n", line);
-  }
-}
 
 std::string milliseconds(double seconds) {
   return seconds < 1e-3 ? fmt::format("{:.2f} us", seconds * 1e6) : fmt::format("{:.2f} ms", seconds * 1e3);
@@ -108,20 +90,22 @@ void print_report(const std::string& command, const std::vector<std::pair<std::s
                  c.rate.q3 * 1e-9, c.how);
   }
   if (results.empty()) return;
-  std::vector<std::vector<std::string>> rows(1);
-  for (const auto& [key, value] : results.front().keys) rows[0].push_back(key);
-  for (const char* column : {"median", "q1", "q3", "rate", "", "of ceiling"}) rows[0].emplace_back(column);
-  for (const auto& [key, value] : results.front().more) rows[0].push_back(key);
+  std::vector<TextTable::Column> columns;
+  for (const auto& [key, value] : results.front().keys) columns.push_back({key, TextTable::Kind::text});
+  for (const char* title : {"median", "q1", "q3", "rate", "", "of ceiling"}) columns.push_back({title});
+  for (const auto& [key, value] : results.front().more) columns.push_back({key});
+  TextTable table(std::move(columns));
   for (const Result& r : results) {
-    std::vector<std::string>& row = rows.emplace_back();
+    std::vector<std::string> row;
     for (const auto& [key, value] : r.keys) row.push_back(value);
     for (const double t : {r.seconds.median, r.seconds.q1, r.seconds.q3}) row.push_back(milliseconds(t));
     row.push_back(r.unit.empty() ? "" : fmt::format("{:.4g}", r.rate()));
     row.push_back(r.unit);
     row.push_back(r.ceiling > 0 ? fmt::format("{:.0f} %", 100 * r.fraction()) : "");
     for (const auto& [key, value] : r.more) row.push_back(fmt::format("{:.4g}", value));
+    table.row(std::move(row));
   }
-  print_table(rows, results.front().keys.size());
+  fmt::print("{}", table.text());
 }
 
 }  // namespace crisp::bench

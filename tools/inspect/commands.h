@@ -1,0 +1,17 @@
+// The subcommands of crisp-inspect. Each add_*() adds one to the program, with its options, and returns what runs it.
+#pragma once
+
+#include <functional>
+
+#include "tools/options.h"
+
+namespace crisp::inspect {
+
+struct Command {
+  CLI::App* app;
+  std::function<int()> run;
+};
+
+Command add_attention(CLI::App& program);
+
+}  // namespace crisp::inspect

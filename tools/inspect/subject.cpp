@@ -1,0 +1,152 @@
+#include "tools/inspect/subject.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "data/batch.h"
+#include "data/input/parse_text.h"
+#include "data/input/text.h"
+#include "engine/fail.h"
+#include "engine/ops.h"
+#include "tools/nearest.h"
+#include "train/console.h"
+#include "train/to_batch.h"
+
+namespace crisp::inspect {
+namespace {
+
+bool any_given(const CLI::App& app, const std::string& group) {
+  const std::vector<const CLI::Option*> options = app.get_options();
+  return std::any_of(options.begin(), options.end(),
+                     [&](const CLI::Option* o) { return o->get_group() == group && o->count() > 0; });
+}
+
+// Before anything is loaded: with the sparsity that was asked for, where one was.
+LoadedModel load(const SubjectOptions& options, DType dtype) {
+  LoadedModel loaded =
+      load_model(model_or_weights(options.model, options.weights), {.vocab = options.vocab, .dtype = dtype});
+  for (const std::string& note : loaded.notes) say("note: {}", note);
+  if (any_given(*options.app, "Sparse attention"))
+    loaded.model.set_sparsity(
+        make_sparsity(options.sparse, loaded.model.config().layers, static_cast<uint64_t>(options.seed)));
+  return loaded;
+}
+
+WordPiece tokenizer_of(const LoadedModel& loaded, int64_t max_length) {
+  WordPiece tokenizer = load_tokenizer(loaded, max_length);
+  for (const std::string& note : tokenizer.notes()) say("note: {}", note);
+  return tokenizer;
+}
+
+bool follows_parses(const SparsityConfig& sparsity, int64_t layers, bool training) {
+  for (int64_t l = 0; l < layers; ++l)
+    if (sparsity.method == SparseMethod::syntax && sparsity.applies(l, training)) return true;
+  return false;
+}
+
+}  // namespace
+
+void add_model_options(CLI::App& app, std::string& model, std::string& weights) {
+  add_text(app, "model", model, "directory of a model, maybe in the cache of models")->type_name("DIR|NAME");
+  add_text(app, "weights", weights, "a safetensors file, with what lies beside it")->type_name("FILE");
+}
+
+const std::string& model_or_weights(const std::string& model, const std::string& weights) {
+  if (model.empty() == weights.empty())
+    fail<UsageError>("give either --model DIR or --weights FILE{}", model.empty() ? "" : ", not both");
+  return model.empty() ? weights : model;
+}
+
+void add_subject_options(CLI::App& app, SubjectOptions& options) {
+  options.app = &app;
+  app.add_option("TEXT", options.text, "the sentence to look at")->type_name("")->required();
+  add_model_options(app, options.model, options.weights);
+  add_text(app, "vocab", options.vocab, "vocabulary (vocab.txt or tokenizer.json); default: what lies beside the model")
+      ->type_name("FILE");
+  add_integer(app, "max-length", options.max_length, 0, longest_sentence, "tokens at most; 0: as in training");
+  add_integer(app, "threads", options.threads, 0, most_threads, "0: all cores");
+  add_text(app, "parses", options.parses, "CoNLL-U with the sentence, for --sparse-method syntax")->type_name("FILE");
+  add_flag(app, "training", options.training, "as in training: dropout (of --seed), learned spans with soft edges");
+  add_integer(app, "seed", options.seed, 0, INT64_MAX, "of dropout and random connections");
+  add_sparse_options(app, options.sparse);
+}
+
+void add_objective_options(CLI::App& app, SubjectOptions& options) {
+  add_text(app, "label", options.label, "take the cross-entropy of this label; default: of the predicted one")
+      ->type_name("N|NAME");
+  const auto parse = [&options](const std::string& text) -> std::string {
+    options.logit = parse_number<int64_t>(text);
+    return options.logit && *options.logit >= 0 ? "" : "must be a whole number from 0 on, not '" + text + "'";
+  };
+  add_parsed(app, "logit", "N", "", parse, "take this logit instead of a loss");
+}
+
+Subject::Subject(const SubjectOptions& options, DType dtype)
+    : options_(options),
+      context_({.threads = static_cast<int>(options.threads)}),
+      loaded_(load(options, dtype)),
+      tokenizer_(tokenizer_of(loaded_, options.max_length)) {
+  const int max_length = options.max_length > 0 ? static_cast<int>(options.max_length) : saved_max_length(loaded_);
+  tokens_ = tokenizer_.encode_with_offsets(options.text, max_length);
+  const bool parsed = follows_parses(config().sparsity, config().layers, options.training);
+  if (parsed && options.parses.empty())
+    fail<UsageError>("attention follows dependency parses; give --parses FILE with that of the sentence");
+  Dataset one;
+  one.examples.push_back({options.text, -1});
+  const TokenizedDataset data(one, tokenizer_, max_length, parsed ? options.parses : "", context_.threads());
+  if (data.truncated() > 0) say("note: the text is longer than {} tokens and was cut", max_length);
+  PackedBatch packed;
+  const int32_t first = 0;
+  fill_batch(data, std::span(&first, 1), packed);
+  batch_.emplace(to_batch(packed, loaded_.model, Labels::without));
+  choose_objective();
+}
+
+std::vector<std::string> Subject::pieces() const {
+  std::vector<std::string> pieces;
+  for (const TokenSpan& token : tokens_) pieces.push_back(tokenizer_.token(token.id));
+  return pieces;
+}
+
+Tensor Subject::logits(Tape& tape) const { return model().forward(tape, batch(), mode()); }
+
+void Subject::choose_objective() {
+  const DistilBertConfig& c = config();
+  if (options_.logit && !options_.label.empty()) fail<UsageError>("give either --label or --logit, not both");
+  if (options_.logit && *options_.logit >= c.num_labels)
+    fail<UsageError>("--logit {}: the model has {} (0 to {})", *options_.logit, c.num_labels, c.num_labels - 1);
+  std::vector<std::string> names;
+  for (int64_t i = 0; i < c.num_labels; ++i) names.push_back(c.label_name(i));
+  Tape tape(context_, Tape::Mode::inference);
+  const std::vector<double> values = logits(tape).to_vector();
+  const auto largest = std::max_element(values.begin(), values.end()) - values.begin();
+  const bool softmax = c.head_function() == HeadFunction::softmax;
+  if (options_.logit || (!softmax && options_.label.empty())) {
+    logit_ = options_.logit.value_or(largest);
+    objective_name_ = fmt::format("logit {} ({})", logit_, printable(names[static_cast<size_t>(logit_)]));
+    return;
+  }
+  if (!softmax) fail<UsageError>("--label: this model's head is no softmax over labels; give --logit N");
+  int64_t label = largest;
+  if (!options_.label.empty()) {
+    const auto by_name = std::find(names.begin(), names.end(), options_.label);
+    const std::optional<int64_t> number = parse_number<int64_t>(options_.label);
+    label = by_name != names.end() ? by_name - names.begin() : number.value_or(-1);
+    if (label < 0 || label >= c.num_labels)
+      fail<UsageError>("--label {}: no label of the model, which has 0 to {}{}", options_.label, c.num_labels - 1,
+                       did_you_mean(options_.label, names));
+  }
+  label_ = static_cast<int32_t>(label);
+  objective_name_ = fmt::format("cross-entropy of label {} ({})", label, printable(names[static_cast<size_t>(label)]));
+}
+
+Tensor Subject::objective(Tape& tape) const {
+  const Tensor all = logits(tape);
+  if (!label_) return reshape(tape, slice(tape, all, 1, logit_, 1), {});
+  const Tensor loss = cross_entropy(tape, all, on(Device::cpu, Rows(std::span(&*label_, 1))));
+  const Tensor penalty = mode().training ? model().span_penalty(tape) : Tensor();
+  return penalty ? add(tape, loss, penalty) : loss;
+}
+
+}  // namespace crisp::inspect
