@@ -101,7 +101,8 @@ class Tape {
   /// hook adds is called, too, if its tensor's turn is still to come.
   void on_grad(const Tensor& t, std::function<void(const Tensor&)> f);
   /// Calls f with each operation before it runs, forward and backward, until another takes its place; {}: nothing. f
-  /// may throw to give the pass up, which leaves gradients half made; the tape is then good for clear() alone.
+  /// may throw to give the pass up, which leaves gradients half made; the tape is then good for clear() alone. Before
+  /// it looks at gradients it calls the backend's join().
   void before_each(std::function<void(const Op&)> f) { before_each_ = std::move(f); }
   /// Whether backward() is at work.
   bool running_backward() const { return state_ == State::running; }

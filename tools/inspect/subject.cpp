@@ -24,8 +24,8 @@ bool any_given(const CLI::App& app, const std::string& group) {
 
 // Before anything is loaded: with the sparsity that was asked for, where one was.
 LoadedModel load(const SubjectOptions& options, DType dtype) {
-  LoadedModel loaded =
-      load_model(model_or_weights(options.model, options.weights), {.vocab = options.vocab, .dtype = dtype});
+  LoadedModel loaded = load_model(model_or_weights(options.model, options.weights),
+                                  {.vocab = options.vocab, .dtype = dtype, .device = device_for(options.device)});
   for (const std::string& note : loaded.notes) say("note: {}", note);
   if (any_given(*options.app, "Sparse attention"))
     loaded.model.set_sparsity(
@@ -69,6 +69,7 @@ void add_subject_options(CLI::App& app, SubjectOptions& options) {
   add_text(app, "parses", options.parses, "CoNLL-U with the sentence, for --sparse-method syntax")->type_name("FILE");
   add_flag(app, "training", options.training, "as in training: dropout (of --seed), learned spans with soft edges");
   add_integer(app, "seed", options.seed, 0, INT64_MAX, "of dropout and random connections");
+  add_device(app, options.device);
   add_sparse_options(app, options.sparse);
 }
 
@@ -80,6 +81,13 @@ void add_objective_options(CLI::App& app, SubjectOptions& options) {
     return options.logit && *options.logit >= 0 ? "" : "must be a whole number from 0 on, not '" + text + "'";
   };
   add_parsed(app, "logit", "N", "", parse, "take this logit instead of a loss");
+}
+
+std::string short_name(const std::string& name) {
+  std::string_view rest = name;
+  for (const std::string_view part : {"distilbert.", "transformer."})
+    if (rest.starts_with(part)) rest.remove_prefix(part.size());
+  return std::string(rest);
 }
 
 Subject::Subject(const SubjectOptions& options, DType dtype)
@@ -109,7 +117,11 @@ std::vector<std::string> Subject::pieces() const {
   return pieces;
 }
 
-Tensor Subject::logits(Tape& tape) const { return model().forward(tape, batch(), mode()); }
+Tensor Subject::logits(Tape& tape, std::vector<Tensor>* weights) const {
+  ForwardMode with_weights = mode();
+  with_weights.weights = weights;
+  return model().forward(tape, batch(), with_weights);
+}
 
 void Subject::choose_objective() {
   const DistilBertConfig& c = config();
@@ -141,10 +153,10 @@ void Subject::choose_objective() {
   objective_name_ = fmt::format("cross-entropy of label {} ({})", label, printable(names[static_cast<size_t>(label)]));
 }
 
-Tensor Subject::objective(Tape& tape) const {
-  const Tensor all = logits(tape);
+Tensor Subject::objective(Tape& tape, std::vector<Tensor>* weights) const {
+  const Tensor all = logits(tape, weights);
   if (!label_) return reshape(tape, slice(tape, all, 1, logit_, 1), {});
-  const Tensor loss = cross_entropy(tape, all, on(Device::cpu, Rows(std::span(&*label_, 1))));
+  const Tensor loss = cross_entropy(tape, all, on(model().device(), Rows(std::span(&*label_, 1))));
   const Tensor penalty = mode().training ? model().span_penalty(tape) : Tensor();
   return penalty ? add(tape, loss, penalty) : loss;
 }

@@ -20,6 +20,7 @@ struct SubjectOptions {
   std::string text, vocab, parses;
   int64_t max_length = 0, threads = 0, seed = 0;
   bool training = false;
+  DeviceChoice device = DeviceChoice::cpu;
   SparsityOptions sparse = {};
   CLI::App* app = nullptr;  // whose options they are
   std::string label = {};   // a number or a name; "": what the model predicts
@@ -27,7 +28,7 @@ struct SubjectOptions {
 };
 
 /// TEXT, --model DIR or --weights FILE, --vocab, --max-length, --threads, --parses, the options of sparse attention (in
-/// place of the model's own), --training and --seed.
+/// place of the model's own), --training, --seed and --device.
 void add_subject_options(CLI::App& app, SubjectOptions& options);
 /// --label and --logit: what a gradient is the gradient of.
 void add_objective_options(CLI::App& app, SubjectOptions& options);
@@ -36,6 +37,10 @@ void add_objective_options(CLI::App& app, SubjectOptions& options);
 void add_model_options(CLI::App& app, std::string& model, std::string& weights);
 /// The one that was given. Throws UsageError for none or both.
 const std::string& model_or_weights(const std::string& model, const std::string& weights);
+
+/// A parameter's name without what all have: "layer.2.ffn.lin1.weight" of
+/// "distilbert.transformer.layer.2.ffn.lin1.weight".
+std::string short_name(const std::string& name);
 
 /// A model, a text and the batch of it alone. Does not move: what it gives out refers to it.
 class Subject {
@@ -58,12 +63,12 @@ class Subject {
   /// As evaluation runs, or as the first training step does, with its dropout.
   ForwardMode mode() const { return {.training = options_.training, .seed = static_cast<uint64_t>(options_.seed)}; }
 
-  /// Logits [1, num_labels].
-  Tensor logits(Tape& tape) const;
+  /// Logits [1, num_labels]; `weights` as in ForwardMode.
+  Tensor logits(Tape& tape, std::vector<Tensor>* weights = nullptr) const;
   /// A number to take gradients of: the cross-entropy of a label (the given one, else the predicted one; with the
   /// penalty of learned spans in training), or one logit (the given one, else, where the head is no softmax, the
   /// largest).
-  Tensor objective(Tape& tape) const;
+  Tensor objective(Tape& tape, std::vector<Tensor>* weights = nullptr) const;
   /// Which: "cross-entropy of label 1 (positive)", "logit 0 (negative)".
   const std::string& objective_name() const { return objective_name_; }
 
