@@ -51,7 +51,7 @@ TEST_CASE("inspect check: one element has its curve, in the terminal and drawn")
   CAPTURE(one.out, one.err);
   CHECK(one.exit_code == 0);
   CHECK(contains(one.out, "d f / d layer.1.ffn.lin1.weight[3,5]: ok"));
-  CHECK(contains(one.out, "slope of Taylor's remainder 2.0"));
+  CHECK(contains(one.out, "(2: right, 1: wrong)"));
   CHECK(contains(one.out, "1 of 1 proved"));
   for (const std::string& line : lines_of(one.out)) CHECK((line.size() <= 80 || contains(line, "curve.svg")));
   const std::string svg = read_file(dir / "curve.svg");
