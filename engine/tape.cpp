@@ -36,6 +36,7 @@ Tensor Tape::output(const Op& op, const Shape& shape, DType dtype, std::initiali
 }
 
 Tensor Tape::output_view(const Op& op, const Tensor& base, const Tensor& view) {
+  if (before_each_) before_each_(op);
   check_made_here(op, base);
   keep_inputs(std::span(&base, 1));
   mark(op, view.impl(), base.requires_grad());
@@ -105,6 +106,7 @@ void Tape::backward(const Tensor& loss, double seed) {
 void Tape::clear() {
   if (state_ == State::running) fail("clear: this tape is running backward");
   nodes_.clear();
+  inputs_.clear();
   closures_.reset();
   hooks_.clear();
   state_ = State::recording;
