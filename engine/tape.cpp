@@ -106,6 +106,7 @@ void Tape::backward(const Tensor& loss, double seed) {
 void Tape::clear() {
   if (state_ == State::running) fail("clear: this tape is running backward");
   nodes_.clear();
+  inputs_.clear();
   closures_.reset();
   hooks_.clear();
   state_ = State::recording;

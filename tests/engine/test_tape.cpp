@@ -270,6 +270,47 @@ TEST_CASE("where one tensor is two operands a kernel writes two places, which ar
   CHECK(y.grad().to_vector() == std::vector<double>{1, 2});
 }
 
+TEST_CASE("a tape tells what operations were given while it keeps values") {
+  const Tensor x = vec({1, 2}).set_requires_grad(), constant = vec({3, 4});
+  Tape tape;
+  scale(tape, x, 2);
+  REQUIRE(tape.nodes().size() == 1);
+  CHECK(tape.nodes()[0].inputs.empty());
+  tape.clear();
+  tape.keep_values();
+  const Tensor y = mul(tape, x, constant), z = reshape(tape, y, {2, 1});
+  mul(tape, constant, constant);  // recorded nowhere; what follows is given none of its inputs
+  const Tensor loss = sum(tape, z);
+  const std::vector<NodeInfo> nodes = tape.nodes();
+  REQUIRE(nodes.size() == 3);
+  REQUIRE(nodes[0].inputs.size() == 2);
+  CHECK((nodes[0].inputs[0].same_as(x) && nodes[0].inputs[1].same_as(constant)));
+  REQUIRE(nodes[1].inputs.size() == 1);
+  CHECK((nodes[1].inputs[0].same_as(y) && nodes[1].inputs[0].same_as(nodes[0].output)));
+  REQUIRE(nodes[2].inputs.size() == 1);
+  CHECK(nodes[2].inputs[0].same_as(z));
+  CHECK(nodes[1].inputs[0].to_vector() == std::vector<double>{3, 8});
+
+  bool first = true;
+  tape.before_each([&](const Op&) {
+    if (!std::exchange(first, false)) CHECK(tape.nodes()[2].inputs.empty());  // its node has run
+  });
+  tape.backward(loss);
+  CHECK(x.grad().to_vector() == std::vector<double>{3, 4});
+}
+
+TEST_CASE("a tape tells of each operation before it runs, views included") {
+  const Tensor x = vec({1, 2}).set_requires_grad();
+  Tape tape;
+  std::vector<std::string> seen;
+  tape.before_each(
+      [&](const Op& op) { seen.push_back((tape.running_backward() ? "backward " : "") + std::string(op.name)); });
+  exp(tape, x);  // the loss does not depend on it
+  tape.backward(sum(tape, reshape(tape, scale(tape, x, 2), {2, 1})));
+  CHECK(seen == std::vector<std::string>{"exp", "scale", "reshape", "sum", "backward sum", "backward reshape",
+                                         "backward scale"});
+}
+
 TEST_CASE("errors name the operation, the operands and the place") {
   const Tensor x = zeros({37, 768}, DType::f32).set_name("layer.2.sa_norm.out");
   const Tensor weight = zeros({3072, 766}, DType::f32).set_name("layer.2.ffn.lin1.weight");

@@ -122,6 +122,57 @@ TEST_CASE("what no backward function needs lives only as long as its handles") {
   }
 }
 
+TEST_CASE("a tape tells what each node saved when it gives that up") {
+  const Tensor x = sample_input({256, 64}, 1), bias = numbers({64}, 2), w = numbers({64}, 3);  // x: 128 KiB
+  const int64_t one = static_cast<int64_t>(x.bytes());
+  const auto in_use = [] { return allocator_stats().bytes_in_use; };
+  Tape tape;
+  const auto record = [&] {
+    const Tensor half = scale(tape, x, 0.5);                                         // saves nothing
+    const Tensor bent = tanh(tape, half);                                            // saves its result
+    const Tensor squared = mul(tape, bent, bent);                                    // saves the same once more
+    return mean(tape, residual_layer_norm(tape, squared, half, {}, w, bias, 1e-5));  // saves the sum, no operand
+  };
+  record();
+  tape.clear();  // the memory of nodes is there
+  const int64_t before = in_use();
+  record();
+  const int64_t recorded = in_use();
+  const std::vector<int64_t> bytes = tape.release(Device::cpu);
+  REQUIRE(bytes.size() == 5);
+  int64_t sum = 0;
+  for (const int64_t b : bytes) sum += b;
+  CHECK(sum == recorded - in_use());
+  CHECK(in_use() == before);
+  const auto saves = [&](size_t node, int64_t tensors) {
+    CAPTURE(node);
+    CHECK(bytes[node] >= tensors * one);
+    CHECK(bytes[node] < tensors * one + 16384);  // and what handles take
+  };
+  saves(0, 0);
+  saves(1, 1);  // that of several counts for the first of them
+  saves(2, 0);
+  saves(3, 1);
+  saves(4, 0);
+
+  CHECK(contains(error_of([&] { tape.release(Device::cpu); }), "has run backward and released"));
+  CHECK_THROWS_AS(scale(tape, x, 2), Error);
+  tape.clear();
+  tape.backward(record());
+  CHECK(contains(error_of([&] { tape.release(Device::cpu); }), "has run backward and released"));
+  CHECK(x.grad());
+}
+
+TEST_CASE("inputs that a tape keeps go with clear(), also those of an operation that it did not record") {
+  const Tensor constant = numbers({256, 64}, 1);
+  Tape tape;
+  tape.keep_values();
+  const int64_t before = allocator_stats().bytes_in_use;
+  tanh(tape, tanh(tape, constant));
+  tape.clear();
+  CHECK(allocator_stats().bytes_in_use == before);
+}
+
 TEST_CASE("clearing a gradient gives its memory back, but not that of a handle to it") {
   const Tensor x = sample_input({256, 64}, 1);
   Tape tape;
