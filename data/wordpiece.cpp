@@ -14,6 +14,8 @@
 namespace crisp {
 namespace {
 
+using Rule = ExplainedToken::Rule;
+
 // What the normaliser and the pre-tokenizer do with an ASCII character.
 enum class Ascii : uint8_t { drop, space, punctuation, letter };
 
@@ -29,6 +31,10 @@ constexpr std::array<Ascii, 128> ascii_class = [] {
   }
   return table;
 }();
+
+void check_max_length(int max_length) {
+  if (max_length < 2) fail<UsageError>("max length {} leaves no room for [CLS] and [SEP]; use at least 2", max_length);
+}
 
 bool is_ascii(std::string_view text) {
   unsigned char bits = 0;
@@ -162,16 +168,18 @@ void WordPiece::add_tokens(const TokenizerSettings& settings, size_t vocabulary_
   }
 }
 
-// emit(id, begin, end) gets bytes of `word` and returns false to stop; so do the functions below, with their own text.
+// emit(id, begin, end, origin) gets bytes of `word` and returns false to stop; so do the functions below, with their
+// own text.
 template <class Emit>
 bool WordPiece::encode_word(std::string_view word, size_t characters, Emit&& emit) const {
-  if (characters > max_word_characters_) return emit(unk_id(), size_t{0}, word.size());
+  if (characters > max_word_characters_)
+    return emit(unk_id(), size_t{0}, word.size(), Origin{Rule::long_word, characters});
   // A piece has at least one character. They are emitted only when the whole word is covered.
   std::array<Piece, TokenizerSettings::longest_word> pieces;
   size_t count = 0;
   for (size_t begin = 0; begin < word.size(); ++count) {
     uint32_t node = begin == 0 ? 0 : continuation_root_;
-    if (begin != 0 && !has_continuations_) return emit(unk_id(), size_t{0}, word.size());
+    if (begin != 0 && !has_continuations_) return emit(unk_id(), size_t{0}, word.size(), Origin{Rule::no_piece, begin});
     int32_t best = -1;
     size_t best_end = begin;
     for (size_t i = begin; i < word.size(); ++i) {
@@ -182,12 +190,12 @@ bool WordPiece::encode_word(std::string_view word, size_t characters, Emit&& emi
         best_end = i + 1;
       }
     }
-    if (best < 0) return emit(unk_id(), size_t{0}, word.size());
+    if (best < 0) return emit(unk_id(), size_t{0}, word.size(), Origin{Rule::no_piece, begin});
     pieces[count] = {best, begin, best_end};
     begin = best_end;
   }
   for (size_t i = 0; i < count; ++i) {
-    if (!emit(pieces[i].id, pieces[i].begin, pieces[i].end)) return false;
+    if (!emit(pieces[i].id, pieces[i].begin, pieces[i].end, Origin{Rule::piece})) return false;
   }
   return true;
 }
@@ -231,8 +239,9 @@ bool WordPiece::encode_chars(std::span<const NormalizedChar> chars, Emit&& emit)
   size_t characters = 0;
   const auto flush = [&] {
     if (word.empty()) return true;
-    const bool more = encode_word(word, characters, [&](int32_t id, size_t from, size_t to) {
-      return emit(id, chars[byte_char[from]].begin, chars[byte_char[to - 1]].end);
+    const bool more = encode_word(word, characters, [&](int32_t id, size_t from, size_t to, Origin origin) {
+      if (origin.rule == Rule::no_piece) origin.detail = chars[byte_char[origin.detail]].begin;
+      return emit(id, chars[byte_char[from]].begin, chars[byte_char[to - 1]].end, origin);
     });
     word.clear();
     byte_char.clear();
@@ -275,7 +284,7 @@ bool WordPiece::encode_unicode(std::string_view text, size_t begin, size_t end, 
     if (!encode_chars(all.subspan(from, to - from), emit)) return false;
     if (!match) break;
     at = match->end;
-    if (!emit(match->id, chars[to].begin, chars[byte_char[at] - 1].end)) return false;
+    if (!emit(match->id, chars[to].begin, chars[byte_char[at] - 1].end, Origin{Rule::added})) return false;
   }
   return true;
 }
@@ -289,17 +298,17 @@ void WordPiece::encode_text(std::string_view text, bool with_offsets, Emit&& emi
     const std::string_view part = text.substr(begin, end - begin);
     const bool ascii = ascii_is_simple_ && !with_offsets && is_ascii(part);
     if (!(ascii ? encode_ascii(part, emit) : encode_unicode(text, begin, end, chars, emit))) return;
-    if (!match || !emit(match->id, match->begin, match->end)) return;
+    if (!match || !emit(match->id, match->begin, match->end, Origin{Rule::added})) return;
     begin = match->end;
   }
 }
 
 bool WordPiece::encode_to(std::string_view text, int max_length, std::vector<int32_t>& ids) const {
-  if (max_length < 2) fail<UsageError>("max length {} leaves no room for [CLS] and [SEP]; use at least 2", max_length);
+  check_max_length(max_length);
   ids.push_back(cls_id());
   const size_t first = ids.size(), room = static_cast<size_t>(max_length) - 2;
   bool truncated = false;
-  encode_text(text, false, [&](int32_t id, size_t, size_t) {
+  encode_text(text, false, [&](int32_t id, size_t, size_t, Origin) {
     truncated |= ids.size() - first >= room;
     if (truncated && !truncate_left_) return false;
     ids.push_back(id);
@@ -318,9 +327,9 @@ std::vector<int32_t> WordPiece::encode(std::string_view text, int max_length) co
 }
 
 std::vector<TokenSpan> WordPiece::encode_with_offsets(std::string_view text, int max_length) const {
-  if (max_length < 2) fail<UsageError>("max length {} leaves no room for [CLS] and [SEP]; use at least 2", max_length);
+  check_max_length(max_length);
   std::vector<TokenSpan> tokens = {{cls_id(), 0, 0}};
-  encode_text(text, true, [&](int32_t id, size_t begin, size_t end) {
+  encode_text(text, true, [&](int32_t id, size_t begin, size_t end, Origin) {
     if (tokens.size() + 1 >= static_cast<size_t>(max_length) && !truncate_left_) return false;
     tokens.push_back({id, static_cast<uint32_t>(begin), static_cast<uint32_t>(end)});
     return true;
@@ -328,6 +337,23 @@ std::vector<TokenSpan> WordPiece::encode_with_offsets(std::string_view text, int
   if (tokens.size() + 1 > static_cast<size_t>(max_length))
     tokens.erase(tokens.begin() + 1, tokens.end() - (max_length - 2));
   tokens.push_back({sep_id(), 0, 0});
+  return tokens;
+}
+
+std::vector<ExplainedToken> WordPiece::explain(std::string_view text, int max_length) const {
+  check_max_length(max_length);
+  std::vector<ExplainedToken> tokens = {{.span = {cls_id(), 0, 0}}};
+  encode_text(text, true, [&](int32_t id, size_t begin, size_t end, Origin origin) {
+    const auto detail = static_cast<uint32_t>(origin.detail);
+    tokens.push_back({.span = {id, static_cast<uint32_t>(begin), static_cast<uint32_t>(end)},
+                      .rule = origin.rule,
+                      .unmatched = origin.rule == Rule::no_piece ? detail : 0,
+                      .characters = origin.rule == Rule::long_word ? detail : 0});
+    return true;
+  });
+  const size_t all = tokens.size() - 1, room = static_cast<size_t>(max_length) - 2, kept = std::min(all, room);
+  for (size_t i = 0; i < all - kept; ++i) tokens[1 + (truncate_left_ ? 0 : kept) + i].cut = true;
+  tokens.push_back({.span = {sep_id(), 0, 0}});
   return tokens;
 }
 

@@ -22,6 +22,22 @@ struct TokenSpan {
   uint32_t begin, end;
 };
 
+/// How a token of a text came about, and whether a maximum length cuts it off.
+struct ExplainedToken {
+  enum class Rule : uint8_t {
+    frame,      // [CLS] or [SEP] around a text
+    added,      // an added token that stands in the text
+    piece,      // of the vocabulary
+    long_word,  // unknown: the word has more characters than the settings allow
+    no_piece,   // unknown: the longest pieces are taken from the left, and at some place none fits
+  };
+  TokenSpan span = {};
+  Rule rule = Rule::frame;
+  uint32_t unmatched = 0;   // no_piece: the byte of the text from which on none fits
+  uint32_t characters = 0;  // long_word: of the word, after normalisation
+  bool cut = false;
+};
+
 /// The tokens of a vocab.txt: one a line, id = line number from 0, blank lines count, white space at the end of a line
 /// does not; a byte order mark is skipped. `name` stands for the file in messages. Throws BadInput, with file and line,
 /// when it is empty or no UTF-8.
@@ -53,6 +69,9 @@ class WordPiece {
   /// The same with the origin of each token, as HF's `return_offsets_mapping` but in bytes.
   std::vector<TokenSpan> encode_with_offsets(std::string_view text, int max_length) const;
 
+  /// All tokens, those too that `max_length` (at least 2, else UsageError) cuts off: without these, the same as above.
+  std::vector<ExplainedToken> explain(std::string_view text, int max_length) const;
+
   /// Number of ids: those of the vocabulary and of the tokens added to it.
   int32_t size() const { return static_cast<int32_t>(tokens_.size()); }
   /// The largest id that a text can have: ids without a token are none.
@@ -65,6 +84,10 @@ class WordPiece {
   const std::vector<AddedToken>& added() const { return added_; }
   /// For the user: where the choice of an id is a guess.
   const std::vector<std::string>& notes() const { return notes_; }
+  /// What is done to a text before its words are looked for.
+  const NormalizeOptions& normalization() const { return normalize_; }
+  /// A word of more characters is unknown.
+  size_t max_word_characters() const { return max_word_characters_; }
 
   int32_t pad_id() const { return pad_id_; }  // -1: there is none, as below
   int32_t unk_id() const { return unk_id_; }
@@ -76,6 +99,10 @@ class WordPiece {
   struct Piece {
     int32_t id;
     size_t begin, end;  // bytes of the word
+  };
+  struct Origin {
+    ExplainedToken::Rule rule;
+    size_t detail = 0;  // as `unmatched` (in the bytes that go with it) or `characters`
   };
 
   void add_tokens(const TokenizerSettings& settings, size_t vocabulary_count, const std::string& name);

@@ -36,6 +36,12 @@ std::string without_middle(const std::string& text, int width) {
   return std::string(part(text, left, false)) + "..." + std::string(part(text, width - 3 - left, true));
 }
 
+std::string without_beginning(const std::string& text, int width) {
+  return display_width(text) <= width ? text : "..." + std::string(part(text, width - 3, true));
+}
+
+bool may_be_cut(TextTable::Kind kind) { return kind == TextTable::Kind::flexible || kind == TextTable::Kind::ending; }
+
 std::string padded(const std::string& text, int width, bool right) {
   const std::string space(static_cast<size_t>(std::max(0, width - display_width(text))), ' ');
   return right ? space + text : text + space;
@@ -80,7 +86,7 @@ std::string TextTable::text(int width) const {
   while (width > 0 && total > width) {
     size_t widest = columns_.size();
     for (size_t c = 0; c < columns_.size(); ++c)
-      if (columns_[c].kind == Kind::flexible && widths[c] > least_flexible &&
+      if (may_be_cut(columns_[c].kind) && widths[c] > least_flexible &&
           (widest == columns_.size() || widths[c] > widths[widest]))
         widest = c;
     if (widest == columns_.size()) break;
@@ -91,10 +97,12 @@ std::string TextTable::text(int width) const {
   for (const auto& cells : lines) {
     std::string line;
     for (size_t c = 0; c < cells.size(); ++c) {
-      const bool flexible = columns_[c].kind == Kind::flexible;
+      const Kind kind = columns_[c].kind;
       if (c > 0) line += "  ";
-      line += padded(flexible ? without_middle(cells[c], widths[c]) : cells[c], widths[c],
-                     columns_[c].kind == Kind::number);
+      line += padded(kind == Kind::flexible ? without_middle(cells[c], widths[c])
+                     : kind == Kind::ending ? without_beginning(cells[c], widths[c])
+                                            : cells[c],
+                     widths[c], kind == Kind::number);
     }
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + "\n";

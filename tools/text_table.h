@@ -20,8 +20,9 @@ class TextTable {
   enum class Kind {
     text,
     number,
-    flexible
-  };  // flush left; flush right; flush left, and cut where the table is too wide
+    flexible,
+    ending
+  };  // flush left; flush right; flush left, and cut where the table is too wide: in the middle, at the beginning
   struct Column {
     std::string title;
     Kind kind = Kind::number;
@@ -32,7 +33,7 @@ class TextTable {
   void row(std::vector<std::string> cells);
   bool empty() const { return rows_.empty(); }
   /// The table, each line ended. Where it is wider than `width` columns (0: any), cells of flexible columns lose their
-  /// middle to "...", the longest first, down to 12 columns.
+  /// middle to "...", and those of ending ones their beginning, the longest first, down to 12 columns.
   std::string text(int width = output_width()) const;
 
  private:

@@ -228,6 +228,13 @@ int64_t count_layers(const std::string& weights, const std::string& init) {
                       : new_config(init).layers;
 }
 
+LoadPlan plan_model(const SafetensorsFile& file) {
+  std::vector<std::string> ignored;
+  DistilBertConfig config = config_of(file, ignored);
+  apply_options(config, static_cast<int64_t>(infer_dims(file).num_labels), {});
+  return plan_load(file, wanted_tensors(DistilBert(config, DType::f32), true));
+}
+
 std::string describe_broken_weights(const LoadedModel& loaded) {
   if (loaded.weights_path.empty()) return "";
   const SafetensorsFile file = SafetensorsFile::open(loaded.weights_path);

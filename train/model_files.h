@@ -8,6 +8,7 @@
 #include "data/tokenizer_files.h"
 #include "model/distilbert.h"
 #include "weights/atomic_file.h"
+#include "weights/name_map.h"
 
 namespace crisp {
 
@@ -46,6 +47,10 @@ LoadedModel new_model(const std::string& what, const LoadModelOptions& options);
 
 /// How many layers load_model(weights) would make, or, where `init` is not empty, new_model(init); reads no tensors.
 int64_t count_layers(const std::string& weights, const std::string& init);
+
+/// Where load_model would take each parameter from, by the file and the config.json beside it; reads no numbers. Throws
+/// BadInput when parameters are missing or have other shapes, or config.json cannot be used.
+LoadPlan plan_model(const SafetensorsFile& file);
 
 /// For logits that are not finite: which tensor of the weights' file holds NaN, infinity or what the model's dtype does
 /// not hold, the first in the model's order: "the weights' classifier.bias holds nan". Empty when none does.

@@ -77,15 +77,8 @@ std::string modern_layer_norm(std::string_view name) {
   return std::string(name);
 }
 
-// What one tensor of a file means.
-struct Meaning {
-  enum class Kind { parameter, token_types, left_out, unknown } kind = Kind::unknown;
-  std::string text = {};               // the model's name for it; or why it is left out
-  std::optional<uint64_t> layer = {};  // for a parameter of a layer
-};
-
-Meaning meaning_of(Architecture architecture, std::string_view name) {
-  using Kind = Meaning::Kind;
+TensorUse use_of(Architecture architecture, std::string_view name) {
+  using Kind = TensorUse::Kind;
   const bool bert = architecture == Architecture::bert;
   const bool prefixed = take_prefix(name, bert ? "bert." : "distilbert.");
   const auto starts = [&](const NamePair& known) { return name.starts_with(known.first); };
@@ -144,22 +137,22 @@ Inventory take_inventory(const SafetensorsFile& file) {
     fail<BadInput>("{}: tensors {} and {} are the same parameter", file.path(), quote(a.name), quote(b.name));
   };
   for (const TensorEntry& t : file.tensors()) {
-    Meaning meaning = meaning_of(all.architecture, t.name);
-    switch (meaning.kind) {
-      case Meaning::Kind::parameter: {
-        const auto [at, is_new] = all.parameters.emplace(std::move(meaning.text), &t);
+    TensorUse use = use_of(all.architecture, t.name);
+    switch (use.kind) {
+      case TensorUse::Kind::parameter: {
+        const auto [at, is_new] = all.parameters.emplace(std::move(use.text), &t);
         if (!is_new) twice(*at->second, t);
-        if (meaning.layer) all.layers.insert(*meaning.layer);
+        if (use.layer) all.layers.insert(*use.layer);
         break;
       }
-      case Meaning::Kind::token_types:
+      case TensorUse::Kind::token_types:
         if (all.token_types != nullptr) twice(*all.token_types, t);
         all.token_types = &t;
         break;
-      case Meaning::Kind::left_out:
-        all.left_out.push_back({t.name, std::move(meaning.text)});
+      case TensorUse::Kind::left_out:
+        all.left_out.push_back({t.name, std::move(use.text)});
         break;
-      case Meaning::Kind::unknown:
+      case TensorUse::Kind::unknown:
         all.unknown.push_back(t.name);
         break;
     }
@@ -226,6 +219,13 @@ void read_source_as(const SafetensorsFile& file, const LoadPlan::Source& source,
 }  // namespace
 
 std::string_view name_of(Architecture a) { return a == Architecture::bert ? "BERT" : "DistilBERT"; }
+
+std::vector<TensorUse> tensor_uses(const SafetensorsFile& file) {
+  const Architecture architecture = architecture_of(file);
+  std::vector<TensorUse> uses;
+  for (const TensorEntry& t : file.tensors()) uses.push_back(use_of(architecture, t.name));
+  return uses;
+}
 
 EncoderDims infer_dims(const SafetensorsFile& file) {
   const Inventory all = take_inventory(file);

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,6 +35,21 @@ struct EncoderDims {
 
 /// Throws BadInput when the file holds no DistilBERT or BERT encoder, or its layers are not numbered 0, 1, 2, ...
 EncoderDims infer_dims(const SafetensorsFile& file);
+
+/// What one tensor of a file is, told by its name.
+struct TensorUse {
+  enum class Kind : uint8_t {
+    parameter,    // of the model, if that has one of this name
+    token_types,  // BERT's: the first row is added to every position
+    left_out,
+    unknown
+  } kind = Kind::unknown;
+  std::string text = {};               // the parameter's name in the model; or why it is left out
+  std::optional<uint64_t> layer = {};  // of a parameter of a layer
+};
+
+/// Of each tensor, in the file's order. Throws BadInput when the file holds no DistilBERT or BERT encoder.
+std::vector<TensorUse> tensor_uses(const SafetensorsFile& file);
 
 /// A parameter of the model. `head`: of the classification head, which a file may lack as a whole.
 struct WantedTensor {

@@ -220,6 +220,15 @@ void SafetensorsFile::read_part(const TensorEntry& entry, uint64_t first, std::s
   read_as(entry, first, out);
 }
 
+void SafetensorsFile::read_raw(const TensorEntry& entry, uint64_t first, std::span<std::byte> out) const {
+  const uint64_t size = entry.end - entry.begin;
+  if (first > size || out.size() > size - first) {
+    fail("{}: tensor {} has {} bytes; {} from byte {} were asked for", path(), quote(entry.name), size, out.size(),
+         first);
+  }
+  read_bytes(entry.begin + first, out);
+}
+
 void SafetensorsFile::read(const TensorEntry& entry, std::span<float> out) const {
   check_whole(entry, out.size());
   read_as(entry, 0, out);

@@ -100,6 +100,8 @@ class SafetensorsFile {
   /// The same for out.size() elements from element `first`, for instance one row.
   void read_part(const TensorEntry& entry, uint64_t first, std::span<float> out) const;
   void read_part(const TensorEntry& entry, uint64_t first, std::span<double> out) const;
+  /// Copies out.size() bytes of a tensor of any dtype, from its byte `first` on. Throws BadInput as read() does.
+  void read_raw(const TensorEntry& entry, uint64_t first, std::span<std::byte> out) const;
 
  private:
   explicit SafetensorsFile(InputFile file) : file_(std::move(file)) {}

@@ -122,6 +122,51 @@ TEST_CASE("wordpiece: offsets point into the original bytes") {
   CHECK(shown == "<[CLS]=><un=UN><##aff=aff><##able=able><cafe=caf\u00e9><,=,><[SEP]=[SEP]><漢=漢><[SEP]=>");
 }
 
+TEST_CASE("wordpiece: every token is explained, and what remains is what is encoded") {
+  using Rule = crisp::ExplainedToken::Rule;
+  const auto t = tiny();
+  const std::string text = "  Una\u0301ffable [MASK] thex \u6f22\u5b57 a\u0001\u20aca " + std::string(101, 'x');
+  const auto all = t.explain(text, 1000);
+  REQUIRE(all.size() == 12);
+  CHECK(all.front().rule == Rule::frame);
+  CHECK(all.back().rule == Rule::frame);
+  CHECK(t.token(all[1].span.id) == "un");
+  CHECK(all[1].rule == Rule::piece);
+  CHECK(all[4].rule == Rule::added);
+  const auto& no_piece = all[9];  // a, then nothing that begins with the euro sign
+  CHECK(no_piece.span.id == t.unk_id());
+  CHECK(no_piece.rule == Rule::no_piece);
+  CHECK(no_piece.unmatched == text.find("\u20ac"));
+  const auto& long_word = all[10];
+  CHECK(long_word.span.id == t.unk_id());
+  CHECK(long_word.rule == Rule::long_word);
+  CHECK(long_word.characters == 101);
+  CHECK(WordPiece::from_tokens({"[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"}).explain("aa", 9)[1].unmatched == 1);
+
+  // One that the text itself names is none of the tokenizer's failures.
+  CHECK(t.explain("[UNK]", 9)[1].rule == Rule::added);
+
+  crisp::TokenizerSettings left;
+  left.truncate_left = true;
+  const WordPiece from_left({{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##aff", "##able", "the", "x"}, 10},
+                            left);
+  for (const WordPiece* tokenizer : {&t, &from_left})
+    for (const int max_length : {2, 3, 5, 12, 13, 1000}) {
+      const auto kept = tokenizer->encode_with_offsets(text, max_length);
+      size_t i = 0;
+      for (const auto& token : tokenizer->explain(text, max_length)) {
+        if (token.cut) continue;
+        REQUIRE(i < kept.size());
+        CHECK(token.span.id == kept[i].id);
+        CHECK(token.span.begin == kept[i].begin);
+        CHECK(token.span.end == kept[i].end);
+        ++i;
+      }
+      CHECK(i == kept.size());
+    }
+  CHECK_THROWS_AS(t.explain("a", 1), crisp::UsageError);
+}
+
 TEST_CASE("wordpiece: bytes that are no UTF-8 are ignored") {
   const auto t = tiny();
   CHECK(tokens(t,

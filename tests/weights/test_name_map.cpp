@@ -180,6 +180,31 @@ TEST_CASE("integer position_ids are left out, and f64 and 16-bit tensors are pla
   CHECK(plan.sources.size() == wanted(false).size());
 }
 
+TEST_CASE("what each tensor is, by its name alone") {
+  using Kind = TensorUse::Kind;
+  const TempDir dir;
+  const auto file = make(dir, {{"bert.encoder.layer.0.intermediate.dense.weight", {1}},
+                               {"bert.embeddings.token_type_embeddings.weight", {2}},
+                               {"bert.pooler.dense.bias", {3}},
+                               {"gamma", {4}}});
+  const std::vector<TensorUse> uses = tensor_uses(file);
+  const auto use = [&](const char* name) {
+    return uses.at(static_cast<size_t>(file.find(name) - file.tensors().data()));
+  };
+  const TensorUse lin1 = use("bert.encoder.layer.0.intermediate.dense.weight");
+  CHECK(lin1.kind == Kind::parameter);
+  CHECK(lin1.text == "distilbert.transformer.layer.0.ffn.lin1.weight");
+  CHECK(lin1.layer == 0);
+  CHECK(use("bert.embeddings.token_type_embeddings.weight").kind == Kind::token_types);
+  CHECK(use("bert.pooler.dense.bias").kind == Kind::left_out);
+  CHECK(use("bert.pooler.dense.bias").text == "the pooler: DistilBERT has none");
+  CHECK(use("gamma").kind == Kind::unknown);
+  CHECK_THAT(test::bad_input([&] {
+               tensor_uses(make(dir, {{"gamma", {4}}}));
+             }),
+             Catch::Contains("holds no DistilBERT or BERT encoder"));
+}
+
 TEST_CASE("tensors that nobody knows or wants are listed, and no error") {
   const TempDir dir;
   const Shapes more{{"adapter.weight", {1}},

@@ -126,6 +126,25 @@ TEST_CASE("a dtype that is no floating-point type is refused by name when it is 
              Catch::Contains("tensor \"ids\" has dtype I64"));
 }
 
+TEST_CASE("the bytes of any tensor can be copied, and no others") {
+  const TempDir dir;
+  test::write_file(dir / "f", file_of(R"({"ids":{"dtype":"I64","shape":[2],"data_offsets":[0,16]},
+                                          "next":{"dtype":"U8","shape":[1],"data_offsets":[16,17]}})",
+                                      bytes_of<int64_t>({1, -2}) + "x"));
+  const auto file = SafetensorsFile::open(dir / "f");
+  const TensorEntry& ids = *file.find("ids");
+  int64_t second = 0;
+  file.read_raw(ids, 8, std::as_writable_bytes(std::span(&second, 1)));
+  CHECK(second == -2);
+  std::vector<std::byte> more(17);
+  CHECK_THAT(test::error([&] { file.read_raw(ids, 0, more); }), Catch::Contains("has 16 bytes; 17 from byte 0"));
+  CHECK_THAT(test::error([&] { file.read_raw(ids, 17, {}); }), Catch::Contains("has 16 bytes"));
+  CHECK_THAT(test::error([&] { file.read_raw(ids, UINT64_MAX, std::span(more).first(2)); }),
+             Catch::Contains("has 16 bytes"));
+  std::filesystem::resize_file(dir / "f", std::filesystem::file_size(dir / "f") - 2);
+  CHECK_THAT(bad_input([&] { file.read_raw(ids, 0, std::span(more).first(16)); }), Catch::Contains("shorter"));
+}
+
 TEST_CASE("every dtype of the format is known with its size") {
   const TempDir dir;
   for (int i = 0; i <= static_cast<int>(SafeDType::U64); ++i) {

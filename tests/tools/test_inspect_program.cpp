@@ -1,0 +1,118 @@
+// crisp-inspect as a user starts it.
+#include <fmt/format.h>
+
+#include "tests/tools/programs.h"
+#include "weights/safetensors.h"
+
+namespace crisp::test {
+namespace {
+
+// The workshop, and how to look into it on a terminal of 80 columns.
+class Inspecting : public Workshop {
+ public:
+  Outcome inspect(const Words& words, ProcessOptions options = {}) const {
+    options.environment.push_back("COLUMNS=80");
+    return start(Words{CRISP_INSPECT} + words, std::move(options));
+  }
+  /// What the command prints with --json.
+  json inspect_json(const Words& words, int exit_code = 0) const {
+    const Outcome outcome = inspect(words + Words{"--json"});
+    CAPTURE(outcome.err, outcome.out);
+    REQUIRE(outcome.exit_code == exit_code);
+    return json::parse(outcome.out);
+  }
+};
+
+void check_width(const Outcome& outcome) {
+  CAPTURE(outcome.out, outcome.err);
+  CHECK_FALSE(outcome.out.empty());
+  for (const std::string& line : lines_of(outcome.out)) CHECK(line.size() <= 80);
+}
+
+// The trained model's file with one number changed and one tensor less.
+void write_changed(const Inspecting& at, const std::string& from, const std::string& to, const std::string& changed,
+                   size_t element, float by, const std::string& without = "") {
+  const SafetensorsFile file = SafetensorsFile::open(at / from);
+  std::vector<std::vector<float>> values;
+  std::vector<TensorToWrite> tensors;
+  for (const TensorEntry& t : file.tensors()) {
+    if (t.name == without) continue;
+    values.emplace_back(t.numel());
+    file.read(t, std::span(values.back()));
+    if (t.name == changed) values.back().at(element) += by;
+    tensors.push_back({t.name, t.dtype, t.shape, std::span<const float>()});
+  }
+  for (size_t i = 0; i < tensors.size(); ++i) tensors[i].data = std::span<const float>(values[i]);
+  write_safetensors(at / to, tensors);
+}
+
+TEST_CASE("crisp-inspect weights shows every tensor of a model and what becomes of it") {
+  const Inspecting at;
+  REQUIRE(at.train("model", {"--max-steps", "1"}).exit_code == 0);
+  const Outcome outcome = at.inspect({"weights", "model"});
+  CHECK(outcome.exit_code == 0);
+  CHECK(outcome.err.empty());
+  check_width(outcome);
+  CHECK(contains(outcome.out, "model/model.safetensors\nDistilBERT: 40 tensors"));
+  CHECK(contains(outcome.out, "__metadata__: format = \"pt\"\n"));
+  CHECK(contains(outcome.out, "-> layer.1.ffn.lin1.weight "));
+  CHECK(contains(outcome.out, "no NaN, no infinity\n"));
+  for (const Words& same : {Words{"--model", "model"}, Words{"--weights", "model/model.safetensors"}})
+    CHECK(at.inspect(Words{"weights"} + same).out == outcome.out);
+
+  const json all = at.inspect_json({"weights", "model"});
+  CHECK(all["architecture"] == "DistilBERT");
+  CHECK(all["metadata"] == json{{"format", "pt"}});
+  REQUIRE(all["tensors"].size() == 40);
+  const json& norm = all["tensors"][2];
+  CHECK(norm["name"] == "distilbert.embeddings.LayerNorm.bias");
+
+  const Outcome one = at.inspect({"weights", "model", "--tensor", "layer.1.ffn.lin1.weight"});
+  check_width(one);
+  CHECK(
+      one.out.starts_with("distilbert.transformer.layer.1.ffn.lin1.weight\nF32 [64, 32], 2048 elements, 8192 bytes\n"));
+  const Outcome none = at.inspect({"weights", "model", "--tensor", "layer.1.ffn.lin3.weight"});
+  CHECK(none.exit_code == 2);
+  CHECK(contains(none.err, "did you mean layer.1.ffn.lin1.weight?"));
+  CHECK(at.inspect({"weights"}).exit_code == 2);
+  CHECK(at.inspect({"weights", "model", "--model", "model"}).exit_code == 2);
+  const Outcome nowhere = at.inspect({"weights", "./nowhere"});
+  CHECK(nowhere.exit_code == 3);
+  CHECK(nowhere.err == "crisp-inspect: ./nowhere: no such file or directory\n");
+}
+
+TEST_CASE("crisp-inspect weights --against names the one number that differs") {
+  const Inspecting at;
+  REQUIRE(at.train("model", {"--max-steps", "1"}).exit_code == 0);
+  const std::string name = "distilbert.transformer.layer.1.ffn.lin1.weight";
+  write_changed(at, "model/model.safetensors", "other.safetensors", name, 33 * 32 + 7, 0.5F);
+  const Words against{"weights", "model", "--against", "other.safetensors"};
+  const Outcome outcome = at.inspect(against);
+  CHECK(outcome.exit_code == 1);
+  check_width(outcome);
+  CHECK(contains(outcome.out, "40 tensors in both: 39 equal, 1 not; only in A 0, only in B 0\n"));
+  CHECK(contains(outcome.out, name + "  2048  [33, 7]\n"));
+  CHECK(contains(outcome.out, "largest difference 0.5, beyond the tolerance of 0\n"));
+  CHECK(at.inspect(against + Words{"--tolerance", "0.4"}).exit_code == 1);
+  CHECK(at.inspect(against + Words{"--tolerance", "0.6"}).exit_code == 0);
+  CHECK(at.inspect({"weights", "model", "--against", "model"}).exit_code == 0);
+  CHECK(at.inspect(against + Words{"--tensor", "classifier.bias"}).exit_code == 0);
+
+  const json all = at.inspect_json(against, 1);
+  REQUIRE(all["different"].size() == 1);
+  const json& different = all["different"][0];
+  CHECK(different["name"] == name);
+  CHECK(different["index"] == json{33, 7});
+  CHECK(different["differing"] == 1);
+  CHECK(different["b"].get<double>() == Approx(different["a"].get<double>() + 0.5).epsilon(1e-6));
+
+  // A tensor less is a difference that no tolerance covers.
+  write_changed(at, "model/model.safetensors", "less.safetensors", "", 0, 0, "classifier.bias");
+  const Outcome less = at.inspect({"weights", "model", "--against", "less.safetensors", "--tolerance", "9"});
+  CHECK(less.exit_code == 1);
+  CHECK(contains(less.out, "only in A: classifier.bias\n"));
+  CHECK(contains(less.out, "the files do not hold the same tensors\n"));
+}
+
+}  // namespace
+}  // namespace crisp::test
