@@ -44,8 +44,9 @@ LoadedModel load_model(const std::string& file_or_directory, const LoadModelOpti
 /// unless a vocabulary lies beside the config.json; the vocabulary's size replaces the configuration's.
 LoadedModel new_model(const std::string& what, const LoadModelOptions& options);
 
-/// How many layers load_model(weights) would make, or, where `init` is not empty, new_model(init); reads no tensors.
-int64_t count_layers(const std::string& weights, const std::string& init);
+/// The configuration that load_model(weights) would take, or, where `init` is not empty, new_model(init), before
+/// options and, of new_model(), the vocabulary change it; reads no tensors.
+DistilBertConfig config_without_weights(const std::string& weights, const std::string& init);
 
 /// For logits that are not finite: which tensor of the weights' file holds NaN, infinity or what the model's dtype does
 /// not hold, the first in the model's order: "the weights' classifier.bias holds nan". Empty when none does.

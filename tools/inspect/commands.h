@@ -13,5 +13,6 @@ struct Command {
 };
 
 Command add_attention(CLI::App& program);
+Command add_memory(CLI::App& program);
 
 }  // namespace crisp::inspect
