@@ -10,6 +10,7 @@
 #endif
 #include "engine/fail.h"
 #include "engine/kernel_list.h"
+#include "engine/meta/backend.h"
 #include "engine/profile.h"
 
 namespace crisp {
@@ -56,6 +57,7 @@ const Backend* find_plain(Device device) {
 #if defined(CRISP_HAVE_CUDA)
   if (device == Device::cuda) return &cuda::backend();
 #endif
+  if (device == Device::meta || device == Device::meta_cuda) return &meta::backend(device);
   return nullptr;
 }
 
@@ -89,8 +91,9 @@ void register_backend(Device device, const Backend& backend) {
 
 const char* name_of(Device device) {
   if (device == Device::cpu) return "cpu";
-  if (const Backend* found = registered(device)) return found->name;
-  return device == Device::cuda ? "cuda" : "unknown";
+  if (device == Device::cuda) return "cuda";  // whether or not this build has it
+  const Backend* const found = find_plain(device);
+  return found ? found->name : "unknown";
 }
 
 void copy_bytes(void* to, Device to_device, const void* from, Device from_device, size_t bytes) {

@@ -2,24 +2,26 @@
 cmake_minimum_required(VERSION 3.25)
 
 # One line per folder: what its files may include, as path prefixes from the repository's root. The longest folder that
-# holds a file decides: a backend (engine/cpu, engine/cuda) knows the kernel contract and leaf headers, not the engine; the
-# gate for strangers' files (data/input) knows leaf headers only, and all who read files know it.
+# holds a file decides: a backend (engine/cpu, engine/cuda) knows the kernel contract and leaf headers, not the engine, and
+# engine/meta, which stands in for these two, besides how much memory they take; the gate for strangers' files (data/input)
+# knows leaf headers only, and all who read files know it.
 set(contract       engine/backend.h engine/checked.h engine/context.h engine/device.h engine/dtype.h engine/error.h
                    engine/fail.h engine/formulas.h engine/host_memory.h engine/inline.h engine/kernel_list.h engine/kernels.h engine/random.h)
 set(engine         engine/)
 set(engine/cpu     engine/cpu/ ${contract})
 set(engine/cuda    engine/cuda/ ${contract})
+set(engine/meta    engine/meta/ engine/cpu/memory/allocator.h engine/cpu/memory/workspace.h engine/cuda/rules.h ${contract})
 set(data/input     data/input/ engine/error.h engine/fail.h)
 set(weights        weights/ data/input/ engine/)
 set(data           data/ engine/)
 set(model          model/ data/input/ engine/)
 set(train          train/ model/ data/ weights/ engine/)
 set(tools          tools/ train/ model/ data/ weights/ engine/)
-set(folders engine engine/cpu engine/cuda data/input weights data model train tools)
+set(folders engine engine/cpu engine/cuda engine/meta data/input weights data model train tools)
 
 # The root of the engine and its operations know no device: one file of theirs includes the backends.
 set(is_root "^engine/(ops/)?[^/]*$")
-set(is_backend "^engine/(cpu|cuda)/")
+set(is_backend "^engine/(cpu|cuda|meta)/")
 set(may_include_backends "^engine/backend\\.cpp$")
 
 # fmt is private to source files, so that a program which uses the engine or a model needs none; train/ and tools/ print

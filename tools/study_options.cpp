@@ -153,7 +153,8 @@ void check_inputs(const TrainOptions& o) {
       fail<BadInput>("--{} {}: cannot be opened: {}", option, path, std::strerror(errno));
   }
   require_data_sets(files, o);
-  const int64_t layers = naming(o.init.empty() ? "weights" : "init", [&] { return count_layers(o.weights, o.init); });
+  const int64_t layers =
+      naming(o.init.empty() ? "weights" : "init", [&] { return config_without_weights(o.weights, o.init).layers; });
   keep_needed_parses(files, o, make_sparsity(o.sparse, layers, o.seed));
 }
 

@@ -222,10 +222,13 @@ LoadedModel new_model(const std::string& what, const LoadModelOptions& options) 
   return made;
 }
 
-int64_t count_layers(const std::string& weights, const std::string& init) {
+DistilBertConfig config_without_weights(const std::string& weights, const std::string& init) {
+  if (!init.empty()) return new_config(init);
+  const SafetensorsFile file = SafetensorsFile::open(locate_weights(weights));
   std::vector<std::string> ignored;
-  return init.empty() ? config_of(SafetensorsFile::open(locate_weights(weights)), ignored).layers
-                      : new_config(init).layers;
+  DistilBertConfig config = config_of(file, ignored);
+  if (const uint64_t labels = infer_dims(file).num_labels; labels > 0) config.num_labels = static_cast<int64_t>(labels);
+  return config;
 }
 
 LoadPlan plan_model(const SafetensorsFile& file) {

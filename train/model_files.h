@@ -45,8 +45,9 @@ LoadedModel load_model(const std::string& file_or_directory, const LoadModelOpti
 /// unless a vocabulary lies beside the config.json; the vocabulary's size replaces the configuration's.
 LoadedModel new_model(const std::string& what, const LoadModelOptions& options);
 
-/// How many layers load_model(weights) would make, or, where `init` is not empty, new_model(init); reads no tensors.
-int64_t count_layers(const std::string& weights, const std::string& init);
+/// The configuration that load_model(weights) would take, or, where `init` is not empty, new_model(init), before
+/// options and, of new_model(), the vocabulary change it; reads no tensors.
+DistilBertConfig config_without_weights(const std::string& weights, const std::string& init);
 
 /// Where load_model would take each parameter from, by the file and the config.json beside it; reads no numbers. Throws
 /// BadInput when parameters are missing or have other shapes, or config.json cannot be used.

@@ -58,6 +58,8 @@ class Trainer {
           const Context& context = Context::standard()) = delete;
 
   const Context& context() const { return tape_.context(); }
+  /// On which its steps run, for who looks on: where in the model a step is, and in which direction it goes.
+  const Tape& tape() const { return tape_; }
 
   int64_t total_steps() const { return schedule_.total_steps(); }
   int64_t steps_per_epoch() const { return steps_per_epoch_; }

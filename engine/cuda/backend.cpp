@@ -11,6 +11,7 @@
 #include "engine/cuda/cublas_lt.h"
 #include "engine/cuda/memory.h"
 #include "engine/cuda/moments.h"
+#include "engine/cuda/rules.h"
 #include "engine/cuda/runtime.h"
 #include "engine/cuda/staging.h"
 #include "engine/cuda/tables.h"
@@ -93,10 +94,6 @@ void wait() {
   check(cudaStreamSynchronize(stream()), "waiting for the GPU");
 }
 
-bool supports(MatmulPrecision precision) {
-  return precision == MatmulPrecision::f32 || precision == MatmulPrecision::tf32 || precision == MatmulPrecision::bf16;
-}
-
 std::string kernels_for(MatmulPrecision precision) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, 0), "asking for the GPU's properties");
@@ -137,7 +134,7 @@ void* scratch(size_t bytes) {
   if (kept.bytes < bytes) {
     Memory::the().free(std::exchange(kept.memory, nullptr));
     kept.bytes = 0;
-    const size_t room = std::max(bytes, size_t{1} << 20);
+    const size_t room = std::max(bytes, cuda_rules::least_scratch);
     kept.memory = Memory::the().allocate(room);
     kept.bytes = room;
   }
@@ -157,10 +154,10 @@ const Backend& backend() {
                             .join = join,
                             .wait = wait,
                             .moments = &moments(),
-                            .products_form_squares = false,
-                            .products_sum_operands = true,
-                            .launches_kernels = true,
-                            .supports = supports,
+                            .products_form_squares = cuda_rules::products_form_squares,
+                            .products_sum_operands = cuda_rules::products_sum_operands,
+                            .launches_kernels = cuda_rules::launches_kernels,
+                            .supports = cuda_rules::supports,
                             .kernels_for = kernels_for,
                             .f32 = tables().f32,
                             .f64 = tables().f64};

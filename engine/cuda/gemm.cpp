@@ -20,6 +20,7 @@
 #include "engine/cuda/cublas_lt.h"
 #include "engine/cuda/epilogue.h"
 #include "engine/cuda/memory.h"
+#include "engine/cuda/rules.h"
 #include "engine/cuda/runtime.h"
 #include "engine/cuda/tables.h"
 #include "engine/fail.h"
@@ -27,7 +28,7 @@
 namespace crisp::CRISP_CUDA_NAMESPACE {
 namespace {
 
-constexpr size_t most_workspace = size_t{32} << 20;
+constexpr size_t most_workspace = cuda_rules::most_product_workspace;
 constexpr size_t most_plans = 10000;
 constexpr int64_t most_products = 65535;  // of a batch, in one call: a limit of grids
 
@@ -128,8 +129,7 @@ class Products {
   template <class T>
   cublasLtEpilogue_t multiply(const Problem& problem, const GemmCall<T>& g) {
     const std::lock_guard lock(mutex_);
-    // What has an epilogue of our own goes on with it at once.
-    if (!g.beside || g.bias || g.gelu_out || g.sum_squares) return multiply(problem, g, stream(), workspace_);
+    if (!cuda_rules::runs_beside(g)) return multiply(problem, g, stream(), workspace_);
     const Fork fork;
     return multiply(problem, g, fork.stream(), workspace_beside_);
   }

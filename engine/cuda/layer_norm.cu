@@ -171,9 +171,9 @@ __global__ void __launch_bounds__(256)
 template <class T>
 void layer_norm_backward(const LayerNormGradient<T>& c) {
   const bool parameters = c.dweight || c.dbias;
-  const int64_t cols = c.cols, chunk = parameters ? std::max<int64_t>(1, divide_up(c.rows, enough_blocks / 2)) : 1;
-  const int64_t chunks = divide_up(c.rows, chunk);
-  double* const partial = parameters ? scratch_of<double>(std::max<int64_t>(1, chunks * 2 * cols)) : nullptr;
+  const int64_t cols = c.cols;
+  const auto [chunk, chunks] = cuda_rules::layer_norm_chunks(c);
+  double* const partial = parameters ? static_cast<double*>(scratch(cuda_rules::scratch_of(c))) : nullptr;
   const bool fits = room_bytes + static_cast<size_t>(2 * sums_of(cols, 4)) * sizeof(double) <= most_shared;
   const bool packs = cols % 4 == 0 && (fits || !parameters) && are_aligned({c.z, c.weight, c.dy, c.dx, c.dr});
   const bool in_shared = parameters && fits;

@@ -4,17 +4,15 @@
 
 #include <algorithm>
 
+#include "engine/cuda/rules.h"
 #include "engine/cuda/runtime.h"
 #include "engine/fail.h"
 
 namespace crisp::CRISP_CUDA_NAMESPACE {
 namespace {
 
-constexpr size_t alignment = 256;
 // Small blocks share stretches; the device is asked for no less.
 constexpr size_t least_stretch = size_t{32} << 20;
-
-size_t rounded(size_t bytes) { return (std::max<size_t>(bytes, 1) + alignment - 1) / alignment * alignment; }
 
 double mib(size_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
@@ -38,7 +36,7 @@ char* Memory::from_device(size_t bytes) {
 
 void* Memory::allocate(size_t bytes) {
   const std::lock_guard lock(mutex_);
-  const size_t room = rounded(bytes);
+  const size_t room = cuda_rules::block_bytes(bytes);
   char* place = nullptr;
   if (!keep_) {
     if ((place = from_device(bytes == 0 ? 1 : bytes))) alone_.emplace(place, room);

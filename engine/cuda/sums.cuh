@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "engine/cuda/kernels.cuh"
+#include "engine/cuda/rules.h"
 
 namespace crisp::CRISP_CUDA_NAMESPACE {
 
@@ -14,8 +15,7 @@ inline unsigned row_threads(int64_t cols) {
   return warp * static_cast<unsigned>(std::clamp<int64_t>(divide_up(cols, 4 * warp), 1, 8));
 }
 
-/// Blocks that keep a device busy: sums are divided until there are about so many.
-constexpr int64_t enough_blocks = 512;
+using cuda_rules::enough_blocks;
 
 /// What most sums end with: out = total + beta out, where beta is 0 (then out is not read) or 1, rounded once.
 template <class T>

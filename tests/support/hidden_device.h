@@ -14,7 +14,7 @@
 
 namespace crisp::test {
 
-constexpr Device hidden = static_cast<Device>(2);
+constexpr Device hidden = static_cast<Device>(100);
 
 struct DeviceCopy {
   Device from, to;

@@ -16,18 +16,12 @@
 namespace crisp::inspect {
 namespace {
 
-bool any_given(const CLI::App& app, const std::string& group) {
-  const std::vector<const CLI::Option*> options = app.get_options();
-  return std::any_of(options.begin(), options.end(),
-                     [&](const CLI::Option* o) { return o->get_group() == group && o->count() > 0; });
-}
-
 // Before anything is loaded: with the sparsity that was asked for, where one was.
 LoadedModel load(const SubjectOptions& options, DType dtype) {
   LoadedModel loaded = load_model(model_or_weights(options.model, options.weights),
                                   {.vocab = options.vocab, .dtype = dtype, .device = device_for(options.device)});
   for (const std::string& note : loaded.notes) say("note: {}", note);
-  if (any_given(*options.app, "Sparse attention"))
+  if (any_sparsity_given(*options.app))
     loaded.model.set_sparsity(
         make_sparsity(options.sparse, loaded.model.config().layers, static_cast<uint64_t>(options.seed)));
   return loaded;
@@ -46,6 +40,12 @@ bool follows_parses(const SparsityConfig& sparsity, int64_t layers, bool trainin
 }
 
 }  // namespace
+
+bool any_sparsity_given(const CLI::App& app) {
+  const std::vector<const CLI::Option*> options = app.get_options();
+  return std::any_of(options.begin(), options.end(),
+                     [](const CLI::Option* o) { return o->get_group() == "Sparse attention" && o->count() > 0; });
+}
 
 void add_model_options(CLI::App& app, std::string& model, std::string& weights) {
   add_text(app, "model", model, "directory of a model, maybe in the cache of models")->type_name("DIR|NAME");

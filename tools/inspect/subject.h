@@ -33,6 +33,9 @@ void add_subject_options(CLI::App& app, SubjectOptions& options);
 /// --label and --logit: what a gradient is the gradient of.
 void add_objective_options(CLI::App& app, SubjectOptions& options);
 
+/// Whether the command line has any option of sparse attention.
+bool any_sparsity_given(const CLI::App& app);
+
 /// --model or --weights alone.
 void add_model_options(CLI::App& app, std::string& model, std::string& weights);
 /// The one that was given. Throws UsageError for none or both.

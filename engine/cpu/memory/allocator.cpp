@@ -148,5 +148,8 @@ void* cached_allocate_zeroed(size_t bytes) { return cache().allocate(bytes, true
 void cached_free(void* block) noexcept { cache().free(block); }
 void release_cached_memory() noexcept { cache().release(); }
 AllocatorStats allocator_stats() { return cache().stats(); }
+size_t block_bytes(size_t bytes) {
+  return bytes <= largest_small ? bytes_of(class_of(bytes)) : (bytes + alignment - 1) / alignment * alignment;
+}
 
 }  // namespace crisp

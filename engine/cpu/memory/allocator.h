@@ -22,6 +22,8 @@ struct AllocatorStats {
   int64_t peak_bytes_in_use = 0;
 };
 AllocatorStats allocator_stats();
+/// What a block of so many bytes counts for there.
+size_t block_bytes(size_t bytes);
 
 /// Returns the memory of free blocks to the system.
 void release_cached_memory() noexcept;

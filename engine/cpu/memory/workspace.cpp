@@ -40,11 +40,34 @@ class Workspace final : public Scratch {
   size_t bytes_ = 0;
 };
 
+// What ends a kernel that is only to say what it asks for.
+struct Asked {
+  size_t bytes;
+};
+thread_local bool only_asking = false;
+
 std::unique_ptr<Scratch> make_workspace() { return std::make_unique<Workspace>(); }
 
 }  // namespace
 
-void* thread_workspace(size_t bytes) { return static_cast<Workspace&>(scratch_in_use(make_workspace)).of(bytes); }
+void* thread_workspace(size_t bytes) {
+  if (only_asking) throw Asked{bytes};
+  return static_cast<Workspace&>(scratch_in_use(make_workspace)).of(bytes);
+}
+
+size_t scratch_asked_for(const std::function<void()>& call) {
+  struct Asking {
+    Asking() { only_asking = true; }
+    ~Asking() { only_asking = false; }
+  };
+  const Asking asking;
+  try {
+    call();
+  } catch (const Asked& asked) {
+    return asked.bytes;
+  }
+  return 0;
+}
 
 void* Workspaces::mine() const { return first_ + static_cast<size_t>(team_rank()) * stride_; }
 

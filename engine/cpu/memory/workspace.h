@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 
 namespace crisp {
 
@@ -29,5 +30,10 @@ class Workspaces {
 /// `bytes` for each of num_threads() members, 64-byte aligned; part of thread_workspace()'s memory, with the same
 /// rules. Reserving for all at once makes the amount independent of which thread the schedule gives which work.
 Workspaces reserve_workspaces(size_t bytes);
+
+/// How much scratch memory the first kernel that `call` calls asks for, which is all that it does then: what its arrays
+/// hold is not touched, but for the offsets of attention's sequences. For kernels that ask in any case, before all
+/// else.
+size_t scratch_asked_for(const std::function<void()>& call);
 
 }  // namespace crisp

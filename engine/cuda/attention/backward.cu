@@ -3,6 +3,7 @@
 // and leaves scale dS in scratch memory, a second one goes by keys. Which keys were kept the weights tell: unless all
 // are, a weight of 0 takes no part (engine/kernels.h says what that means for infinities).
 #include "engine/cuda/attention/selection.cuh"
+#include "engine/cuda/rules.h"
 
 namespace crisp::CRISP_CUDA_NAMESPACE {
 namespace {
@@ -196,8 +197,7 @@ void attention_backward_of(const AttentionShape& s, const AttentionGradient<T>& 
   const int64_t blocks = s.batch * s.heads, rows = x.dspan ? s.queries * s.heads : 0;
   T* gradients = nullptr;
   if (x.dq || x.dk || x.dspan) {
-    auto* span_rows = static_cast<double*>(
-        scratch(static_cast<size_t>(rows) * sizeof(double) + static_cast<size_t>(s.heads * s.pairs) * sizeof(T)));
+    auto* span_rows = static_cast<double*>(scratch(cuda_rules::scratch_of(s, x)));
     gradients = reinterpret_cast<T*>(span_rows + rows);
     const int64_t groups = tile_groups(s.queries, s.batch, tile_rows);
     launch("attention_backward_queries", {blocks * groups, attention_threads, RowsMemory<T>::bytes},
