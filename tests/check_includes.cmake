@@ -4,7 +4,8 @@ cmake_minimum_required(VERSION 3.25)
 # One line per folder: what its files may include, as path prefixes from the repository's root. The longest folder that
 # holds a file decides: a backend (engine/cpu, engine/cuda) knows the kernel contract and leaf headers, not the engine, and
 # engine/meta, which stands in for these two, besides how much memory they take; the gate for strangers' files (data/input)
-# knows leaf headers only, and all who read files know it.
+# knows leaf headers only, and all who read files know it. Exercises are compiled outside of the house, with one header of
+# their own.
 set(contract       engine/backend.h engine/checked.h engine/context.h engine/device.h engine/dtype.h engine/error.h
                    engine/fail.h engine/formulas.h engine/host_memory.h engine/inline.h engine/kernel_list.h engine/kernels.h engine/random.h)
 set(engine         engine/)
@@ -17,7 +18,11 @@ set(data           data/ engine/)
 set(model          model/ data/input/ engine/)
 set(train          train/ model/ data/ weights/ engine/)
 set(tools          tools/ train/ model/ data/ weights/ engine/)
-set(folders engine engine/cpu engine/cuda engine/meta data/input weights data model train tools)
+set(tools/lessons/exercises exercise.h)
+set(tools/lessons/solutions exercise.h)
+set(tools/lessons/grader    ${tools} exchange.h exercise.h)
+set(folders engine engine/cpu engine/cuda engine/meta data/input weights data model train tools tools/lessons/exercises
+            tools/lessons/solutions tools/lessons/grader)
 
 # The root of the engine and its operations know no device: one file of theirs includes the backends.
 set(is_root "^engine/(ops/)?[^/]*$")
