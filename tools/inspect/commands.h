@@ -13,5 +13,7 @@ struct Command {
 };
 
 Command add_attention(CLI::App& program);
+Command add_graph(CLI::App& program);
+Command add_step(CLI::App& program);
 
 }  // namespace crisp::inspect
