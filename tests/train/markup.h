@@ -52,7 +52,7 @@ inline std::string fault(const std::string& html) {
       if (closing && (open.empty() || open.back() != name)) return here("</" + name + "> out of place");
       if (closing) open.pop_back();
       if (!closing && !empty) open.push_back(name);
-      if (name == "style" && !closing) i = html.find("</style>", i) - 1;
+      if ((name == "style" || name == "script") && !closing && !empty) i = html.find("</" + name + ">", i) - 1;
     } else if (static_cast<unsigned char>(html[i]) < ' ' && html[i] != '\n') {
       return here("control character");
     }

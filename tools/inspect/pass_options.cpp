@@ -1,0 +1,30 @@
+#include "tools/inspect/pass_options.h"
+
+#include "train/console.h"
+#include "weights/atomic_file.h"
+
+namespace crisp::inspect {
+
+void add_number_type(CLI::App& app, DType& type) {
+  add_choice<DType>(app, "precision", type, {{"f32", DType::f32}, {"f64", DType::f64}}, "f32|f64", "of all numbers");
+}
+
+GraphTitle title_of(const SubjectOptions& options, const Subject& subject, DType type) {
+  return {.objective = subject.objective_name(),
+          .text = subject.text(),
+          .model = model_or_weights(options.model, options.weights),
+          .precision = std::string(name_of(type)),
+          .tokens = subject.pieces(),
+          .threads = subject.context().threads()};
+}
+
+std::string json_text(const nlohmann::ordered_json& json) {
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+void write_output(const std::string& path, const std::string& content) {
+  write_file_atomically(path, content);
+  say("written: {}", path);
+}
+
+}  // namespace crisp::inspect
