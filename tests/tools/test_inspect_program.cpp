@@ -46,6 +46,60 @@ void write_changed(const Inspecting& at, const std::string& from, const std::str
   write_safetensors(at / to, tensors);
 }
 
+TEST_CASE("crisp-inspect tokens shows pieces with bytes and what is lost") {
+  const Inspecting at;
+  at.write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\ngood\nfilm\n");
+  const Words words{"tokens", "A g\u00f6od  film \u2603 [MASK]", "--vocab", "vocab.txt"};
+  const Outcome outcome = at.inspect(words);
+  CHECK(outcome.exit_code == 0);
+  check_width(outcome);
+  CHECK(contains(outcome.out, "  good      2..7  g\u00f6od    strip_accents\n"));
+  CHECK(contains(outcome.out, "[UNK] 14..17: no piece of the vocabulary fits at \"\u2603\", byte 14\n"));
+  CHECK(contains(outcome.out, "3..5  \"\u00f6\" became \"o\" by strip_accents\n"));
+  CHECK(contains(outcome.out, "white space between words: 1..2, 7..9, 13..14, 17..18\n"));
+
+  const json all = at.inspect_json(words + Words{"--max-length", "4"});
+  CHECK(all["max_length"] == 4);
+  REQUIRE(all["tokens"].size() == 4);
+  CHECK(all["tokens"][2]["piece"] == "good");
+  CHECK(all["tokens"][2]["begin"] == 2);
+  CHECK(all["tokens"][2]["end"] == 7);
+  REQUIRE(all["cut"].size() == 3);
+  CHECK(all["cut"][1]["rule"] == "no_piece");
+  CHECK(all["cut"][1]["unmatched"] == 14);
+  CHECK(all["cut"][2]["rule"] == "added");
+  const Outcome cut = at.inspect(words + Words{"--max-length", "4"});
+  CHECK(contains(cut.out, "truncated to 4 tokens: 3 tokens are cut, bytes 9..24: \"film \u2603 [MASK]\"\n"));
+
+  // Bytes that are no UTF-8 do not come out as they are, neither in the table nor in JSON.
+  CHECK(
+      contains(at.inspect({"tokens", "a\xff", "--vocab", "vocab.txt"}).out, "1..2  no UTF-8: dropped by clean_text\n"));
+  CHECK(at.inspect_json({"tokens", "a\xff", "--vocab", "vocab.txt"})["text"] == "a\ufffd");
+  CHECK(at.inspect_json({"tokens", "", "--vocab", "vocab.txt"})["tokens"].size() == 2);
+
+  CHECK(at.inspect({"tokens", "a"}).exit_code == 2);
+  CHECK(at.inspect({"tokens", "--vocab", "vocab.txt"}).exit_code == 2);
+  CHECK(at.inspect({"tokens", "a", "--model", "./nowhere"}).exit_code == 3);
+}
+
+TEST_CASE("crisp-inspect tokens cuts as the model beside the vocabulary does and needs no weights") {
+  const Inspecting at;
+  at.write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\n");
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += "good ";
+  const json all = at.inspect_json({"tokens", text, "--model", "."});
+  CHECK(all["max_length"] == 64);
+  CHECK(all["tokens"].size() == 64);
+  CHECK(all["cut"].size() == 38);
+  at.write("config.json", R"({"model_type": "roberta"})");
+  const Outcome other = at.inspect({"tokens", text, "--model", "."});
+  CHECK(other.exit_code == 0);
+  CHECK(contains(other.err, "how many positions the model has is not known"));
+  CHECK(contains(other.out, "500 bytes are 102 tokens;"));
+  at.write("tokenizer_config.json", R"({"model_max_length": 8, "truncation_side": "left"})");
+  CHECK(contains(at.inspect({"tokens", text, "--model", "."}).out, "truncated to 8 tokens, from the left: 94 tokens"));
+}
+
 TEST_CASE("crisp-inspect weights shows every tensor of a model and what becomes of it") {
   const Inspecting at;
   REQUIRE(at.train("model", {"--max-steps", "1"}).exit_code == 0);

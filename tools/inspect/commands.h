@@ -17,6 +17,7 @@ Command add_check(CLI::App& program);
 Command add_graph(CLI::App& program);
 Command add_memory(CLI::App& program);
 Command add_step(CLI::App& program);
+Command add_tokens(CLI::App& program);
 Command add_weights(CLI::App& program);
 
 }  // namespace crisp::inspect
