@@ -288,8 +288,10 @@ TEST_CASE("a file that cannot be compiled or lacks a function or is not there is
   write_file(dir / "bad/linear.cpp",
              replaced(solutions + "linear.cpp", "void linear_backward(int rows", "void linear_backward(long rows"));
   write_file(dir / "bad/layer_norm.cpp", "int main() { return 0; }\n");
-  write_file(dir / "bad/attention.cpp", replaced(solutions + "attention.cpp", "const double scale",
-                                                 "int* p = nullptr;\n  *p = 1;\n  const double scale"));
+  std::filesystem::create_directory(dir / "bad/softmax_cross_entropy.cpp");
+  write_file(dir / "bad/attention.cpp",
+             replaced(solutions + "attention.cpp", "const double scale",
+                      "int* p = nullptr;\n  __builtin_puts(\"printed before\");\n  *p = 1;\n  const double scale"));
   write_file(dir / "bad/top_k_attention.cpp",
              replaced(solutions + "top_k_attention.cpp", "const double scale", "throw 1;\n  const double scale"));
   const Checked checked = check(dir, "bad");
@@ -302,9 +304,27 @@ TEST_CASE("a file that cannot be compiled or lacks a function or is not there is
   CHECK(checked.types.at("gelu dx") == "does-not-compile");
   CHECK(contains(out, "the file defines no linear_backward with the parameters that exercise.h declares"));
   CHECK(contains(out, "softmax_cross_entropy (bad/softmax_cross_entropy.cpp): no file"));
+  CHECK(contains(out, "is a directory"));
   CHECK(checked.types.at("softmax_cross_entropy loss") == "no-file");
   CHECK(contains(out, "layer_norm (bad/layer_norm.cpp): does not compile"));
   CHECK(contains(out, "attention_forward touched memory that is not its own"));
+  CHECK(contains(out, "printed before"));
   CHECK(contains(out, "top_k_attention_forward was aborted"));
   CHECK(checked.types.at("attention dq") == "not-computed");
+}
+
+TEST_CASE("a file that is not there fails and so does one that takes too much memory") {
+  NEEDS_COMPILER();
+  const TempDir dir;
+  std::filesystem::create_directory(dir / "bad");
+  write_file(dir / "bad/gelu.cpp",
+             "#include <vector>\n" + replaced(root + "/tools/lessons/solutions/gelu.cpp", "dx[i] += dy[i]",
+                                              "std::vector<char>(3000000000).size();\n    dx[i] += dy[i]"));
+  const Checked checked = check(dir, "bad", {"gelu", "linear"});
+  INFO(checked.outcome.out);
+  CHECK(checked.outcome.exit_code == 1);
+  CHECK(contains(checked.outcome.out, "gelu_backward asks for more memory than there is for it, in case 1 (n 7)"));
+  CHECK(contains(checked.outcome.out, "there is no file bad/linear.cpp"));
+  CHECK(checked.types.at("gelu y").empty() == false);
+  CHECK(checked.types.size() == 6);
 }

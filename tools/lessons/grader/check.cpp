@@ -87,7 +87,7 @@ ExerciseVerdict check_exercise(const Bench& bench, const Exercise& exercise, con
   using State = ExerciseVerdict::State;
   ExerciseVerdict verdict = {};
   verdict.exercise = &exercise;
-  verdict.path = directory + "/" + exercise.name + ".cpp";
+  verdict.path = std::filesystem::path(directory) / (exercise.name + ".cpp");
   for (const std::string& name : exercise.tensors) {
     verdict.tensors.emplace_back();
     verdict.tensors.back().name = name;
@@ -97,7 +97,13 @@ ExerciseVerdict check_exercise(const Bench& bench, const Exercise& exercise, con
     verdict.problem = fmt::format("there is no file {}", verdict.path);
     return verdict;
   }
-  const std::string text = read_input(verdict.path, largest_source);
+  std::string text;
+  try {
+    text = read_input(verdict.path, largest_source);
+  } catch (const BadInput& error) {  // no reason to leave the others unchecked
+    verdict.problem = error.what();
+    return verdict;
+  }
   const Bench::Compiled compiled = bench.compile(exercise, text);
   verdict.compiler_output = compiled.output;
   if (!compiled.ok) {
@@ -110,7 +116,8 @@ ExerciseVerdict check_exercise(const Bench& bench, const Exercise& exercise, con
     runs.push_back(bench.run(exercise, exercise.cases[c]));
     if (verdict.printed.empty()) verdict.printed = runs.back().printed;
     if (runs.back().problem.empty()) continue;
-    verdict.problem = fmt::format("{}, in case {} ({})", runs.back().problem, c + 1, exercise.cases[c].str());
+    verdict.problem = runs.back().problem;
+    if (runs.back().complete_file) verdict.problem += fmt::format(", in case {} ({})", c + 1, exercise.cases[c].str());
     break;
   }
   for (TensorVerdict& tensor : verdict.tensors) tensor = judge(bench, exercise, tensor.name, runs);

@@ -43,7 +43,7 @@ struct ExerciseVerdict {
 /// The most that a student's file may have.
 inline constexpr uint64_t largest_source = uint64_t{1} << 20;
 
-/// Checks DIRECTORY/NAME.cpp. Throws BadInput for a file that cannot be read; one that is not there is a verdict.
+/// Checks DIRECTORY/NAME.cpp. A file that is not there, or cannot be read, is a verdict, too.
 ExerciseVerdict check_exercise(const Bench& bench, const Exercise& exercise, const std::string& directory);
 
 }  // namespace crisp::lessons

@@ -147,6 +147,8 @@ std::string describe(const Exercise& exercise, const Exchange& header, const End
     return fmt::format("{}: line {} asks for {}[{}], and {} has {} elements", where, header.outside_line, name,
                        header.outside_index, name, header.outside_size);
   }
+  if (ended.signal == SIGABRT && ended.output.find("std::bad_alloc") != std::string::npos)
+    return fmt::format("{} asks for more memory than there is for it", where);
   if (ended.signal != 0) return fmt::format("{} {}", where, signal_text(ended.signal));
   if (header.phase < Phase::forward) return fmt::format("the program could not run (exit code {})", ended.exit_code);
   return fmt::format("{} ended the program (exit code {}) instead of returning", where, ended.exit_code);
@@ -183,10 +185,13 @@ Ended Compiler::run(const std::string& directory, const std::vector<std::string>
   std::vector<std::string> command = command_, environment;
   command.insert(command.end(), std::begin(compiler_flags), std::end(compiler_flags));
   command.insert(command.end(), more.begin(), more.end());
-  for (char** variable = environ; *variable; ++variable)
-    if (!std::string_view(*variable).starts_with("LC_") && !std::string_view(*variable).starts_with("LANG"))
-      environment.emplace_back(*variable);
+  for (char** variable = environ; *variable; ++variable) {
+    const std::string_view text = *variable;
+    if (!text.starts_with("LC_") && !text.starts_with("LANG") && !text.starts_with("TMPDIR="))
+      environment.emplace_back(text);
+  }
   environment.emplace_back("LC_ALL=C");
+  environment.emplace_back("TMPDIR=" + directory);  // where what a killed compiler leaves goes, too
   return run_limited(command, directory, environment, limits_of_compiler);
 }
 
@@ -232,6 +237,7 @@ Run Bench::run(const Exercise& exercise, const Case& c, bool forward_only) const
   std::memcpy(words.data(), bytes.data(), bytes.size());
   Exchange after = {};
   std::memcpy(&after, words.data(), sizeof after);
+  run.complete_file = after.phase != Phase::no_forward && after.phase != Phase::no_backward;
   run.problem = describe(exercise, after, ended, seconds_);
   if (run.problem.empty()) run.problem = find_stray_write(header, c, before, words);
   run.forward_done = after.phase == Phase::backward || after.phase == Phase::done;

@@ -33,7 +33,8 @@ class Compiler {
 
 /// What a run has left.
 struct Run {
-  std::string problem;  // one sentence, "" where both functions have done what they may
+  std::string problem;        // one sentence, "" where both functions have done what they may
+  bool complete_file = true;  // both functions are there
   bool forward_done = false, backward_done = false;
   std::map<std::string, Values> written;  // outputs and gradients
   std::string printed;                    // by the student's code

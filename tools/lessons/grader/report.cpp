@@ -13,11 +13,11 @@
 namespace crisp::lessons {
 namespace {
 
-constexpr size_t most_lines = 40;
+constexpr size_t most_compiler_lines = 40, most_printed_lines = 15;
 constexpr size_t text_width = 96;
 
 // A compiler's or a student's text below a heading, indented and not too long.
-std::string quoted(const std::string& heading, std::string text) {
+std::string quoted(const std::string& heading, std::string text, size_t most_lines) {
   if (text.empty()) return "";
   std::replace(text.begin(), text.end(), '\t', ' ');
   std::vector<std::string> lines = split(printable_lines(text), '\n');
@@ -47,7 +47,7 @@ std::string failure_type(const ExerciseVerdict& verdict, const TensorVerdict& te
 std::string output_of(const ExerciseVerdict& verdict, const TensorVerdict& tensor) {
   std::string text = explain(tensor, *verdict.exercise);
   if (!verdict.problem.empty()) text += verdict.problem + "\n";
-  if (!tensor.judged) text += quoted("the compiler:", verdict.compiler_output);
+  if (!tensor.judged) text += quoted("the compiler:", verdict.compiler_output, most_compiler_lines);
   return text;
 }
 
@@ -123,8 +123,8 @@ std::string explain(const ExerciseVerdict& verdict) {
     for (size_t i = 0; i + 1 < lines.size(); ++i)
       text += fmt::format("  {:<{}}  {}\n", i == 0 ? tensor.name : "", width, lines[i]);
   }
-  if (!verdict.passed()) text += quoted("the compiler:", verdict.compiler_output);
-  text += quoted("your code printed:", verdict.printed);
+  if (!verdict.passed()) text += quoted("the compiler:", verdict.compiler_output, most_compiler_lines);
+  text += quoted("your code printed:", verdict.printed, most_printed_lines);
   return text;
 }
 

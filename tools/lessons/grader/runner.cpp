@@ -124,6 +124,7 @@ int main(int argc, char** argv) {
   void* mapped = mmap(nullptr, static_cast<size_t>(file.st_size), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (mapped == MAP_FAILED) return 98;
   close(fd);
+  std::setvbuf(stdout, nullptr, _IOLBF, 4096);  // what was printed before a crash is not lost
   exchange = static_cast<Exchange*>(mapped);
   exchange->phase = Phase::started;
   for (const Exercise& exercise : exercises) {
