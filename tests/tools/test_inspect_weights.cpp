@@ -6,6 +6,7 @@
 #include "tests/support/catch.h"
 #include "tests/train/support.h"
 #include "tools/inspect/row_pairs.h"
+#include "tools/inspect/subject.h"
 #include "tools/inspect/tensor_numbers.h"
 #include "tools/inspect/weights.h"
 

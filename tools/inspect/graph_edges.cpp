@@ -25,7 +25,7 @@ std::vector<std::string> leaves_of(const Operation& operation) {
   std::vector<std::string> leaves;
   for (const OperationInput& input : operation.inputs) {
     if (input.made_by) continue;
-    const std::string name = input.name.empty() ? (input.trained ? "leaf" : "constant") : short_name(input.name);
+    const std::string name = input.name.empty() ? (input.trained ? "leaf" : "constant") : last_words(input.name);
     leaves.push_back(name + " " + shape_text(input.shape));
   }
   return leaves;

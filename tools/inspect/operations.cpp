@@ -73,7 +73,7 @@ std::string dotted_name(const Operation& operation) {
   return parts.empty() ? operation.name : fmt::format("{}.{}", fmt::join(parts, "."), operation.name);
 }
 
-std::string short_name(const std::string& parameter) {
+std::string last_words(const std::string& parameter) {
   const size_t last = parameter.rfind('.');
   const size_t before = last == std::string::npos || last == 0 ? last : parameter.rfind('.', last - 1);
   return before == std::string::npos ? parameter : parameter.substr(before + 1);

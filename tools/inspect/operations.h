@@ -42,7 +42,7 @@ std::string scope_text(const Operation& operation);
 /// others follow.
 std::string dotted_name(const Operation& operation);
 /// A parameter's last two parts, which tell it from the others of its layer: "q_lin.weight".
-std::string short_name(const std::string& parameter);
+std::string last_words(const std::string& parameter);
 
 /// What an operation computes, and its gradients, in a line each; ' is the transpose, * goes element by element.
 struct Formula {

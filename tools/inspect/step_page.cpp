@@ -90,7 +90,7 @@ std::string matrix(const std::string& caption, const Excerpt& e, size_t limit) {
 std::string input_caption(const OperationInput& input) {
   if (input.made_by) return fmt::format("<a href=\"#node-{}\">result of {}</a>", *input.made_by, *input.made_by);
   if (input.name.empty()) return input.trained ? "leaf" : "constant";
-  return "<b>" + escape(short_name(input.name)) + "</b>";
+  return "<b>" + escape(last_words(input.name)) + "</b>";
 }
 
 std::string formula(const char* text) {

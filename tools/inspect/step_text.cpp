@@ -72,7 +72,7 @@ std::string numbers(const Excerpt& e, int64_t limit, int width) {
 
 std::string input_name(const OperationInput& input) {
   if (input.made_by) return fmt::format("#{}", *input.made_by);
-  if (!input.name.empty()) return printable(short_name(input.name));
+  if (!input.name.empty()) return printable(last_words(input.name));
   return input.trained ? "leaf" : "constant";
 }
 

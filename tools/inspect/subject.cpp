@@ -83,7 +83,7 @@ void add_objective_options(CLI::App& app, SubjectOptions& options) {
   add_parsed(app, "logit", "N", "", parse, "take this logit instead of a loss");
 }
 
-std::string short_name(const std::string& name) {
+std::string short_name(std::string_view name) {
   std::string_view rest = name;
   for (const std::string_view part : {"distilbert.", "transformer."})
     if (rest.starts_with(part)) rest.remove_prefix(part.size());

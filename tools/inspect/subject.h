@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/wordpiece.h"
@@ -43,7 +44,7 @@ const std::string& model_or_weights(const std::string& model, const std::string&
 
 /// A parameter's name without what all have: "layer.2.ffn.lin1.weight" of
 /// "distilbert.transformer.layer.2.ffn.lin1.weight".
-std::string short_name(const std::string& name);
+std::string short_name(std::string_view name);
 
 /// A model, a text and the batch of it alone. Does not move: what it gives out refers to it.
 class Subject {

@@ -19,9 +19,6 @@ struct WeightsOptions {
   bool json = false;
 };
 
-/// The model's name of a parameter without "distilbert." and "transformer.": "layer.2.ffn.lin1.weight".
-std::string short_name(std::string_view parameter);
-
 /// "layer.2" before "layer.10": by digits as numbers, else by bytes.
 bool natural_less(std::string_view a, std::string_view b);
 

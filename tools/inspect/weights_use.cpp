@@ -8,6 +8,7 @@
 
 #include "data/input/text.h"
 #include "engine/fail.h"
+#include "tools/inspect/subject.h"
 #include "tools/inspect/weights.h"
 #include "tools/nearest.h"
 #include "train/model_files.h"
@@ -46,12 +47,6 @@ FileUse::OfTensor use_of_tensor(const TensorUse& use, bool unused) {
 std::string tensors(size_t n) { return fmt::format("{} tensor{}", n, n == 1 ? "" : "s"); }
 
 }  // namespace
-
-std::string short_name(std::string_view parameter) {
-  for (const std::string_view prefix : {"distilbert.", "transformer."})
-    if (parameter.starts_with(prefix)) parameter.remove_prefix(prefix.size());
-  return std::string(parameter);
-}
 
 bool natural_less(std::string_view a, std::string_view b) {
   size_t i = 0, j = 0;
