@@ -14,5 +14,6 @@ struct Command {
 
 Command add_attention(CLI::App& program);
 Command add_check(CLI::App& program);
+Command add_grad(CLI::App& program);
 
 }  // namespace crisp::inspect
