@@ -134,9 +134,10 @@ void Subject::choose_objective() {
   const std::vector<double> values = logits(tape).to_vector();
   const auto largest = std::max_element(values.begin(), values.end()) - values.begin();
   const bool softmax = c.head_function() == HeadFunction::softmax;
-  if (options_.logit || (!softmax && options_.label.empty())) {
-    logit_ = options_.logit.value_or(largest);
-    objective_name_ = fmt::format("logit {} ({})", logit_, printable(names[static_cast<size_t>(logit_)]));
+  if (options_.logit || ((!softmax || options_.logit_by_default) && options_.label.empty())) {
+    objective_.logit = options_.logit.value_or(largest);
+    objective_name_ =
+        fmt::format("logit {} ({})", objective_.logit, printable(names[static_cast<size_t>(objective_.logit)]));
     return;
   }
   if (!softmax) fail<UsageError>("--label: this model's head is no softmax over labels; give --logit N");
@@ -149,16 +150,25 @@ void Subject::choose_objective() {
       fail<UsageError>("--label {}: no label of the model, which has 0 to {}{}", options_.label, c.num_labels - 1,
                        did_you_mean(options_.label, names));
   }
-  label_ = static_cast<int32_t>(label);
+  objective_.label = static_cast<int32_t>(label);
   objective_name_ = fmt::format("cross-entropy of label {} ({})", label, printable(names[static_cast<size_t>(label)]));
 }
 
+Tensor Objective::of(Tape& tape, const Tensor& logits) const {
+  const int64_t batch = logits.dim(0);
+  if (label) {
+    const std::vector<int32_t> labels(static_cast<size_t>(batch), *label);
+    const Tensor mean = cross_entropy(tape, logits, on(logits.device(), Rows(labels)));
+    return batch == 1 ? mean : scale(tape, mean, static_cast<double>(batch));
+  }
+  const Tensor column = slice(tape, logits, 1, logit, 1);
+  return batch == 1 ? reshape(tape, column, {}) : sum(tape, column);
+}
+
 Tensor Subject::objective(Tape& tape, std::vector<Tensor>* weights) const {
-  const Tensor all = logits(tape, weights);
-  if (!label_) return reshape(tape, slice(tape, all, 1, logit_, 1), {});
-  const Tensor loss = cross_entropy(tape, all, on(model().device(), Rows(std::span(&*label_, 1))));
-  const Tensor penalty = mode().training ? model().span_penalty(tape) : Tensor();
-  return penalty ? add(tape, loss, penalty) : loss;
+  const Tensor value = objective_.of(tape, logits(tape, weights));
+  const Tensor penalty = objective_.label && mode().training ? model().span_penalty(tape) : Tensor();
+  return penalty ? add(tape, value, penalty) : value;
 }
 
 }  // namespace crisp::inspect

@@ -16,6 +16,14 @@
 
 namespace crisp::inspect {
 
+/// What gradients are taken of: the cross-entropy of a label, or one logit.
+struct Objective {
+  std::optional<int32_t> label = {};
+  int64_t logit = 0;  // where there is no label
+  /// Of logits [batch, num_labels]: a scalar, the sum over the batch.
+  Tensor of(Tape& tape, const Tensor& logits) const;
+};
+
 struct SubjectOptions {
   std::string model, weights;  // one of them is given
   std::string text, vocab, parses;
@@ -26,6 +34,7 @@ struct SubjectOptions {
   CLI::App* app = nullptr;  // whose options they are
   std::string label = {};   // a number or a name; "": what the model predicts
   std::optional<int64_t> logit = {};
+  bool logit_by_default = false;  // where neither is given, the logit of the predicted label instead of a loss
 };
 
 /// TEXT, --model DIR or --weights FILE, --vocab, --max-length, --threads, --parses, the options of sparse attention (in
@@ -70,9 +79,11 @@ class Subject {
   /// Logits [1, num_labels]; `weights` as in ForwardMode.
   Tensor logits(Tape& tape, std::vector<Tensor>* weights = nullptr) const;
   /// A number to take gradients of: the cross-entropy of a label (the given one, else the predicted one; with the
-  /// penalty of learned spans in training), or one logit (the given one, else, where the head is no softmax, the
-  /// largest).
+  /// penalty of learned spans in training), or one logit (the given one, else, where the head is no softmax or
+  /// options.logit_by_default says so, the largest).
   Tensor objective(Tape& tape, std::vector<Tensor>* weights = nullptr) const;
+  /// The same without that penalty, of logits.
+  const Objective& objective_of_logits() const { return objective_; }
   /// Which: "cross-entropy of label 1 (positive)", "logit 0 (negative)".
   const std::string& objective_name() const { return objective_name_; }
 
@@ -85,8 +96,7 @@ class Subject {
   WordPiece tokenizer_;
   std::vector<TokenSpan> tokens_;
   std::optional<Batch> batch_;
-  std::optional<int32_t> label_;  // else the logit
-  int64_t logit_ = 0;
+  Objective objective_;
   std::string objective_name_;
 };
 
