@@ -13,6 +13,7 @@ struct Command {
 };
 
 Command add_attention(CLI::App& program);
+Command add_diff(CLI::App& program);
 Command add_tokens(CLI::App& program);
 Command add_weights(CLI::App& program);
 

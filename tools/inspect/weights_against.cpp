@@ -161,6 +161,8 @@ std::string text_of(const Side& a, const Side& b, const Comparison& c, const Wei
   if (c.renamed > 0)
     text +=
         fmt::format("note: {} have other names in B and were paired by the parameters that they become\n", c.renamed);
+  if (c.renamed > 0 && a.use.architecture != b.use.architecture)
+    text += "note: in a BERT, unlike in a DistilBERT, positions lack the row of token types that is added to them\n";
   for (const auto& [which, count] : c.dtypes)
     text += fmt::format("note: {} are {}; they were compared as numbers\n", count, which);
   const double largest = c.different.empty() ? 0 : c.different.front().d.largest;

@@ -37,7 +37,7 @@ FileUse::OfTensor use_of_tensor(const TensorUse& use, bool unused) {
       return {.becomes = "-> row 0 is added to all positions"};
     case TensorUse::Kind::left_out:
       return {.becomes = "left out: " + use.text};
-    case TensorUse::Kind::unknown:
+    case TensorUse::Kind::foreign:
       break;
   }
   return {.becomes = "unused"};
@@ -92,7 +92,7 @@ FileUse use_of_file(const SafetensorsFile& file) {
   size_t not_used = 0;
   std::map<std::string, size_t> left_out;
   for (size_t i = 0; i < uses.size(); ++i) {
-    const bool known = uses[i].kind != TensorUse::Kind::unknown && !unused.contains(file.tensors()[i].name);
+    const bool known = uses[i].kind != TensorUse::Kind::foreign && !unused.contains(file.tensors()[i].name);
     result.tensors.push_back(use_of_tensor(uses[i], !known));
     if (!known) ++not_used;
     if (uses[i].kind == TensorUse::Kind::left_out) ++left_out[uses[i].text];
