@@ -214,6 +214,22 @@ TEST_CASE("crisp-inspect weights shows every tensor of a model and what becomes 
   const Outcome nowhere = at.inspect({"weights", "./nowhere"});
   CHECK(nowhere.exit_code == 3);
   CHECK(nowhere.err == "crisp-inspect: ./nowhere: no such file or directory\n");
+  for (const Words& misspelt :
+       {Words{"weights", "./modle"}, Words{"tokens", "a", "--model", "./modle"},
+        Words{"diff", "model", "./modle", "--data", "dev.tsv"}, Words{"weights", "model", "--against", "./modle"}})
+    CHECK(at.inspect(misspelt).err == "crisp-inspect: ./modle: no such file or directory; did you mean ./model?\n");
+  CHECK(at.inspect({"diff", "model", "model", "--data", "def.tsv"}).err ==
+        "crisp-inspect: def.tsv: no such file; did you mean dev.tsv?\n");
+
+  // What cannot be loaded is shown all the same.
+  std::string config = at.read("model/config.json");
+  const std::string width = "\"hidden_dim\": 64";
+  config.replace(config.find(width), width.size(), "\"hidden_dim\": 65");
+  at.write("model/config.json", config);
+  const Outcome other = at.inspect({"weights", "model"});
+  CHECK(other.exit_code == 0);
+  CHECK(contains(other.out, "-> layer.1.ffn.lin1.weight "));
+  CHECK(contains(other.out, "note: it cannot be loaded: model/model.safetensors: does not fit the model; 6 tensors"));
 }
 
 TEST_CASE("crisp-inspect weights --against names the one number that differs") {

@@ -7,11 +7,14 @@
 
 #include "data/batch.h"
 #include "data/dataset.h"
+#include "data/input/file.h"
 #include "data/input/text.h"
 #include "engine/context.h"
 #include "engine/fail.h"
 #include "tools/inspect/commands.h"
 #include "tools/inspect/row_pairs.h"
+#include "tools/inspect/subject.h"
+#include "tools/nearest.h"
 #include "tools/predict_output.h"
 #include "train/console.h"
 #include "train/device.h"
@@ -33,6 +36,7 @@ struct DiffOptions {
 };
 
 LoadedModel load(const std::string& path, const DiffOptions& options, Device device) {
+  check_model_exists(path);
   LoadModelOptions load{.vocab = options.vocab, .device = device, .head_required = true};
   if (options.precision != Precision::f32) load.dtype = dtype_for(options.precision);  // else the file's own
   LoadedModel loaded = load_model(path, load);
@@ -176,6 +180,7 @@ Dataset without_labels(Dataset data) {
 }
 
 int show_difference(const DiffOptions& options) {
+  if (!input_exists(options.data)) fail<BadInput>("{}: no such file{}", options.data, did_you_mean_path(options.data));
   const Device device = device_for(options.device);
   const Context context(
       {.threads = static_cast<int>(options.threads), .products = products_for(options.precision, device)});

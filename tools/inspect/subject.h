@@ -36,6 +36,8 @@ void add_objective_options(CLI::App& app, SubjectOptions& options);
 void add_model_options(CLI::App& app, std::string& model, std::string& weights);
 /// The one that was given. Throws UsageError for none or both.
 const std::string& model_or_weights(const std::string& model, const std::string& weights);
+/// Throws BadInput, with what has the nearest name, when a model is neither a path nor in the cache of models.
+void check_model_exists(const std::string& model);
 
 /// A model, a text and the batch of it alone. Does not move: what it gives out refers to it.
 class Subject {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "data/input/text.h"
 #include "tools/inspect/row_pairs.h"
@@ -62,8 +63,10 @@ std::vector<Pair> pairs_of(const Side& a, const Side& b, Comparison& result) {
     else
       result.only_a.push_back(t.name);
   }
+  std::set<const TensorEntry*> paired;
+  for (const Pair& pair : pairs) paired.insert(pair.b);
   for (const TensorEntry& t : b.file.tensors())
-    if (std::ranges::none_of(pairs, [&](const Pair& p) { return p.b == &t; })) result.only_b.push_back(t.name);
+    if (!paired.contains(&t)) result.only_b.push_back(t.name);
   return pairs;
 }
 

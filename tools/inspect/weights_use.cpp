@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <new>
 #include <set>
 
 #include "data/input/text.h"
 #include "engine/fail.h"
+#include "tools/inspect/subject.h"
 #include "tools/inspect/weights.h"
 #include "tools/nearest.h"
 #include "train/model_files.h"
@@ -86,8 +88,10 @@ FileUse use_of_file(const SafetensorsFile& file) {
     unused.insert(plan.unused.begin(), plan.unused.end());
     if (!plan.initialised_head.empty())
       notes.push_back("it has no classification head for this model; a new one is random");
-  } catch (const BadInput& error) {
+  } catch (const Error& error) {
     notes.push_back(std::string("it cannot be loaded: ") + error.what());
+  } catch (const std::bad_alloc&) {  // config.json asks for it
+    notes.push_back("it cannot be loaded: there is not enough memory for what its config.json describes");
   }
   size_t not_used = 0;
   std::map<std::string, size_t> left_out;
@@ -105,6 +109,7 @@ FileUse use_of_file(const SafetensorsFile& file) {
 }
 
 SafetensorsFile open_weights(const std::string& file_or_directory) {
+  check_model_exists(file_or_directory);
   return read_published(file_or_directory, [&] { return SafetensorsFile::open(locate_weights(file_or_directory)); });
 }
 
