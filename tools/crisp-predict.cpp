@@ -39,15 +39,6 @@ struct PredictOptions {
   DeviceChoice device = DeviceChoice::cpu;
 };
 
-// What an answer that is no number means for who has only asked.
-[[noreturn]] void explain(const NotFinite& error, const LoadedModel& loaded) {
-  const std::string broken = describe_broken_weights(loaded);
-  if (!broken.empty()) fail<Diverged>("{}: {}, so {}", loaded.weights_path, broken, error.what());
-  fail<Diverged>("{}: {}, though the weights hold numbers alone: they are too large for {}{}", loaded.weights_path,
-                 error.what(), name_of(loaded.model.dtype()),
-                 loaded.model.dtype() == DType::f32 ? "; --precision f64 may do" : "");
-}
-
 // Answers as the sentences come, and what is to be said about all of them in the end.
 class Predictor {
  public:
@@ -69,7 +60,7 @@ class Predictor {
       try {
         return evaluate(loaded_.model, data, static_cast<int>(options_.batch_size), Statistics::none, {}, context_);
       } catch (const NotFinite& error) {
-        explain(error.behind(total_), loaded_);
+        explain_not_finite(error.behind(total_), loaded_);
       }
     }();
     std::string lines;

@@ -1,6 +1,8 @@
 #include "tools/nearest.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <vector>
 
 #include "data/input/text.h"
@@ -38,6 +40,21 @@ std::string nearest(std::string_view name, std::span<const std::string> names) {
 std::string did_you_mean(std::string_view name, std::span<const std::string> names) {
   const std::string other = nearest(name, names);
   return other.empty() ? "" : "; did you mean " + printable(other) + "?";
+}
+
+std::string did_you_mean_path(const std::string& path) {
+  namespace fs = std::filesystem;
+  fs::path given(path);
+  if (!given.has_filename()) given = given.parent_path();  // "model/"
+  const fs::path directory = given.parent_path();
+  std::error_code error;
+  std::vector<std::string> names;
+  for (fs::directory_iterator at(directory.empty() ? fs::path(".") : directory, error), end; !error && at != end;
+       at.increment(error))
+    names.push_back(at->path().filename().string());
+  std::sort(names.begin(), names.end());
+  const std::string name = nearest(given.filename().string(), names);
+  return name.empty() ? "" : "; did you mean " + printable((directory / name).string()) + "?";
 }
 
 }  // namespace crisp

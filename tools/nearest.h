@@ -19,4 +19,7 @@ std::string nearest(std::string_view name, std::span<const std::string> names);
 /// "; did you mean NAME?", or "".
 std::string did_you_mean(std::string_view name, std::span<const std::string> names);
 
+/// The same for a path that leads nowhere: what has the nearest name in its directory.
+std::string did_you_mean_path(const std::string& path);
+
 }  // namespace crisp

@@ -152,7 +152,7 @@ Inventory take_inventory(const SafetensorsFile& file) {
       case TensorUse::Kind::left_out:
         all.left_out.push_back({t.name, std::move(use.text)});
         break;
-      case TensorUse::Kind::unknown:
+      case TensorUse::Kind::foreign:
         all.unknown.push_back(t.name);
         break;
     }

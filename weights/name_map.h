@@ -42,8 +42,8 @@ struct TensorUse {
     parameter,    // of the model, if that has one of this name
     token_types,  // BERT's: the first row is added to every position
     left_out,
-    unknown
-  } kind = Kind::unknown;
+    foreign  // nothing that the model knows
+  } kind = Kind::foreign;
   std::string text = {};               // the parameter's name in the model; or why it is left out
   std::optional<uint64_t> layer = {};  // of a parameter of a layer
 };

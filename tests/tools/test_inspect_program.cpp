@@ -1,6 +1,8 @@
 // crisp-inspect as a user starts it.
 #include <fmt/format.h>
 
+#include <map>
+
 #include "tests/tools/programs.h"
 #include "weights/safetensors.h"
 
@@ -44,6 +46,85 @@ void write_changed(const Inspecting& at, const std::string& from, const std::str
   }
   for (size_t i = 0; i < tensors.size(); ++i) tensors[i].data = std::span<const float>(values[i]);
   write_safetensors(at / to, tensors);
+}
+
+TEST_CASE("crisp-inspect diff shows where two models disagree, as crisp-predict has their answers") {
+  const Inspecting at;
+  REQUIRE(at.train("a", {"--epochs", "1", "--select", "last"}).exit_code == 0);
+  REQUIRE(at.train("b", {"--epochs", "4", "--select", "last"}).exit_code == 0);
+  const auto predict = [&](const char* model) {
+    return json_lines(at.predict({"--model", model, "dev.tsv", "--json"}).out);
+  };
+  const std::vector<json> a = predict("a"), b = predict("b");
+  const std::vector<std::string> lines = lines_of(at.read("dev.tsv"));
+  REQUIRE(a.size() == 50);
+  std::map<std::string, int> right;
+  size_t disagreements = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const int truth = lines[i + 1].back() - '0';
+    ++right[fmt::format("{}{}", a[i]["label"] == truth ? "A" : "", b[i]["label"] == truth ? "B" : "")];
+    if (a[i]["label"] != b[i]["label"]) ++disagreements;
+  }
+  REQUIRE(disagreements > 2);
+
+  const json all = at.inspect_json({"diff", "a", "b", "--data", "dev.tsv", "--threads", "1"});
+  CHECK(all["right"] ==
+        json{{"both", right["AB"]}, {"only_a", right["A"]}, {"only_b", right["B"]}, {"neither", right[""]}});
+  REQUIRE(all["disagreements"].size() == disagreements);
+  double before = 1;
+  for (const json& row : all["disagreements"]) {
+    const size_t i = row["example"];
+    CHECK(row["line"] == i + 2);
+    CHECK(row["a"]["label"] == a[i]["label_name"]);
+    CHECK(row["b"]["label"] == b[i]["label_name"]);
+    for (size_t label = 0; label < 2; ++label)  // other batches, maybe other last bits
+      CHECK(row["a"]["probabilities"][label].get<double>() ==
+            Approx(a[i]["probabilities"][label].get<double>()).margin(1e-5));
+    CHECK(row["difference"].get<double>() <= before);
+    before = row["difference"];
+  }
+
+  const Outcome outcome = at.inspect({"diff", "a", "b", "--data", "dev.tsv", "--limit", "2"});
+  CHECK(outcome.exit_code == 0);
+  check_width(outcome);
+  CHECK(contains(outcome.out, fmt::format("other labels: {} of 50 sentences\n", disagreements)));
+  CHECK(contains(outcome.out, "McNemar's exact p = "));
+  CHECK(contains(outcome.out, fmt::format("... and {} more (--limit 0 shows all)\n", disagreements - 2)));
+
+  std::string plain;
+  for (size_t i = 1; i < lines.size(); ++i) plain += lines[i].substr(0, lines[i].find('\t')) + "\n";
+  at.write("plain.txt", plain);
+  const json unlabelled = at.inspect_json({"diff", "a", "b", "--data", "plain.txt", "--threads", "1"});
+  CHECK(unlabelled["right"].is_null());
+  CHECK(unlabelled["mcnemar_p"].is_null());
+  CHECK(unlabelled["disagreements"].size() == disagreements);
+  CHECK(contains(at.inspect({"diff", "a", "a", "--data", "dev.tsv"}).out, "all probabilities are the same\n"));
+}
+
+TEST_CASE("crisp-inspect diff pairs labels by name") {
+  const Inspecting at;
+  REQUIRE(at.train("a", {"--max-steps", "1"}).exit_code == 0);
+  const auto with_names = [&](const std::string& name, const json& names) {
+    std::filesystem::copy(at / "a", at / name);
+    json config = at.read_json("a/config.json");
+    config["id2label"] = names;
+    config.erase("label2id");
+    at.write(name + "/config.json", config.dump());
+  };
+  with_names("named", {{"0", "bad"}, {"1", "good"}});
+  with_names("turned", {{"0", "good"}, {"1", "bad"}});
+  with_names("other", {{"0", "bad"}, {"1", "better"}});
+  const auto diff = [&](const char* a, const char* b) { return at.inspect({"diff", a, b, "--data", "dev.tsv"}); };
+  CHECK(contains(diff("named", "turned").out, "other labels: 50 of 50 sentences\n"));
+  const Outcome by_number = diff("a", "named");
+  CHECK(contains(by_number.err, "note: model A does not name its labels; they are paired by number\n"));
+  CHECK(contains(by_number.out, "other labels: 0 of 50 sentences\n"));
+  const Outcome refused = diff("named", "other");
+  CHECK(refused.exit_code == 3);
+  CHECK(refused.err ==
+        "crisp-inspect: A has the labels \"bad\", \"good\", B \"bad\", \"better\": their answers cannot be compared\n");
+  CHECK(at.inspect({"diff", "named", "turned"}).exit_code == 2);
+  CHECK(diff("named", "./nowhere").exit_code == 3);
 }
 
 TEST_CASE("crisp-inspect tokens shows pieces with bytes and what is lost") {
@@ -133,6 +214,22 @@ TEST_CASE("crisp-inspect weights shows every tensor of a model and what becomes 
   const Outcome nowhere = at.inspect({"weights", "./nowhere"});
   CHECK(nowhere.exit_code == 3);
   CHECK(nowhere.err == "crisp-inspect: ./nowhere: no such file or directory\n");
+  for (const Words& misspelt :
+       {Words{"weights", "./modle"}, Words{"tokens", "a", "--model", "./modle"},
+        Words{"diff", "model", "./modle", "--data", "dev.tsv"}, Words{"weights", "model", "--against", "./modle"}})
+    CHECK(at.inspect(misspelt).err == "crisp-inspect: ./modle: no such file or directory; did you mean ./model?\n");
+  CHECK(at.inspect({"diff", "model", "model", "--data", "def.tsv"}).err ==
+        "crisp-inspect: def.tsv: no such file; did you mean dev.tsv?\n");
+
+  // What cannot be loaded is shown all the same.
+  std::string config = at.read("model/config.json");
+  const std::string width = "\"hidden_dim\": 64";
+  config.replace(config.find(width), width.size(), "\"hidden_dim\": 65");
+  at.write("model/config.json", config);
+  const Outcome other = at.inspect({"weights", "model"});
+  CHECK(other.exit_code == 0);
+  CHECK(contains(other.out, "-> layer.1.ffn.lin1.weight "));
+  CHECK(contains(other.out, "note: it cannot be loaded: model/model.safetensors: does not fit the model; 6 tensors"));
 }
 
 TEST_CASE("crisp-inspect weights --against names the one number that differs") {

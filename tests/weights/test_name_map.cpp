@@ -198,7 +198,7 @@ TEST_CASE("what each tensor is, by its name alone") {
   CHECK(use("bert.embeddings.token_type_embeddings.weight").kind == Kind::token_types);
   CHECK(use("bert.pooler.dense.bias").kind == Kind::left_out);
   CHECK(use("bert.pooler.dense.bias").text == "the pooler: DistilBERT has none");
-  CHECK(use("gamma").kind == Kind::unknown);
+  CHECK(use("gamma").kind == Kind::foreign);
   CHECK_THAT(test::bad_input([&] {
                tensor_uses(make(dir, {{"gamma", {4}}}));
              }),

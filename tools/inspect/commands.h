@@ -14,6 +14,7 @@ struct Command {
 
 Command add_attention(CLI::App& program);
 Command add_check(CLI::App& program);
+Command add_diff(CLI::App& program);
 Command add_grad(CLI::App& program);
 Command add_graph(CLI::App& program);
 Command add_memory(CLI::App& program);

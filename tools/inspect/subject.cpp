@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "data/batch.h"
+#include "data/input/file.h"
 #include "data/input/parse_text.h"
 #include "data/input/text.h"
 #include "engine/fail.h"
@@ -12,12 +13,16 @@
 #include "tools/nearest.h"
 #include "train/console.h"
 #include "train/to_batch.h"
+#include "weights/file_changes.h"
+#include "weights/hub_cache.h"
+#include "weights/published.h"
 
 namespace crisp::inspect {
 namespace {
 
 // Before anything is loaded: with the sparsity that was asked for, where one was.
 LoadedModel load(const SubjectOptions& options, DType dtype) {
+  check_model_exists(model_or_weights(options.model, options.weights));
   LoadedModel loaded = load_model(model_or_weights(options.model, options.weights),
                                   {.vocab = options.vocab, .dtype = dtype, .device = device_for(options.device)});
   for (const std::string& note : loaded.notes) say("note: {}", note);
@@ -56,6 +61,13 @@ const std::string& model_or_weights(const std::string& model, const std::string&
   if (model.empty() == weights.empty())
     fail<UsageError>("give either --model DIR or --weights FILE{}", model.empty() ? "" : ", not both");
   return model.empty() ? weights : model;
+}
+
+void check_model_exists(const std::string& model) {
+  if (input_exists(model) || !find_in_hub_cache(model).empty()) return;
+  const std::string directory = parent_directory(model);
+  if (published_directory(directory) != directory) return;  // the file may be about to come
+  fail<BadInput>("{}{}", explain_missing_model(model), did_you_mean_path(model));
 }
 
 void add_subject_options(CLI::App& app, SubjectOptions& options) {

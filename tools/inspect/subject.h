@@ -50,6 +50,8 @@ bool any_sparsity_given(const CLI::App& app);
 void add_model_options(CLI::App& app, std::string& model, std::string& weights);
 /// The one that was given. Throws UsageError for none or both.
 const std::string& model_or_weights(const std::string& model, const std::string& weights);
+/// Throws BadInput, with what has the nearest name, when a model is neither a path nor in the cache of models.
+void check_model_exists(const std::string& model);
 
 /// A parameter's name without what all have: "layer.2.ffn.lin1.weight" of
 /// "distilbert.transformer.layer.2.ffn.lin1.weight".

@@ -44,11 +44,7 @@ struct Source {
 // Where the tokenizer of what --model or --weights names lies; the weights themselves need not be there.
 std::string directory_of(const std::string& file_or_directory) {
   std::error_code ignored;
-  if (!input_exists(file_or_directory)) {
-    const std::string snapshot = find_in_hub_cache(file_or_directory);
-    if (snapshot.empty()) fail<BadInput>("{}", explain_missing_model(file_or_directory));
-    return snapshot;
-  }
+  if (!input_exists(file_or_directory)) return find_in_hub_cache(file_or_directory);
   if (fs::is_directory(file_or_directory, ignored)) return published_directory(file_or_directory);
   const std::string parent = fs::path(file_or_directory).parent_path().string();
   return parent.empty() ? "." : parent;
@@ -60,6 +56,7 @@ Source read_source(const TokensOptions& options) {
     return {read_tokenizer("", options.vocab)};
   }
   const std::string& given = model_or_weights(options.model, options.weights);
+  check_model_exists(given);
   return read_published(given, [&] {
     const std::string directory = directory_of(given), config = (fs::path(directory) / "config.json").string();
     Source source{read_tokenizer(directory, options.vocab)};

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "data/input/text.h"
 #include "tools/inspect/row_pairs.h"
@@ -62,8 +63,10 @@ std::vector<Pair> pairs_of(const Side& a, const Side& b, Comparison& result) {
     else
       result.only_a.push_back(t.name);
   }
+  std::set<const TensorEntry*> paired;
+  for (const Pair& pair : pairs) paired.insert(pair.b);
   for (const TensorEntry& t : b.file.tensors())
-    if (std::ranges::none_of(pairs, [&](const Pair& p) { return p.b == &t; })) result.only_b.push_back(t.name);
+    if (!paired.contains(&t)) result.only_b.push_back(t.name);
   return pairs;
 }
 
@@ -161,6 +164,8 @@ std::string text_of(const Side& a, const Side& b, const Comparison& c, const Wei
   if (c.renamed > 0)
     text +=
         fmt::format("note: {} have other names in B and were paired by the parameters that they become\n", c.renamed);
+  if (c.renamed > 0 && a.use.architecture != b.use.architecture)
+    text += "note: in a BERT, unlike in a DistilBERT, positions lack the row of token types that is added to them\n";
   for (const auto& [which, count] : c.dtypes)
     text += fmt::format("note: {} are {}; they were compared as numbers\n", count, which);
   const double largest = c.different.empty() ? 0 : c.different.front().d.largest;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <new>
 #include <set>
 
 #include "data/input/text.h"
@@ -38,7 +39,7 @@ FileUse::OfTensor use_of_tensor(const TensorUse& use, bool unused) {
       return {.becomes = "-> row 0 is added to all positions"};
     case TensorUse::Kind::left_out:
       return {.becomes = "left out: " + use.text};
-    case TensorUse::Kind::unknown:
+    case TensorUse::Kind::foreign:
       break;
   }
   return {.becomes = "unused"};
@@ -81,13 +82,15 @@ FileUse use_of_file(const SafetensorsFile& file) {
     unused.insert(plan.unused.begin(), plan.unused.end());
     if (!plan.initialised_head.empty())
       notes.push_back("it has no classification head for this model; a new one is random");
-  } catch (const BadInput& error) {
+  } catch (const Error& error) {
     notes.push_back(std::string("it cannot be loaded: ") + error.what());
+  } catch (const std::bad_alloc&) {  // config.json asks for it
+    notes.push_back("it cannot be loaded: there is not enough memory for what its config.json describes");
   }
   size_t not_used = 0;
   std::map<std::string, size_t> left_out;
   for (size_t i = 0; i < uses.size(); ++i) {
-    const bool known = uses[i].kind != TensorUse::Kind::unknown && !unused.contains(file.tensors()[i].name);
+    const bool known = uses[i].kind != TensorUse::Kind::foreign && !unused.contains(file.tensors()[i].name);
     result.tensors.push_back(use_of_tensor(uses[i], !known));
     if (!known) ++not_used;
     if (uses[i].kind == TensorUse::Kind::left_out) ++left_out[uses[i].text];
@@ -100,6 +103,7 @@ FileUse use_of_file(const SafetensorsFile& file) {
 }
 
 SafetensorsFile open_weights(const std::string& file_or_directory) {
+  check_model_exists(file_or_directory);
   return read_published(file_or_directory, [&] { return SafetensorsFile::open(locate_weights(file_or_directory)); });
 }
 
