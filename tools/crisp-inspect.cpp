@@ -7,7 +7,7 @@ int main(int argc, char** argv) {
   set_help_style(app);
   app.require_subcommand(1);
   std::vector<inspect::Command> commands;
-  for (const auto add : {inspect::add_attention, inspect::add_memory}) {
+  for (const auto add : {inspect::add_attention, inspect::add_memory, inspect::add_nan}) {
     commands.push_back(add(app));
     set_help_style(*commands.back().app);
   }

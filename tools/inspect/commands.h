@@ -14,5 +14,6 @@ struct Command {
 
 Command add_attention(CLI::App& program);
 Command add_memory(CLI::App& program);
+Command add_nan(CLI::App& program);
 
 }  // namespace crisp::inspect
