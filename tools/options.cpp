@@ -161,9 +161,7 @@ void add_config_option(CLI::App& app) {
 
 CLI::Option* add_precision(CLI::App& app, Precision& precision) {
   std::vector<std::pair<std::string, Precision>> words;
-  for (const Precision p : {Precision::f32, Precision::strict_f32, Precision::tf32, Precision::bf16, Precision::bf16x3,
-                            Precision::bf16x6, Precision::f64})
-    words.emplace_back(name_of(p), p);
+  for (const Precision p : all_precisions) words.emplace_back(name_of(p), p);
   return add_choice<Precision>(app, "precision", precision, words, "f32|strict-f32|tf32|bf16|bf16x3|bf16x6|f64",
                                "Of matrix products (f64: of all numbers); f32: the fastest that is as accurate");
 }

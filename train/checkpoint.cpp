@@ -106,20 +106,6 @@ void restore_gradients(const std::string& path, const std::vector<Parameter>& pa
   }
 }
 
-// Of what is trained on: the tokens and labels, and parses where they are used, wherever the file lies.
-std::string digest(const TokenizedDataset& data) {
-  Sha256 hash;
-  for (int32_t i = 0; i < data.size(); ++i) {
-    const int32_t head[] = {data.label(i), static_cast<int32_t>(data.ids(i).size())};
-    hash.update(std::as_bytes(std::span(head)));
-    hash.update(std::as_bytes(data.ids(i)));
-    if (!data.parsed()) continue;
-    hash.update(std::as_bytes(data.tree_heads(i)));
-    hash.update(std::as_bytes(data.tree_nodes(i)));
-  }
-  return hash.finish();
-}
-
 }  // namespace
 
 std::string format_checkpoint_state(const CheckpointState& state) {
@@ -143,6 +129,19 @@ CheckpointState parse_checkpoint_state(const std::string& text, const std::strin
                         .settings = needed_object(fields, "settings").dump()};
   for_each_number(state.train, NumberReader{fields});
   return state;
+}
+
+std::string data_digest(const TokenizedDataset& data) {
+  Sha256 hash;
+  for (int32_t i = 0; i < data.size(); ++i) {
+    const int32_t head[] = {data.label(i), static_cast<int32_t>(data.ids(i).size())};
+    hash.update(std::as_bytes(std::span(head)));
+    hash.update(std::as_bytes(data.ids(i)));
+    if (!data.parsed()) continue;
+    hash.update(std::as_bytes(data.tree_heads(i)));
+    hash.update(std::as_bytes(data.tree_nodes(i)));
+  }
+  return hash.finish();
 }
 
 std::string run_fingerprint(const TrainOptions& o, const TokenizedDataset& data, const TokenizedDataset& dev,
@@ -174,8 +173,8 @@ std::string run_fingerprint(const TrainOptions& o, const TokenizedDataset& data,
                  {"select", o.select_last ? "last" : "best"},
                  {"training_examples", data.size()},
                  {"training_tokens", data.total_tokens()},
-                 {"training_data_sha256", digest(data)},
-                 {"dev_data_sha256", digest(dev)},
+                 {"training_data_sha256", data_digest(data)},
+                 {"dev_data_sha256", data_digest(dev)},
                  {"label_names", config.label_names},
                  {"attention_heads", config.heads},
                  {"dropout", config.dropout},

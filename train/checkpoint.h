@@ -31,6 +31,9 @@ std::string format_checkpoint_state(const CheckpointState& state);
 /// The same backwards. Throws BadInput, naming `where`, for what format_checkpoint_state does not write.
 CheckpointState parse_checkpoint_state(const std::string& text, const std::string& where);
 
+/// SHA-256 of what is trained on: tokens and labels, and parses where they are used, wherever the file lies.
+std::string data_digest(const TokenizedDataset& data);
+
 /// What decides the bits of a run and the meaning of its numbers, as JSON text: a resumed run must have the same.
 /// `weights_sha256`: of the file that the model was loaded from, empty for random weights. It and the data sets count
 /// by their content, wherever they lie.

@@ -23,11 +23,13 @@ constexpr std::string_view own_prefix = ".crisp-";
 constexpr const char* staging_name = ".crisp-publishing";
 constexpr const char* moving_name = ".crisp-moving-in";
 
-std::vector<std::string> names_in_marker(const std::string& directory) {
+RunMarker marker_in(const std::string& directory) {
   const std::string marker = directory + "/" + OutputDirectory::marker_name;
   if (!entry_exists(marker)) return {};
   return parse_run_marker(read_input_or_empty(marker, input_limit::settings), marker);
 }
+
+std::vector<std::string> names_in_marker(const std::string& directory) { return marker_in(directory).files; }
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::ranges::find(names, name) != names.end();
@@ -114,13 +116,18 @@ OutputDirectory::OutputDirectory(std::string path, const std::vector<std::string
   const std::vector<std::string> of_root = names_in_marker(root_);
   refuse_foreign_files(root_, files, of_root, overwrite);
   choose_place(resume, overwrite);
-  listed_ = names_in_marker(path_);
-  if (!holds_run_) listed_.clear();
+  RunMarker marker = holds_run_ ? marker_in(path_) : RunMarker{};
+  listed_ = std::move(marker.files);
   for (const std::string& name : files)
     if (!contains(listed_, name)) listed_.push_back(name);
   // The folder of a run that replaces another one holds nothing that would be missed until its first checkpoint, and
   // that flushes the folder.
-  write_file_atomically(file(marker_name), format_run_marker(listed_), replaces_run() ? Flush::content : Flush::now);
+  describe(marker.settings);
+}
+
+void OutputDirectory::describe(const std::string& settings) const {
+  write_file_atomically(file(marker_name), format_run_marker({listed_, settings}),
+                        replaces_run() ? Flush::content : Flush::now);
 }
 
 // Which of the runs here is meant, and whether that is allowed.

@@ -67,6 +67,9 @@ class OutputDirectory {
   /// find the new files and the next start finishes the rest.
   void publish(const std::function<void(const std::string& directory)>& write);
 
+  /// Writes down what the run was asked for, an object as JSON text (RunMarker::settings). Throws Error.
+  void describe(const std::string& settings) const;
+
   /// Deletes what the run here wrote (its listed files, checkpoints, event files), to start afresh. Throws Error.
   void clear();
 

@@ -13,6 +13,9 @@ namespace crisp {
 /// operands to 11 bits.
 enum class Precision : uint8_t { f32, strict_f32, tf32, bf16, bf16x3, bf16x6, f64 };
 
+constexpr Precision all_precisions[] = {Precision::f32,    Precision::strict_f32, Precision::tf32, Precision::bf16,
+                                        Precision::bf16x3, Precision::bf16x6,     Precision::f64};
+
 /// "f32", "strict-f32", ...
 const char* name_of(Precision precision);
 

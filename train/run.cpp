@@ -208,6 +208,14 @@ void keep_needed_parses(DataFiles& files, const TrainOptions& options, const Spa
   keep(files.dev_parses, dev, "--dev-parses", "evaluation");
 }
 
+TrainingSplit split_training(const TrainOptions& options, int32_t n) {
+  const auto most = options.max_train_samples > 0 ? std::min<int64_t>(options.max_train_samples, n) : n;
+  const auto first = static_cast<int32_t>(most);
+  if (options.selection_part == 0) return {sequential_order(first), {}};
+  CarvedExamples parts = carve(options.seed, first, options.selection_part);
+  return {std::move(parts.rest), std::move(parts.carved)};
+}
+
 bool trains_sample(const std::string& weights, const std::string& init, const std::string& data,
                    const std::string& train) {
   return weights.empty() && init.empty() && data.empty() && train.empty();
@@ -290,13 +298,12 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   sets.train = {};
   report_truncation(progress, "training", train, options.max_length);
   report_truncation(progress, "dev", dev, options.max_length);
-  keep_first(train, options.max_train_samples);
   keep_first(dev, options.max_eval_samples);
   std::optional<TokenizedDataset> selection;
-  if (options.selection_part > 0) {
-    const CarvedExamples parts = carve(options.seed, train.size(), options.selection_part);
-    selection = train.subset(parts.carved);
-    train = train.subset(parts.rest);
+  const TrainingSplit split = split_training(options, train.size());
+  if (options.selection_part > 0) selection = train.subset(split.set_aside);
+  if (std::ssize(split.trained_on) < train.size()) train = train.subset(split.trained_on);
+  if (selection) {
     progress.message("{} training sentences are set aside to choose the best evaluation on, not trained on",
                      selection->size());
   }

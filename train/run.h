@@ -1,7 +1,9 @@
 // A whole training run as a user starts it: files in, a directory out.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "train/options.h"
 
@@ -19,6 +21,13 @@ DataFiles find_data_files(const TrainOptions& options);
 void require_data_sets(const DataFiles& files, const TrainOptions& options);
 /// Leaves the parses that some layer of the model looks at. Throws UsageError where they are missing.
 void keep_needed_parses(DataFiles& files, const TrainOptions& options, const SparsityConfig& sparsity);
+
+/// Which of `n` training examples a run trains on, and which ones it sets aside to choose the best evaluation on.
+/// Throws UsageError where there are too few.
+struct TrainingSplit {
+  std::vector<int32_t> trained_on, set_aside;
+};
+TrainingSplit split_training(const TrainOptions& options, int32_t n);
 
 /// Whether a run trains the bundled sample: where none of these options is given (each empty).
 bool trains_sample(const std::string& weights, const std::string& init, const std::string& data,

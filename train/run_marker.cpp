@@ -15,12 +15,14 @@ constexpr const char* marker_format = "crisp-run";
 
 }  // namespace
 
-std::string format_run_marker(const std::vector<std::string>& names) {
-  const nlohmann::ordered_json document = {{"format", marker_format}, {"files", names}};
-  return document.dump(2) + '\n';
+std::string format_run_marker(const RunMarker& marker) {
+  using nlohmann::ordered_json;
+  ordered_json document = {{"format", marker_format}, {"files", marker.files}};
+  if (!marker.settings.empty()) document["settings"] = ordered_json::parse(marker.settings);
+  return document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + '\n';
 }
 
-std::vector<std::string> parse_run_marker(const std::string& text, const std::string& where) try {
+RunMarker parse_run_marker(const std::string& text, const std::string& where) try {
   const json document = parse_json(text, where);
   const JsonFields fields(document, where);
   if (fields.text("format") != marker_format) fields.refuse_missing("format");
@@ -29,7 +31,8 @@ std::vector<std::string> parse_run_marker(const std::string& text, const std::st
   for (const json& name : *files)
     if (!name.is_string() || !is_bare_file_name(name.get_ref<const std::string&>()))
       fields.refuse("files", *files, "names of files");
-  return files->get<std::vector<std::string>>();
+  const json* settings = fields.object("settings");
+  return {files->get<std::vector<std::string>>(), settings ? settings->dump() : ""};
 } catch (const BadInput&) {  // one message for every damage
   fail<BadInput>("{}: damaged, so what the run here wrote is unknown; choose another --output", where);
 }

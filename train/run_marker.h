@@ -1,5 +1,5 @@
 // crisp_run.json, which marks a directory as a run's: the names of the files that the run may write, and that
-// --overwrite may delete.
+// --overwrite may delete, and once it has begun to train, what it was asked for.
 #pragma once
 
 #include <string>
@@ -7,9 +7,16 @@
 
 namespace crisp {
 
-std::string format_run_marker(const std::vector<std::string>& names);
+struct RunMarker {
+  std::vector<std::string> files;
+  /// An object as JSON text: the "settings" of all_results.json, and "started_in", the directory by which their
+  /// relative paths go. "" before the first step, and in markers of older versions.
+  std::string settings = {};
+};
+
+std::string format_run_marker(const RunMarker& marker);
 /// The same backwards. Throws BadInput, naming `where`, for what format_run_marker does not write, a name that leads
 /// out of the directory among it.
-std::vector<std::string> parse_run_marker(const std::string& text, const std::string& where);
+RunMarker parse_run_marker(const std::string& text, const std::string& where);
 
 }  // namespace crisp

@@ -262,7 +262,7 @@ void Session::train() {
     if (!stepped) continue;
     if (first) {
       startup_seconds_ = process_age();
-      fingerprint();  // a file that cannot be hashed is an error now, not when the first checkpoint is due
+      describe_run();  // a file that cannot be hashed is an error now, not when the first checkpoint is due
       first = false;
     }
     log_step(report);
@@ -271,8 +271,12 @@ void Session::train() {
 }
 
 // What of the run is left, for who has to decide what to do now.
-void Session::explain_divergence(const Diverged& divergence) const {
+void Session::explain_divergence(const Diverged& divergence) {
   const int64_t step = trainer_.state().step;
+  try {
+    describe_run();
+  } catch (const Error&) {  // what ended the run counts more
+  }
   if (step == 0)  // nothing has been trained yet
     if (const std::string broken = describe_broken_weights(loaded_); !broken.empty())
       fail<Diverged>("{}: {}, so the model computes nothing", loaded_.weights_path, broken);

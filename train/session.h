@@ -66,9 +66,10 @@ class Session : RunParts {
   std::string results_path() const;
   nlohmann::ordered_json read_results() const;
   bool ended() const { return trainer_.finished() || stop_early(); }
-  [[noreturn]] void explain_divergence(const Diverged& divergence) const;
+  [[noreturn]] void explain_divergence(const Diverged& divergence);
   const std::string& fingerprint();
   nlohmann::ordered_json settings();
+  void describe_run();
   void report_outcome();
   void train();
   void log_step(const StepReport& report);

@@ -1,5 +1,6 @@
 // What a session evaluates, and what it says and writes of a run that has ended.
 #include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "engine/backend.h"
@@ -78,6 +79,14 @@ void Session::write_results() {
   document["threads"] = context_.threads();
   document["settings"] = settings();
   write_json_file(output_.file("all_results.json"), document);
+}
+
+// From which somebody may do again what the run does, before it has ended.
+void Session::describe_run() {
+  ordered_json all = settings();
+  std::error_code unknown;
+  all["started_in"] = std::filesystem::current_path(unknown).string();
+  output_.describe(all.dump(-1, ' ', false, ordered_json::error_handler_t::replace));
 }
 
 // The fingerprint, which a resumed run must share, and beside it every option as it was given or resolved. Not where

@@ -32,6 +32,14 @@ Schedule schedule_of(const TrainerOptions& options, int64_t examples) {
   return {options.schedule, total, warmup_steps_for(total, options.warmup_ratio, options.warmup_steps)};
 }
 
+BrokenTensor result_of(const NodeInfo& node, BrokenTensor::Kind kind, const Tensor& values) {
+  return {.kind = kind,
+          .name = node.output.label(),
+          .operation = node.op->name,
+          .module = node.scope ? node.scope->path() : "",
+          .values = values.detach()};
+}
+
 }  // namespace
 
 int64_t total_steps_of(const TrainerOptions& options, int64_t examples) {
@@ -121,6 +129,18 @@ void Trainer::prepare(int64_t micro_step) {
   prepared_ = micro_step;
 }
 
+std::vector<int32_t> Trainer::examples(int64_t micro_step) const {
+  const int64_t epoch = micro_step / batches_per_epoch_, batch = micro_step % batches_per_epoch_;
+  const std::vector<int32_t> order = epoch_order(options_.seed, static_cast<uint32_t>(epoch), data_.size());
+  const auto some = batch_slice(order, static_cast<int>(options_.batch_size), batch);
+  return {some.begin(), some.end()};
+}
+
+ForwardMode Trainer::mode(int64_t micro_step) const {
+  const double progress = static_cast<double>(state_.step) / static_cast<double>(std::max<int64_t>(1, total_steps()));
+  return {.training = true, .seed = options_.seed, .step = static_cast<uint32_t>(micro_step), .progress = progress};
+}
+
 // The loss of a micro-step, its batch in batch_ and its operations on tape_.
 Tensor Trainer::forward(int64_t micro_step) {
   prepare(micro_step);
@@ -130,10 +150,7 @@ Tensor Trainer::forward(int64_t micro_step) {
     if (check_) check_();
   });
   optimizer_.catch_up(model_.word_embeddings(), inputs.words().distinct().host);
-  const double progress = static_cast<double>(state_.step) / static_cast<double>(std::max<int64_t>(1, total_steps()));
-  const ForwardMode mode{
-      .training = true, .seed = options_.seed, .step = static_cast<uint32_t>(micro_step), .progress = progress};
-  const Tensor logits = model_.forward(tape_, inputs, mode);
+  const Tensor logits = model_.forward(tape_, inputs, mode(micro_step));
   return cross_entropy(tape_, logits, inputs.labels());
 }
 
@@ -195,8 +212,7 @@ bool Trainer::micro_step(StepReport& report) {
     report_loss(clip.loss, state_.micro_step - 1);  // none is broken by itself: their sum overflowed
   }
   const double norms = clip.norm + clip.other;
-  if (!std::isfinite(norms))
-    report_divergence(fmt::format("the gradient norm is {}", printable(norms)), first_broken_gradient());
+  if (!std::isfinite(norms)) report_norm(norms);
   report = {.loss = clip.loss, .span_penalty = clip.penalty, .grad_norm = clip.norm, .learning_rate = learning_rate};
   model_.clamp_spans(tape_.context());
   ++state_.step;
@@ -211,58 +227,67 @@ bool Trainer::micro_step(StepReport& report) {
 }
 
 // Parameters come first in time, then the forward pass in order, which runs once more and keeps its values this time.
-std::string Trainer::first_broken_value(int64_t micro_step) {
+BrokenTensor Trainer::first_broken_value(int64_t micro_step) {
   check_ = {};  // the step cannot be taken back any more
   optimizer_.catch_up();
   for (const Parameter& p : model_.parameters())
-    if (!all_finite(p.tensor, context())) return "the parameter " + p.tensor.label();
+    if (!all_finite(p.tensor, context()))
+      return {.kind = BrokenTensor::Kind::parameter, .name = p.tensor.label(), .values = p.tensor};
   tape_.keep_values();
   forward(micro_step);
   for (const NodeInfo& node : tape_.nodes())
-    if (!all_finite(node.output, context())) return "the result " + node.output.label();
-  return "none of those kept: a sum overflowed";
+    if (!all_finite(node.output, context())) {
+      BrokenTensor found = result_of(node, BrokenTensor::Kind::result, node.output);
+      found.inputs = node.inputs;
+      return found;
+    }
+  return {};
 }
 
 // Runs the micro-batches of the step that could not be made once more (their dropout is the same) and looks at each
 // gradient as soon as it is there. A parameter's gradient has no moment of its own: it is looked at when the next
-// result's gradient is not finite, and at the end of the pass.
-std::string Trainer::first_broken_gradient() {
+// result's gradient is not finite, and at the end of the pass. `micro_step` becomes that of the gradient.
+BrokenTensor Trainer::first_broken_gradient(const Group& group, int64_t& micro_step) {
+  using enum BrokenTensor::Kind;
   const std::vector<Parameter>& parameters = model_.parameters();
-  const auto broken_parameter = [&]() -> std::string {
+  const auto broken_parameter = [&]() -> BrokenTensor {
     for (auto p = parameters.rbegin(); p != parameters.rend(); ++p) {
       const Gradient& gradient = p->tensor.gradient();
-      if (gradient && !all_finite(gradient.values(), context())) return "the gradient of " + p->tensor.label();
+      if (!gradient || all_finite(gradient.values(), context())) continue;
+      BrokenTensor found{.kind = parameter_gradient, .name = p->tensor.label(), .values = gradient.values().clone()};
+      if (gradient.by_rows()) found.rows.assign(gradient.rows().host.begin(), gradient.rows().host.end());
+      return found;
     }
-    return "";
+    return {};
   };
   check_ = {};
   clear_gradients();
-  const Group group = group_of(state_.micro_step - 1);
-  std::string found;
-  for (int64_t m = group.first; m < group.first + group.count && found.empty(); ++m) {
-    const Tensor loss = forward(m);
+  BrokenTensor found;
+  for (micro_step = group.first;; ++micro_step) {
+    const Tensor loss = forward(micro_step);
     for (const NodeInfo& node : tape_.nodes()) {
-      tape_.on_grad(node.output,
-                    [this, &found, &broken_parameter, label = node.output.label()](const Tensor& gradient) {
-                      if (!found.empty() || all_finite(gradient, context())) return;
-                      found = broken_parameter();
-                      if (found.empty()) found = "the gradient of the result " + label;
-                    });
+      tape_.on_grad(node.output, [this, &found, &broken_parameter, node](const Tensor& gradient) {
+        if (found.kind != sum || all_finite(gradient, context())) return;
+        found = broken_parameter();
+        if (found.kind == sum) found = result_of(node, result_gradient, gradient);
+      });
     }
     backward(loss, static_cast<double>(batch_.batch_size()) / static_cast<double>(group.sentences));
-    if (found.empty()) found = broken_parameter();
+    if (found.kind == sum) found = broken_parameter();
+    if (found.kind != sum || micro_step + 1 == group.first + group.count) return found;
   }
-  return found.empty() ? "none of them: the sum of their squares overflowed" : found;
 }
 
 void Trainer::report_loss(double loss, int64_t micro_step) {
-  report_divergence(fmt::format("the loss is {}", printable(loss)), first_broken_value(micro_step));
+  throw StepDiverged(fmt::format("the loss is {}", printable(loss)), state_.step + 1, micro_step,
+                     first_broken_value(micro_step));
 }
 
-void Trainer::report_divergence(const std::string& what, const std::string& first_broken) {
-  fail<Diverged>(
-      "{} at step {}; the first tensor that is not finite: {}\nTry a lower --learning-rate or a longer warmup", what,
-      state_.step + 1, first_broken);
+void Trainer::report_norm(double norm) {
+  int64_t micro_step = state_.micro_step - 1;
+  BrokenTensor found = first_broken_gradient(group_of(micro_step), micro_step);
+  throw StepDiverged(fmt::format("the gradient norm is {}", printable(norm)), state_.step + 1, micro_step,
+                     std::move(found));
 }
 
 }  // namespace crisp

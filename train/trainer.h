@@ -9,6 +9,7 @@
 
 #include "data/batch.h"
 #include "model/distilbert.h"
+#include "train/divergence.h"
 #include "train/evaluate.h"
 #include "train/optimizer.h"
 #include "train/options.h"
@@ -70,14 +71,18 @@ class Trainer {
   double epoch_at(int64_t step) const;
 
   /// One micro-step; true when it completed an optimizer step, which `report` then describes. The step's gradient is
-  /// the mean over the sentences of its micro-batches, whatever their sizes. Throws Diverged, naming the step and the
-  /// first tensor in time that is not finite, before any weight is changed by it; for a gradient the step's
+  /// the mean over the sentences of its micro-batches, whatever their sizes. Throws StepDiverged, naming the step and
+  /// the first tensor in time that is not finite, before any weight is changed by it; for a gradient the step's
   /// micro-batches run once more, watched. A loss that is not finite is told when the step is complete, or by
   /// read_losses(). After any exception but one from `check` below the trainer cannot go on.
   bool micro_step(StepReport& report);
   /// Calls `check` before each operation of a micro-step for as long as the micro-step can be given up without a trace;
   /// `check` does that by throwing. Not while gradients are added to those of earlier micro-steps.
   void check_between_operations(std::function<void()> check);
+  /// The sentences of a micro-step, by their places in the data.
+  std::vector<int32_t> examples(int64_t micro_step) const;
+  /// How a micro-step of the optimizer step that is at work runs.
+  ForwardMode mode(int64_t micro_step) const;
   /// Tokens that the last micro-step processed.
   int64_t last_tokens() const { return last_tokens_; }
 
@@ -115,9 +120,9 @@ class Trainer {
   void clear_gradients();
   void forget_losses();
   [[noreturn]] void report_loss(double loss, int64_t micro_step);
-  std::string first_broken_value(int64_t micro_step);
-  std::string first_broken_gradient();
-  [[noreturn]] void report_divergence(const std::string& what, const std::string& first_broken);
+  [[noreturn]] void report_norm(double norm);
+  BrokenTensor first_broken_value(int64_t micro_step);
+  BrokenTensor first_broken_gradient(const Group& group, int64_t& micro_step);
 
   DistilBert& model_;
   const TokenizedDataset& data_;

@@ -34,9 +34,10 @@ void manifest(const std::string& text) {
 }
 
 void marker(const std::string& text) {
-  const std::vector<std::string> names = parse_run_marker(text, "marker");
-  for (const std::string& name : names) fuzz::require(is_bare_file_name(name), "a run's file elsewhere");
-  fuzz::require(parse_run_marker(format_run_marker(names), "written") == names, "a marker reads back otherwise");
+  const RunMarker read = parse_run_marker(text, "marker");
+  for (const std::string& name : read.files) fuzz::require(is_bare_file_name(name), "a run's file elsewhere");
+  const RunMarker again = parse_run_marker(format_run_marker(read), "written");
+  fuzz::require(again.files == read.files && again.settings == read.settings, "a marker reads back otherwise");
 }
 
 void lock(const std::string& text) {

@@ -112,6 +112,33 @@ TEST_CASE("a result that overflows is named with its place in the model") {
   CHECK(first_difference(model, before) == "");
 }
 
+TEST_CASE("a divergence tells its step, its tensor and the sentences") {
+  const TokenizedDataset data = small_data(12, 2, 6);
+  DistilBert model = small_run_model(small_run_config());
+  const std::string weight = "distilbert.transformer.layer.2.ffn.lin2.weight";
+  fill(model, weight, 3e38);
+  Trainer trainer(model, data, options_for(4, 3, 1));  // three micro-batches a step
+  StepReport report;
+  try {
+    while (!trainer.micro_step(report)) {
+    }
+    FAIL("nothing broke");
+  } catch (const StepDiverged& divergence) {
+    CHECK(divergence.step() == 1);
+    CHECK(divergence.micro_step() == 0);
+    CHECK(divergence.cause() == "the loss is nan");
+    const BrokenTensor& broken = divergence.first_broken();
+    CHECK(broken.kind == BrokenTensor::Kind::result);
+    CHECK(broken.operation == "feed_forward");
+    CHECK(broken.module == "DistilBert > layer.2 > ffn");
+    CHECK(broken.values.shape() == Shape{4, model.config().dim});
+    CHECK(std::ranges::any_of(broken.inputs, [&](const Tensor& t) { return t.name() == weight; }));
+  }
+  const std::vector<int32_t> order = epoch_order(options_for(4, 3, 1).seed, 0, 12);
+  CHECK(trainer.examples(1) == std::vector<int32_t>(order.begin() + 4, order.begin() + 8));
+  CHECK(trainer.mode(7).step == 7);
+}
+
 TEST_CASE("a gradient that overflows stops the run, though the loss is finite") {
   const TokenizedDataset data = small_data(12, 2, 6);
   DistilBertConfig config = small_run_config();

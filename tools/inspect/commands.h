@@ -18,6 +18,7 @@ Command add_diff(CLI::App& program);
 Command add_grad(CLI::App& program);
 Command add_graph(CLI::App& program);
 Command add_memory(CLI::App& program);
+Command add_nan(CLI::App& program);
 Command add_step(CLI::App& program);
 Command add_tokens(CLI::App& program);
 Command add_weights(CLI::App& program);
