@@ -96,7 +96,7 @@ double value_of(const DistilBert& model, const std::vector<int32_t>& ids, int64_
 
 const std::vector<int32_t> ids{1, 7, 3, 9, 7, 12, 2}, baseline{1, 0, 0, 0, 0, 0, 2};
 
-TEST_CASE("attribution: each token has a gradient of its own; those of equal words add up to the model's") {
+TEST_CASE("attribution: each token has a gradient of its own and those of equal words add up to the model's") {
   const DistilBert model = random_model(small_config(), DType::f64);
   const Attribution a = attribute(Context::standard(), model, {ids, baseline}, {.logit = 1}, {.steps = 1});
   const std::vector<double> expected = word_gradient(model, pack({ids}), 1);
@@ -183,7 +183,7 @@ TEST_CASE("attribution: from zeros, with dropout, of losses, in f32") {
   CHECK(relative_l2(f32.integrated_gradients, f64.integrated_gradients) < 1e-4);
 }
 
-TEST_CASE("attribution: the model stays as it is; what does not fit is refused") {
+TEST_CASE("attribution: the model stays as it is and what does not fit is refused") {
   DistilBert model = random_model(small_config(), DType::f64);
   const double before = value_of(model, ids, 0);
   int64_t calls = 0, last = 0;
