@@ -7,7 +7,9 @@ int main(int argc, char** argv) {
   set_help_style(app);
   app.require_subcommand(1);
   std::vector<inspect::Command> commands;
-  for (const auto add : {inspect::add_attention, inspect::add_check, inspect::add_diff, inspect::add_grad, inspect::add_graph, inspect::add_memory, inspect::add_nan, inspect::add_step, inspect::add_tokens, inspect::add_weights}) {
+  for (const auto add :
+       {inspect::add_attention, inspect::add_check, inspect::add_diff, inspect::add_grad, inspect::add_graph,
+        inspect::add_memory, inspect::add_nan, inspect::add_step, inspect::add_tokens, inspect::add_weights}) {
     commands.push_back(add(app));
     set_help_style(*commands.back().app);
   }

@@ -29,7 +29,8 @@ TEST_CASE("graph prints tables for a terminal and writes a page, a drawing and a
   CHECK(contains(outcome.out, "layer.0 to layer.2"));
   CHECK(contains(outcome.out, "x 3"));
   CHECK(contains(outcome.out, "cross_entropy"));
-  for (const char* name : {"g.html", "g.svg", "g.dot"}) CHECK(contains(outcome.err, std::string("written: ").append(name)));
+  for (const char* name : {"g.html", "g.svg", "g.dot"})
+    CHECK(contains(outcome.err, std::string("written: ").append(name)));
   CHECK(fault(at.read("g.html")) == "");
   CHECK(fault(std::string("\n").append(at.read("g.svg"))) == "");
   CHECK(at.read("g.dot").starts_with("digraph crisp {"));
