@@ -273,8 +273,8 @@ int find_nan(NanOptions o) {
 }  // namespace
 
 Command add_nan(CLI::App& program) {
-  CLI::App* app = program.add_subcommand(
-      "nan", "Replays a run's steps, names what is not finite first, and its sentence (exit code 4; 0: nothing is)");
+  CLI::App* app = program.add_subcommand("nan", "Which step, tensor and sentence of a run is not finite first");
+  app->footer("Exit code 4: a step breaks, or the state is broken already; 0: nothing is.");
   const auto o = std::make_shared<NanOptions>();
   app->add_option("RUN", o->replay.run, "a directory that crisp-train wrote, or a checkpoint in it; stays as it is")
       ->type_name("")
