@@ -112,6 +112,12 @@ void WordPiece::add_tokens(const TokenizerSettings& settings, size_t vocabulary_
   auto next = static_cast<int32_t>(vocabulary_count);
   added_.reserve(settings.added.size());  // the keys above point into it
   const auto add = [&](const AddedToken& token, int32_t id) {
+    const bool taken = static_cast<size_t>(id) < tokens_.size() && tokens_[static_cast<size_t>(id)] != token.content;
+    if (taken && words_.find(tokens_[static_cast<size_t>(id)]) == id)
+      fail<BadInput>(
+          "{}: the vocabulary has a token twice, so that the added token {} gets the id {} in Hugging Face's "
+          "tokenizers, which {} has already",
+          token.where.empty() ? name : token.where, quote(token.content), id, quote(tokens_[static_cast<size_t>(id)]));
     if (static_cast<size_t>(id) >= tokens_.size()) tokens_.resize(static_cast<size_t>(id) + 1);
     tokens_[static_cast<size_t>(id)] = token.content;
     if (const auto before = places.find(token.content); before != places.end()) {

@@ -47,8 +47,8 @@ Vocabulary parse_vocabulary(std::string_view text, const std::string& name);
 class WordPiece {
  public:
   /// A token that occurs twice has the later id, as in HF. Throws BadInput when the unknown token, [CLS], [SEP] or
-  /// [PAD] is none of the tokens, and when a file states another id for an added token than HF gives it. `name` stands
-  /// for the vocabulary's file in messages.
+  /// [PAD] is none of the tokens, when a file states another id for an added token than HF gives it, and when HF gives
+  /// it one that another token has. `name` stands for the vocabulary's file in messages.
   explicit WordPiece(Vocabulary vocabulary, const TokenizerSettings& settings = {},
                      const std::string& name = "vocabulary");
 

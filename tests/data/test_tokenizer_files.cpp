@@ -201,6 +201,9 @@ TEST_CASE("tokenizer files: what is refused, by name") {
           "added_tokens.json: the added token \"covid\" is stated to have the id 40, but Hugging Face's tokenizers "
           "give it 8: "
           "the files of this tokenizer do not belong together");
+  refuses({{"vocab.txt", vocabulary + "[UNK]\nlast\n"}, {"added_tokens.json", R"({"covid": 9})"}},
+          "added_tokens.json: the vocabulary has a token twice, so that the added token \"covid\" gets the id 9 in "
+          "Hugging Face's tokenizers, which \"last\" has already");
   refuses({{"vocab.txt", vocabulary}, {"tokenizer_config.json", R"({"do_lower_case": "no"})"}},
           "tokenizer_config.json: \"do_lower_case\" is \"no\"; it must be true or false");
   refuses({{"vocab.txt", vocabulary}, {"tokenizer_config.json", R"({"truncation_side": "up"})"}},
