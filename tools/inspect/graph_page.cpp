@@ -35,12 +35,24 @@ td.text { white-space: nowrap; }
 // Without it every operation is in sight.
 constexpr const char* script = R"js(
 document.documentElement.classList.add('js');
-for (const button of document.querySelectorAll('.toggle')) {
+for (const button of document.querySelectorAll('.toggle'))
   button.addEventListener('click', () => {
-    const open = document.getElementById(button.getAttribute('aria-controls')).classList.toggle('open');
-    button.setAttribute('aria-expanded', open);
+    const fold = document.getElementById(button.getAttribute('aria-controls'));
+    button.setAttribute('aria-expanded', fold.classList.toggle('open'));
   });
+// A link may lead into what is folded away.
+function reveal(hash) {
+  const row = document.getElementById(hash.slice(1)), fold = row && row.closest('.inner:not(.open)');
+  if (!fold) return;
+  document.querySelector(`[aria-controls="${fold.id}"]`).click();
+  row.scrollIntoView({block: 'center'});
 }
+document.addEventListener('click', e => {
+  const link = e.target.closest('a');
+  if (link) reveal(link.getAttribute('href'));
+});
+addEventListener('hashchange', () => reveal(location.hash));
+reveal(location.hash);
 )js";
 
 // What the longest bars stand for.
