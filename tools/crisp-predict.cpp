@@ -1,5 +1,6 @@
 // crisp-predict: a trained model's labels for sentences.
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <unistd.h>
 
@@ -213,28 +214,18 @@ int main(int argc, char** argv) {
       "crisp-predict");
   PredictOptions options;
   set_help_style(app);
-  add_text(app, "model", options.model,
-           "directory that crisp-train wrote, or any DistilBERT classifier, maybe in the cache of models")
-      ->type_name("DIR|NAME")
-      ->required();
-  add_text(app, "vocab", options.vocab, "vocabulary (vocab.txt or tokenizer.json); default: what lies beside the model")
-      ->type_name("FILE");
-  add_text(app, "parses", options.parses, "CoNLL-U of the sentences, for a model with --sparse-method syntax")
-      ->type_name("FILE");
-  app.add_option("FILE", options.input, "the sentences")->type_name("")->capture_default_str();
-  add_choice<TextFormat>(app, "format", options.format,
-                         {{"auto", TextFormat::automatic},
-                          {"text", TextFormat::text},
-                          {"tsv", TextFormat::tsv},
-                          {"csv", TextFormat::csv},
-                          {"jsonl", TextFormat::jsonl}},
-                         "auto|text|tsv|csv|jsonl",
-                         "of FILE; auto: its first line tells; text: a sentence a line, as it is");
+  required(add_text(app, "model", options.model,
+                    "directory that crisp-train wrote, or any DistilBERT classifier, maybe in the cache of models",
+                    "DIR|NAME"));
+  add_text(app, "vocab", options.vocab, "vocabulary (vocab.txt or tokenizer.json); default: what lies beside the model",
+           "FILE");
+  add_text(app, "parses", options.parses, "CoNLL-U of the sentences, for a model with --sparse-method syntax", "FILE");
+  add_positional(app, "FILE", options.input, "the sentences")->capture_default_str();
+  add_text_format(app, options.format, "FILE");
   add_flag(app, "json", options.json, "print an object a line: label, label_name, logits, probabilities (or value)");
   add_flag(app, "with-text", options.with_text, "repeat the sentence: in a last column, as \"text\" with --json");
   add_text(app, "metrics", options.metrics,
-           "of labelled sentences: precision, recall, F1, confusion matrix, ... as JSON; - prints a table")
-      ->type_name("FILE");
+           "of labelled sentences: precision, recall, F1, confusion matrix, ... as JSON; - prints a table", "FILE");
   add_integer(app, "batch-size", options.batch_size, 1, largest_batch,
               "sentences of a batch, at most: no batch waits for more input");
   add_integer(app, "max-length", options.max_length, 0, longest_sentence, "tokens of a sentence; 0: as in training");

@@ -1,6 +1,7 @@
 // crisp-study: arms x seeds of crisp-train, resumable, on any number of processes.
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
@@ -39,19 +40,17 @@ const std::vector<std::string> own_names{"seeds",       "shard",       "jobs",  
 void add_study_options(CLI::App& app, StudyOptions& o) {
   const auto in_group = [](CLI::Option* option) { option->group("Study"); };
   app.add_option("study", o.study, "crisp, breaking-bert, or the path of a study file")->type_name("PRESET|FILE");
-  in_group(
-      add_text(app, "seeds", o.seeds, "How many, or which: 1,5,7 (default: the study's own)")->type_name("N|S1,S2,.."));
+  in_group(add_text(app, "seeds", o.seeds, "How many, or which: 1,5,7 (default: the study's own)", "N|S1,S2,.."));
   in_group(add_flag(app, "dry-run", o.dry_run, "List the runs, with an estimate of the time, and do none"));
   in_group(add_flag(app, "report", o.report,
                     "Write the report of the runs that OUTPUT has, and do none; alone with --output"));
   in_group(add_flag(app, "show", o.show, "Print the study as a file, to be changed and used, and do nothing"));
   in_group(add_integer(app, "jobs", o.runner.jobs, 1, most_threads, "Runs at a time; they share --threads"));
-  in_group(
-      add_text(app, "shard", o.shard, "Do the I-th of N parts of the runs only: whole seeds, where there are as many")
-          ->type_name("I/N"));
+  in_group(add_text(app, "shard", o.shard,
+                    "Do the I-th of N parts of the runs only: whole seeds, where there are as many", "I/N"));
   in_group(add_switch(app, "keep-models", o.runner.keep_models, "Keep each run's model, not its results alone"));
-  in_group(add_text(app, "crisp-train", o.runner.crisp_train, "The program (default: the one beside crisp-study)")
-               ->type_name("FILE"));
+  in_group(
+      add_text(app, "crisp-train", o.runner.crisp_train, "The program (default: the one beside crisp-study)", "FILE"));
 }
 
 std::string default_crisp_train() {

@@ -1,4 +1,6 @@
 // crisp-train: fine-tune DistilBERT, densely or with sparse attention.
+#include <CLI/CLI.hpp>
+
 #include "tools/options.h"
 #include "tools/sample_root.h"
 #include "train/run.h"

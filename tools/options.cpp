@@ -1,6 +1,7 @@
 #include "tools/options.h"
 
 #include <fmt/ranges.h>
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -97,13 +98,34 @@ CLI::Option* add_parsed(CLI::App& app, const std::string& names, const std::stri
       ->take_last();
 }
 
-CLI::Option* add_text(CLI::App& app, const std::string& names, std::string& variable, const std::string& description) {
+CLI::Option* add_text(CLI::App& app, const std::string& names, std::string& variable, const std::string& description,
+                      const std::string& type_name) {
   const auto parse = [&variable](const std::string& text) -> std::string {
     if (text.empty()) return "must not be empty";
     variable = text;
     return "";
   };
-  return add_parsed(app, names, "TEXT", variable, parse, description);
+  return add_parsed(app, names, type_name, variable, parse, description);
+}
+
+CLI::Option* add_positional(CLI::App& app, const std::string& name, std::string& variable,
+                            const std::string& description) {
+  return app.add_option(name, variable, description)->type_name("")->capture_default_str();
+}
+
+CLI::Option* add_positional(CLI::App& app, const std::string& name, std::vector<std::string>& variable,
+                            const std::string& description) {
+  return app.add_option(name, variable, description)->type_name("");
+}
+
+CLI::Option* required(CLI::Option* option) { return option->required(); }
+
+CLI::Option* put_in_group(CLI::Option* option, const std::string& group) { return option->group(group); }
+
+std::string first_given(const CLI::App& app, const std::string& group) {
+  for (const CLI::Option* option : app.get_options())
+    if (option->get_group() == group && option->count() > 0) return option->get_name();
+  return "";
 }
 
 CLI::Option* add_flag(CLI::App& app, const std::string& names, bool& variable, const std::string& description) {
@@ -171,6 +193,17 @@ CLI::Option* add_device(CLI::App& app, DeviceChoice& device) {
       app, "device", device,
       {{"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}, {"auto", DeviceChoice::automatic}}, "cpu|cuda|auto",
       "What computes: the CPU, an NVIDIA GPU, or the GPU where there is one");
+}
+
+CLI::Option* add_text_format(CLI::App& app, TextFormat& format, const std::string& file) {
+  return add_choice<TextFormat>(app, "format", format,
+                                {{"auto", TextFormat::automatic},
+                                 {"text", TextFormat::text},
+                                 {"tsv", TextFormat::tsv},
+                                 {"csv", TextFormat::csv},
+                                 {"jsonl", TextFormat::jsonl}},
+                                "auto|text|tsv|csv|jsonl",
+                                "of " + file + "; auto: its first line tells; text: a sentence a line, as it is");
 }
 
 void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
@@ -344,6 +377,30 @@ int run(CLI::App& app, int argc, const char* const* argv, const std::function<in
 int run_program(CLI::App& app, int argc, const char* const* argv, const std::function<int()>& body) {
   prepare_streams();
   return finish_output(app.get_name(), run(app, argc, argv, body));
+}
+
+int run_commands(const std::string& description, const std::string& name, int argc, const char* const* argv,
+                 const std::vector<std::function<Command(CLI::App&)>>& adders) {
+  CLI::App app(description, name);
+  set_help_style(app);
+  app.require_subcommand(1);
+  std::vector<Command> commands;
+  for (const auto& add : adders) {
+    commands.push_back(add(app));
+    set_help_style(*commands.back().app);
+  }
+  return run_program(app, argc, argv, [&] {
+    for (const Command& command : commands)
+      if (command.app->parsed()) return command.run();
+    return 2;  // never reached: one subcommand is required
+  });
+}
+
+CLI::App* add_command(CLI::App& program, const std::string& name, const std::string& description,
+                      const std::string& footer) {
+  CLI::App* app = program.add_subcommand(name, description);
+  if (!footer.empty()) app->footer(footer);
+  return app;
 }
 
 }  // namespace crisp

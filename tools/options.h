@@ -1,7 +1,6 @@
 // The programs' common command-line vocabulary and the frame around their main().
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -10,7 +9,14 @@
 #include <vector>
 
 #include "data/input/interval.h"
+#include "data/text_format.h"
 #include "train/options.h"
+
+// CLI11, whose header takes seconds to compile: only what needs more than the functions below includes it.
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
 
 namespace crisp {
 
@@ -27,6 +33,18 @@ void add_train_options(CLI::App& app, TrainOptions& options, bool one_run = true
 /// Where there is --config, Hugging Face's options are understood (hf_options.h).
 int run_program(CLI::App& app, int argc, const char* const* argv, const std::function<int()>& body);
 
+/// A subcommand, as add_command() makes it, and what runs it.
+struct Command {
+  CLI::App* app;
+  std::function<int()> run;
+};
+/// run_program() for a program that consists of subcommands, one of which must be given.
+int run_commands(const std::string& description, const std::string& name, int argc, const char* const* argv,
+                 const std::vector<std::function<Command(CLI::App&)>>& adders);
+/// `footer`: below the list of options in --help.
+CLI::App* add_command(CLI::App& program, const std::string& name, const std::string& description,
+                      const std::string& footer = "");
+
 // --- Building blocks, for options that a program has beside these. `names` is "learning-rate,lr": the first is shown
 // in
 // --help, and each is accepted with '_' for '-' as well. The value that `variable` has now is the default shown. Of an
@@ -38,7 +56,19 @@ void set_help_style(CLI::App& app);
 /// reads before all else (arguments.h). The command line wins over the file.
 void add_config_option(CLI::App& app);
 
-CLI::Option* add_text(CLI::App& app, const std::string& names, std::string& variable, const std::string& description);
+/// `type_name` stands for the value in --help.
+CLI::Option* add_text(CLI::App& app, const std::string& names, std::string& variable, const std::string& description,
+                      const std::string& type_name = "TEXT");
+/// A word, or several, without an option's name before it.
+CLI::Option* add_positional(CLI::App& app, const std::string& name, std::string& variable,
+                            const std::string& description);
+CLI::Option* add_positional(CLI::App& app, const std::string& name, std::vector<std::string>& variable,
+                            const std::string& description);
+/// The same option, without which there is no parsing; in a group of --help.
+CLI::Option* required(CLI::Option* option);
+CLI::Option* put_in_group(CLI::Option* option, const std::string& group);
+/// The first option of a group that the command line has, "" for none.
+std::string first_given(const CLI::App& app, const std::string& group);
 CLI::Option* add_flag(CLI::App& app, const std::string& names, bool& variable, const std::string& description);
 CLI::Option* add_switch(CLI::App& app, const std::string& names, bool& variable, const std::string& description);
 /// A whole number from `minimum` to `maximum`.
@@ -77,12 +107,15 @@ CLI::Option* add_choice(CLI::App& app, const std::string& names, T& variable,
   return add_parsed(app, names, shown, default_text, parse, description);
 }
 
-/// The group "Sparse attention" of a training run's options. `options` must outlive the parsing.
+inline constexpr const char* sparse_group = "Sparse attention";
+/// That group of a training run's options. `options` must outlive the parsing.
 void add_sparse_options(CLI::App& app, SparsityOptions& options);
 
 /// --precision, the same words in every program.
 CLI::Option* add_precision(CLI::App& app, Precision& precision);
 /// --device, the same.
 CLI::Option* add_device(CLI::App& app, DeviceChoice& device);
+/// --format of a file of sentences, the same. `file` names that file in the help.
+CLI::Option* add_text_format(CLI::App& app, TextFormat& format, const std::string& file);
 
 }  // namespace crisp

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <cmath>
 #include <string_view>
@@ -36,7 +37,7 @@ std::string parse_keep(const std::string& text, SparsityOptions& o) {
 }  // namespace
 
 void add_sparse_options(CLI::App& app, SparsityOptions& o) {
-  const auto add = [](CLI::Option* option) { option->group("Sparse attention"); };
+  const auto add = [](CLI::Option* option) { option->group(sparse_group); };
   const auto parse_sparsity = [&o](const std::string& text) {
     const std::string complaint = sparsity_complaint(text);
     if (complaint.empty()) o.sparsity = text, o.dense = text == "dense";

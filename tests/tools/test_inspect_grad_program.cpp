@@ -198,7 +198,7 @@ TEST_CASE("inspect grad: the page of an attribution is one file, well-formed, wi
                                "a <b>very</b> \"unbelievable\" film & more");
   CAPTURE(outcome.err);
   REQUIRE(outcome.exit_code == 0);
-  CHECK(contains(outcome.out, "written to "));
+  CHECK(contains(outcome.err, "written: "));
   const std::string page = read_file(dir / "page.html");
   CHECK(fault(page) == "");
   for (const char* part : {"http:", "https:", "src=", "@import", "url("}) CHECK(!contains(page, part));

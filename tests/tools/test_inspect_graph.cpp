@@ -68,7 +68,7 @@ TEST_CASE("a graph has the tape's operations, who gave them what, and their FLOP
   CHECK(linear.inputs[0].made_by == 3u);
   CHECK((linear.inputs[1].name == "net.layer.1.lin.weight" && linear.inputs[1].trained && !linear.inputs[1].made_by));
   CHECK(leaves_of(linear) == std::vector<std::string>{"lin.weight 8x8", "lin.bias 8"});
-  CHECK(dotted_name(linear) == "layer.1.lin.linear");
+  CHECK(dotted_name(linear) == "net.layer.1.lin.linear");
   CHECK(scope_text(linear) == "net > layer.1 > lin");
   CHECK(scope_text(graph.nodes[12].operation) == "objective");
   CHECK(dotted_name(graph.nodes[12].operation) == "mean");

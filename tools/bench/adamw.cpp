@@ -103,8 +103,8 @@ int adamw_command(const AdamWBenchOptions& o) {
 }  // namespace
 
 Command add_adamw(CLI::App& program) {
-  CLI::App* app = program.add_subcommand(
-      "adamw", "The optimizer's update and the gradient norm, over all parameters but the word embeddings");
+  CLI::App* app = add_command(
+      program, "adamw", "The optimizer's update and the gradient norm, over all parameters but the word embeddings");
   const auto options = std::make_shared<AdamWBenchOptions>();
   add_text(*app, "init", options->init, "distilbert-base or a config.json: the model's size");
   add_device(*app, options->common.device);

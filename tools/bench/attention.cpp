@@ -205,7 +205,7 @@ int attention_command(const AttentionOptions& o) {
 }  // namespace
 
 Command add_attention(CLI::App& program) {
-  CLI::App* app = program.add_subcommand("attention", "Attention at several lengths and densities");
+  CLI::App* app = add_command(program, "attention", "Attention at several lengths and densities");
   const auto options = std::make_shared<AttentionOptions>();
   add_numbers(*app, "lengths", options->lengths, {.low = 1, .high = 4096}, true, "Tokens of each sentence");
   add_numbers(*app, "densities", options->densities, {.low = 0, .high = 1, .open_low = true}, false,

@@ -1,7 +1,6 @@
 // The subcommands of crisp-bench. Each add_*() adds one to the program, with its options, and returns what runs it.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,11 +12,6 @@
 #include "train/precision.h"
 
 namespace crisp::bench {
-
-struct Command {
-  CLI::App* app;
-  std::function<int()> run;
-};
 
 Command add_machine(CLI::App& program);
 Command add_gemm(CLI::App& program);

@@ -91,8 +91,8 @@ Spread time_product(const LinearShape& s, int64_t rows, Pass pass, DType dtype, 
 }
 
 Command add_gemm(CLI::App& program) {
-  CLI::App* app = program.add_subcommand(
-      "gemm", "The matrix products of DistilBERT's linear layers; \"block\": all six of a transformer block");
+  CLI::App* app = add_command(
+      program, "gemm", "The matrix products of DistilBERT's linear layers; \"block\": all six of a transformer block");
   const auto options = std::make_shared<GemmOptions>();
   add_numbers(*app, "m", options->rows, {.low = 1, .high = 1e6}, true, "Rows (tokens of a batch)");
   add_precision(*app, options->precision);

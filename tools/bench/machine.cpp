@@ -58,7 +58,7 @@ int machine(const MachineOptions& o) {
 }  // namespace
 
 Command add_machine(CLI::App& program) {
-  CLI::App* app = program.add_subcommand("machine", "What this machine can do at best, at one and at all threads");
+  CLI::App* app = add_command(program, "machine", "What this machine can do at best, at one and at all threads");
   const auto options = std::make_shared<MachineOptions>();
   add_common_options(*app, options->common);
   add_integer(*app, "megabytes", options->megabytes, 1, 1'000'000, "Memory that the bandwidths are measured on");

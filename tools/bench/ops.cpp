@@ -203,7 +203,7 @@ int ops(OpsOptions o) {
 }  // namespace
 
 Command add_ops(CLI::App& program) {
-  CLI::App* app = program.add_subcommand("ops", "The fused operations and the elementwise functions");
+  CLI::App* app = add_command(program, "ops", "The fused operations and the elementwise functions");
   const auto options = std::make_shared<OpsOptions>();
   add_integer(*app, "rows", options->rows, 1, 1'000'000, "Tokens of a batch");
   add_precision(*app, options->precision);

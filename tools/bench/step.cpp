@@ -313,7 +313,7 @@ std::string parse_lengths(const std::string& text, int64_t& fixed) {
 }  // namespace
 
 Command add_step(CLI::App& program) {
-  CLI::App* app = program.add_subcommand("step", "Whole training steps (or inference) of DistilBERT, and their parts");
+  CLI::App* app = add_command(program, "step", "Whole training steps (or inference) of DistilBERT, and their parts");
   const auto o = std::make_shared<StepOptions>();
   add_parsed(
       *app, "lengths", "sst2|fixed:L", "sst2",

@@ -52,7 +52,7 @@ int threads(const CommonOptions& o) {
 
 Command add_threads(CLI::App& program) {
   CLI::App* app =
-      program.add_subcommand("threads", "What sharing work among threads costs, alone and beside another job");
+      add_command(program, "threads", "What sharing work among threads costs, alone and beside another job");
   const auto options = std::make_shared<CommonOptions>();
   add_common_options(*app, *options);
   return {app, [options] { return threads(*options); }};

@@ -9,26 +9,16 @@
 
 #include "data/input/text.h"
 #include "engine/fail.h"
-#include "engine/op.h"
+#include "tools/inspect/operations.h"
 #include "tools/nearest.h"
 
 namespace crisp::inspect {
-namespace {
-
-std::string name_of(const NodeInfo& node) {
-  std::string name = node.op->name;
-  for (const ScopeName* scope = node.scope.get(); scope; scope = scope->parent.get())
-    if (scope->parent || scope->name != "DistilBert") name = scope->name + "." + name;
-  return name;
-}
-
-}  // namespace
 
 std::vector<NamedResult> activations_of(Tape& tape) {
   std::vector<NamedResult> all;
   std::map<std::string, int> seen;
   for (const NodeInfo& node : tape.nodes()) {
-    std::string name = name_of(node);
+    std::string name = dotted_name(node);
     const int count = ++seen[name];
     if (count > 1) name += fmt::format("#{}", count);
     tape.keep_grad(node.output);

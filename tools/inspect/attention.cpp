@@ -9,8 +9,8 @@
 #include "engine/fail.h"
 #include "tools/inspect/attention_view.h"
 #include "tools/inspect/commands.h"
+#include "tools/inspect/output.h"
 #include "tools/text_table.h"
-#include "weights/atomic_file.h"
 
 namespace crisp::inspect {
 namespace {
@@ -76,6 +76,7 @@ void save_weights(const AttentionView& view, const std::string& path) {
     tensors.push_back({fmt::format("layer.{}.attention", l), Tensor::from(values, {view.heads, n, n}, DType::f64)});
   }
   save_tensors(path, tensors);
+  say_written(path);
 }
 
 void check_index(const char* option, int64_t value, int64_t count) {
@@ -90,8 +91,8 @@ int show_attention(const AttentionOptions& o) {
   check_index("--layer", o.layer, subject.config().layers);
   check_index("--head", o.head, subject.config().heads);
   const AttentionView view = view_attention(subject);
-  if (!o.html.empty()) write_file_atomically(o.html, attention_page(view, subject.loaded().source));
-  if (!o.svg.empty()) write_file_atomically(o.svg, head_svg(view, view.head(o.layer, o.head)));
+  if (!o.html.empty()) write_output(o.html, attention_page(view, subject.loaded().source));
+  if (!o.svg.empty()) write_output(o.svg, head_svg(view, view.head(o.layer, o.head)));
   if (!o.output.empty()) save_weights(view, o.output);
   if (o.json) {
     ordered_json json{{"text", view.text}, {"tokens", view.pieces}, {"sparsity", view.sparsity}};
@@ -99,7 +100,7 @@ int show_attention(const AttentionOptions& o) {
     for (const Head& head : view.all)
       if ((o.layer < 0 || head.layer == o.layer) && (o.head < 0 || head.head == o.head))
         json["heads"].push_back(to_json(view, head, one));
-    fmt::print("{}\n", json.dump(2, ' ', false, ordered_json::error_handler_t::replace));
+    print_json(json);
     return 0;
   }
   fmt::print("{}: {} tokens, {} layers of {} heads, attention {}\n\n", quote(view.text, 40), view.pieces.size(),
@@ -112,16 +113,13 @@ int show_attention(const AttentionOptions& o) {
   } else {
     print_table(view, o.layer);
   }
-  for (const std::string& file : {o.html, o.svg, o.output})
-    if (!file.empty()) fmt::print("written: {}\n", printable(file));
   return 0;
 }
 
 }  // namespace
 
 Command add_attention(CLI::App& program) {
-  CLI::App* app =
-      program.add_subcommand("attention", "Which keys each query of each head looks at, and what is dropped");
+  CLI::App* app = add_command(program, "attention", "Which keys each query of each head looks at, and what is dropped");
   auto o = std::make_shared<AttentionOptions>();
   add_subject_options(*app, o->subject);
   const auto add_index = [&](const char* name, int64_t& variable, const char* description) {
@@ -135,10 +133,9 @@ Command add_attention(CLI::App& program) {
   };
   add_index("layer", o->layer, "this layer alone");
   add_index("head", o->head, "with --layer: this head, its weights in full");
-  add_text(*app, "html", o->html, "all heads as a page")->type_name("FILE");
-  add_text(*app, "svg", o->svg, "with --layer and --head: that head as a picture")->type_name("FILE");
-  add_text(*app, "output", o->output, "all weights, layer.L.attention [heads, tokens, tokens], as safetensors")
-      ->type_name("FILE");
+  add_text(*app, "html", o->html, "all heads as a page", "FILE");
+  add_text(*app, "svg", o->svg, "with --layer and --head: that head as a picture", "FILE");
+  add_text(*app, "output", o->output, "all weights, layer.L.attention [heads, tokens, tokens], as safetensors", "FILE");
   add_flag(*app, "json", o->json, "print one JSON object; with --layer and --head its weights, too");
   return {app, [o] { return show_attention(*o); }};
 }

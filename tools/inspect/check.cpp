@@ -12,10 +12,10 @@
 #include "engine/op_check.h"
 #include "tools/inspect/commands.h"
 #include "tools/inspect/curve.h"
+#include "tools/inspect/output.h"
 #include "tools/inspect/proof.h"
 #include "tools/text_table.h"
 #include "train/console.h"
-#include "weights/atomic_file.h"
 
 namespace crisp::inspect {
 namespace {
@@ -161,7 +161,7 @@ int check(CheckOptions o) {
   }
   std::vector<OpCheck> faults;
   if (wrong > 0 || o.operations) faults = wrong_operations(subject, operations);
-  if (!o.svg.empty()) write_file_atomically(o.svg, curve_svg(proofs[0], subject.objective_name()));
+  if (!o.svg.empty()) write_output(o.svg, curve_svg(proofs[0], subject.objective_name()));
 
   if (o.json) {
     ordered_json json{{"objective", subject.objective_name()}, {"value", proofs.empty() ? 0 : proofs[0].proof.value}};
@@ -172,7 +172,7 @@ int check(CheckOptions o) {
     for (const OpCheck& f : faults)
       json["wrong_operations"].push_back(
           {{"operation", f.op}, {"scope", f.scope}, {"input", f.input}, {"error", f.error}});
-    fmt::print("{}\n", json.dump(2, ' ', false, ordered_json::error_handler_t::replace));
+    print_json(json);
     return wrong > 0 || !faults.empty() ? 1 : 0;
   }
 
@@ -211,13 +211,12 @@ int check(CheckOptions o) {
 }  // namespace
 
 Command add_check(CLI::App& program) {
-  CLI::App* app = program.add_subcommand("check", "Proves derivatives, of single weights and of directions, by values");
+  CLI::App* app = add_command(program, "check", "Proves derivatives, of single weights and of directions, by values");
   auto o = std::make_shared<CheckOptions>();
   add_subject_options(*app, o->subject);
-  app->add_option(
-         "PARAMETER", o->parameters,
-         "NAME[i,j]: one derivative, with its curve over the step; NAME: some of a tensor. Default: some of all")
-      ->type_name("");
+  add_positional(
+      *app, "PARAMETER", o->parameters,
+      "NAME[i,j]: one derivative, with its curve over the step; NAME: some of a tensor. Default: some of all");
   add_objective_options(*app, o->subject);
   add_integer(*app, "elements", o->elements, 0, 1'000'000, "elements by chance, of all tensors or of the one named");
   add_integer(*app, "each", o->each, 0, 1'000'000, "instead: so many of each tensor");
@@ -227,7 +226,7 @@ Command add_check(CLI::App& program) {
   add_real(*app, "largest-step", o->largest, {.low = 1e-6, .high = 16}, "the first step; each further one is half");
   add_flag(*app, "kinks", o->kinks, "show what changes at the nearest kink on either side, and both derivatives there");
   add_flag(*app, "operations", o->operations, "check every backward function by itself, too (done where one is wrong)");
-  add_text(*app, "svg", o->svg, "draw the curve of one derivative")->type_name("FILE");
+  add_text(*app, "svg", o->svg, "draw the curve of one derivative", "FILE");
   add_flag(*app, "json", o->json, "print one JSON object");
   return {app, [o] { return check(*o); }};
 }

@@ -1,16 +1,9 @@
 // The subcommands of crisp-inspect. Each add_*() adds one to the program, with its options, and returns what runs it.
 #pragma once
 
-#include <functional>
-
 #include "tools/options.h"
 
 namespace crisp::inspect {
-
-struct Command {
-  CLI::App* app;
-  std::function<int()> run;
-};
 
 Command add_attention(CLI::App& program);
 Command add_check(CLI::App& program);

@@ -12,6 +12,7 @@
 #include "engine/context.h"
 #include "engine/fail.h"
 #include "tools/inspect/commands.h"
+#include "tools/inspect/output.h"
 #include "tools/inspect/row_pairs.h"
 #include "tools/inspect/subject.h"
 #include "tools/nearest.h"
@@ -30,6 +31,7 @@ using Kind = TextTable::Kind;
 struct DiffOptions {
   std::string a, b, data, vocab, parses;
   int64_t batch_size = 64, max_length = 0, threads = 0, limit = 20;
+  TextFormat format = TextFormat::automatic;
   Precision precision = Precision::f32;
   DeviceChoice device = DeviceChoice::cpu;
   bool json = false;
@@ -191,7 +193,8 @@ int show_difference(const DiffOptions& options) {
                         read_dataset(options.data, {.num_labels = static_cast<int>(labels.names.size()),
                                                     .label_names = labels.names,
                                                     .label_names_from = "the models",
-                                                    .allow_plain_text = true}),
+                                                    .allow_plain_text = true,
+                                                    .format = options.format}),
                         labels.names,
                         {},
                         {}};
@@ -203,7 +206,7 @@ int show_difference(const DiffOptions& options) {
   difference.b = answers_of(predict(b, sentences, options, context), labels.of_second);
   difference.compared = compare_answers(difference.a, difference.b, difference.truth());
   if (options.json)
-    fmt::print("{}\n", difference.json().dump(2, ' ', false, ordered_json::error_handler_t::replace));
+    print_json(difference.json());
   else
     fmt::print("{}", difference.text());
   return 0;
@@ -212,15 +215,15 @@ int show_difference(const DiffOptions& options) {
 }  // namespace
 
 Command add_diff(CLI::App& program) {
-  CLI::App* app = program.add_subcommand("diff", "Where two models disagree");
+  CLI::App* app = add_command(program, "diff", "Where two models disagree");
   auto options = std::make_shared<DiffOptions>();
-  app->add_option("A", options->a, "a model's directory or name")->type_name("")->required();
-  app->add_option("B", options->b, "the other one's")->type_name("")->required();
-  add_text(*app, "data", options->data, "sentences, with labels or without")->type_name("FILE")->required();
-  add_text(*app, "vocab", options->vocab, "vocabulary of both; default: what lies beside each model")
-      ->type_name("FILE");
-  add_text(*app, "parses", options->parses, "CoNLL-U of the sentences, for a model with --sparse-method syntax")
-      ->type_name("FILE");
+  required(add_positional(*app, "A", options->a, "a model's directory or name"));
+  required(add_positional(*app, "B", options->b, "the other one's"));
+  required(add_text(*app, "data", options->data, "sentences, with labels or without", "FILE"));
+  add_text_format(*app, options->format, "the sentences");
+  add_text(*app, "vocab", options->vocab, "vocabulary of both; default: what lies beside each model", "FILE");
+  add_text(*app, "parses", options->parses, "CoNLL-U of the sentences, for a model with --sparse-method syntax",
+           "FILE");
   add_integer(*app, "limit", options->limit, 0, INT64_MAX, "sentences shown; 0: all (as with --json)");
   add_flag(*app, "json", options->json, "print one JSON object");
   add_integer(*app, "batch-size", options->batch_size, 1, largest_batch, "sentences of a batch");

@@ -6,6 +6,8 @@
 #include "data/input/text.h"
 #include "engine/fail.h"
 #include "tools/inspect/commands.h"
+#include "tools/inspect/output.h"
+#include "tools/inspect/pass_options.h"
 #include "tools/inspect/values_file.h"
 
 namespace crisp::inspect {
@@ -14,9 +16,8 @@ namespace {
 constexpr const char* token_group = "Of tokens";
 
 void refuse_token_options(const CLI::App& app) {
-  for (const CLI::Option* option : app.get_options())
-    if (option->get_group() == token_group && option->count() > 0)
-      fail<UsageError>("{} belongs to --of tokens", option->get_name());
+  const std::string given = first_given(app, token_group);
+  if (!given.empty()) fail<UsageError>("{} belongs to --of tokens", given);
 }
 
 int grad(const CLI::App& app, const GradOptions& o) {
@@ -31,29 +32,24 @@ int grad(const CLI::App& app, const GradOptions& o) {
 
 }  // namespace
 
-void print_json(const nlohmann::ordered_json& json) {
-  fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
-}
-
 Command add_grad(CLI::App& program) {
-  CLI::App* app = program.add_subcommand(
-      "grad", "Gradients of one text's loss or logit: by parameters, by activations, by tokens (attribution)");
+  CLI::App* app = add_command(
+      program, "grad", "Gradients of one text's loss or logit: by parameters, by activations, by tokens (attribution)");
   auto o = std::make_shared<GradOptions>();
   add_subject_options(*app, o->subject);
   add_objective_options(*app, o->subject);
-  add_text(*app, "of", o->of, "one tensor, by (an end of) its name; or the text's tokens: what each contributes")
-      ->type_name("PARAMETER|ACTIVATION|tokens");
+  add_text(*app, "of", o->of, "one tensor, by (an end of) its name; or the text's tokens: what each contributes",
+           "PARAMETER|ACTIVATION|tokens");
   add_flag(*app, "activations", o->activations, "all results of operations, in place of the parameters");
   add_integer(*app, "elements", o->elements, 0, 1000, "of one tensor: how many to show, the largest and the first");
-  add_text(*app, "output", o->output, "write the numbers: one tensor to .npy, all that is shown to .safetensors")
-      ->type_name("FILE");
-  add_choice<DType>(*app, "precision", o->type, {{"f64", DType::f64}, {"f32", DType::f32}}, "f64|f32",
-                    "of all numbers");
+  add_text(*app, "output", o->output, "write the numbers: one tensor to .npy, all that is shown to .safetensors",
+           "FILE");
+  add_number_type(*app, o->type);
   add_flag(*app, "json", o->json, "print one JSON object");
 
   using Word = GradOptions::BaselineWord;
   using Colour = GradOptions::Colour;
-  const auto for_tokens = [](CLI::Option* option) { option->group(token_group); };
+  const auto for_tokens = [](CLI::Option* option) { put_in_group(option, token_group); };
   for_tokens(add_choice<Word>(*app, "baseline", o->baseline,
                               {{"pad", Word::pad}, {"mask", Word::mask}, {"unk", Word::unk}, {"zero", Word::zero}},
                               "pad|mask|unk|zero", "what integrated gradients begin with, in the place of each token"));
@@ -62,7 +58,7 @@ Command add_grad(CLI::App& program) {
   for_tokens(add_choice<Colour>(*app, "colour,color", o->colour,
                                 {{"auto", Colour::automatic}, {"always", Colour::always}, {"never", Colour::never}},
                                 "auto|always|never", "shade the text; auto: on a terminal, unless NO_COLOR is set"));
-  for_tokens(add_text(*app, "html", o->html, "a page with the shaded text and all numbers")->type_name("FILE"));
+  for_tokens(add_text(*app, "html", o->html, "a page with the shaded text and all numbers", "FILE"));
   return {app, [app, o] { return grad(*app, *o); }};
 }
 

@@ -22,7 +22,6 @@ struct GradOptions {
   int64_t steps = 0;
 };
 
-void print_json(const nlohmann::ordered_json& json);
 /// Norms of the gradients by all parameters, or by all results of operations.
 int show_gradients(const GradOptions& options);
 /// One of them, with its values.

@@ -9,6 +9,7 @@
 #include "engine/fail.h"
 #include "tools/inspect/activations.h"
 #include "tools/inspect/grad.h"
+#include "tools/inspect/output.h"
 #include "tools/inspect/values_file.h"
 #include "tools/text_table.h"
 #include "train/console.h"
@@ -217,10 +218,6 @@ const Entry& find_entry(const Gradients& all, const std::string& wanted) {
   return i < all.parameters.size() ? all.parameters[i] : all.activations[i - all.parameters.size()];
 }
 
-void say_written(const GradOptions& o) {
-  if (!o.output.empty() && !o.json) fmt::print("\nwritten to {}\n", printable(o.output));
-}
-
 }  // namespace
 
 int show_gradients(const GradOptions& o) {
@@ -252,7 +249,6 @@ int show_gradients(const GradOptions& o) {
     return exit_code(subject, all.value);
   }
   fmt::print("{}{}", headline(subject, all.value), table_of(entries, gradients, !o.activations));
-  say_written(o);
   return exit_code(subject, all.value);
 }
 
@@ -289,7 +285,6 @@ int show_gradient_of(const GradOptions& o) {
     if (depends) fmt::print("{}", elements_table("largest gradients", largest, shape, values, gradient.values));
     fmt::print("{}", elements_table("first elements", first, shape, values, gradient.values));
   }
-  say_written(o);
   return exit_code(subject, all.value);
 }
 

@@ -10,9 +10,9 @@
 #include "engine/fail.h"
 #include "tools/inspect/attribution_output.h"
 #include "tools/inspect/grad.h"
+#include "tools/inspect/output.h"
 #include "tools/inspect/values_file.h"
 #include "train/console.h"
-#include "weights/atomic_file.h"
 
 namespace crisp::inspect {
 namespace {
@@ -62,7 +62,7 @@ bool coloured(GradOptions::Colour colour) {
   return ::isatty(STDOUT_FILENO) == 1 && (!refused || !*refused);
 }
 
-void write_output(const GradOptions& o, const Subject& subject, const Attribution& a) {
+void write_tensors(const GradOptions& o, const Subject& subject, const Attribution& a) {
   const Shape shape{a.tokens, a.dim};
   if (is_npy("--output", o.output)) {
     const NamedValues one{"integrated_gradients", shape, a.integrated_gradients};
@@ -107,15 +107,13 @@ int show_attribution(const GradOptions& o) {
     fail<Diverged>("{}{}{}", e.what(), why.empty() ? "" : "; ", why);
   }
   if (progress) write_message(STDERR_FILENO, "\r\x1b[K");
-  if (!o.output.empty()) write_output(o, subject, a.attribution);
-  if (!o.html.empty()) write_file_atomically(o.html, attribution_page(a));
+  if (!o.output.empty()) write_tensors(o, subject, a.attribution);
+  if (!o.html.empty()) write_output(o.html, attribution_page(a));
   if (o.json) {
     print_json(attribution_json(a));
     return 0;
   }
   fmt::print("{}", attribution_text(a, coloured(o.colour)));
-  for (const std::string& path : {o.output, o.html})
-    if (!path.empty()) fmt::print("written to {}\n", printable(path));
   return 0;
 }
 

@@ -3,6 +3,7 @@
 
 #include "tools/inspect/commands.h"
 #include "tools/inspect/graph_output.h"
+#include "tools/inspect/output.h"
 #include "tools/inspect/pass_options.h"
 #include "tools/text_table.h"
 
@@ -24,7 +25,7 @@ int show_graph(const GraphCommand& o) {
   const std::vector<GraphFold> folds = folds_of(graph, !o.all);
   const GraphTitle title = title_of(o.subject, subject, o.precision);
   if (o.json) {
-    fmt::print("{}\n", json_text(graph_json(graph, title)));
+    print_json(graph_json(graph, title));
   } else {
     fmt::print("{}\n{}\n", title.str(), graph_tables(graph, folds, output_width()));
     fmt::print("fwd, bwd: milliseconds, medians of {} passes; kept: bytes for the\nbackward pass. -: has not run.\n",
@@ -39,7 +40,7 @@ int show_graph(const GraphCommand& o) {
 }  // namespace
 
 Command add_graph(CLI::App& program) {
-  CLI::App* app = program.add_subcommand("graph", "The tape of one forward and backward pass, and what it costs");
+  CLI::App* app = add_command(program, "graph", "The tape of one forward and backward pass, and what it costs");
   const auto o = std::make_shared<GraphCommand>();
   add_subject_options(*app, o->subject);
   add_objective_options(*app, o->subject);
@@ -48,9 +49,9 @@ Command add_graph(CLI::App& program) {
   add_flag(*app, "forward-only", o->forward_only, "run no backward pass");
   add_flag(*app, "all", o->all, "every layer by itself, also where several are equal");
   add_flag(*app, "json", o->json, "JSON instead of tables");
-  add_text(*app, "html", o->html, "write a page with tables that open and a drawing")->type_name("FILE");
-  add_text(*app, "dot", o->dot, "write the graph for Graphviz")->type_name("FILE");
-  add_text(*app, "svg", o->svg, "write a drawing")->type_name("FILE");
+  add_text(*app, "html", o->html, "write a page with tables that open and a drawing", "FILE");
+  add_text(*app, "dot", o->dot, "write the graph for Graphviz", "FILE");
+  add_text(*app, "svg", o->svg, "write a drawing", "FILE");
   return {app, [o] { return show_graph(*o); }};
 }
 

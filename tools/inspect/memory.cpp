@@ -12,6 +12,7 @@
 #include "engine/cuda/rules.h"
 #include "engine/fail.h"
 #include "tools/inspect/commands.h"
+#include "tools/inspect/output.h"
 #include "tools/inspect/subject.h"
 #include "tools/text_table.h"
 #include "train/console.h"
@@ -181,7 +182,7 @@ int show_memory(const MemoryOptions& o) {
                           {"parts", ordered_json::array()}};
     for (const meta::Meter::Part& part : peak.parts)
       document["parts"].push_back({{"label", part.label}, {"bytes", part.bytes}});
-    fmt::print("{}\n", document.dump(2, ' ', false, ordered_json::error_handler_t::replace));
+    print_json(document);
     return 0;
   }
   fmt::print("{} of {}, sparsity {}\n", o.infer ? "inference" : "a training step", printable(q.name),
@@ -205,14 +206,14 @@ int show_memory(const MemoryOptions& o) {
 }  // namespace
 
 Command add_memory(CLI::App& program) {
-  CLI::App* app = program.add_subcommand("memory", "How much memory a training step will take, before it is run");
+  CLI::App* app = add_command(program, "memory", "How much memory a training step will take, before it is run");
   const auto o = std::make_shared<MemoryOptions>();
   o->app = app;
-  app->add_option("TEXT", o->text, "a sentence to train on; or --batch and --length")->type_name("");
+  add_positional(*app, "TEXT", o->text, "a sentence to train on; or --batch and --length");
   add_model_options(*app, o->model, o->weights);
-  add_text(*app, "init", o->init, "a model without weights")->type_name("distilbert-base|FILE");
-  add_text(*app, "vocab", o->vocab, "vocabulary (vocab.txt or tokenizer.json); default: what lies beside the model")
-      ->type_name("FILE");
+  add_text(*app, "init", o->init, "a model without weights", "distilbert-base|FILE");
+  add_text(*app, "vocab", o->vocab, "vocabulary (vocab.txt or tokenizer.json); default: what lies beside the model",
+           "FILE");
   add_integer(*app, "batch,batch-size", o->batch, 1, largest_batch, "sentences of a batch; of TEXT: as often");
   add_integer(*app, "length", o->length, 2, longest_sentence, "tokens of a sentence, [CLS] and [SEP] included");
   add_integer(*app, "max-length", o->max_length, 2, longest_sentence, "tokens of TEXT at most");
@@ -222,7 +223,7 @@ Command add_memory(CLI::App& program) {
   add_choice<DeviceChoice>(*app, "device", o->device, {{"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}},
                            "cpu|cuda", "whose memory: the CPU's, or that of an NVIDIA GPU, which need not be here");
   add_integer(*app, "threads", o->threads, 0, most_threads, "each needs scratch memory; 0: all cores");
-  add_text(*app, "parses", o->parses, "CoNLL-U with TEXT, for --sparse-method syntax")->type_name("FILE");
+  add_text(*app, "parses", o->parses, "CoNLL-U with TEXT, for --sparse-method syntax", "FILE");
   add_sparse_options(*app, o->sparse);
   add_flag(*app, "json", o->json, "print an object");
   return {app, [o] { return show_memory(*o); }};

@@ -12,6 +12,7 @@
 #include "engine/fail.h"
 #include "tools/inspect/broken_step.h"
 #include "tools/inspect/commands.h"
+#include "tools/inspect/output.h"
 #include "tools/nearest.h"
 #include "tools/text_table.h"
 #include "train/console.h"
@@ -95,7 +96,7 @@ void print_broken_state(const Replay& replay, const BrokenState& state, bool jso
                                 {"found", "state"},
                                 {"tensor", state.name},
                                 {"broken", to_json(state.elements)}};
-    fmt::print("{}\n", document.dump(2, ' ', false, ordered_json::error_handler_t::replace));
+    print_json(document);
     return;
   }
   fmt::print("{}: {} is not finite already\n", printable(replay.origin()), printable(state.name));
@@ -182,7 +183,7 @@ void print_step(Replay& replay, const StepDiverged& divergence, const BrokenStep
                                        {"broken_rows", s.broken_rows},
                                        {"word", s.word},
                                        {"breaks_alone", s.breaks_alone}});
-    fmt::print("{}\n", document.dump(2, ' ', false, ordered_json::error_handler_t::replace));
+    print_json(document);
     return;
   }
   fmt::print("{} at step {}{}, replayed from {}\n", divergence.cause(), divergence.step(),
@@ -209,7 +210,7 @@ void print_nothing(Replay& replay, int64_t first, int64_t last, bool json) {
   if (json) {
     const ordered_json document{
         {"command", "nan"}, {"from", replay.origin()}, {"found", nullptr}, {"first_step", first}, {"last_step", last}};
-    fmt::print("{}\n", document.dump(2, ' ', false, ordered_json::error_handler_t::replace));
+    print_json(document);
   } else if (last < first) {
     fmt::print("nothing is left to replay: {} is of the last step, {}, and finite\n", printable(replay.origin()), last);
   } else {
@@ -273,19 +274,17 @@ int find_nan(NanOptions o) {
 }  // namespace
 
 Command add_nan(CLI::App& program) {
-  CLI::App* app = program.add_subcommand("nan", "Which step, tensor and sentence of a run is not finite first");
-  app->footer("Exit code 4: a step breaks, or the state is broken already; 0: nothing is.");
+  CLI::App* app = add_command(program, "nan", "Which step, tensor and sentence of a run is not finite first",
+                              "Exit code 4: a step breaks, or the state is broken already; 0: nothing is.");
   const auto o = std::make_shared<NanOptions>();
-  app->add_option("RUN", o->replay.run, "a directory that crisp-train wrote, or a checkpoint in it; stays as it is")
-      ->type_name("")
-      ->required();
+  required(add_positional(*app, "RUN", o->replay.run,
+                          "a directory that crisp-train wrote, or a checkpoint in it; stays as it is"));
   add_integer(*app, "step", o->step, 1, most_steps,
               "this step, from the newest checkpoint before it; default: from the newest of all, to the end");
   add_integer(*app, "steps", o->steps, 1, most_steps, "so many steps at most");
-  add_text(*app, "data", o->replay.data, "where the training sentences are now")->type_name("FILE|DIR");
-  add_text(*app, "parses", o->replay.parses, "where their parses are now")->type_name("FILE");
-  add_text(*app, "weights", o->replay.weights, "where the weights are now that the run started from")
-      ->type_name("FILE|DIR");
+  add_text(*app, "data", o->replay.data, "where the training sentences are now", "FILE|DIR");
+  add_text(*app, "parses", o->replay.parses, "where their parses are now", "FILE");
+  add_text(*app, "weights", o->replay.weights, "where the weights are now that the run started from", "FILE|DIR");
   add_integer(*app, "threads", o->replay.threads, 0, most_threads, "0: all cores");
   add_device(*app, o->replay.device);
   add_flag(*app, "json", o->json, "print an object");

@@ -17,6 +17,11 @@ std::vector<std::string> parts_of(const ScopeName* scope) {
   return parts;
 }
 
+std::string dotted(std::span<const std::string> scope, const std::string& operation) {
+  if (!scope.empty() && scope[0] == "DistilBert") scope = scope.subspan(1);
+  return scope.empty() ? operation : fmt::format("{}.{}", fmt::join(scope, "."), operation);
+}
+
 // Which of the first `count` nodes made the tensor.
 std::optional<size_t> maker(std::span<const NodeInfo> nodes, size_t count, const Tensor& t) {
   for (size_t j = count; j-- > 0;)
@@ -67,11 +72,9 @@ std::string scope_text(const Operation& operation) {
   return operation.scope.empty() ? "objective" : fmt::format("{}", fmt::join(operation.scope, " > "));
 }
 
-std::string dotted_name(const Operation& operation) {
-  std::span<const std::string> parts = operation.scope;
-  if (parts.size() > 1) parts = parts.subspan(1);
-  return parts.empty() ? operation.name : fmt::format("{}.{}", fmt::join(parts, "."), operation.name);
-}
+std::string dotted_name(const Operation& operation) { return dotted(operation.scope, operation.name); }
+
+std::string dotted_name(const NodeInfo& node) { return dotted(parts_of(node.scope.get()), node.op->name); }
 
 std::string last_words(const std::string& parameter) {
   const size_t last = parameter.rfind('.');

@@ -38,9 +38,10 @@ std::optional<size_t> node_about_to_run(const Tape& tape);
 std::string shape_text(const Shape& shape);
 /// "DistilBert > layer.0 > ffn", or "objective" outside of all.
 std::string scope_text(const Operation& operation);
-/// The same as a name to ask for, with the operation: "layer.0.ffn.feed_forward". The outermost part is left out where
-/// others follow.
+/// The same as a name to ask for, with the operation: "layer.0.ffn.feed_forward". The model itself, "DistilBert", is
+/// left out.
 std::string dotted_name(const Operation& operation);
+std::string dotted_name(const NodeInfo& node);
 /// A parameter's last two parts, which tell it from the others of its layer: "q_lin.weight".
 std::string last_words(const std::string& parameter);
 

@@ -1,8 +1,5 @@
 #include "tools/inspect/pass_options.h"
 
-#include "train/console.h"
-#include "weights/atomic_file.h"
-
 namespace crisp::inspect {
 
 void add_number_type(CLI::App& app, DType& type) {
@@ -16,15 +13,6 @@ GraphTitle title_of(const SubjectOptions& options, const Subject& subject, DType
           .precision = std::string(name_of(type)),
           .tokens = subject.pieces(),
           .threads = subject.context().threads()};
-}
-
-std::string json_text(const nlohmann::ordered_json& json) {
-  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-}
-
-void write_output(const std::string& path, const std::string& content) {
-  write_file_atomically(path, content);
-  say("written: {}", path);
 }
 
 }  // namespace crisp::inspect

@@ -9,6 +9,7 @@
 #include "data/input/parse_text.h"
 #include "engine/fail.h"
 #include "tools/inspect/commands.h"
+#include "tools/inspect/output.h"
 #include "tools/inspect/pass_options.h"
 #include "tools/inspect/step_output.h"
 #include "tools/nearest.h"
@@ -89,7 +90,7 @@ int show_step(const StepCommand& o) {
   const StepDetail detail{.numbers = o.numbers, .whole = !o.node.empty(), .width = output_width()};
   const bool all = o.node.empty() && !o.from && !o.to;
   if (o.json) {
-    fmt::print("{}\n", json_text(step_json(nodes, list, title)));
+    print_json(step_json(nodes, list, title));
   } else {
     fmt::print("{}\n", title.str());
     if (all && o.html.empty() && ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1)
@@ -107,13 +108,13 @@ int show_step(const StepCommand& o) {
 }  // namespace
 
 Command add_step(CLI::App& program) {
-  CLI::App* app = program.add_subcommand("step", "Through one forward and backward pass, operation by operation");
+  CLI::App* app = add_command(program, "step", "Through one forward and backward pass, operation by operation");
   const auto o = std::make_shared<StepCommand>();
   add_subject_options(*app, o->subject);
   add_objective_options(*app, o->subject);
   add_number_type(*app, o->precision);
-  add_text(*app, "node", o->node, "this operation alone, with all that it is given: its number, or a part of its name")
-      ->type_name("N|NAME");
+  add_text(*app, "node", o->node, "this operation alone, with all that it is given: its number, or a part of its name",
+           "N|NAME");
   const auto number = [&](const char* name, std::optional<int64_t>& variable, const char* description) {
     const auto parse = [&variable](const std::string& text) -> std::string {
       variable = parse_number<int64_t>(text);
@@ -125,8 +126,8 @@ Command add_step(CLI::App& program) {
   number("to", o->to, "the last one");
   add_integer(*app, "values", o->numbers, 0, 1000, "rows of numbers to show of each tensor");
   add_flag(*app, "json", o->json, "JSON instead of text");
-  add_text(*app, "html", o->html, "write a page that the arrow keys step through, instead of text for all operations")
-      ->type_name("FILE");
+  add_text(*app, "html", o->html, "write a page that the arrow keys step through, instead of text for all operations",
+           "FILE");
   return {app, [o] { return show_step(*o); }};
 }
 

@@ -46,15 +46,11 @@ bool follows_parses(const SparsityConfig& sparsity, int64_t layers, bool trainin
 
 }  // namespace
 
-bool any_sparsity_given(const CLI::App& app) {
-  const std::vector<const CLI::Option*> options = app.get_options();
-  return std::any_of(options.begin(), options.end(),
-                     [](const CLI::Option* o) { return o->get_group() == "Sparse attention" && o->count() > 0; });
-}
+bool any_sparsity_given(const CLI::App& app) { return !first_given(app, sparse_group).empty(); }
 
 void add_model_options(CLI::App& app, std::string& model, std::string& weights) {
-  add_text(app, "model", model, "directory of a model, maybe in the cache of models")->type_name("DIR|NAME");
-  add_text(app, "weights", weights, "a safetensors file, with what lies beside it")->type_name("FILE");
+  add_text(app, "model", model, "directory of a model, maybe in the cache of models", "DIR|NAME");
+  add_text(app, "weights", weights, "a safetensors file, with what lies beside it", "FILE");
 }
 
 const std::string& model_or_weights(const std::string& model, const std::string& weights) {
@@ -72,13 +68,13 @@ void check_model_exists(const std::string& model) {
 
 void add_subject_options(CLI::App& app, SubjectOptions& options) {
   options.app = &app;
-  app.add_option("TEXT", options.text, "the sentence to look at")->type_name("")->required();
+  required(add_positional(app, "TEXT", options.text, "the sentence to look at"));
   add_model_options(app, options.model, options.weights);
-  add_text(app, "vocab", options.vocab, "vocabulary (vocab.txt or tokenizer.json); default: what lies beside the model")
-      ->type_name("FILE");
+  add_text(app, "vocab", options.vocab, "vocabulary (vocab.txt or tokenizer.json); default: what lies beside the model",
+           "FILE");
   add_integer(app, "max-length", options.max_length, 0, longest_sentence, "tokens at most; 0: as in training");
   add_integer(app, "threads", options.threads, 0, most_threads, "0: all cores");
-  add_text(app, "parses", options.parses, "CoNLL-U with the sentence, for --sparse-method syntax")->type_name("FILE");
+  add_text(app, "parses", options.parses, "CoNLL-U with the sentence, for --sparse-method syntax", "FILE");
   add_flag(app, "training", options.training, "as in training: dropout (of --seed), learned spans with soft edges");
   add_integer(app, "seed", options.seed, 0, INT64_MAX, "of dropout and random connections");
   add_device(app, options.device);
@@ -86,8 +82,8 @@ void add_subject_options(CLI::App& app, SubjectOptions& options) {
 }
 
 void add_objective_options(CLI::App& app, SubjectOptions& options) {
-  add_text(app, "label", options.label, "take the cross-entropy of this label; default: of the predicted one")
-      ->type_name("N|NAME");
+  add_text(app, "label", options.label, "take the cross-entropy of this label; default: of the predicted one",
+           "N|NAME");
   const auto parse = [&options](const std::string& text) -> std::string {
     options.logit = parse_number<int64_t>(text);
     return options.logit && *options.logit >= 0 ? "" : "must be a whole number from 0 on, not '" + text + "'";

@@ -1,4 +1,5 @@
 #include "tools/inspect/tokens.h"
+#include "tools/inspect/output.h"
 
 #include <fmt/format.h>
 
@@ -235,8 +236,7 @@ int show_tokens(const TokensOptions& options) {
   const int max_length = max_length_of(options, source);
   const std::vector<ExplainedToken> tokens = tokenizer.explain(options.text, max_length);
   if (options.json)
-    fmt::print("{}\n", json_of(tokens, options, source, tokenizer, max_length)
-                           .dump(2, ' ', false, ordered_json::error_handler_t::replace));
+    print_json(json_of(tokens, options, source, tokenizer, max_length));
   else
     fmt::print("{}", text_of(tokens, options, source, tokenizer, max_length));
   return 0;
@@ -245,12 +245,12 @@ int show_tokens(const TokensOptions& options) {
 }  // namespace
 
 Command add_tokens(CLI::App& program) {
-  CLI::App* app = program.add_subcommand("tokens", "What the tokenizer makes of a text, and what it loses");
+  CLI::App* app = add_command(program, "tokens", "What the tokenizer makes of a text, and what it loses");
   auto options = std::make_shared<TokensOptions>();
-  app->add_option("TEXT", options->text, "the text")->type_name("")->required();
+  required(add_positional(*app, "TEXT", options->text, "the text"));
   add_model_options(*app, options->model, options->weights);
-  add_text(*app, "vocab", options->vocab, "vocabulary (vocab.txt or tokenizer.json), alone or in place of the model's")
-      ->type_name("FILE");
+  add_text(*app, "vocab", options->vocab, "vocabulary (vocab.txt or tokenizer.json), alone or in place of the model's",
+           "FILE");
   add_integer(*app, "max-length", options->max_length, 0, longest_sentence, "tokens at most; 0: as in training");
   add_flag(*app, "json", options->json, "print one JSON object");
   return {app, [options] { return show_tokens(*options); }};

@@ -7,6 +7,7 @@
 
 #include "data/input/text.h"
 #include "engine/fail.h"
+#include "tools/inspect/output.h"
 #include "weights/safetensors.h"
 
 namespace crisp::inspect {
@@ -36,8 +37,7 @@ void write_values(const std::string& path, std::span<const NamedValues> tensors,
       fail<UsageError>(
           "--output {}: a .npy holds one tensor, these are {}; write a .safetensors, or choose one by --of",
           printable(path), tensors.size());
-    write_file_atomically(path, npy_bytes(tensors[0].values, tensors[0].shape, dtype));
-    return;
+    return write_output(path, npy_bytes(tensors[0].values, tensors[0].shape, dtype));
   }
   std::vector<TensorToWrite> list;
   for (const NamedValues& t : tensors) {
@@ -45,6 +45,7 @@ void write_values(const std::string& path, std::span<const NamedValues> tensors,
     list.push_back({t.name, safe_dtype(dtype), {dims.begin(), dims.end()}, std::span<const double>(t.values)});
   }
   write_safetensors(path, list);
+  say_written(path);
 }
 
 std::string npy_bytes(std::span<const double> values, const Shape& shape, DType dtype) {

@@ -19,7 +19,7 @@ struct NamedValues {
 /// Whether a name ends with .npy, which holds one tensor, or .safetensors. Throws UsageError, naming `option`, for
 /// another one.
 bool is_npy(const std::string& option, const std::string& path);
-/// Writes them in `dtype`, f64 or f32, whole or not at all. Throws UsageError for several in a .npy.
+/// Writes them in `dtype`, f64 or f32, whole or not at all, and says so. Throws UsageError for several in a .npy.
 void write_values(const std::string& path, std::span<const NamedValues> tensors, DType dtype);
 
 /// The bytes of a .npy file (numpy.lib.format, version 1.0), little-endian and row-major: f64, or f32, to which the

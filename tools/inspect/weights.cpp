@@ -1,4 +1,5 @@
 #include "tools/inspect/weights.h"
+#include "tools/inspect/output.h"
 
 #include <fmt/format.h>
 
@@ -187,7 +188,7 @@ int show_weights(const WeightsOptions& options) {
   report.take(options.tensor);
   report.measure();
   if (options.json) {
-    fmt::print("{}\n", report.json().dump(2, ' ', false, ordered_json::error_handler_t::replace));
+    print_json(report.json());
     return 0;
   }
   if (!options.tensor.empty()) {
@@ -200,13 +201,12 @@ int show_weights(const WeightsOptions& options) {
 }
 
 Command add_weights(CLI::App& program) {
-  CLI::App* app = program.add_subcommand("weights", "What a file of weights holds, or how it differs from another");
+  CLI::App* app = add_command(program, "weights", "What a file of weights holds, or how it differs from another");
   auto options = std::make_shared<WeightsOptions>();
-  app->add_option("FILE", options->file, "a safetensors file, or a model's directory or name")->type_name("");
+  add_positional(*app, "FILE", options->file, "a safetensors file, or a model's directory or name");
   add_model_options(*app, options->model, options->weights);
-  add_text(*app, "tensor", options->tensor, "this one at length")->type_name("NAME");
-  add_text(*app, "against", options->against, "show what differs from this file, directory or model")
-      ->type_name("FILE|DIR");
+  add_text(*app, "tensor", options->tensor, "this one at length", "NAME");
+  add_text(*app, "against", options->against, "show what differs from this file, directory or model", "FILE|DIR");
   add_real(*app, "tolerance", options->tolerance, {.low = 0},
            "with --against: the exit code is 1 where some |a - b| is larger");
   add_integer(*app, "limit", options->limit, 0, INT64_MAX, "with --against: rows shown; 0: all");

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "data/input/text.h"
+#include "tools/inspect/output.h"
 #include "tools/inspect/row_pairs.h"
 #include "tools/inspect/tensor_numbers.h"
 #include "tools/inspect/weights.h"
@@ -218,7 +219,7 @@ int compare_weights(const WeightsOptions& options, const std::string& first) {
   const Side a(first), b(options.against);
   const Comparison c = compare(a, b, options.tensor);
   if (options.json)
-    fmt::print("{}\n", json_of(a, b, c, options.tolerance).dump(2, ' ', false, ordered_json::error_handler_t::replace));
+    print_json(json_of(a, b, c, options.tolerance));
   else
     fmt::print("{}", text_of(a, b, c, options));
   return c.beyond(options.tolerance) ? 1 : 0;

@@ -1,6 +1,7 @@
 #include "tools/lessons/grader/commands.h"
 
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <memory>
@@ -32,8 +33,7 @@ std::shared_ptr<Options> options_for(const std::string& program) {
 
 void add_checking_options(CLI::App& app, Options& options) {
   add_text(app, "directory", options.directory,
-           "the exercises; default: this directory if it holds some, else lessons/")
-      ->type_name("DIR");
+           "the exercises; default: this directory if it holds some, else lessons/", "DIR");
   add_integer(app, "seconds", options.seconds, 1, 3600, "of the CPU, for one run of an exercise");
 }
 
@@ -149,15 +149,16 @@ int run_hint(const Options& options) {
 }  // namespace
 
 Command add_list(CLI::App& program, const std::string& program_name) {
-  CLI::App* app = program.add_subcommand("list", "The exercises, and how far you are");
+  CLI::App* app = add_command(program, "list", "The exercises, and how far you are");
   const auto options = options_for(program_name);
   add_checking_options(*app, *options);
   return {app, [options] { return run_list(*options); }};
 }
 
 Command add_next(CLI::App& program, const std::string& program_name) {
-  CLI::App* app = program.add_subcommand(
-      "next", "The first exercise that is not solved; where there are none yet, lessons/ is made with all of them");
+  CLI::App* app =
+      add_command(program, "next",
+                  "The first exercise that is not solved; where there are none yet, lessons/ is made with all of them");
   const auto options = options_for(program_name);
   add_checking_options(*app, *options);
   return {app, [options] { return run_next(*options); }};
@@ -165,26 +166,26 @@ Command add_next(CLI::App& program, const std::string& program_name) {
 
 Command add_start(CLI::App& program, const std::string& program_name) {
   CLI::App* app =
-      program.add_subcommand("start", "Makes a directory of exercises; files that are there stay as they are");
+      add_command(program, "start", "Makes a directory of exercises; files that are there stay as they are");
   const auto options = options_for(program_name);
-  app->add_option("DIR", options->directory, "default: lessons")->type_name("");
+  add_positional(*app, "DIR", options->directory, "default: lessons");
   return {app, [options] { return run_start(*options); }};
 }
 
 Command add_check(CLI::App& program, const std::string& program_name) {
-  CLI::App* app = program.add_subcommand("check", "Compares what you have written with the truth, tensor by tensor");
+  CLI::App* app = add_command(program, "check", "Compares what you have written with the truth, tensor by tensor");
   const auto options = options_for(program_name);
-  app->add_option("NAME", options->names, "exercises; default: all")->type_name("");
+  add_positional(*app, "NAME", options->names, "exercises; default: all");
   add_checking_options(*app, *options);
-  add_text(*app, "junit", options->junit, "write a JUnit report, a test case for each tensor")->type_name("FILE");
-  add_text(*app, "gradescope", options->gradescope, "write Gradescope's results.json")->type_name("FILE");
+  add_text(*app, "junit", options->junit, "write a JUnit report, a test case for each tensor", "FILE");
+  add_text(*app, "gradescope", options->gradescope, "write Gradescope's results.json", "FILE");
   return {app, [options] { return run_check(*options); }};
 }
 
 Command add_hint(CLI::App& program, const std::string& program_name) {
-  CLI::App* app = program.add_subcommand("hint", "Hints, one more with each N");
+  CLI::App* app = add_command(program, "hint", "Hints, one more with each N");
   const auto options = options_for(program_name);
-  app->add_option("NAME", options->name, "the exercise")->type_name("")->required();
+  required(add_positional(*app, "NAME", options->name, "the exercise"));
   app->add_option("N", options->level, "show the first N")->type_name("")->check(CLI::Range(1, 9));
   return {app, [options] { return run_hint(*options); }};
 }

@@ -1,17 +1,11 @@
 // The subcommands of crisp-lessons. Each add_*() adds one to the program, with its options, and returns what runs it.
 #pragma once
 
-#include <functional>
 #include <string>
 
 #include "tools/options.h"
 
 namespace crisp::lessons {
-
-struct Command {
-  CLI::App* app;
-  std::function<int()> run;
-};
 
 /// `program_name`: as the user has started it, for the commands that are suggested.
 Command add_list(CLI::App& program, const std::string& program_name);
