@@ -285,8 +285,11 @@ void Session::explain_divergence(const Diverged& divergence) {
   if (dynamic_cast<const NotFinite*>(&divergence) != nullptr)
     what += fmt::format(" after step {}{}", step, step > 0 ? "\nTry a lower --learning-rate or a longer warmup" : "");
   const std::optional<Checkpoint> checkpoint = store_.newest_valid();
-  if (checkpoint) fail<Diverged>("{}; the state of step {} is intact in {}", what, checkpoint->step, checkpoint->path);
-  fail<Diverged>("{}; no checkpoint had been written, so start again with --overwrite or another --output", what);
+  what += checkpoint ? fmt::format("; the state of step {} is intact in {}", checkpoint->step, checkpoint->path)
+                     : "; no checkpoint had been written, so start again with --overwrite or another --output";
+  if (dynamic_cast<const StepDiverged*>(&divergence) != nullptr)
+    what += fmt::format("\ncrisp-inspect nan {} finds the operation and the sentence that broke it", output_.path());
+  fail<Diverged>("{}", what);
 }
 
 // The checkpoint first, for whoever has to end soon.

@@ -50,8 +50,8 @@ void write_changed(const Inspecting& at, const std::string& from, const std::str
 
 TEST_CASE("crisp-inspect diff shows where two models disagree, as crisp-predict has their answers") {
   const Inspecting at;
-  REQUIRE(at.train("a", {"--epochs", "1", "--select", "last"}).exit_code == 0);
-  REQUIRE(at.train("b", {"--epochs", "4", "--select", "last"}).exit_code == 0);
+  REQUIRE(at.train("a", {"--epochs", "6", "--select", "last"}).exit_code == 0);
+  REQUIRE(at.train("b", {"--epochs", "8", "--select", "last"}).exit_code == 0);
   const auto predict = [&](const char* model) {
     return json_lines(at.predict({"--model", model, "dev.tsv", "--json"}).out);
   };
@@ -66,6 +66,7 @@ TEST_CASE("crisp-inspect diff shows where two models disagree, as crisp-predict 
     if (a[i]["label"] != b[i]["label"]) ++disagreements;
   }
   REQUIRE(disagreements > 2);
+  REQUIRE(right.size() == 4);  // both, one of them, neither
 
   const json all = at.inspect_json({"diff", "a", "b", "--data", "dev.tsv", "--threads", "1"});
   CHECK(all["right"] ==

@@ -182,7 +182,8 @@ TEST_CASE("a training that diverges says where") {
   CHECK(
       contains(outcome.err,
                "\nTry a lower --learning-rate or a longer warmup; no checkpoint had been written, so start again with "
-               "--overwrite or another --output\n"));
+               "--overwrite or another --output\n"
+               "crisp-inspect nan out finds the operation and the sentence that broke it\n"));
   check_refused(at.train("out", words), 2,
                 "out: holds the records of a run that left neither a model nor a checkpoint; --overwrite deletes them");
   check_refused(at.train("saved", words + Words{"--save-steps", "1"}), 4,

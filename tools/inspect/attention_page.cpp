@@ -66,6 +66,7 @@ constexpr const char* style = R"css(
 .head img { display: block; width: 100%; aspect-ratio: 1; image-rendering: pixelated; border: 1px solid var(--line); }
 .head[aria-pressed="true"] { outline: 2px solid var(--accent); } .head:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 .head small { display: block; color: var(--soft); font-size: .75rem; line-height: 1.35; }
+#one + section h2 { margin-top: .5rem; border-top: 0; }
 #one { position: sticky; top: 0; background: var(--page); z-index: 1; border-bottom: 1px solid var(--line); padding: .5rem 0; max-height: 45vh; overflow: auto; }
 #tokens { line-height: 2; margin: .25rem 0; max-width: none; } #tokens button { font: inherit; color: inherit; border: 1px solid transparent; border-radius: 4px; padding: 0 .15rem; margin: 0 .05rem; cursor: pointer; background: none; }
 #tokens button[aria-pressed="true"] { border-color: var(--lost); } #tokens button:focus-visible { outline: 2px solid var(--accent); } #said { min-height: 3em; }

@@ -204,7 +204,6 @@ int check(CheckOptions o) {
              undecided > 0 ? fmt::format(", {} too near to a kink to tell", undecided) : "");
   for (const OpCheck& f : faults) fmt::print("wrong backward pass: {}\n", f.str());
   if (operations > 0 && faults.empty()) fmt::print("{} backward functions by themselves: all are right\n", operations);
-  if (!o.svg.empty()) fmt::print("drawn in {}\n", printable(o.svg));
   return wrong > 0 || !faults.empty() ? 1 : 0;
 }
 
