@@ -165,6 +165,46 @@ TEST_CASE("products beside the rest have the same bits in graphs, in any order o
   }
 }
 
+TEST_CASE("a product beside the rest stays beside it in a graph, and ends with the graph where it has to") {
+  const Recording recording;
+  const Context::Use use(Context::standard());
+  const int64_t n = 6;
+  const Tensor a = there({n, n}, 1), b = there({n, n}, 2), x = there({n, n}, 3);
+  const auto multiply = [&] {
+    const Tensor c = Tensor::empty({n, n}, DType::f64, Device::cuda);
+    kernels<double>(Device::cuda)
+        .gemm({.trans_a = true,
+               .m = n,
+               .n = n,
+               .k = n,
+               .a = a.data<double>(),
+               .b = b.data<double>(),
+               .c = c.data<double>(),
+               .beside = true});
+    return c;
+  };
+  const Tensor first = multiply();
+  backend(Device::cuda).join();
+  const std::vector<double> product = first.to_vector(), after = chain(x, 30).to_vector();
+  for (const auto order : {emulator::Order::forward, emulator::Order::reverse}) {
+    emulator::settings().branches = order;
+    const Tensor before = multiply();  // not recorded, and joined in the step
+    counters() = {};
+    StepCalls calls(Device::cuda);
+    const Tensor y = chain(x, 3);
+    backend(Device::cuda).join();
+    const Tensor c = multiply();
+    const Tensor z = chain(x, 30);
+    CHECK(counters().graph_launches == 0);  // such a piece is not cut
+    CHECK(z.to_vector() == after);          // unless somebody waits
+    CHECK(counters().graph_launches == 1);
+    CHECK(counters().launches >= 34);
+    calls.end();
+    CHECK(c.to_vector() == product);
+    CHECK(before.to_vector() == product);
+  }
+}
+
 TEST_CASE("a step that ends by an exception has run as far as it came") {
   const Recording recording;
   const Tensor x = there({6, 4}, 1);
