@@ -31,6 +31,7 @@ const Backend& profiled(const Backend& original) {
                             .join = original.join,
                             .wait = original.wait,
                             .moments = original.moments,
+                            .steps = original.steps,
                             .products_form_squares = original.products_form_squares,
                             .products_sum_operands = original.products_sum_operands,
                             .launches_kernels = original.launches_kernels,

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <string>
+#include <utility>
 
 #include "engine/device.h"
 #include "engine/dtype.h"
@@ -18,6 +19,29 @@ struct Moments {
   double (*seconds)(void* begin, void* end);
   /// Gives it back.
   void (*forget)(void* moment) noexcept;
+};
+
+/// How the calls of a training step reach a device.
+enum class StepMode : uint8_t {
+  calls,      // each by itself
+  graphs,     // gathered in a few graphs, each larger than the one before: the device has work while the host goes on
+  one_graph,  // in one, which the device begins when the step has been called
+};
+
+/// What StepCalls asks of a device that can gather calls. The results are those of the calls one by one, bit for bit.
+struct Steps {
+  struct Counts {
+    int64_t launched;  // graphs that ran
+    int64_t made;      // that were new; the others were made of earlier ones, with other arguments
+  };
+  void (*begin)();
+  /// All that was called has been given to the device. Throws Error where that fails; while an exception is under way,
+  /// the next begin() throws instead.
+  void (*end)(bool during_exception);
+  StepMode (*mode)();
+  /// Of the steps that begin from now on.
+  void (*set_mode)(StepMode mode);
+  Counts (*counts)();
 };
 
 struct Backend {
@@ -39,6 +63,8 @@ struct Backend {
   void (*wait)();
   /// Null where a kernel has run when its call returns, so that the host's clock times it.
   const Moments* moments;
+  /// Null where there is nothing to gather.
+  const Steps* steps = nullptr;
   /// Whether sums of squares cost next to nothing where a product has just been written (GemmCall::sum_squares); else
   /// one pass over all gradients forms them.
   bool products_form_squares;
@@ -73,6 +99,26 @@ const Kernels<T>& kernels(Device device) {
     return backend(device).f32;
   }
 }
+
+/// A step's calls, from its making to end(): until then the device may put off what is called, unless somebody waits
+/// for it. However a step ends, what was called runs. Steps of several threads may overlap.
+class StepCalls {
+ public:
+  explicit StepCalls(Device device) : steps_(backend(device).steps) {
+    if (steps_) steps_->begin();
+  }
+  ~StepCalls() {
+    if (steps_) steps_->end(true);
+  }
+  StepCalls(const StepCalls&) = delete;
+  StepCalls& operator=(const StepCalls&) = delete;
+  void end() {
+    if (const Steps* const steps = std::exchange(steps_, nullptr)) steps->end(false);
+  }
+
+ private:
+  const Steps* steps_;
+};
 
 /// Whether the device has kernels for such products.
 bool supports(Device device, MatmulPrecision precision);

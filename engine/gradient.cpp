@@ -37,6 +37,11 @@ Integers rows_of(const Tensor& all) {
 
 }  // namespace
 
+std::atomic<uint64_t>& passes_ended(Device device) {
+  static std::array<std::atomic<uint64_t>, 256> counts{};
+  return counts[static_cast<uint8_t>(device)];
+}
+
 Tensor Tensor::grad() const {
   const Gradient& g = gradient();
   if (!g) return {};
@@ -95,6 +100,7 @@ GradTarget::~GradTarget() {
   } else {
     Gradient& g = owner_.impl().gradient;
     g.present_ = true;
+    g.written_ = passes_ended(owner_.device());
     g.sum_squares_ = std::move(sum_squares_);
   }
 }
@@ -112,7 +118,8 @@ GradTarget Tensor::grad_target() const {
     fail("{} takes its gradient as rows, from embedding() and embeddings_layer_norm() only: see take_grad_by_rows()",
          label());
   if (!g.values_) g.values_ = empty(shape(), dtype(), device());
-  if (g.present_) backend(device()).join();  // what is there may be at work
+  // What this pass has written may be at work.
+  if (g.present_ && g.written_ == passes_ended(device())) backend(device()).join();
   GradTarget target{g.values_, g.present_ ? 1.0 : 0.0};
   target.owner_ = without_values();
   return target;

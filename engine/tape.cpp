@@ -72,6 +72,7 @@ struct Tape::Running {
   Device device;
   Running(State& s, Device where) : state(s), device(where) { state = State::running; }
   ~Running() {
+    ++passes_ended(device);  // first: what another thread writes between the two counts as written after the join
     backend(device).join();
     state = State::consumed;
   }

@@ -171,6 +171,7 @@ class Gradient {
   friend class Tensor;
   friend class GradTarget;
   bool present_ = false, by_rows_ = false;
+  uint64_t written_ = 0;  // passes_ended() of the device when it was
   std::shared_ptr<const Integers> rows_;
   Tensor values_, sum_squares_;
 };

@@ -1,6 +1,7 @@
 // What a Tensor handle points to. Private to the engine's tensor.cpp, gradient.cpp and tape.cpp.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -32,5 +33,9 @@ struct TensorImpl {
   const char* made_by = nullptr;  // the operation
   std::shared_ptr<const ScopeName> scope;
 };
+
+/// How many backward passes have ended on the device, each of which then joins what runs beside the rest
+/// (Backend::join): what was written before has been written whole for all that is called afterwards.
+std::atomic<uint64_t>& passes_ended(Device device);
 
 }  // namespace crisp

@@ -13,6 +13,19 @@ describe_device() {
   nvcc --version | tail -n 2
 }
 
+# train_with_graphs PROGRAM STEPS: the same weights, bit by bit, call by call and in graphs (engine/cuda/README.md).
+train_with_graphs() {
+  local graphs
+  for graphs in 0 1 whole; do
+    CRISP_CUDA_GRAPH=$graphs "$1" --device cuda --precision tf32 --weights weights/sample --data data/sample --batch-size 4 \
+      --gradient-accumulation-steps 2 --max-steps "$2" --max-eval-samples 4 --output "$results/graphs-$graphs" || return 1
+  done
+  for graphs in 1 whole; do
+    cmp "$results/graphs-0/model.safetensors" "$results/graphs-$graphs/model.safetensors" || return 1
+  done
+  echo "the same weights after $2 steps"
+}
+
 # time_peer OPTION...: PyTorch's step on the same sentences.
 time_peer() {
   if ! python3 -c 'import torch, transformers' 2>/dev/null; then

@@ -190,6 +190,8 @@ void Trainer::check_between_operations(std::function<void()> check) { check_ = s
 
 bool Trainer::micro_step(StepReport& report) {
   check_parameters();
+  prepare(state_.micro_step);
+  StepCalls calls(model_.device());
   const Group group = group_of(state_.micro_step);
   const Tensor loss = forward(state_.micro_step);
   // The batch's loss is a mean over its sentences; the last batch of an epoch may have fewer of them.
@@ -199,12 +201,16 @@ bool Trainer::micro_step(StepReport& report) {
   losses_.push_back(loss.detach());
   shares_.push_back(share);
   ++state_.micro_step;
-  if (++state_.accumulated < group.count) return false;
+  if (++state_.accumulated < group.count) {
+    calls.end();
+    return false;
+  }
 
   // What the host wants to know of the device it asks last.
   const double learning_rate = options_.learning_rate_or_default() * schedule_.factor(state_.step);
   const StepLoss parts{state_.pending_loss, losses_, shares_, span_penalty_};
-  const ClipResult clip = optimizer_.step(learning_rate, options_.max_grad_norm, parts, [this] {
+  const ClipResult clip = optimizer_.step(learning_rate, options_.max_grad_norm, parts, [&] {
+    calls.end();
     if (state_.step + 1 < total_steps()) prepare(state_.micro_step);
   });
   if (!std::isfinite(clip.loss)) {

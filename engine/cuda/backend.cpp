@@ -11,6 +11,7 @@
 #include "engine/cuda/cublas_lt.h"
 #include "engine/cuda/memory.h"
 #include "engine/cuda/moments.h"
+#include "engine/cuda/recording.h"
 #include "engine/cuda/rules.h"
 #include "engine/cuda/runtime.h"
 #include "engine/cuda/staging.h"
@@ -71,6 +72,7 @@ void* allocate(size_t bytes) {
 }
 void* allocate_zeroed(size_t bytes) {
   void* const p = allocate(bytes);
+  const Command command;
   check(cudaMemsetAsync(p, 0, bytes, stream()), "filling memory with zeros");
   return p;
 }
@@ -90,6 +92,7 @@ void copy(void* to, Device to_device, const void* from, Device from_device, size
 }
 
 void wait() {
+  const AtOnce at_once;
   join();
   check(cudaStreamSynchronize(stream()), "waiting for the GPU");
 }
@@ -154,6 +157,7 @@ const Backend& backend() {
                             .join = join,
                             .wait = wait,
                             .moments = &moments(),
+                            .steps = &steps(),
                             .products_form_squares = cuda_rules::products_form_squares,
                             .products_sum_operands = cuda_rules::products_sum_operands,
                             .launches_kernels = cuda_rules::launches_kernels,

@@ -3,6 +3,7 @@
 #include <mutex>
 
 #include "engine/cuda/memory.h"
+#include "engine/cuda/recording.h"
 #include "engine/cuda/runtime.h"
 
 namespace crisp::CRISP_CUDA_NAMESPACE {
@@ -17,26 +18,34 @@ class Branch {
 
   // Locked until it is ended.
   void begin() {
-    mutex_.lock();
+    queue_mutex().lock();
     try {
       wait_for_last();
+      const Command command;  // both events belong to one graph, if they belong to any
+      is_open_ = true;
       Memory::the().hold_freed();
       check(cudaEventRecord(begun_, stream()), "beginning a branch");
       check(cudaStreamWaitEvent(queue, begun_), "beginning a branch");
     } catch (...) {
+      is_open_ = false;
       Memory::the().release_held();
-      mutex_.unlock();
+      queue_mutex().unlock();
       throw;
     }
   }
   void end() noexcept {
+    is_open_ = false;
     is_running_ = true;
     if (cudaEventRecord(done_, queue) != cudaSuccess) cudaStreamSynchronize(queue);  // an error shows at the next call
-    mutex_.unlock();
+    queue_mutex().unlock();
   }
   void join() noexcept {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(queue_mutex());
     wait_for_last();
+  }
+  bool is_forked() {
+    const std::lock_guard lock(queue_mutex());
+    return is_open_ || is_running_;
   }
 
   const cudaStream_t queue = make_queue();
@@ -59,9 +68,8 @@ class Branch {
     Memory::the().release_held();
   }
 
-  std::mutex mutex_;
   cudaEvent_t begun_ = nullptr, done_ = nullptr;
-  bool is_running_ = false;
+  bool is_open_ = false, is_running_ = false;
 };
 
 }  // namespace
@@ -71,5 +79,6 @@ Fork::~Fork() { Branch::the().end(); }
 cudaStream_t Fork::stream() const { return Branch::the().queue; }
 
 void join() noexcept { Branch::the().join(); }
+bool is_forked() { return Branch::the().is_forked(); }
 
 }  // namespace crisp::CRISP_CUDA_NAMESPACE

@@ -22,5 +22,7 @@ class Fork {
 
 /// What is called on the first queue from now on runs after all that ran beside it.
 void join() noexcept;
+/// Whether something may run beside the first queue: not since the last join().
+bool is_forked();
 
 }  // namespace crisp::CRISP_CUDA_NAMESPACE

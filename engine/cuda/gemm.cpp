@@ -129,9 +129,14 @@ class Products {
   template <class T>
   cublasLtEpilogue_t multiply(const Problem& problem, const GemmCall<T>& g) {
     const std::lock_guard lock(mutex_);
-    if (!cuda_rules::runs_beside(g)) return multiply(problem, g, stream(), workspace_);
+    const bool is_beside = cuda_rules::runs_beside(g);
+    const void* const vector = g.bias ? g.bias : g.a_sums;
+    const Plan& plan = plan_for(problem, vector);
+    // Before the fork, since more memory may have to be asked for.
+    void* const workspace = (is_beside ? workspace_beside_ : workspace_).with(plan.choice.workspace);
+    if (!is_beside) return multiply(plan, vector, g, stream(), workspace);
     const Fork fork;
-    return multiply(problem, g, fork.stream(), workspace_beside_);
+    return multiply(plan, vector, g, fork.stream(), workspace);
   }
 
  private:
@@ -153,21 +158,23 @@ class Products {
     }
   };
 
-  template <class T>
-  cublasLtEpilogue_t multiply(const Problem& problem, const GemmCall<T>& g, cudaStream_t queue, Workspace& workspace) {
+  const Plan& plan_for(const Problem& problem, const void* vector) {
     if (plans_.size() >= most_plans) plans_.clear();
     if (choices_.size() >= most_plans) choices_.clear();
     const auto known = plans_.find(problem);
-    const void* const vector = g.bias ? g.bias : g.a_sums;
-    const Plan& plan =
-        known != plans_.end() ? known->second : plans_.emplace(problem, make_plan(problem, vector)).first->second;
+    return known != plans_.end() ? known->second : plans_.emplace(problem, make_plan(problem, vector)).first->second;
+  }
+
+  template <class T>
+  cublasLtEpilogue_t multiply(const Plan& plan, const void* vector, const GemmCall<T>& g, cudaStream_t queue,
+                              void* workspace) {
     const CublasLt& lt = cublas_lt();
     if (plan.epilogue != CUBLASLT_EPILOGUE_DEFAULT)
       set(lt.desc_set, plan.description.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
     const T alpha = 1, beta = static_cast<T>(g.beta);
+    const Command command;
     check(lt.matmul(handle_, plan.description.get(), &alpha, g.b, plan.b.get(), g.a, plan.a.get(), &beta, g.c,
-                    plan.c.get(), g.c, plan.c.get(), &plan.choice.algorithm, workspace.with(plan.choice.workspace),
-                    plan.choice.workspace, queue),
+                    plan.c.get(), g.c, plan.c.get(), &plan.choice.algorithm, workspace, plan.choice.workspace, queue),
           "a matrix product");
     return plan.epilogue;
   }

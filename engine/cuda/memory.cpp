@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "engine/cuda/recording.h"
 #include "engine/cuda/rules.h"
 #include "engine/cuda/runtime.h"
 #include "engine/fail.h"
@@ -34,7 +35,8 @@ char* Memory::from_device(size_t bytes) {
   return static_cast<char*>(p);
 }
 
-void* Memory::allocate(size_t bytes) {
+// Null where the device has no more; what is kept for later goes back to it first, if that is wanted.
+char* Memory::take(size_t bytes, bool give_back) {
   const std::lock_guard lock(mutex_);
   const size_t room = cuda_rules::block_bytes(bytes);
   char* place = nullptr;
@@ -46,8 +48,8 @@ void* Memory::allocate(size_t bytes) {
       // One stretch as large as is needed where a whole one is refused.
       size_t stretch = std::max(room, least_stretch);
       char* made = from_device(stretch);
-      if (!made && give_back_free_stretches()) made = from_device(stretch);
-      if (!made && stretch > room) made = from_device(stretch = room);
+      if (give_back && !made && give_back_free_stretches()) made = from_device(stretch);
+      if (give_back && !made && stretch > room) made = from_device(stretch = room);
       if (made) {
         held_ += static_cast<int64_t>(stretch);
         set_free(blocks_.emplace(made, Block{stretch, false, true}).first);
@@ -59,16 +61,26 @@ void* Memory::allocate(size_t bytes) {
       set_used(blocks_.find(place), room);
     }
   }
+  if (!place) return nullptr;
+  in_use_ += static_cast<int64_t>(room);
+  peak_ = std::max(peak_, in_use_);
+  return place;
+}
+
+void* Memory::allocate(size_t bytes) {
+  char* place = take(bytes, false);
+  if (!place) {
+    const AtOnce at_once;  // the device has to be done with what goes back to it
+    place = take(bytes, true);
+  }
   if (!place) {
     size_t device_free = 0, device_total = 0;
     cudaMemGetInfo(&device_free, &device_total);
     fail(
         "out of GPU memory: {:.1f} MiB asked for, {:.1f} MiB in use, {:.1f} MiB of {:.1f} MiB free. A smaller batch "
         "size or a smaller maximal length needs less",
-        mib(bytes), mib(static_cast<size_t>(in_use_)), mib(device_free), mib(device_total));
+        mib(bytes), mib(static_cast<size_t>(bytes_in_use())), mib(device_free), mib(device_total));
   }
-  in_use_ += static_cast<int64_t>(room);
-  peak_ = std::max(peak_, in_use_);
   return place;
 }
 
@@ -176,6 +188,10 @@ int64_t Memory::bytes_held() const {
 void Memory::keep_blocks(bool keep) {
   const std::lock_guard lock(mutex_);
   keep_ = keep;
+}
+bool Memory::keeps_blocks() const {
+  const std::lock_guard lock(mutex_);
+  return keep_;
 }
 
 }  // namespace crisp::CRISP_CUDA_NAMESPACE

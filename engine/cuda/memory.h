@@ -41,6 +41,7 @@ class Memory {
   /// For tests: whether blocks that are freed are kept for the next, as they are at the start. The emulator finds more
   /// where each block is the device's own.
   void keep_blocks(bool keep);
+  bool keeps_blocks() const;
 
  private:
   struct Block {
@@ -50,6 +51,7 @@ class Memory {
   };
   using Blocks = std::map<char*, Block>;
   char* from_device(size_t bytes);
+  char* take(size_t bytes, bool give_back);
   bool give_back_free_stretches();
   void set_free(Blocks::iterator block);
   void set_used(Blocks::iterator block, size_t bytes);

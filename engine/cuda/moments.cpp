@@ -5,6 +5,7 @@
 #include <mutex>
 #include <vector>
 
+#include "engine/cuda/recording.h"
 #include "engine/cuda/runtime.h"
 
 namespace crisp::CRISP_CUDA_NAMESPACE {
@@ -41,6 +42,7 @@ void forget(void* moment) noexcept {
 
 void* record() {
   const cudaEvent_t event = take_event();
+  const AtOnce at_once;  // nothing says when an event of a graph comes
   const cudaError_t error = cudaEventRecord(event, stream());
   if (error != cudaSuccess) forget(event);
   check(error, "timing kernels");

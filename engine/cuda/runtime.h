@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <utility>
 
 #ifndef CRISP_CUDA_NAMESPACE
@@ -18,6 +19,16 @@ cudaStream_t stream();
 
 /// Throws Error, "CUDA failed in WHAT: ..", unless the call succeeded.
 void check(cudaError_t error, const char* what);
+
+/// Lives around each call that puts something into the queue or into the one beside it: it may have to be recorded
+/// (recording.h).
+class Command {
+ public:
+  Command();
+
+ private:
+  const std::lock_guard<std::recursive_mutex> lock_;
+};
 
 constexpr int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
@@ -41,6 +52,7 @@ void launch(const char* name, const Grid& grid, void (*kernel)(Parameters...), A
   if (grid.shared > (size_t{48} << 10))
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(grid.shared)),
           name);
+  const Command command;
   check(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...), name);
 }
 

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "engine/cuda/memory.h"
+#include "engine/cuda/recording.h"
 #include "engine/cuda/runtime.h"
 
 namespace crisp::CRISP_CUDA_NAMESPACE {
@@ -26,6 +27,7 @@ class Staging {
   void receive(void* to, const void* from, size_t bytes) {
     const std::lock_guard lock(mutex_);
     unsigned char* const place = memory_ + pieces * piece;
+    const AtOnce at_once;
     if (bytes > 0) check(cudaMemcpyAsync(place, from, bytes, cudaMemcpyDeviceToHost, stream()), "copying from the GPU");
     check(cudaStreamSynchronize(stream()), "copying from the GPU");
     if (bytes > 0) std::memcpy(to, place, bytes);
@@ -34,6 +36,7 @@ class Staging {
   void send(void* to, const void* from, size_t bytes) {
     const std::lock_guard lock(mutex_);
     if (used_ + bytes > piece) {
+      const AtOnce at_once;  // what has been recorded reads this piece
       check(cudaEventRecord(sent_[at_], stream()), "copying to the GPU");
       at_ = (at_ + 1) % pieces;
       used_ = 0;
@@ -42,6 +45,7 @@ class Staging {
     unsigned char* const place = memory_ + at_ * piece + used_;
     std::memcpy(place, from, bytes);
     used_ += (bytes + 63) / 64 * 64;
+    const Command command;
     check(cudaMemcpyAsync(to, place, bytes, cudaMemcpyHostToDevice, stream()), "copying to the GPU");
   }
 
@@ -65,12 +69,14 @@ class Staging {
 void copy_to_device(void* to, const void* from, size_t bytes) {
   if (bytes == 0) return;
   if (bytes <= Staging::piece) return Staging::the().send(to, from, bytes);
+  const AtOnce at_once;
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()), "copying to the GPU");
   check(cudaStreamSynchronize(stream()), "copying to the GPU");
 }
 
 void copy_to_host(void* to, const void* from, size_t bytes) {
   if (bytes <= Staging::piece) return Staging::the().receive(to, from, bytes);
+  const AtOnce at_once;
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream()), "copying from the GPU");
   check(cudaStreamSynchronize(stream()), "copying from the GPU");
 }
@@ -80,6 +86,7 @@ void copy_within(void* to, const void* from, size_t bytes) {
   const auto* const source = static_cast<const char*>(from);
   auto* const target = static_cast<char*>(to);
   const auto copy = [](void* t, const void* f, size_t n) {
+    const Command command;
     check(cudaMemcpyAsync(t, f, n, cudaMemcpyDeviceToDevice, stream()), "copying within the GPU");
   };
   if (target + bytes <= source || source + bytes <= target) return copy(to, from, bytes);

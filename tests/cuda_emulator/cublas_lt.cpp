@@ -117,6 +117,8 @@ const char* cublasLtGetStatusName(cublasStatus_t status) {
       return "CUBLAS_STATUS_SUCCESS";
     case CUBLAS_STATUS_INVALID_VALUE:
       return "CUBLAS_STATUS_INVALID_VALUE";
+    case CUBLAS_STATUS_EXECUTION_FAILED:
+      return "CUBLAS_STATUS_EXECUTION_FAILED";
     case CUBLAS_STATUS_NOT_SUPPORTED:
       return "CUBLAS_STATUS_NOT_SUPPORTED";
   }
@@ -274,6 +276,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     return invalid(where, "a workspace that is not in one allocation of the device");
   if (reinterpret_cast<uintptr_t>(workspace) % 256 != 0)
     return invalid(where, "a workspace that is no multiple of 256 bytes");
-  enqueue(stream, Command::always([product] { product.run(); }));
+  if (enqueue(stream, Command::always(NodeKind::kernel, [product] { product.run(); })))
+    return CUBLAS_STATUS_EXECUTION_FAILED;
   return CUBLAS_STATUS_SUCCESS;
 }

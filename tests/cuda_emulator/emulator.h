@@ -29,9 +29,12 @@ Settings& settings();
 struct Counters {
   uint64_t launches = 0;  // kernels and products, those of replayed graphs, too
   uint64_t blocks = 0, threads = 0, switches = 0;
-  uint64_t choices = 0;  // algorithms that cublasLt was asked to choose
-  uint64_t waits = 0;    // times that the host waited for the device
-  uint64_t checked = 0;  // accesses that the race check saw
+  uint64_t choices = 0;                             // algorithms that cublasLt was asked to choose
+  uint64_t waits = 0;                               // times that the host waited for the device
+  uint64_t graph_kernels = 0;                       // of the launches, those that graphs made
+  uint64_t graph_launches = 0;                      // of graphs
+  uint64_t graph_instances = 0, graph_updates = 0;  // made, and changed; refused changes do not count
+  uint64_t checked = 0;                             // accesses that the race check saw
 };
 Counters& counters();
 

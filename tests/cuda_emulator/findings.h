@@ -19,6 +19,8 @@ void find_places(const std::vector<const void*>& codes);
 void add_finding(const std::string& text);
 /// A finding about a call of the runtime, which returns `error` for it.
 cudaError_t refuse(cudaError_t error, Where where, const std::string& text);
+/// The same without a finding: programs are expected to try.
+cudaError_t fail_call(cudaError_t error);
 /// A failure that ends a device's life: every later call returns it, until reset().
 void break_device(cudaError_t error);
 cudaError_t device_state();

@@ -77,8 +77,9 @@ cudaError_t enqueue_kernel(const Placed& placed, const void* kernel, std::unique
   if (config.dynamicSmemBytes > most)
     return invalid("launch with " + std::to_string(config.dynamicSmemBytes) +
                    " bytes of shared memory, more than the " + std::to_string(most) + " that the kernel is allowed");
-  return enqueue(config.stream, Command::always([kernel, grid, threads, bytes = config.dynamicSmemBytes,
-                                                 thread = std::shared_ptr<const ThreadCall>(std::move(thread))] {
+  return enqueue(config.stream,
+                 Command::always(NodeKind::kernel, [kernel, grid, threads, bytes = config.dynamicSmemBytes,
+                                                    thread = std::shared_ptr<const ThreadCall>(std::move(thread))] {
                    run_grid(kernel, grid, threads, bytes, *thread);
                  }));
 }

@@ -176,8 +176,8 @@ bool is_pinned(const void* p, size_t bytes) { return lies_in(pinned, p, bytes); 
 
 using namespace crisp::emulator;
 
-cudaError_t cudaMalloc(void** p, size_t bytes) {
-  if (const cudaError_t e = refuse_in_capture("cudaMalloc")) return e;
+cudaError_t cudaMalloc(void** p, size_t bytes, Where where) {
+  if (const cudaError_t e = refuse_in_capture("cudaMalloc", where, Conflict::careful)) return e;
   *p = allocate(bytes);
   return *p ? cudaSuccess : cudaErrorMemoryAllocation;
 }
@@ -194,7 +194,8 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   return device_state();
 }
 
-cudaError_t cudaMallocHost(void** p, size_t bytes) {
+cudaError_t cudaMallocHost(void** p, size_t bytes, Where where) {
+  if (const cudaError_t e = refuse_in_capture("cudaMallocHost", where, Conflict::careful)) return e;
   *p = std::aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
   if (!*p) return cudaErrorMemoryAllocation;
   pinned[static_cast<char*>(*p)] = bytes;
@@ -203,9 +204,10 @@ cudaError_t cudaMallocHost(void** p, size_t bytes) {
 
 cudaError_t cudaFreeHost(void* p, Where where) {
   if (!p) return cudaSuccess;
-  if (pinned.erase(static_cast<char*>(p)) == 0)
+  if (!is_pinned(p, 0))
     return refuse(cudaErrorInvalidValue, where, "cudaFreeHost of what cudaMallocHost did not return");
   if (const cudaError_t e = cudaDeviceSynchronize(where)) return e;
+  pinned.erase(static_cast<char*>(p));
   std::free(p);
   return cudaSuccess;
 }

@@ -14,12 +14,16 @@ namespace crisp::emulator {
 
 using Work = std::function<void()>;
 
+/// What a node of a graph is.
+enum class NodeKind { kernel, upload, download, copy, fill, graph };
+
 /// Something to be done in a stream. `prepare` runs when it is queued (by a call, or by each launch of a graph that has
 /// captured it) and gives what runs later.
 struct Command {
-  std::function<Work()> prepare;
-  static Command always(Work work) {
-    return {[work = std::move(work)] { return work; }};
+  NodeKind kind = NodeKind::kernel;
+  std::function<Work()> prepare = {};
+  static Command always(NodeKind kind, Work work) {
+    return {kind, [work = std::move(work)] { return work; }};
   }
 };
 
@@ -31,6 +35,9 @@ struct Recording {
   };
   std::vector<Node> nodes;
   cudaStream_t origin = nullptr;
+  bool is_relaxed = false;  // by its mode: calls are allowed that do not conflict with it by necessity
+  bool is_valid = true;     // until something forbidden happens
+  bool has_ended = false;
 };
 
 /// Into the stream, or into the graph that is captured from it.
@@ -38,10 +45,17 @@ cudaError_t enqueue(cudaStream_t stream, Command command);
 /// Runs what the stream holds now.
 void drain(cudaStream_t stream);
 bool is_captured(cudaStream_t stream);
-/// An error if the call, which waits for the device or changes its memory, comes while a stream is captured.
-cudaError_t refuse_in_capture(const char* call, Where where = {nullptr, 0});
+/// As CUDA does where something forbidden happens in a captured stream: it takes no more, and its graph is lost.
+void invalidate_capture(cudaStream_t stream);
+/// Calls that come while streams are captured.
+enum class Conflict {
+  always,   // it waits for the device: no capture allows it
+  careful,  // no stream sees it, so a capture that is not relaxed forbids it
+};
+/// An error if the call is forbidden now; the captures that forbid it are invalid then, as CUDA has it.
+cudaError_t refuse_in_capture(const char* call, Where where, Conflict conflict);
 /// Streams of this capture run again.
-void end_capture(const std::shared_ptr<const Recording>& recording);
+void end_capture(const std::shared_ptr<Recording>& recording);
 /// Drops what is queued, and captures.
 void forget_streams();
 

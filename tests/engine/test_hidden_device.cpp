@@ -183,6 +183,21 @@ TEST_CASE("hidden device: what moves between devices arrives, and is counted") {
   CHECK(contains(device.take().str(), "1 x hidden to cpu, 96 bytes: no operation, after unary_backward"));
 }
 
+// What runs beside the rest (GemmCall::beside) goes on while gradients of earlier passes are added to.
+TEST_CASE("hidden device: only a gradient that the same pass has written is waited for") {
+  const HiddenDevice device;
+  const Tensor x = numbers({3, 4}, 1).to(hidden);
+  const Tensor w = numbers({4, 4}, 2).to(hidden).set_requires_grad(),
+               v = numbers({4, 4}, 3).to(hidden).set_requires_grad();
+  const auto joins = [&](const Tensor& second) {
+    Tape tape;
+    tape.backward(sum(tape, linear(tape, linear(tape, x, w, {}), second, {})));
+    return device.take().joins;
+  };
+  for (int pass = 0; pass < 3; ++pass) CHECK(joins(v) == 1);  // at its end
+  CHECK(joins(w) == 2);                                       // the second part of w's gradient waits for the first
+}
+
 TEST_CASE("hidden device: a host access ends the program with the operation's name") {
   const auto offend = [](auto&& f) {
     return child([&] {

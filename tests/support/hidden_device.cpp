@@ -277,6 +277,10 @@ void wait() {
   const std::lock_guard lock(record_mutex);
   ++record.waits;
 }
+void join() noexcept {
+  const std::lock_guard lock(record_mutex);
+  ++record.joins;
+}
 bool supports(MatmulPrecision precision) { return backend(Device::cpu).supports(precision); }
 std::string kernels_for(MatmulPrecision precision) { return backend(Device::cpu).kernels_for(precision); }
 
@@ -327,7 +331,7 @@ HiddenDevice::HiddenDevice() {
                                .peak_bytes = peak_bytes,
                                .held_bytes = peak_bytes,
                                .copy = copy,
-                               .join = []() noexcept {},
+                               .join = join,
                                .wait = wait,
                                .moments = nullptr,
                                .products_form_squares = true,

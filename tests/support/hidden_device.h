@@ -26,6 +26,7 @@ struct DeviceCopy {
 struct DeviceRecord {
   std::map<std::string, int64_t> calls;  // of each kernel
   int64_t waits = 0;  // of the host for the device: copies to the host, and kernels that return something
+  int64_t joins = 0;
   std::vector<DeviceCopy> copies;
 
   int64_t kernels() const;

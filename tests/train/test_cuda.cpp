@@ -146,13 +146,28 @@ TEST_CASE("a warmed-up step waits once and takes no more memory") {
   TrainerOptions options = options_for(32, 1, 4);
   Trainer trainer(model, data, options);
   StepReport report;
-  for (int i = 0; i < 10; ++i) trainer.micro_step(report);
+  for (int i = 0; i < 7; ++i) trainer.micro_step(report);
   const int64_t held = CRISP_CUDA_NAMESPACE::Memory::the().bytes_held();
   emulator::counters() = {};
   trainer.micro_step(report);
   CHECK(std::isfinite(report.loss));
   CHECK(emulator::counters().waits == 1);
   CHECK(emulator::counters().launches <= 170);  // of 6 layers; see engine/cuda/README.md
+  CHECK(emulator::counters().graph_kernels == emulator::counters().launches);
+  CHECK(emulator::counters().graph_launches == 7);
+  CHECK(emulator::counters().graph_updates == 7);  // of those of earlier steps, with other numbers of rows
+  CHECK(emulator::counters().graph_instances == 0);
+  const Steps& steps = *backend(Device::cuda).steps;
+  steps.set_mode(StepMode::one_graph);
+  for (const uint64_t made : {1, 0}) {
+    emulator::counters() = {};
+    trainer.micro_step(report);
+    CHECK(emulator::counters().waits == 1);
+    CHECK(emulator::counters().graph_kernels == emulator::counters().launches);
+    CHECK(emulator::counters().graph_launches == 1);
+    CHECK(emulator::counters().graph_instances == made);
+  }
+  steps.set_mode(StepMode::graphs);
   while (!trainer.finished()) trainer.micro_step(report);
   CHECK(CRISP_CUDA_NAMESPACE::Memory::the().bytes_held() == held);
 }
