@@ -109,7 +109,8 @@ CLI::Option* add_choice(CLI::App& app, const std::string& names, T& variable,
 
 inline constexpr const char* sparse_group = "Sparse attention";
 /// That group of a training run's options. `options` must outlive the parsing.
-void add_sparse_options(CLI::App& app, SparsityOptions& options);
+/// `shown`: what --help says holds where --sparsity is not given.
+void add_sparse_options(CLI::App& app, SparsityOptions& options, const std::string& shown = "dense");
 
 /// --precision, the same words in every program.
 CLI::Option* add_precision(CLI::App& app, Precision& precision);

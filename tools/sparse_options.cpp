@@ -36,14 +36,14 @@ std::string parse_keep(const std::string& text, SparsityOptions& o) {
 
 }  // namespace
 
-void add_sparse_options(CLI::App& app, SparsityOptions& o) {
+void add_sparse_options(CLI::App& app, SparsityOptions& o, const std::string& shown) {
   const auto add = [](CLI::Option* option) { option->group(sparse_group); };
   const auto parse_sparsity = [&o](const std::string& text) {
     const std::string complaint = sparsity_complaint(text);
     if (complaint.empty()) o.sparsity = text, o.dense = text == "dense";
     return complaint;
   };
-  add(add_parsed(app, "sparsity", "S|S1,S2,..|PRESET", o.sparsity, parse_sparsity,
+  add(add_parsed(app, "sparsity", "S|S1,S2,..|PRESET", shown, parse_sparsity,
                  "Part of the keys to remove, S < 1; dense, uniform, light, aggressive"));
   std::string words;
   for (const auto& [word, method] : method_words()) words += (words.empty() ? "" : "|") + word;

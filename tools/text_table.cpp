@@ -110,4 +110,21 @@ std::string TextTable::text(int width) const {
   return text;
 }
 
+std::string wrapped(const std::string& text, size_t width) {
+  std::string result;
+  size_t column = 0;
+  for (const std::string& word : split(text, ' ')) {
+    if (column > 0 && column + 1 + word.size() > width) {
+      result += '\n';
+      column = 0;
+    } else if (column > 0) {
+      result += ' ';
+      ++column;
+    }
+    result += word;
+    column += word.size();
+  }
+  return result;
+}
+
 }  // namespace crisp

@@ -14,6 +14,9 @@ int display_width(std::string_view text);
 /// variable COLUMNS wins.
 int output_width();
 
+/// Words of `text` in lines of at most `width` characters; a longer word has a line of its own.
+std::string wrapped(const std::string& text, size_t width);
+
 /// Rows of cells in columns as wide as their widest cell, two spaces between them.
 class TextTable {
  public:

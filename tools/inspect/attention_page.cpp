@@ -17,6 +17,8 @@ constexpr int64_t listed_keys = 16;  // else of each query
 constexpr int64_t picture_size = 128;
 constexpr uint32_t heat = 0x0b4f8a;  // --heat of the style sheet
 
+constexpr uint8_t least_kept = 28;  // in pictures, so that a kept key of next to no weight differs from a dropped one
+
 // In steps of the square root, so that small weights differ; 0 is a dropped key alone.
 uint8_t shade(double weight) {
   return weight == 0 ? 0 : static_cast<uint8_t>(std::clamp(std::lround(255 * std::sqrt(weight)), 1L, 255L));
@@ -29,7 +31,7 @@ std::string picture(const Head& head) {
   for (int64_t q = 0; q < head.tokens; ++q)
     for (int64_t k = 0; k < head.tokens; ++k) {
       uint8_t& pixel = alpha[static_cast<size_t>(q * size / head.tokens * size + k * size / head.tokens)];
-      pixel = std::max(pixel, shade(head.at(q, k)));
+      if (head.at(q, k) != 0) pixel = std::max({pixel, shade(head.at(q, k)), least_kept});
     }
   const std::string png = shaded_png(size, size, alpha, heat);
   return "data:image/png;base64," + base64(std::span(reinterpret_cast<const uint8_t*>(png.data()), png.size()));
@@ -173,16 +175,19 @@ std::string attention_page(const AttentionView& view, const std::string& model) 
   for (const std::string& piece : view.pieces) data["tokens"].push_back(piece);
   body += "<p id=\"data\" hidden=\"hidden\">" +
           page::escape(data.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace)) + "</p>\n";
-  page::Document document{.title = "Attention",
-                          .lead = page::escape(shortened(view.text)),
-                          .body = std::move(body),
-                          .footer = "",
-                          .style = style,
-                          .script = script};
+  page::Document document{
+      .title = "Attention",
+      .lead = fmt::format("\u201C{}\u201D \u00B7 {}, attention {}", page::escape(shortened(view.text)),
+                          page::escape(model), page::escape(view.sparsity)),
+      .body = std::move(body),
+      .footer = "",
+      .style = style,
+      .script = script};
   document.footer = fmt::format(
       "Weights of {} by the kernel that computes them, in f64; attention {}. A picture has a row for each query and a "
       "column "
-      "for each key; its opacity is the square root of the weight{}. Choose a head and a token; the arrow keys go on "
+      "for each key; its opacity is the square root of the weight{}, and at least a tenth where a key is kept. Choose "
+      "a head and a token; the arrow keys go on "
       "to the "
       "next.{}",
       page::escape(model), page::escape(view.sparsity),
@@ -221,7 +226,7 @@ std::string head_svg(const AttentionView& view, const Head& head) {
       if (w == 0) continue;
       svg += fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill-opacity=\"{:.3f}\">",
                          label + cell * static_cast<double>(k), top + cell * static_cast<double>(i), cell, cell,
-                         std::max(0.02, std::sqrt(w)));
+                         std::max(least_kept / 255.0, std::sqrt(w)));
       if (n <= 80)
         svg += fmt::format("<title>{} → {}: {:.4f}</title>", page::escape(view.pieces[static_cast<size_t>(i)]),
                            page::escape(view.pieces[static_cast<size_t>(k)]), w);

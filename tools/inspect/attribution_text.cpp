@@ -117,7 +117,7 @@ std::string attribution_text(const AttributedText& a, bool coloured) {
   const std::vector<double> simple = n.by_token(n.gradient_x_input), integrated = n.by_token(n.integrated_gradients);
   const std::vector<double> share = shares(integrated);
   const Attribution::Trial& last = n.trials.back();
-  std::string text = fmt::format("f = {}\nat {}; attention {}\nbaseline: {}\n\n", a.objective, quote(a.text, 50),
+  std::string text = fmt::format("f = {}\nat {}\nattention {}\nbaseline: {}\n\n", a.objective, quote(a.text, 50),
                                  a.attention, printable(a.baseline_text()));
   text += fmt::format(
       "f(text)                    {:+.9g}\nf(baseline)                {:+.9g}\ndifference                 {:+.9g}\n"

@@ -57,6 +57,7 @@ struct Owner {
 };
 Owner owner_of(int64_t row, int64_t rows, const PackedBatch& batch, int64_t heads) {
   const int64_t size = batch.batch_size();
+  if (rows == batch.total() && rows == size * heads) return {};  // of tokens or of heads
   if (rows == batch.total()) {
     const auto after = std::upper_bound(batch.offsets.begin(), batch.offsets.end(), static_cast<int32_t>(row));
     return {after - batch.offsets.begin() - 1, row};

@@ -14,6 +14,7 @@
 #include "tools/inspect/curve.h"
 #include "tools/inspect/output.h"
 #include "tools/inspect/proof.h"
+#include "tools/inspect/row_pairs.h"
 #include "tools/text_table.h"
 #include "train/console.h"
 
@@ -82,8 +83,14 @@ void print_crossings(const DerivativeProof& p, const Subject& subject) {
 
 void print_one(const DerivativeProof& p) {
   const LineProof& proof = p.proof;
-  fmt::print("\n  backward pass  {:.15g}\n  differences    {:.15g}   (step {:.2g}, sure to {:.1g})\n", proof.analytic,
-             proof.numeric, proof.numeric_step, proof.resolution);
+  fmt::print("\n  backward pass  {:.15g}\n", proof.analytic);
+  if (!p.decided()) {
+    fmt::print("  differences    none: a kink is nearer than {:.1g}\n",
+               proof.steps.empty() ? p.limit : proof.steps.back().step);
+    return;
+  }
+  fmt::print("  differences    {:.15g}   (step {:.2g}, sure to {:.1g})\n", proof.numeric, proof.numeric_step,
+             proof.resolution);
   fmt::print(
       "  relative error {:.2g}\n  slope of Taylor's remainder {}\n\n", proof.error,
       proof.slope ? fmt::format("{:.4f} (2: right, 1: wrong)", *proof.slope) : "not measurable: too straight here");
@@ -144,6 +151,7 @@ std::vector<OpCheck> wrong_operations(const Subject& subject, size_t& checked) {
 int check(CheckOptions o) {
   const Subject subject(o.subject, DType::f64);
   std::vector<Line> lines = lines_of(o, subject);
+  if (lines.empty()) fail<UsageError>("nothing is to be checked: --elements or --directions must be above 0");
   if (!o.svg.empty() && lines.size() != 1) fail<UsageError>("--svg draws one derivative: give one NAME[i,j]");
   std::vector<DerivativeProof> proofs;
   const bool progress = ::isatty(2) == 1 && lines.size() > 1;
@@ -153,18 +161,21 @@ int check(CheckOptions o) {
     proofs.push_back(prove(subject, lines[i], {.largest = o.largest, .crossings = o.kinks || lines.size() == 1}));
   }
   if (progress) write_message(2, "\r\x1b[K");
-  size_t wrong = 0, undecided = 0, beside_kinks = 0, operations = 0;
+  size_t wrong = 0, undecided = 0, zero = 0, beside_kinks = 0, operations = 0;
   for (const DerivativeProof& p : proofs) {
     wrong += p.decided() && !p.passes(o.tolerance);
     undecided += !p.decided();
+    zero += p.decided() && p.passes(o.tolerance) && p.proof.is_zero();
     beside_kinks += std::isfinite(p.limit);
   }
+  const size_t proved = proofs.size() - wrong - undecided;
   std::vector<OpCheck> faults;
   if (wrong > 0 || o.operations) faults = wrong_operations(subject, operations);
+  const int exit_code = wrong > 0 || proved == 0 || !faults.empty() ? 1 : 0;
   if (!o.svg.empty()) write_output(o.svg, curve_svg(proofs[0], subject.objective_name()));
 
   if (o.json) {
-    ordered_json json{{"objective", subject.objective_name()}, {"value", proofs.empty() ? 0 : proofs[0].proof.value}};
+    ordered_json json{{"objective", subject.objective_name()}, {"value", proofs[0].proof.value}};
     json["proofs"] = ordered_json::array();
     for (const DerivativeProof& p : proofs) json["proofs"].push_back(to_json(p, subject, o.tolerance));
     json["operations_checked"] = operations;
@@ -173,26 +184,22 @@ int check(CheckOptions o) {
       json["wrong_operations"].push_back(
           {{"operation", f.op}, {"scope", f.scope}, {"input", f.input}, {"error", f.error}});
     print_json(json);
-    return wrong > 0 || !faults.empty() ? 1 : 0;
+    return exit_code;
   }
 
-  fmt::print("f = {}\nat {}: {:.12g}; attention {}\n", subject.objective_name(), quote(subject.text(), 50),
-             proofs[0].proof.value, subject.config().sparsity.describe());
+  fmt::print("{}", headline(subject, proofs[0].proof.value));
   if (proofs.size() == 1) {
     fmt::print("\nd f / d {}: {}\n", printable(proofs[0].name), verdict(proofs[0], o.tolerance));
     print_one(proofs[0]);
   } else {
-    TextTable table({{"derivative by", TextTable::Kind::flexible},
-                     {"backward"},
-                     {"differences"},
-                     {"error"},
-                     {"slope"},
-                     {"", TextTable::Kind::text}});
+    RowPairs table({{"derivative by", TextTable::Kind::flexible}, {"", TextTable::Kind::text}},
+                   {{"backward"}, {"differences"}, {"error"}, {"slope"}});
     for (const DerivativeProof& p : proofs) {
-      const bool zero = p.proof.is_zero();
-      table.row({p.name, fmt::format("{:.4e}", p.proof.analytic), fmt::format("{:.4e}", p.proof.numeric),
-                 zero || !p.decided() ? "-" : fmt::format("{:.0e}", p.proof.error), slope_text(p.proof),
-                 verdict(p, o.tolerance)});
+      const bool has_error = p.decided() && !p.proof.is_zero();
+      table.row({p.name, verdict(p, o.tolerance)},
+                {fmt::format("{:.4e}", p.proof.analytic),
+                 p.decided() ? fmt::format("{:.4e}", p.proof.numeric) : std::string("-"),
+                 has_error ? fmt::format("{:.0e}", p.proof.error) : std::string("-"), slope_text(p.proof)});
     }
     fmt::print("\n{}", table.text());
   }
@@ -200,17 +207,20 @@ int check(CheckOptions o) {
   if (beside_kinks > 0 && !o.kinks && proofs.size() > 1)
     fmt::print("\nin {} of {} a step of {:g} crosses a kink (see --kinks); smaller ones count\n", beside_kinks,
                proofs.size(), o.largest);
-  fmt::print("\n{} of {} proved to {:g}{}\n", proofs.size() - wrong - undecided, proofs.size(), o.tolerance,
+  fmt::print("\n{} of {} proved to {:g}{}{}\n", proved, proofs.size(), o.tolerance,
+             zero > 0 ? fmt::format(", {} of them 0 both ways", zero) : "",
              undecided > 0 ? fmt::format(", {} too near to a kink to tell", undecided) : "");
   for (const OpCheck& f : faults) fmt::print("wrong backward pass: {}\n", f.str());
   if (operations > 0 && faults.empty()) fmt::print("{} backward functions by themselves: all are right\n", operations);
-  return wrong > 0 || !faults.empty() ? 1 : 0;
+  return exit_code;
 }
 
 }  // namespace
 
 Command add_check(CLI::App& program) {
-  CLI::App* app = add_command(program, "check", "Proves derivatives, of single weights and of directions, by values");
+  CLI::App* app = add_command(program, "check", "Proves derivatives, of single weights and of directions, by values",
+                              "Exit code 1: a derivative, or a backward function by itself, is wrong, or none could be "
+                              "decided.");
   auto o = std::make_shared<CheckOptions>();
   add_subject_options(*app, o->subject);
   add_positional(

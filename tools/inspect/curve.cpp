@@ -47,7 +47,7 @@ std::string curve_text(const LineProof& proof) {
     rows[std::min<size_t>(row, height - 1)][std::min<size_t>(column, width - 1)] =
         step.step == proof.numeric_step ? '@' : '*';
   }
-  std::string text = "  relative error of (f(h) - f(-h)) / 2h; @: the step that was taken\n";
+  std::string text = "  relative error of (f(h) - f(-h)) / 2h; @: the h of the differences above\n";
   for (int r = 0; r < height; ++r) {
     const std::string label = r == 0 ? fmt::format("1e{}", y.high) : r == height - 1 ? fmt::format("1e{}", y.low) : "";
     std::string line = fmt::format("{:>7} |{}", label, rows[static_cast<size_t>(r)]);

@@ -70,11 +70,6 @@ std::string dims_text(const Shape& shape) {
 
 std::string norm_text(double norm) { return norm == 0 ? "0" : fmt::format("{:.2e}", norm); }
 
-std::string headline(const Subject& subject, double value) {
-  return fmt::format("f = {}\nat {}: {:.12g}; attention {}\n\n", subject.objective_name(), quote(subject.text(), 50),
-                     value, subject.config().sparsity.describe());
-}
-
 // Parts of the model, in their order, with what belongs to them.
 struct Group {
   std::string name;  // "" for what belongs to none: alone, so that it stays where it is
@@ -248,7 +243,7 @@ int show_gradients(const GradOptions& o) {
     print_json(json);
     return exit_code(subject, all.value);
   }
-  fmt::print("{}{}", headline(subject, all.value), table_of(entries, gradients, !o.activations));
+  fmt::print("{}\n{}", headline(subject, all.value), table_of(entries, gradients, !o.activations));
   return exit_code(subject, all.value);
 }
 
@@ -277,7 +272,7 @@ int show_gradient_of(const GradOptions& o) {
     print_json(json);
     return exit_code(subject, all.value);
   }
-  fmt::print("{}{}: {} {}\n", headline(subject, all.value), e.name, is_parameter ? "a parameter," : "a result,",
+  fmt::print("{}\n{}: {} {}\n", headline(subject, all.value), e.name, is_parameter ? "a parameter," : "a result,",
              shape.str());
   if (!depends) fmt::print("f does not depend on it: its gradient is 0\n");
   fmt::print("\n{}", numbers_table(numbers_of(values), numbers_of(gradient.values), shape));

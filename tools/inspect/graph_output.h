@@ -16,7 +16,7 @@ std::string ms_text(const std::optional<double>& seconds, const char* none = "-"
 
 /// What a pass was made of, in words and for programs.
 struct GraphTitle {
-  std::string objective, text, model, precision;
+  std::string objective, text, model, attention, precision;
   std::vector<std::string> tokens;
   int threads = 0;
 

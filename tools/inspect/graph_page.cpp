@@ -187,10 +187,10 @@ std::string summary(const Graph& graph, const GraphTitle& title) {
 
 std::string graph_page(const Graph& graph, const std::vector<GraphFold>& folds, const GraphTitle& title) {
   page::Document document{.title = "The graph of one pass"};
-  document.lead =
-      fmt::format("\u201C{}\u201D \u00B7 {} \u00B7 {} \u00B7 {}, {}", escape(title.text), escape(title.model),
-                  page::counted(static_cast<int64_t>(title.tokens.size()), "token", "tokens"), title.precision,
-                  page::counted(title.threads, "thread", "threads"));
+  document.lead = fmt::format("\u201C{}\u201D \u00B7 {}, attention {} \u00B7 {} \u00B7 {}, {}", escape(title.text),
+                              escape(title.model), escape(title.attention),
+                              page::counted(static_cast<int64_t>(title.tokens.size()), "token", "tokens"),
+                              title.precision, page::counted(title.threads, "thread", "threads"));
   const std::string times = fmt::format(
       "Times are medians of {}. What has not run has a dash. FLOPs are those of the forward pass; moving "
       "numbers counts none. Bytes are what the tape gives back when it gives up what an operation saved; "

@@ -133,14 +133,14 @@ std::string graph_tables(const Graph& graph, const std::vector<GraphFold>& folds
 }
 
 std::string GraphTitle::str() const {
-  return fmt::format("{}\n{} token{}, {}, {} thread{}\n", objective, tokens.size(), tokens.size() == 1 ? "" : "s",
-                     precision, threads, threads == 1 ? "" : "s");
+  return fmt::format("{}\n{} token{}, attention {}, {}, {} thread{}\n", objective, tokens.size(),
+                     tokens.size() == 1 ? "" : "s", attention, precision, threads, threads == 1 ? "" : "s");
 }
 
 ordered_json title_json(const char* command, const GraphTitle& title) {
-  return {{"command", command},      {"model", title.model},         {"text", title.text},
-          {"tokens", title.tokens},  {"objective", title.objective}, {"precision", title.precision},
-          {"threads", title.threads}};
+  return {{"command", command},           {"model", title.model},         {"text", title.text},
+          {"tokens", title.tokens},       {"objective", title.objective}, {"attention", title.attention},
+          {"precision", title.precision}, {"threads", title.threads}};
 }
 
 ordered_json source_json(const OperationInput& input) {

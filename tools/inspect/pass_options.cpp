@@ -10,6 +10,7 @@ GraphTitle title_of(const SubjectOptions& options, const Subject& subject, DType
   return {.objective = subject.objective_name(),
           .text = subject.text(),
           .model = model_or_weights(options.model, options.weights),
+          .attention = subject.config().sparsity.describe(),
           .precision = std::string(name_of(type)),
           .tokens = subject.pieces(),
           .threads = subject.context().threads()};

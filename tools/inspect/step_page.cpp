@@ -163,8 +163,8 @@ constexpr const char* controls = R"html(<div id="controls" class="controls">
 std::string step_page(const std::vector<StepNode>& nodes, const GraphTitle& title) {
   const size_t limit = limit_for(nodes);
   page::Document document{.title = "Step by step through one pass"};
-  document.lead = fmt::format("\u201C{}\u201D \u00B7 {} \u00B7 {} \u00B7 {}", escape(title.text),
-                              escape(title.objective), escape(title.model), title.precision);
+  document.lead = fmt::format("\u201C{}\u201D \u00B7 {} \u00B7 {}, attention {} \u00B7 {}", escape(title.text),
+                              escape(title.objective), escape(title.model), escape(title.attention), title.precision);
   std::string help = fmt::format(
       "Each operation's result y and what it was given, then, from the last to the first, the gradient dy of the "
       "objective by y and what the operation adds to the gradients of what it was given. Of a matrix the first {0} "

@@ -78,7 +78,7 @@ void add_subject_options(CLI::App& app, SubjectOptions& options) {
   add_flag(app, "training", options.training, "as in training: dropout (of --seed), learned spans with soft edges");
   add_integer(app, "seed", options.seed, 0, INT64_MAX, "of dropout and random connections");
   add_device(app, options.device);
-  add_sparse_options(app, options.sparse);
+  add_sparse_options(app, options.sparse, "the model's");
 }
 
 void add_objective_options(CLI::App& app, SubjectOptions& options) {
@@ -98,6 +98,11 @@ std::string short_name(std::string_view name) {
   return std::string(rest);
 }
 
+std::string headline(const Subject& subject, double value) {
+  return fmt::format("f = {}\nat {}: {:.12g}\nattention {}\n", subject.objective_name(), quote(subject.text(), 50),
+                     value, subject.config().sparsity.describe());
+}
+
 Subject::Subject(const SubjectOptions& options, DType dtype)
     : options_(options),
       context_({.threads = static_cast<int>(options.threads)}),
@@ -109,6 +114,7 @@ Subject::Subject(const SubjectOptions& options, DType dtype)
   if (parsed && options.parses.empty())
     fail<UsageError>("attention follows dependency parses; give --parses FILE with that of the sentence");
   Dataset one;
+  one.path = "the text";
   one.examples.push_back({options.text, -1});
   const TokenizedDataset data(one, tokenizer_, max_length, parsed ? options.parses : "", context_.threads());
   if (data.truncated() > 0) say("note: the text is longer than {} tokens and was cut", max_length);

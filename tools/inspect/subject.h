@@ -53,6 +53,10 @@ const std::string& model_or_weights(const std::string& model, const std::string&
 /// Throws BadInput, with what has the nearest name, when a model is neither a path nor in the cache of models.
 void check_model_exists(const std::string& model);
 
+class Subject;
+/// What f is, its value at the text, and which attention computes it: three lines.
+std::string headline(const Subject& subject, double value);
+
 /// A parameter's name without what all have: "layer.2.ffn.lin1.weight" of
 /// "distilbert.transformer.layer.2.ffn.lin1.weight".
 std::string short_name(std::string_view name);

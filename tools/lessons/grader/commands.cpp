@@ -140,7 +140,8 @@ int run_hint(const Options& options) {
   const Exercise& exercise = exercise_of(options.name);
   const auto last = static_cast<int64_t>(exercise.hints.size());
   if (options.level > last) fail<UsageError>("{} has {} hints", exercise.name, last);
-  for (int64_t i = 0; i < options.level; ++i) fmt::print("{}. {}\n", i + 1, exercise.hints[static_cast<size_t>(i)]);
+  for (int64_t i = 0; i < options.level; ++i)
+    fmt::print("{}\n", wrapped(fmt::format("{}. {}", i + 1, exercise.hints[static_cast<size_t>(i)]), 78));
   if (options.level < last)
     fmt::print("\none more: {} hint {} {}\n", options.program, exercise.name, options.level + 1);
   return 0;

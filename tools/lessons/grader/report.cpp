@@ -8,13 +8,14 @@
 
 #include "data/input/parse_text.h"
 #include "data/input/text.h"
+#include "tools/text_table.h"
 #include "train/page/html.h"
 
 namespace crisp::lessons {
 namespace {
 
 constexpr size_t most_compiler_lines = 40, most_printed_lines = 15;
-constexpr size_t text_width = 96;
+constexpr size_t text_width = 58;  // beside the longest name in a terminal of 80
 
 // A compiler's or a student's text below a heading, indented and not too long.
 std::string quoted(const std::string& heading, std::string text, size_t most_lines) {
@@ -61,24 +62,6 @@ bool nothing_there(const TensorVerdict& tensor) {
   return !tensor.findings.empty() && (tensor.findings[0].id == "untouched" || tensor.findings[0].id == "unwritten");
 }
 
-// Words of `text` in lines that are not much longer than most pages are wide.
-std::string wrapped(const std::string& text, size_t width) {
-  std::string result;
-  size_t column = 0;
-  for (const std::string& word : split(text, ' ')) {
-    if (column > 0 && column + 1 + word.size() > width) {
-      result += '\n';
-      column = 0;
-    } else if (column > 0) {
-      result += ' ';
-      ++column;
-    }
-    result += word;
-    column += word.size();
-  }
-  return result;
-}
-
 std::string number_text(double x) { return std::isnan(x) ? "not a number" : fmt::format("{:.6g}", x); }
 
 }  // namespace
@@ -99,7 +82,7 @@ std::string describe(const TensorVerdict& tensor, const Exercise& exercise) {
 }
 
 std::string explain(const TensorVerdict& tensor, const Exercise& exercise) {
-  std::string text = describe(tensor, exercise) + "\n";
+  std::string text = wrapped(describe(tensor, exercise), text_width) + "\n";
   if (tensor.passed() || !tensor.judged || nothing_there(tensor)) return text;
   text += fmt::format("case {}: {}\n", tensor.worst_case + 1, exercise.cases[tensor.worst_case].str());
   if (tensor.by_differences)
