@@ -14,10 +14,11 @@ namespace crisp {
 using namespace tokenizer_parts;
 using nlohmann::json;
 
-tokenizer_parts::JsonFile::JsonFile(std::string where, uint64_t limit, std::vector<std::string>& files)
+tokenizer_parts::JsonFile::JsonFile(std::string where, uint64_t limit, std::vector<std::string>& files,
+                                    const InputFiles* input)
     : path(std::move(where)) {
-  if (!input_exists(path)) return;
-  object = parse_json(read_input(path, limit), path);
+  if (!input_exists(path, input)) return;
+  object = parse_json(read_input(path, limit, input), path);
   exists = true;
   files.push_back(path);
 }
@@ -35,12 +36,12 @@ std::string in(const std::string& directory, const char* name) {
 
 // Whether the class that the files name is one whose rules are known here; true for the one that takes tokenizer.json
 // as it is.
-bool class_takes_json(const JsonFile& config, const std::string& directory) {
+bool class_takes_json(const JsonFile& config, const std::string& directory, const InputFiles* input) {
   const Fields f = config.fields();
   std::optional<std::string> name = f.text("tokenizer_class");
   std::string where = config.path;
-  if (const std::string path = in(directory, "config.json"); !name && input_exists(path)) {
-    const json object = parse_json(read_input(path, input_limit::settings), path);
+  if (const std::string path = in(directory, "config.json"); !name && input_exists(path, input)) {
+    const json object = parse_json(read_input(path, input_limit::settings, input), path);
     if (object.is_object()) name = Fields(object, path).text("tokenizer_class");
     where = path;
   }
@@ -86,32 +87,32 @@ bool has_capitals(const Vocabulary& vocabulary) {
 
 }  // namespace
 
-TokenizerFiles read_tokenizer(const std::string& directory, const std::string& vocabulary) {
+TokenizerFiles read_tokenizer(const std::string& directory, const std::string& vocabulary, const InputFiles* input) {
   TokenizerFiles result;
   const std::string beside = vocabulary.empty() ? directory : std::filesystem::path(vocabulary).parent_path().string();
-  const std::string home = directory.empty() || input_exists(in(beside, config_name)) ? beside : directory;
+  const std::string home = directory.empty() || input_exists(in(beside, config_name), input) ? beside : directory;
   const bool given_json = vocabulary.ends_with(".json");
   const std::string text_path = given_json ? "" : vocabulary.empty() ? in(directory, vocabulary_name) : vocabulary;
   const std::string json_path = given_json ? vocabulary : vocabulary.empty() ? in(directory, json_name) : "";
 
-  const bool has_text = !text_path.empty() && (!vocabulary.empty() || input_exists(text_path));
-  const bool has_json = !json_path.empty() && (!vocabulary.empty() || input_exists(json_path));
+  const bool has_text = !text_path.empty() && (!vocabulary.empty() || input_exists(text_path, input));
+  const bool has_json = !json_path.empty() && (!vocabulary.empty() || input_exists(json_path, input));
   if (!has_text && !has_json) return result;
 
-  const JsonFile config(in(home, config_name), input_limit::settings, result.files);
-  const JsonFile specials(in(home, specials_name), input_limit::settings, result.files);
-  const JsonFile added(in(home, added_name), input_limit::tokenizer, result.files);
+  const JsonFile config(in(home, config_name), input_limit::settings, result.files, input);
+  const JsonFile specials(in(home, specials_name), input_limit::settings, result.files, input);
+  const JsonFile added(in(home, added_name), input_limit::tokenizer, result.files, input);
   JsonFile whole;
   TokenizerSettings& s = result.settings;
   if (has_text) {
-    const std::string text = read_input(text_path, input_limit::tokenizer);
+    const std::string text = read_input(text_path, input_limit::tokenizer, input);
     result.files.push_back(text_path);
     result.vocabulary = parse_vocabulary(text, text_path);
     result.path = text_path;
   }
-  const bool takes_json = class_takes_json(config, home);
+  const bool takes_json = class_takes_json(config, home, input);
   if (has_json) {
-    result.json = read_input(json_path, input_limit::tokenizer);
+    result.json = read_input(json_path, input_limit::tokenizer, input);
     result.files.push_back(json_path);
     whole.path = json_path;
     whole.object = parse_json(result.json, json_path);

@@ -11,6 +11,8 @@
 
 namespace crisp {
 
+class InputFiles;
+
 struct TokenizerFiles {
   std::string path = {};  // of the file with the vocabulary, for messages; empty: there is none
   Vocabulary vocabulary = {};
@@ -28,8 +30,10 @@ struct TokenizerFiles {
 /// The tokenizer in `directory` (empty: none, or the current one where no `vocabulary` is given); with `vocabulary`, a
 /// vocab.txt or (ending in .json) a tokenizer.json, the one that this file and those beside it make, or, where no
 /// tokenizer_config.json lies there, those in `directory`. Throws BadInput for files that are not what they should be
-/// and for a tokenizer that is no WordPiece of BERT.
-TokenizerFiles read_tokenizer(const std::string& directory, const std::string& vocabulary = "");
+/// and for a tokenizer that is no WordPiece of BERT. `input`, where given, holds the files in place of the file system;
+/// "" is the directory of those without one.
+TokenizerFiles read_tokenizer(const std::string& directory, const std::string& vocabulary = "",
+                              const InputFiles* input = nullptr);
 
 /// Name and content of the files from which read_tokenizer and transformers make the same tokenizer again.
 std::vector<std::pair<std::string, std::string>> tokenizer_documents(const TokenizerFiles& files, int max_length);

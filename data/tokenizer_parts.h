@@ -10,6 +10,10 @@
 #include "data/input/json.h"
 #include "data/tokenizer_files.h"
 
+namespace crisp {
+class InputFiles;
+}
+
 namespace crisp::tokenizer_parts {
 
 using Fields = JsonFields<nlohmann::json>;
@@ -28,7 +32,7 @@ struct JsonFile {
 
   JsonFile() = default;
   /// Reads it where it is there, and adds it to `files` then.
-  JsonFile(std::string where, uint64_t limit, std::vector<std::string>& files);
+  JsonFile(std::string where, uint64_t limit, std::vector<std::string>& files, const InputFiles* input);
   Fields fields() const { return Fields(object, path); }
 };
 

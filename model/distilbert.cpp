@@ -320,8 +320,11 @@ Tensor DistilBert::hidden_states(Tape& tape, const Batch& batch, const ForwardMo
   }
   const auto full_layer = [&](int64_t l) {
     AttentionStats* stats = mode.stats ? &mode.stats->emplace_back() : nullptr;
-    return layer(tape, l, x, x, Wanted::all, pass, stats);
+    const Tensor y = layer(tape, l, x, x, Wanted::all, pass, stats);
+    if (mode.hidden) mode.hidden->push_back(y.detach());
+    return y;
   };
+  if (mode.hidden) mode.hidden->push_back(x.detach());
   const int64_t last = config_.layers - 1;
   for (int64_t l = 0; l < last; ++l) x = full_layer(l);
   if (wanted == Wanted::all) return full_layer(last);
@@ -332,7 +335,7 @@ Tensor DistilBert::hidden_states(Tape& tape, const Batch& batch, const ForwardMo
   if (sparsity.method == SparseMethod::percentile && sparsity.applies(last, mode.training, mode.progress))
     return embedding(tape, full_layer(last), first);
   // Who looks on needs them too, but must not change a bit of the logits: that layer is computed beside the short one.
-  if (mode.stats || mode.weights) full_layer(last);
+  if (mode.stats || mode.weights || mode.hidden) full_layer(last);
   return layer(tape, last, x, embedding(tape, x, first), Wanted::first, pass, nullptr);
 }
 

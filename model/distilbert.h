@@ -33,6 +33,8 @@ struct ForwardMode {
   std::vector<AttentionStats>* stats = nullptr;
   /// The same, for inspection: receives each layer's weights, of all queries (attention_weights() in engine/ops.h).
   std::vector<Tensor>* weights = nullptr;
+  /// The same: receives the embeddings' output and each layer's, [total, dim], as constants.
+  std::vector<Tensor>* hidden = nullptr;
 };
 
 /// Its tensors are handles, so a copy would share the weights: it moves, and clone() copies.

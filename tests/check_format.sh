@@ -35,11 +35,11 @@ fi
 
 # Every C++ file that git does not ignore; where there is no git, every one outside build folders.
 cd "$root"
-patterns=('*.h' '*.cpp' '*.cu' '*.cuh')
+patterns=('*.h' '*.hpp' '*.c' '*.cpp' '*.cu' '*.cuh')
 if git rev-parse --git-dir >/dev/null 2>&1; then
   list() { git ls-files -z --cached --others --exclude-standard -- "${patterns[@]}"; }
 else
-  list() { find . -path './build*' -prune -o \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print0; }
+  list() { find . -path './build*' -prune -o \( -name '*.h' -o -name '*.hpp' -o -name '*.c' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print0; }
 fi
 list | xargs -0 -r "$tool" "${mode[@]}" || {
   echo "format: the files above differ from .clang-format; bash tests/check_format.sh --fix rewrites them" >&2

@@ -4,7 +4,8 @@ cmake_minimum_required(VERSION 3.25)
 # One line per folder: what its files may include, as path prefixes from the repository's root. The longest folder that
 # holds a file decides: a backend (engine/cpu, engine/cuda) knows the kernel contract and leaf headers, not the engine, and
 # engine/meta, which stands in for these two, besides how much memory they take; the gate for strangers' files (data/input)
-# knows leaf headers only, and all who read files know it. Exercises are compiled outside of the house, with one header of
+# knows leaf headers only, and all who read files know it; what host programs include (train/door/crisp) needs the
+# standard library and leaf headers alone. Exercises are compiled outside of the house, with one header of
 # their own.
 set(contract       engine/backend.h engine/checked.h engine/context.h engine/device.h engine/dtype.h engine/error.h
                    engine/fail.h engine/formulas.h engine/host_memory.h engine/inline.h engine/kernel_list.h engine/kernels.h engine/random.h)
@@ -17,11 +18,12 @@ set(weights        weights/ data/input/ engine/)
 set(data           data/ engine/)
 set(model          model/ data/input/ engine/)
 set(train          train/ model/ data/ weights/ engine/)
+set(train/door/crisp engine/error.h train/choices.h)
 set(tools          tools/ train/ model/ data/ weights/ engine/)
 set(tools/lessons/exercises exercise.h)
 set(tools/lessons/solutions exercise.h)
 set(tools/lessons/grader    ${tools} exchange.h exercise.h)
-set(folders engine engine/cpu engine/cuda engine/meta data/input weights data model train tools tools/lessons/exercises
+set(folders engine engine/cpu engine/cuda engine/meta data/input weights data model train train/door/crisp tools tools/lessons/exercises
             tools/lessons/solutions tools/lessons/grader)
 
 # The root of the engine and its operations know no device: one file of theirs includes the backends.
@@ -31,7 +33,7 @@ set(may_include_backends "^engine/backend\\.cpp$")
 
 # fmt is private to source files, so that a program which uses the engine or a model needs none; train/ and tools/ print
 # with it.
-set(without_fmt "^(engine|weights|data|model)/.*\\.h$")
+set(without_fmt "^((engine|weights|data|model)/.*\\.h$|train/door/crisp/)")
 
 # Eigen is private to the files whose path matches: in no header, so that nobody who links the engine needs it.
 set(may_include_eigen "^engine/cpu/.*\\.cpp$")

@@ -17,16 +17,14 @@
 #include "data/dataset.h"
 #include "data/input/text.h"
 #include "data/line_stream.h"
-#include "engine/context.h"
 #include "engine/fail.h"
 #include "tools/options.h"
 #include "tools/predict_output.h"
 #include "train/classification_report.h"
 #include "train/console.h"
-#include "train/evaluate.h"
 #include "train/metrics.h"
-#include "train/model_files.h"
 #include "train/precision.h"
+#include "train/predictor.h"
 
 namespace crisp {
 namespace {
@@ -41,12 +39,11 @@ struct PredictOptions {
 };
 
 // Answers as the sentences come, and what is to be said about all of them in the end.
-class Predictor {
+class Answers {
  public:
-  Predictor(const PredictOptions& options, const LoadedModel& loaded, const Context& context)
-      : options_(options), loaded_(loaded), context_(context) {
+  Answers(const PredictOptions& options, const Predictor& predictor) : options_(options), predictor_(predictor) {
     if (options.metrics.empty()) return;
-    const DistilBertConfig& config = loaded.model.config();
+    const DistilBertConfig& config = predictor.config();
     if (config.head_function() != HeadFunction::softmax)
       fail<BadInput>("{}: --metrics measures classes of which one is right; this model's head has none", options.model);
     std::vector<std::string> names;
@@ -57,18 +54,12 @@ class Predictor {
   // A batch, answered at once; false where nobody can read the answers any more.
   bool answer_batch(const TokenizedDataset& data, std::span<const Example> examples) {
     if (report_ && !data.labelled()) fail<BadInput>("{}: has no labels, which --metrics needs", input_name());
-    const Evaluation result = [&] {
-      try {
-        return evaluate(loaded_.model, data, static_cast<int>(options_.batch_size), Statistics::none, {}, context_);
-      } catch (const NotFinite& error) {
-        explain_not_finite(error.behind(total_), loaded_);
-      }
-    }();
+    const Evaluation result = predictor_.answer(data, static_cast<int>(options_.batch_size), total_);
     std::string lines;
     for (size_t i = 0; i < examples.size(); ++i) {
       const Prediction& p = result.predictions[i];
       lines +=
-          format_prediction(p, loaded_.model.config(), options_.json, options_.with_text ? &examples[i].text : nullptr);
+          format_prediction(p, predictor_.config(), options_.json, options_.with_text ? &examples[i].text : nullptr);
       if (report_) report_->add(examples[i].label, p.label);
     }
     total_ += result.total;
@@ -81,12 +72,17 @@ class Predictor {
     return std::fflush(stdout) == 0;
   }
 
-  void add_truncated(int64_t count) { truncated_ += count; }
-  int threads() const { return context_.threads(); }
+  // The examples as the model takes them; `parses`: a file with theirs, or "".
+  TokenizedDataset tokenise(const Dataset& examples, const std::string& parses) {
+    TokenizedDataset data(examples, predictor_.tokenizer(), predictor_.max_length(), parses,
+                          predictor_.context().threads());
+    truncated_ += data.truncated();
+    return data;
+  }
 
-  void summarise(int max_length) const {
+  void summarise() const {
     if (truncated_ > 0)
-      say("{} of {} sentences are longer than {} tokens and were cut", truncated_, total_, max_length);
+      say("{} of {} sentences are longer than {} tokens and were cut", truncated_, total_, predictor_.max_length());
     if (report_ && !labelled_) fail<BadInput>("{}: has no sentences, which --metrics needs", input_name());
     if (!labelled_) return;
     const double loss = loss_sum_ / static_cast<double>(total_);
@@ -102,8 +98,7 @@ class Predictor {
   std::string input_name() const { return options_.input == "-" ? "standard input" : options_.input; }
 
   const PredictOptions& options_;
-  const LoadedModel& loaded_;
-  const Context& context_;
+  const Predictor& predictor_;
   std::optional<ClassificationReport> report_;
   int64_t total_ = 0, correct_ = 0, truncated_ = 0;
   double loss_sum_ = 0;
@@ -121,36 +116,32 @@ ReadOptions read_options(const PredictOptions& options, const DistilBertConfig& 
 }
 
 // Standard input, line by line.
-void predict_stream(const PredictOptions& options, const DistilBertConfig& config, const WordPiece& tokenizer,
-                    int max_length, Predictor& predictor) {
+void predict_stream(const PredictOptions& options, const DistilBertConfig& config, Answers& answers) {
   if (::isatty(STDIN_FILENO) == 1) say("type sentences, one a line; Ctrl-D ends");
   ExampleStream stream(STDIN_FILENO, "standard input", read_options(options, config));
   for (;;) {
     const Dataset examples = stream.next(static_cast<size_t>(options.batch_size));
     if (examples.examples.empty()) return;
     for (const std::string& note : examples.notes) say("{}", note);
-    const TokenizedDataset data(examples, tokenizer, max_length, "", predictor.threads());
-    predictor.add_truncated(data.truncated());
-    if (!predictor.answer_batch(data, examples.examples)) return;
+    if (!answers.answer_batch(answers.tokenise(examples, ""), examples.examples)) return;
   }
 }
 
-void predict_file(const PredictOptions& options, const DistilBertConfig& config, const WordPiece& tokenizer,
-                  int max_length, const std::string& parses, Predictor& predictor) {
+void predict_file(const PredictOptions& options, const DistilBertConfig& config, const std::string& parses,
+                  Answers& answers) {
   const ReadOptions reading = read_options(options, config);
   const Dataset examples =
       options.input == "-"
           ? parse_dataset(std::string(std::istreambuf_iterator<char>(std::cin), {}), "standard input", reading)
           : read_dataset(options.input, reading);
   for (const std::string& note : examples.notes) say("{}", note);
-  const TokenizedDataset data(examples, tokenizer, max_length, parses, predictor.threads());
-  predictor.add_truncated(data.truncated());
+  const TokenizedDataset data = answers.tokenise(examples, parses);
   const auto batch_size = static_cast<int>(options.batch_size);
   const std::vector<int32_t> order = sequential_order(data.size());
   for (int64_t b = 0; b < batch_count(data.size(), batch_size); ++b) {
     const std::span<const int32_t> batch = batch_slice(order, batch_size, b);
     const auto of_batch = std::span(examples.examples).subspan(static_cast<size_t>(batch.front()), batch.size());
-    if (!predictor.answer_batch(data.subset(batch), of_batch)) return;
+    if (!answers.answer_batch(data.subset(batch), of_batch)) return;
   }
 }
 
@@ -166,39 +157,32 @@ void refuse_metrics_over_inputs(const PredictOptions& options, const LoadedModel
 }
 
 int predict(const PredictOptions& options) {
-  const Device device = device_for(options.device);
-  const Context context(
-      {.threads = static_cast<int>(options.threads), .products = products_for(options.precision, device)});
-  LoadModelOptions load{.vocab = options.vocab, .device = device, .head_required = true};
-  if (options.precision != Precision::f32)
-    load.dtype = dtype_for(options.precision);  // else the file's own: f32 or f64
-  const LoadedModel loaded = load_model(options.model, load);
-  refuse_metrics_over_inputs(options, loaded);
-  for (const std::string& note : loaded.notes) say("note: {}", note);
+  const Predictor predictor(options.model,
+                            {.vocab = options.vocab,
+                             .threads = options.threads,
+                             .max_length = options.max_length,
+                             .precision = options.precision,
+                             .device = options.device},
+                            [](const std::string& note) { say("note: {}", note); });
+  refuse_metrics_over_inputs(options, predictor.loaded());
   if (::isatty(STDERR_FILENO) == 1)  // in a pipeline nothing is said where nothing is wrong
-    say("{}, {} thread{}", describe_products(loaded.model.dtype(), context.products(), device), context.threads(),
-        context.threads() == 1 ? "" : "s");
-  const WordPiece tokenizer = load_tokenizer(loaded, options.max_length);
-  for (const std::string& note : tokenizer.notes()) say("note: {}", note);
-  const DistilBertConfig& config = loaded.model.config();
-  const int max_length = options.max_length > 0 ? static_cast<int>(options.max_length) : saved_max_length(loaded);
-
-  bool needs_parses = false;
-  for (int64_t l = 0; l < config.layers; ++l)
-    needs_parses |= config.sparsity.method == SparseMethod::syntax && config.sparsity.applies(l, false);
-  if (needs_parses && options.parses.empty())
+    say("{}, {} thread{}",
+        describe_products(predictor.model().dtype(), predictor.context().products(), predictor.model().device()),
+        predictor.context().threads(), predictor.context().threads() == 1 ? "" : "s");
+  const DistilBertConfig& config = predictor.config();
+  const bool parsed = needs_parses(config, false);
+  if (parsed && options.parses.empty())
     fail<UsageError>("{}: this model's attention follows dependency parses; give --parses FILE", options.model);
-
   if (config.sparsity.method != SparseMethod::syntax && !options.parses.empty())
     fail<UsageError>("{}: this model's attention does not look at dependency parses; leave --parses out",
                      options.model);
 
-  Predictor predictor(options, loaded, context);
-  if (options.input == "-" && !needs_parses)
-    predict_stream(options, config, tokenizer, max_length, predictor);
+  Answers answers(options, predictor);
+  if (options.input == "-" && !parsed)
+    predict_stream(options, config, answers);
   else
-    predict_file(options, config, tokenizer, max_length, needs_parses ? options.parses : "", predictor);
-  predictor.summarise(max_length);
+    predict_file(options, config, parsed ? options.parses : "", answers);
+  answers.summarise();
   return 0;
 }
 

@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "data/input/text.h"
-#include "engine/fail.h"
 
 namespace crisp {
 
@@ -22,14 +21,6 @@ std::string format_prediction(const Prediction& p, const DistilBertConfig& confi
   }
   if (text) object["text"] = *text;
   return object.dump() + "\n";
-}
-
-void explain_not_finite(const NotFinite& error, const LoadedModel& loaded) {
-  const std::string broken = describe_broken_weights(loaded);
-  if (!broken.empty()) fail<Diverged>("{}: {}, so {}", loaded.weights_path, broken, error.what());
-  fail<Diverged>("{}: {}, though the weights hold numbers alone: they are too large for {}{}", loaded.weights_path,
-                 error.what(), name_of(loaded.model.dtype()),
-                 loaded.model.dtype() == DType::f32 ? "; --precision f64 may do" : "");
 }
 
 }  // namespace crisp

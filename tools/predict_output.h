@@ -5,7 +5,7 @@
 
 #include "model/config.h"
 #include "train/evaluate.h"
-#include "train/model_files.h"
+#include "train/predictor.h"  // explain_not_finite
 
 namespace crisp {
 
@@ -14,9 +14,5 @@ namespace crisp {
 /// or for a regression `value`. `text`, if given, is added as a column or key.
 std::string format_prediction(const Prediction& prediction, const DistilBertConfig& config, bool json,
                               const std::string* text = nullptr);
-
-/// What an answer that is no number means for who has only asked: throws Diverged, naming what is broken in the
-/// weights.
-[[noreturn]] void explain_not_finite(const NotFinite& error, const LoadedModel& loaded);
 
 }  // namespace crisp

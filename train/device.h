@@ -1,15 +1,12 @@
 // On which device a program computes: what its user asks for, and the device that follows.
 #pragma once
 
-#include <cstdint>
 #include <string>
 
 #include "engine/device.h"
+#include "train/choices.h"
 
 namespace crisp {
-
-/// What a user asks for; `automatic` is the GPU where there is one that can be used.
-enum class DeviceChoice : uint8_t { cpu, cuda, automatic };
 
 /// The device. Throws Error, a sentence that says what is missing, where a GPU is asked for and cannot be used.
 Device device_for(DeviceChoice choice);

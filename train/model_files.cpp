@@ -8,6 +8,7 @@
 #include "data/input/file.h"
 #include "data/input/text.h"
 #include "engine/fail.h"
+#include "train/tensor_elements.h"
 #include "weights/locate.h"
 #include "weights/name_map.h"
 #include "weights/published.h"
@@ -20,23 +21,6 @@ namespace fs = std::filesystem;
 
 // What the transformers library computes with, whatever config.json says.
 constexpr double layer_norm_epsilon_of_transformers = 1e-12;
-
-std::vector<uint64_t> file_shape(const Shape& shape) { return {shape.dims().begin(), shape.dims().end()}; }
-
-// Calls f with the elements of a CPU tensor as a span.
-template <class F>
-void with_elements(const Tensor& tensor, F&& f) {
-  with_type(tensor, [&]<class T>() { f(std::span<T>(tensor.data<T>(), static_cast<size_t>(tensor.numel()))); });
-}
-
-// f(std::span<T>) with room in host memory for the tensor's elements, which then become those.
-template <class F>
-void write_elements(const Tensor& tensor, F&& f) {
-  if (tensor.device() == Device::cpu) return with_elements(tensor, f);
-  const Tensor host = Tensor::empty(tensor.shape(), tensor.dtype());
-  with_elements(host, f);
-  tensor.copy_from(host);
-}
 
 // The configuration of a file without config.json.
 DistilBertConfig config_from_shapes(const SafetensorsFile& file, std::vector<std::string>& notes) {
@@ -64,13 +48,14 @@ std::string config_beside(const std::string& weights) {
   return (fs::path(weights).parent_path() / "config.json").string();
 }
 
-DistilBertConfig read_config(const std::string& path) {
-  return parse_config(read_input(path, input_limit::settings), path);
+DistilBertConfig read_config(const std::string& path, const InputFiles* input = nullptr) {
+  return parse_config(read_input(path, input_limit::settings, input), path);
 }
 
-DistilBertConfig config_of(const SafetensorsFile& file, std::vector<std::string>& notes) {
+DistilBertConfig config_of(const SafetensorsFile& file, std::vector<std::string>& notes,
+                           const InputFiles* input = nullptr) {
   const std::string path = config_beside(file.path());
-  return input_exists(path) ? read_config(path) : config_from_shapes(file, notes);
+  return input_exists(path, input) ? read_config(path, input) : config_from_shapes(file, notes);
 }
 
 DistilBertConfig new_config(const std::string& what) {
@@ -131,17 +116,19 @@ void for_each_source(const LoadPlan& plan, const DistilBert& model, F&& f) {
     if (const auto source = plan.sources.find(p.name); source != plan.sources.end()) f(p, source->second);
 }
 
-LoadedModel load_files(const std::string& file_or_directory, const LoadModelOptions& options) {
-  const std::string path = locate_weights(file_or_directory);
-  const SafetensorsFile file = SafetensorsFile::open(path);
+// `input`: what holds the files in place of the file system, or nullptr.
+LoadedModel load_files(const std::string& file_or_directory, const LoadModelOptions& options, const InputFiles* input) {
+  const std::string path = input ? file_or_directory : locate_weights(file_or_directory);
+  const SafetensorsFile file = SafetensorsFile::open(InputFile(path, input));
   const fs::path directory = fs::path(path).parent_path();
   std::vector<std::string> notes, files{path};
-  if (!input_exists(file_or_directory))
+  if (!input_exists(file_or_directory, input))
     notes.push_back(fmt::format("{}: taken from Hugging Face's cache, {}", file_or_directory, directory.string()));
 
   const std::string config_path = config_beside(path);
-  if (input_exists(config_path)) files.push_back(config_path);
-  DistilBertConfig config = config_of(file, notes);
+  const bool has_config = input_exists(config_path, input);
+  if (has_config) files.push_back(config_path);
+  DistilBertConfig config = config_of(file, notes, input);
   if (config.layer_norm_epsilon != layer_norm_epsilon_of_transformers)
     notes.push_back(
         fmt::format("{}: layer_norm_eps is {:g}; it is kept here, but transformers computes every DistilBERT with "
@@ -156,7 +143,7 @@ LoadedModel load_files(const std::string& file_or_directory, const LoadModelOpti
     if (!config.other_head.empty())
       fail<BadInput>("{}: the classification head is that of {}, not of a sequence classifier{}", config_path,
                      quote(config.other_head), options.to_train ? "; --new-head makes one" : "");
-    if (config.label_names.empty() && labels != config.num_labels && input_exists(config_path))
+    if (config.label_names.empty() && labels != config.num_labels && has_config)
       notes.push_back(
           fmt::format("{} does not say how many labels there are: {}, as many as the classification head of "
                       "{} has (transformers takes 2 and refuses it)",
@@ -177,7 +164,7 @@ LoadedModel load_files(const std::string& file_or_directory, const LoadModelOpti
   LoadedModel loaded{
       .model = DistilBert(config, options.dtype.value_or(dims.f64 ? DType::f64 : DType::f32), options.device),
       .source = file_or_directory,
-      .weights_path = path,
+      .weights_path = input ? "" : path,
       .files = std::move(files),
       .notes = std::move(notes)};
   const LoadPlan plan =
@@ -191,14 +178,19 @@ LoadedModel load_files(const std::string& file_or_directory, const LoadModelOpti
   loaded.new_head = !plan.initialised_head.empty();
   if (loaded.new_head) loaded.model.initialise_head(options.seed);
   for (std::string& note : load_notes(plan)) loaded.notes.push_back(std::move(note));
-  add_tokenizer(loaded, read_tokenizer(directory.empty() ? "." : directory.string(), options.vocab));
+  add_tokenizer(loaded, input ? read_tokenizer("", "", input)
+                              : read_tokenizer(directory.empty() ? "." : directory.string(), options.vocab));
   return loaded;
 }
 
 }  // namespace
 
 LoadedModel load_model(const std::string& file_or_directory, const LoadModelOptions& options) {
-  return read_published(file_or_directory, [&] { return load_files(file_or_directory, options); });
+  return read_published(file_or_directory, [&] { return load_files(file_or_directory, options, nullptr); });
+}
+
+LoadedModel load_model(const InputFiles& input, const LoadModelOptions& options) {
+  return load_files("model.safetensors", options, &input);
 }
 
 LoadedModel new_model(const std::string& what, const LoadModelOptions& options) {
@@ -239,7 +231,12 @@ LoadPlan plan_model(const SafetensorsFile& file) {
 }
 
 std::string describe_broken_weights(const LoadedModel& loaded) {
-  if (loaded.weights_path.empty()) return "";
+  if (loaded.weights_path.empty()) {
+    for (const Parameter& p : loaded.model.parameters())
+      for (const double x : p.tensor.detach().to_vector())
+        if (!std::isfinite(x)) return fmt::format("the weights' {} holds {}", printable(p.name), x);
+    return "";
+  }
   const SafetensorsFile file = SafetensorsFile::open(loaded.weights_path);
   const LoadPlan plan = plan_load(file, wanted_tensors(loaded.model, !loaded.new_head));
   const double largest =
@@ -278,6 +275,14 @@ WordPiece load_tokenizer(const LoadedModel& loaded, int64_t max_length) {
   return tokenizer;
 }
 
+std::string note_lost_sparsity(const SparsityConfig& of_weights, const SparsityConfig& now) {
+  if (of_weights.dense() || !now.dense()) return "";
+  return fmt::format(
+      "the weights are of a model trained with sparsity {}, but this run is dense; --sparsity and "
+      "--sparse-method would go on as before",
+      of_weights.describe());
+}
+
 int saved_max_length(const LoadedModel& loaded) {
   const auto positions = static_cast<double>(loaded.model.config().max_positions);
   return static_cast<int>(std::min(loaded.tokenizer.model_max_length, positions));
@@ -290,48 +295,6 @@ const std::vector<std::string>& model_file_names() {
     return all;
   }();
   return names;
-}
-
-std::vector<NamedTensor> weights_of(const DistilBert& model) {
-  std::vector<NamedTensor> tensors;
-  for (const Parameter& p : model.parameters())
-    if (!p.is_span) tensors.push_back({p.name, p.tensor});
-  return tensors;
-}
-
-void save_model(const std::string& directory, const DistilBert& model, const TokenizerFiles& tokenizer, int max_length,
-                Flush flush) {
-  DistilBertConfig config = model.config();
-  config.sparsity.spans = model.spans();
-  save_tensors(directory + "/model.safetensors", weights_of(model), flush);
-  write_file_atomically(directory + "/config.json", config_json(config, model.dtype()), flush);
-  for (const auto& [name, content] : tokenizer_documents(tokenizer, max_length))
-    write_file_atomically(directory + "/" + name, content, flush);
-}
-
-void save_tensors(const std::string& path, const std::vector<NamedTensor>& tensors, Flush flush) {
-  std::vector<Tensor> on_host;  // keeps the memory of the spans
-  std::vector<TensorToWrite> to_write;
-  for (const NamedTensor& t : tensors) {
-    on_host.push_back(t.tensor.detach().to(Device::cpu));
-    with_elements(on_host.back(), [&]<class T>(std::span<T> elements) {
-      to_write.push_back(
-          {t.name, safe_dtype(t.tensor.dtype()), file_shape(t.tensor.shape()), std::span<const T>(elements)});
-    });
-  }
-  write_safetensors(path, to_write, {{"format", "pt"}}, flush);
-}
-
-void load_tensors(const std::string& path, const std::vector<NamedTensor>& tensors) {
-  const SafetensorsFile file = SafetensorsFile::open(path);
-  for (const NamedTensor& t : tensors) {
-    const TensorEntry* entry = file.find(t.name);
-    if (!entry) fail<BadInput>("{}: tensor {} is missing", path, t.name);
-    if (entry->shape != file_shape(t.tensor.shape()))
-      fail<BadInput>("{}: tensor {} has shape {}, not {}", path, t.name, shape_string(entry->shape),
-                     t.tensor.shape().str());
-    write_elements(t.tensor, [&](auto elements) { file.read(*entry, elements); });
-  }
 }
 
 }  // namespace crisp

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/tokenizer_files.h"
@@ -12,10 +13,12 @@
 
 namespace crisp {
 
+class InputFiles;
+
 struct LoadedModel {
   DistilBert model;
   std::string source = {};              // the file or directory that was asked for
-  std::string weights_path = {};        // of the safetensors file; empty when the weights are random
+  std::string weights_path = {};        // of the safetensors file; empty when the weights are from no file
   TokenizerFiles tokenizer = {};        // its path is empty when there is no vocabulary
   std::vector<std::string> files = {};  // all that were read
   bool new_head = false;                // the file had no classification head: it was initialised
@@ -40,6 +43,8 @@ struct LoadModelOptions {
 /// shapes tell the sizes and a head of attention is taken to be 64 wide. What is read is of one publication, whatever a
 /// run in that directory does meanwhile. Throws BadInput, listing all that is wrong.
 LoadedModel load_model(const std::string& file_or_directory, const LoadModelOptions& options);
+/// The same from files of these names (model_file_names()) that lie elsewhere. options.vocab is not looked at.
+LoadedModel load_model(const InputFiles& input, const LoadModelOptions& options);
 
 /// A model with random weights: `what` is "distilbert-base" or the path of a config.json. options.vocab is required,
 /// unless a vocabulary lies beside the config.json; the vocabulary's size replaces the configuration's.
@@ -53,8 +58,9 @@ DistilBertConfig config_without_weights(const std::string& weights, const std::s
 /// BadInput when parameters are missing or have other shapes, or config.json cannot be used.
 LoadPlan plan_model(const SafetensorsFile& file);
 
-/// For logits that are not finite: which tensor of the weights' file holds NaN, infinity or what the model's dtype does
-/// not hold, the first in the model's order: "the weights' classifier.bias holds nan". Empty when none does.
+/// For logits that are not finite: which tensor of the weights' file (of the model itself, where there is none) holds
+/// NaN, infinity or what the model's dtype does not hold, the first in the model's order: "the weights'
+/// classifier.bias holds nan". Empty when none does.
 std::string describe_broken_weights(const LoadedModel& loaded);
 
 /// The model's tokenizer. Throws UsageError when there is no vocabulary or `max_length` is above the model's positions,
@@ -65,6 +71,16 @@ WordPiece load_tokenizer(const LoadedModel& loaded, int64_t max_length);
 /// from_pretrained(directory) works.
 void save_model(const std::string& directory, const DistilBert& model, const TokenizerFiles& tokenizer, int max_length,
                 Flush flush = Flush::now);
+/// The same files in memory: name and content. Same bytes.
+std::vector<std::pair<std::string, std::string>> save_model(const DistilBert& model, const TokenizerFiles& tokenizer,
+                                                            int max_length);
+/// The same in a directory that is made, with its parents, where it is not there, as one publication
+/// (train/publication.h): whatever happens, it holds the former model or this one. Throws UsageError when a run's
+/// directory is meant, and, without `replace`, when it holds anything.
+void save_model_as_one(const std::string& directory, const DistilBert& model, const TokenizerFiles& tokenizer,
+                       int max_length, bool replace);
+/// What a dense run has to say of weights that are of a sparse one; empty where there is nothing.
+std::string note_lost_sparsity(const SparsityConfig& of_weights, const SparsityConfig& now);
 /// The length to which the model was trained to cut sentences (tokenizer_config.json), at most its positions, which
 /// are returned where nothing else is said.
 int saved_max_length(const LoadedModel& loaded);

@@ -4,14 +4,9 @@
 #include <string>
 
 #include "engine/backend.h"
+#include "train/choices.h"
 
 namespace crisp {
-
-/// What a user asks for. Weights, moments, gradients and activations are f64 for `f64`, else f32; the other words say
-/// how f32 matrix products are computed (MatmulPrecision). `f32` takes the fastest way that is at least as accurate as
-/// f32 products: bf16x6 on CPUs with AMX. `strict_f32` always takes f32 products, `tf32` those of GPUs that round
-/// operands to 11 bits.
-enum class Precision : uint8_t { f32, strict_f32, tf32, bf16, bf16x3, bf16x6, f64 };
 
 constexpr Precision all_precisions[] = {Precision::f32,    Precision::strict_f32, Precision::tf32, Precision::bf16,
                                         Precision::bf16x3, Precision::bf16x6,     Precision::f64};

@@ -133,11 +133,7 @@ std::vector<std::string> inputs_of(const LoadedModel& loaded, const DataFiles& f
 
 // The weights' own sparsity is no default: a run does what its options say.
 void report_lost_sparsity(Progress& progress, const SparsityConfig& of_weights, const SparsityConfig& now) {
-  if (!of_weights.dense() && now.dense())
-    progress.message(
-        "the weights are of a model trained with sparsity {}, but this run is dense; --sparsity and "
-        "--sparse-method would go on as before",
-        of_weights.describe());
+  if (const std::string note = note_lost_sparsity(of_weights, now); !note.empty()) progress.message(note);
 }
 
 // Learned degrees are weights: they go on where this run has the same ones.

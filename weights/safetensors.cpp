@@ -91,8 +91,8 @@ std::string shape_string(std::span<const uint64_t> shape) {
   return s + "]";
 }
 
-SafetensorsFile SafetensorsFile::open(const std::string& path) {
-  InputFile file(path);
+SafetensorsFile SafetensorsFile::open(InputFile file) {
+  const std::string path = file.path();
   const uint64_t size = file.size();
   const auto refuse = [&](const std::string& why) {
     std::array<std::byte, 512> first{};
@@ -121,6 +121,7 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
   result.metadata_ = std::move(header.metadata);
   result.index_.reserve(result.tensors_.size());
   for (size_t i = 0; i < result.tensors_.size(); ++i) result.index_.emplace(result.tensors_[i].name, i);
+  if (result.file_.descriptor() < 0) return result;
   void* const map = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, result.file_.descriptor(), 0);
   if (map == MAP_FAILED) fail("{}: cannot be mapped into memory: {}", path, std::strerror(errno));
   result.map_ = static_cast<const std::byte*>(map);
@@ -158,6 +159,7 @@ const TensorEntry* SafetensorsFile::find(std::string_view name) const {
 }
 
 std::span<const std::byte> SafetensorsFile::bytes(const TensorEntry& entry) const {
+  if (map_ == nullptr) fail("{}: is not mapped into memory; read() copies", path());
   struct stat status {};
   if (::fstat(file_.descriptor(), &status) != 0 || static_cast<uint64_t>(status.st_size) < file_.size()) {
     fail<BadInput>("{}: the file has become shorter since it was opened", path());

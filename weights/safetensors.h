@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -70,12 +71,14 @@ std::string shape_string(std::span<const uint64_t> shape);
 /// A valid safetensors file, open for reading and memory-mapped. Move-only; reading is const and thread-safe.
 ///
 /// read() copies with pread instead of touching the mapping: when another process cuts the file short, that is a short
-/// read and a BadInput here, where an access to the mapping would be a SIGBUS.
+/// read and a BadInput here, where an access to the mapping would be a SIGBUS. A file of InputFiles is not mapped, and
+/// reading it is as thread-safe as these are.
 class SafetensorsFile {
  public:
   /// Throws BadInput naming the file and the first rule of the format that it breaks. Never blocks on a FIFO, never
   /// allocates more than the header really holds.
-  static SafetensorsFile open(const std::string& path);
+  static SafetensorsFile open(const std::string& path) { return open(InputFile(path)); }
+  static SafetensorsFile open(InputFile file);
 
   SafetensorsFile(SafetensorsFile&& other) noexcept;
   SafetensorsFile& operator=(SafetensorsFile&& other) noexcept;
@@ -89,8 +92,8 @@ class SafetensorsFile {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
   /// The tensor's bytes in the mapping, perhaps misaligned for their type; valid while the file object lives.
-  /// Throws BadInput if the file has become shorter by now. A file cut short later still raises SIGBUS on access, so
-  /// prefer read() for files that someone else may write.
+  /// Throws BadInput if the file has become shorter by now, Error for a file of InputFiles. A file cut short later
+  /// still raises SIGBUS on access, so prefer read() for files that someone else may write.
   std::span<const std::byte> bytes(const TensorEntry& entry) const;
 
   /// Copies a F64, F32, BF16 or F16 tensor, converting (F64 to float rounds to nearest even). `out` holds exactly
@@ -128,6 +131,9 @@ struct TensorToWrite {
   std::variant<std::span<const float>, std::span<const double>> data;
 };
 
+/// Takes the bytes of a file, part by part from its beginning on.
+using ByteSink = std::function<void(std::span<const std::byte>)>;
+
 /// Writes the canonical file: byte for byte what the `safetensors` package writes for the same tensors and metadata.
 /// Tensors in the order of SafeDType from last to first, then by name; the header padded with spaces to a multiple
 /// of 8. Atomic (weights/atomic_file.h): on Error the file that was at `path` is untouched. Throws Error for duplicate
@@ -135,5 +141,8 @@ struct TensorToWrite {
 void write_safetensors(const std::string& path, std::span<const TensorToWrite> tensors,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}},
                        Flush flush = Flush::now);
+/// The same bytes for whoever takes them; `name` stands for the file in messages.
+void write_safetensors(const ByteSink& sink, const std::string& name, std::span<const TensorToWrite> tensors,
+                       const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
 }  // namespace crisp

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <optional>
 #include <set>
 #include <type_traits>
 
@@ -39,32 +40,32 @@ Stored convert(T x) {
 }
 
 template <class Stored, class T>
-void write_as(AtomicFile& file, std::span<const T> data) {
+void write_as(const ByteSink& sink, std::span<const T> data) {
   if constexpr (std::is_same_v<Stored, T>) {
-    file.write(std::as_bytes(data));
+    sink(std::as_bytes(data));
   } else {
     constexpr size_t chunk = size_t{1} << 16;
     std::vector<Stored> buffer(std::min(chunk, data.size()));
     for (size_t done = 0; done < data.size(); done += chunk) {
       const auto part = data.subspan(done, std::min(chunk, data.size() - done));
       std::transform(part.begin(), part.end(), buffer.begin(), convert<Stored, T>);
-      file.write(std::as_bytes(std::span<const Stored>(buffer.data(), part.size())));
+      sink(std::as_bytes(std::span<const Stored>(buffer.data(), part.size())));
     }
   }
 }
 
-void write_data(AtomicFile& file, const TensorToWrite& tensor) {
+void write_data(const ByteSink& sink, const TensorToWrite& tensor) {
   std::visit(
       [&](const auto& data) {
         switch (tensor.dtype) {
           case SafeDType::F64:
-            return write_as<double>(file, data);
+            return write_as<double>(sink, data);
           case SafeDType::F32:
-            return write_as<float>(file, data);
+            return write_as<float>(sink, data);
           case SafeDType::BF16:
-            return write_as<BFloat16>(file, data);
+            return write_as<BFloat16>(sink, data);
           default:
-            return write_as<Float16>(file, data);
+            return write_as<Float16>(sink, data);
         }
       },
       tensor.data);
@@ -87,8 +88,8 @@ void check(const std::string& path, const TensorToWrite& tensor) {
 
 }  // namespace
 
-void write_safetensors(const std::string& path, std::span<const TensorToWrite> tensors,
-                       const std::map<std::string, std::string>& metadata, Flush flush) {
+void write_safetensors(const ByteSink& sink, const std::string& path, std::span<const TensorToWrite> tensors,
+                       const std::map<std::string, std::string>& metadata) {
   std::set<std::string_view> names;
   for (const TensorToWrite& t : tensors) {
     check(path, t);
@@ -112,12 +113,21 @@ void write_safetensors(const std::string& path, std::span<const TensorToWrite> t
   if (header.size() > safetensors_header_limit)
     fail("{}: the header has {} bytes, over the format's limit", path, header.size());
 
-  AtomicFile file(path);
   const uint64_t n = header.size();
-  file.write(std::as_bytes(std::span(&n, 1)));
-  file.write(header);
-  for (const TensorToWrite* t : order) write_data(file, *t);
-  file.commit(flush);
+  sink(std::as_bytes(std::span(&n, 1)));
+  sink(std::as_bytes(std::span(header)));
+  for (const TensorToWrite* t : order) write_data(sink, *t);
+}
+
+void write_safetensors(const std::string& path, std::span<const TensorToWrite> tensors,
+                       const std::map<std::string, std::string>& metadata, Flush flush) {
+  std::optional<AtomicFile> file;  // not before the tensors are known to make a file
+  const ByteSink sink = [&](std::span<const std::byte> bytes) {
+    if (!file) file.emplace(path);
+    file->write(bytes);
+  };
+  write_safetensors(sink, path, tensors, metadata);
+  file->commit(flush);
 }
 
 }  // namespace crisp

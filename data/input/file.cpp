@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -35,7 +36,13 @@ std::string_view kind_of(mode_t mode) {
 
 }  // namespace
 
-InputFile::InputFile(const std::string& path) : path_(path) {
+InputFile::InputFile(const std::string& path, const InputFiles* files) : path_(path), files_(files) {
+  if (files_) {
+    const std::optional<uint64_t> size = files_->size(path);
+    if (!size) fail<BadInput>("{}: is not among the files of the model", path);
+    size_ = *size;
+    return;
+  }
   if (path.find('\0') != std::string::npos) fail<BadInput>("a file's name holds a NUL character");
   // O_NONBLOCK: opening a pipe without a writer would wait for ever. It means nothing for regular files.
   do fd_ = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -62,12 +69,18 @@ InputFile::InputFile(const std::string& path) : path_(path) {
 }
 
 InputFile::InputFile(InputFile&& other) noexcept
-    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), size_(other.size_) {}
+    : path_(std::move(other.path_)),
+      fd_(std::exchange(other.fd_, -1)),
+      files_(other.files_),
+      size_(other.size_),
+      position_(other.position_) {}
 
 InputFile& InputFile::operator=(InputFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(fd_, other.fd_);
+  std::swap(files_, other.files_);
   std::swap(size_, other.size_);
+  std::swap(position_, other.position_);
   return *this;
 }
 
@@ -76,6 +89,12 @@ InputFile::~InputFile() {
 }
 
 size_t InputFile::read(std::span<std::byte> out) {
+  if (files_) {
+    out = out.first(static_cast<size_t>(std::min<uint64_t>(out.size(), size_ - position_)));
+    if (!read_at(position_, out)) fail<BadInput>("{}: ends before the {} bytes that it was said to have", path_, size_);
+    position_ += out.size();
+    return out.size();
+  }
   for (;;) {
     const ssize_t n = ::read(fd_, out.data(), out.size());
     if (n >= 0) return static_cast<size_t>(n);
@@ -84,6 +103,10 @@ size_t InputFile::read(std::span<std::byte> out) {
 }
 
 bool InputFile::read_at(uint64_t offset, std::span<std::byte> out) const {
+  if (files_) {
+    if (offset > size_ || out.size() > size_ - offset) return false;
+    return out.empty() || files_->read_at(path_, offset, out);
+  }
   while (!out.empty()) {
     const ssize_t n = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
@@ -95,8 +118,8 @@ bool InputFile::read_at(uint64_t offset, std::span<std::byte> out) const {
   return true;
 }
 
-std::string read_input(const std::string& path, uint64_t limit) {
-  InputFile file(path);
+std::string read_input(const std::string& path, uint64_t limit, const InputFiles* files) {
+  InputFile file(path, files);
   const auto refuse_size = [&] {
     fail<BadInput>("{}: is larger than the {} MiB that such a file may have", path, limit >> 20);
   };
@@ -121,7 +144,8 @@ std::string read_input_or_empty(const std::string& path, uint64_t limit) try {
   return "";
 }
 
-bool input_exists(const std::string& path) {
+bool input_exists(const std::string& path, const InputFiles* files) {
+  if (files) return files->size(path).has_value();
   struct stat status {};
   return ::lstat(path.c_str(), &status) == 0 || (errno != ENOENT && errno != ENOTDIR);
 }

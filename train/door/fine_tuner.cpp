@@ -1,0 +1,213 @@
+#include <algorithm>
+#include <cmath>
+
+#include "data/input/interval.h"
+#include "data/input/text.h"
+#include "engine/fail.h"
+#include "model/sparsity.h"
+#include "train/door/state.h"
+#include "train/options.h"
+#include "train/precision.h"
+
+namespace crisp {
+namespace door {
+namespace {
+
+TrainerOptions trainer_options(const FineTuner::Options& o) {
+  const auto check = [](const char* name, double value, const Interval& interval) {
+    if (!interval.contains(value)) fail<UsageError>("{} {:g}; it must be {}", name, value, interval.str());
+  };
+  const auto most = static_cast<double>(most_steps);
+  check("epochs", o.epochs, {.low = 0, .high = most_epochs});
+  check("max-steps", static_cast<double>(o.max_steps), {.low = 0, .high = most});
+  check("eval-steps", static_cast<double>(o.eval_steps), {.low = 0, .high = most});
+  check("learning-rate", o.learning_rate, {.low = 0, .open_low = true});
+  check("warmup-ratio", o.warmup_ratio, {.low = 0, .high = 1});
+  check("weight-decay", o.weight_decay, {});
+  check("max-grad-norm", o.max_grad_norm, {});
+  if (o.dropout) check("dropout", *o.dropout, dropout_range);
+  TrainerOptions options;
+  options.epochs = o.epochs;
+  options.max_steps = o.max_steps;
+  options.learning_rate = o.learning_rate;
+  options.batch_size = o.batch_size;
+  options.gradient_accumulation_steps = o.gradient_accumulation_steps;
+  options.warmup_ratio = o.warmup_ratio;
+  options.weight_decay = o.weight_decay;
+  options.max_grad_norm = o.max_grad_norm;
+  options.seed = o.seed;
+  return options;
+}
+
+SparsityConfig sparsity_of(const FineTuner::Options& o, const DistilBertConfig& config) {
+  SparsityOptions options;
+  const std::optional<SparseMethod> method = parse_method(o.sparse_method);
+  if (!method) fail<UsageError>("sparse-method {}: there is none of this name", quote(o.sparse_method));
+  options.method = *method;
+  options.sparsity = o.sparsity;
+  options.dense = o.sparsity == "dense";
+  if (const std::string complaint = sparsity_complaint(o.sparsity); !complaint.empty())
+    fail<UsageError>("sparsity {}", complaint);
+  return make_sparsity(options, config.layers, o.seed);
+}
+
+// As many as the examples or the names say, at least two.
+int64_t count_labels(const std::vector<FineTuner::Example>& train, const FineTuner::Options& o) {
+  if (train.empty()) fail<UsageError>("there is nothing to train on: no example was given");
+  int64_t count = 2;
+  for (const FineTuner::Example& e : train) count = std::max<int64_t>(count, int64_t{e.label} + 1);
+  if (o.label_names.empty()) return count;
+  const auto named = std::ssize(o.label_names);
+  if (named < count) fail<UsageError>("there are {} names of labels, but {} labels", named, count);
+  return named;
+}
+
+}  // namespace
+
+FineTunerState::FineTunerState(const ModelSource& source, const std::vector<FineTuner::Example>& train,
+                               const std::vector<FineTuner::Example>& evaluation, const FineTuner::Options& options)
+    : options_(options),
+      context_(context_settings(options.threads, options.precision, options.device)),
+      loaded_(load(source, count_labels(train, options))) {
+  const Log log = log_or_nothing(options.log);
+  for (const std::string& note : loaded_.notes) log(note);
+  const SparsityConfig of_weights = loaded_.model.config().sparsity;
+  loaded_.model.set_sparsity(sparsity_of(options, loaded_.model.config()));
+  if (const std::string note = note_lost_sparsity(of_weights, loaded_.model.config().sparsity); !note.empty())
+    log(note);
+  for (const bool training : {true, false})
+    if (needs_parses(loaded_.model.config(), training))
+      fail<UsageError>("sparse-method syntax follows dependency parses; crisp-train takes them, the library not");
+  tokenizer_ = load_tokenizer(loaded_, options.max_length);
+  for (const std::string& note : tokenizer_->notes()) log(note);
+  max_length_ = options.max_length > 0 ? options.max_length : saved_max_length(loaded_);
+  loaded_.tokenizer.model_max_length = max_length_;
+  train_ = tokenized(train, "training");
+  if (train_->truncated() > 0)
+    log(fmt::format("{} of {} training examples are longer than {} tokens and were cut", train_->truncated(),
+                    train_->size(), max_length_));
+  if (!evaluation.empty()) evaluation_ = tokenized(evaluation, "evaluation");
+  trainer_.emplace(loaded_.model, *train_, trainer_options(options), context_);
+}
+
+LoadedModel FineTunerState::load(const ModelSource& source, int64_t num_labels) const {
+  check_options(options_);
+  trainer_options(options_);  // what is wrong with them is said before anything is read
+  const LoadModelOptions load{.dtype = dtype_for(options_.precision),
+                              .device = device_for(options_.device),
+                              .num_labels = num_labels,
+                              .num_labels_from = options_.label_names.empty() ? "the examples have" : "label-names has",
+                              .label_names = options_.label_names,
+                              .dropout = options_.dropout,
+                              .seed = options_.seed,
+                              .new_head = options_.new_head,
+                              .to_train = true};
+  return source.files_ ? load_model(*source.files_, load) : load_model(source.path_, load);
+}
+
+TokenizedDataset FineTunerState::tokenized(const std::vector<FineTuner::Example>& examples, const char* what) const {
+  const auto labels = static_cast<int>(loaded_.model.config().num_labels);
+  if (examples.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
+    fail<UsageError>("{} examples are more than a data set takes", examples.size());
+  Dataset data{.path = what, .examples = {}, .num_labels = labels};
+  data.examples.reserve(examples.size());
+  for (const FineTuner::Example& e : examples) {
+    if (e.label < 0 || e.label >= labels)
+      fail<UsageError>("{} example {} has the label {}; there are labels from 0 to {}", what, data.examples.size() + 1,
+                       e.label, labels - 1);
+    data.examples.push_back({e.text, e.label});
+  }
+  return {data, *tokenizer_, max_length_, "", context_.threads()};
+}
+
+FineTuner::Step FineTunerState::step() {
+  if (!broken_.empty()) fail<UsageError>("the training cannot go on: {}", broken_);
+  if (trainer_->finished())
+    fail<UsageError>("the training is finished: all {} steps are done", trainer_->total_steps());
+  StepReport report;
+  try {
+    while (!trainer_->micro_step(report)) {
+    }
+  } catch (const std::exception& error) {
+    broken_ = error.what();
+    throw;
+  }
+  return {.step = trainer_->state().step,
+          .total_steps = trainer_->total_steps(),
+          .epoch = trainer_->epoch(),
+          .loss = report.loss,
+          .grad_norm = report.grad_norm,
+          .learning_rate = report.learning_rate};
+}
+
+bool FineTunerState::evaluation_due() const {
+  const TrainState& s = trainer_->state();
+  if (!evaluation_ || s.last_evaluation == s.step) return false;
+  if (trainer_->finished()) return true;
+  return s.step > 0 && s.step % (options_.eval_steps > 0 ? options_.eval_steps : trainer_->steps_per_epoch()) == 0;
+}
+
+bool FineTunerState::run(FineTuner::Observer& observer) {
+  for (;;) {
+    if (evaluation_due()) {
+      const FineTuner::Evaluation e = evaluate(*evaluation_);
+      trainer_->state().last_evaluation = trainer_->state().step;
+      if (!observer.on_evaluation(e)) return false;
+    }
+    if (trainer_->finished()) return true;
+    if (!observer.on_step(step())) return false;
+  }
+}
+
+FineTuner::Evaluation FineTunerState::evaluate(const TokenizedDataset& data) {
+  const Evaluation e =
+      crisp::evaluate(trainer_->model(), data, options_.eval_batch_size, Statistics::none, {}, context_);
+  return {.step = trainer_->state().step, .correct = e.correct, .total = e.total, .loss = e.loss};
+}
+
+FineTuner::Evaluation FineTunerState::evaluate(const std::vector<FineTuner::Example>& examples) {
+  if (examples.empty()) fail<UsageError>("there is nothing to evaluate: no example was given");
+  return evaluate(tokenized(examples, "evaluation"));
+}
+
+std::unique_ptr<ClassifierState> FineTunerState::classifier() {
+  LoadedModel copy{
+      .model = trainer_->model().clone(), .source = "the fine-tuned model", .tokenizer = loaded_.tokenizer};
+  return std::make_unique<ClassifierState>(std::move(copy), options_);
+}
+
+void FineTunerState::save(const std::string& directory, bool replace) {
+  save_model_as_one(directory, trainer_->model(), loaded_.tokenizer, max_length_, replace);
+}
+
+ModelFiles FineTunerState::save_to_memory() {
+  ModelFiles files;
+  for (auto& [name, content] : save_model(trainer_->model(), loaded_.tokenizer, max_length_))
+    files.emplace(name, std::move(content));
+  return files;
+}
+
+}  // namespace door
+
+FineTuner::FineTuner(const ModelSource& source, const std::vector<Example>& train,
+                     const std::vector<Example>& evaluation, const Options& options)
+    : state_(std::make_unique<door::FineTunerState>(source, train, evaluation, options)) {}
+FineTuner::FineTuner(FineTuner&&) noexcept = default;
+FineTuner& FineTuner::operator=(FineTuner&&) noexcept = default;
+FineTuner::~FineTuner() = default;
+
+int64_t FineTuner::total_steps() const { return state_->trainer().total_steps(); }
+int64_t FineTuner::steps_done() const { return state_->trainer().state().step; }
+bool FineTuner::finished() const { return state_->trainer().finished(); }
+FineTuner::Step FineTuner::step() { return state_->step(); }
+bool FineTuner::run(Observer& observer) { return state_->run(observer); }
+void FineTuner::run() {
+  Observer nobody;
+  state_->run(nobody);
+}
+FineTuner::Evaluation FineTuner::evaluate(const std::vector<Example>& examples) { return state_->evaluate(examples); }
+Classifier FineTuner::classifier() { return Classifier(state_->classifier()); }
+void FineTuner::save(const std::string& directory, bool replace) { state_->save(directory, replace); }
+ModelFiles FineTuner::save_to_memory() { return state_->save_to_memory(); }
+
+}  // namespace crisp

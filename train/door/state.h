@@ -1,0 +1,83 @@
+// What stands behind the library's objects (crisp/crisp.hpp).
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data/batch.h"
+#include "model/batch.h"
+#include "train/door/crisp/crisp.hpp"
+#include "train/predictor.h"
+#include "train/trainer.h"
+
+namespace crisp::door {
+
+/// A log that may be called.
+Log log_or_nothing(const Log& log);
+/// Throws UsageError for what no model could take.
+void check_options(const Classifier::Options& options);
+
+/// Texts without labels as the model takes them.
+TokenizedDataset tokenized(const std::vector<std::string>& texts, const WordPiece& tokenizer, int max_length,
+                           int threads);
+
+class ClassifierState {
+ public:
+  ClassifierState(const ModelSource& source, const Classifier::Options& options);
+  /// Of a model at hand.
+  ClassifierState(LoadedModel loaded, const Classifier::Options& options);
+
+  const Predictor& predictor() const { return *predictor_; }
+  Predictor& predictor() { return *predictor_; }
+  int batch_size() const { return batch_size_; }
+  /// A batch of one text.
+  Batch batch(std::string_view text) const;
+  /// Throws UsageError for a name that none has.
+  const Parameter& parameter(const std::string& name) const;
+  /// Throws UsageError for a label that the model has not.
+  void check_label(int32_t label) const;
+
+  /// Gradients lie in the model: one call at a time makes them.
+  mutable std::mutex gradients;
+
+ private:
+  void refuse_parses() const;
+
+  const int batch_size_;
+  std::optional<Predictor> predictor_;
+};
+
+class FineTunerState {
+ public:
+  FineTunerState(const ModelSource& source, const std::vector<FineTuner::Example>& train,
+                 const std::vector<FineTuner::Example>& evaluation, const FineTuner::Options& options);
+
+  FineTuner::Step step();
+  bool run(FineTuner::Observer& observer);
+  FineTuner::Evaluation evaluate(const std::vector<FineTuner::Example>& examples);
+  std::unique_ptr<ClassifierState> classifier();
+  const Trainer& trainer() const { return *trainer_; }
+  void save(const std::string& directory, bool replace);
+  ModelFiles save_to_memory();
+
+ private:
+  LoadedModel load(const ModelSource& source, int64_t num_labels) const;
+  TokenizedDataset tokenized(const std::vector<FineTuner::Example>& examples, const char* what) const;
+  FineTuner::Evaluation evaluate(const TokenizedDataset& data);
+  bool evaluation_due() const;
+
+  const FineTuner::Options options_;
+  const Context context_;
+  LoadedModel loaded_;
+  std::optional<WordPiece> tokenizer_;
+  int max_length_ = 0;
+  std::optional<TokenizedDataset> train_, evaluation_;
+  std::optional<Trainer> trainer_;
+  std::string broken_;  // why the training cannot go on; empty while it can
+};
+
+}  // namespace crisp::door
