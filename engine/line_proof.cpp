@@ -11,7 +11,8 @@ double relative(double a, double b) {
   return a == b ? 0 : std::abs(a - b) / size;  // NaN stays
 }
 
-// From the last step whose remainder is far above the rounding of f, if a step before it says the same.
+// For a step of 0: the slope between steps differs from that by a term in h, which the last two slopes tell. From the
+// last step whose remainder is far above the rounding of f, if a step before it says nearly the same.
 std::optional<double> slope_of(const std::vector<LineStep>& steps, double rounding) {
   constexpr double far = 1e3, largest_step = 0.1, agreement = 0.1;
   std::optional<double> slope;
@@ -19,7 +20,7 @@ std::optional<double> slope_of(const std::vector<LineStep>& steps, double roundi
     if (steps[i].step > largest_step) continue;
     const double last = std::log2(steps[i - 1].remainder / steps[i].remainder);
     const double before = std::log2(steps[i - 2].remainder / steps[i - 1].remainder);
-    slope = std::abs(last - before) < agreement ? std::optional(last) : std::nullopt;
+    slope = std::abs(last - before) < agreement ? std::optional(2 * last - before) : std::nullopt;
   }
   return slope;
 }

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/input/text.h"
+#include "tools/json_text.h"
 
 namespace crisp {
 
@@ -20,7 +21,7 @@ std::string format_prediction(const Prediction& p, const DistilBertConfig& confi
     object["probabilities"] = p.scores;
   }
   if (text) object["text"] = *text;
-  return object.dump() + "\n";
+  return json_text(object) + "\n";
 }
 
 }  // namespace crisp

@@ -1,6 +1,9 @@
 // crisp-inspect check: derivatives proved by values.
 #include <cmath>
+#include <filesystem>
+#include <set>
 
+#include "tests/tools/changed_weights.h"
 #include "tests/tools/programs.h"
 
 namespace crisp::test {
@@ -15,6 +18,15 @@ Outcome check(const Words& more, const std::string& program = CRISP_INSPECT, con
 json check_json(const Words& more) { return json::parse(check(more + Words{"--json"}).out); }
 
 TEST_CASE("inspect check: elements and a direction of a real checkpoint, dense and by every sparse method") {
+  const TempDir dir;
+  const std::string parses = dir / "one.conllu";
+  std::string sentence;
+  int word = 0;
+  for (const char* form : {"a", "moving", "film", ",", "and", "a", "very", "funny", "one"}) {
+    ++word;  // each depends on the one before
+    sentence += fmt::format("{}\t{}\t_\t_\t_\t_\t{}\t_\t_\t_\n", word, form, word - 1);
+  }
+  write_file(parses, sentence + "\n");
   const std::vector<Words> kinds{
       {},
       {"--sparsity", "0.8"},
@@ -31,17 +43,22 @@ TEST_CASE("inspect check: elements and a direction of a real checkpoint, dense a
       {"--sparse-method", "learned-span", "--span-init", "2.5", "--training"},
       {"--sparse-method", "attention-drop", "--sparsity", "0.6", "--training"},
       {"--sparsity", "0.6", "--drop-key", "0.2", "--training", "--seed", "5"},
+      {"--sparsity", "0.6", "--sparse-method", "syntax", "--parses", parses},
   };
   for (const Words& kind : kinds) {
     CAPTURE(kind);
     const json found = check_json(kind + Words{"--elements", "3", "--draw", "3"});
     REQUIRE(found["proofs"].size() == 4);
+    size_t measured = 0;
     for (const json& proof : found["proofs"]) {
       CAPTURE(proof["name"], proof["analytic"], proof["numeric"]);
       CHECK((proof["verdict"] == "ok" || proof["verdict"] == "zero"));
       if (proof["verdict"] == "ok") CHECK(proof["error"] < 1e-6);
-      if (!proof["slope"].is_null()) CHECK(std::abs(proof["slope"].get<double>() - 2) < 0.05);
+      if (proof["slope"].is_null()) continue;
+      ++measured;
+      CHECK(std::abs(proof["slope"].get<double>() - 2) < 0.05);
     }
+    CHECK(measured >= 2);
   }
 }
 
@@ -86,6 +103,94 @@ TEST_CASE("inspect check: a step that crosses a change of the kept set is named,
   CHECK(crossing["derivative_before"] != crossing["derivative_after"]);
   // Just before it and just behind it, there is nothing that crosses.
   CHECK(crossing["width"].get<double>() < 1e-9);
+}
+
+// The keys that each query of a head keeps.
+std::vector<std::set<size_t>> kept_keys(const std::string& model, const json& flip) {
+  const Outcome outcome = run({CRISP_INSPECT, "attention", text, "--model", model, "--threads", "1", "--sparsity",
+                               "0.8", "--json", "--layer", flip["layer"].dump(), "--head", flip["head"].dump()});
+  std::vector<std::set<size_t>> kept;
+  for (const json& row : json::parse(outcome.out)["heads"][0]["weights"]) {
+    kept.emplace_back();
+    for (size_t k = 0; k < row.size(); ++k)
+      if (row[k] != 0) kept.back().insert(k);
+  }
+  return kept;
+}
+
+TEST_CASE("inspect check: on both sides of a kink the model keeps the keys, and has the derivatives, that are named") {
+  const std::string element = "layer.0.attention.v_lin.bias[93]";
+  const json crossing = check_json({element, "--sparsity", "0.8"})["proofs"][0]["crossings"][0];
+  const double at = crossing["at"], beside = std::copysign(1e-5, at);
+  const TempDir dir;
+  const auto moved = [&](const std::string& name, double distance) {
+    std::filesystem::copy(sample, dir / name);
+    change_weights(dir / name + "/model.safetensors",
+                   [&](const std::string& tensor, const std::vector<int64_t>&, std::vector<float>& values) {
+                     if (tensor.ends_with("layer.0.attention.v_lin.bias")) values[93] += static_cast<float>(distance);
+                   });
+    const Outcome outcome = run({CRISP_INSPECT, "check", text, element, "--model", dir / name, "--threads", "1",
+                                 "--sparsity", "0.8", "--json"});
+    return json::parse(outcome.out)["proofs"][0]["numeric"].get<double>();
+  };
+  CHECK(moved("before", at - beside) == Approx(crossing["derivative_before"].get<double>()).epsilon(1e-3));
+  CHECK(moved("after", at + beside) == Approx(crossing["derivative_after"].get<double>()).epsilon(1e-3));
+
+  std::set<std::pair<std::string, std::string>> heads;
+  for (const json& flip : crossing["flips"]) {
+    if (!flip["layer"].is_number() || !heads.emplace(flip["layer"].dump(), flip["head"].dump()).second) continue;
+    std::vector<std::set<size_t>> expected = kept_keys(dir / "before", flip);
+    for (const json& other : crossing["flips"]) {
+      if (other["layer"] != flip["layer"] || other["head"] != flip["head"]) continue;
+      std::set<size_t>& keys = expected.at(other["query"].get<size_t>());
+      CHECK((other["on"].get<bool>() ? keys.insert(other["key"].get<size_t>()).second
+                                     : keys.erase(other["key"].get<size_t>()) == 1));
+    }
+    CHECK(kept_keys(dir / "after", flip) == expected);
+  }
+  CHECK(!heads.empty());
+}
+
+TEST_CASE("inspect check: what cannot be decided is no proof, and nothing is nothing to check") {
+  const Outcome undecided = check({"--sparse-method", "learned-span", "--elements", "0"});
+  CAPTURE(undecided.out);
+  CHECK(undecided.exit_code == 1);
+  CHECK(contains(undecided.out, "0 of 1 proved to 1e-06, 1 too near to a kink to tell"));
+  CHECK_FALSE(contains(undecided.out, "nan"));
+  const Outcome nothing = check({"--elements", "0", "--directions", "0"});
+  CHECK(nothing.exit_code == 2);
+  CHECK(contains(nothing.err, "nothing is to be checked"));
+}
+
+TEST_CASE("inspect check: a model that is not finite has nothing to prove") {
+  const TempDir dir;
+  std::filesystem::copy(sample, dir / "broken");
+  change_weights(dir / "broken/model.safetensors",
+                 [](const std::string& tensor, const std::vector<int64_t>&, std::vector<float>& values) {
+                   if (tensor.ends_with("layer.1.ffn.lin1.bias")) values[3] = NAN;
+                 });
+  for (const char* command : {"check", "attention", "graph", "step"}) {
+    CAPTURE(command);
+    const Outcome outcome = run({CRISP_INSPECT, command, text, "--model", dir / "broken", "--threads", "1"});
+    CHECK(outcome.exit_code == 4);
+    CHECK(contains(outcome.err, "the model's answer is not finite; the weights' "));
+    CHECK(contains(outcome.err, "layer.1.ffn.lin1.bias"));
+  }
+}
+
+TEST_CASE("inspect: a page does not replace a file of another kind") {
+  const TempDir dir;
+  std::filesystem::copy(sample, dir / "model");
+  const std::string before = read_file(dir / "model/model.safetensors");
+  const auto draw = [&](const std::string& path) {
+    return run({CRISP_INSPECT, "attention", text, "--model", dir / "model", "--threads", "1", "--html", path});
+  };
+  const Outcome refused = draw(dir / "model/model.safetensors");
+  CHECK(refused.exit_code == 2);
+  CHECK(contains(refused.err, "is there already and of another kind"));
+  CHECK(read_file(dir / "model/model.safetensors") == before);
+  CHECK(draw(dir / "page.html").exit_code == 0);
+  CHECK(draw(dir / "page.html").exit_code == 0);  // its own kind
 }
 
 TEST_CASE("inspect check: a wrong backward pass is found and named, whatever the mistake") {

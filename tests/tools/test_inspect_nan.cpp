@@ -7,30 +7,12 @@
 #include <map>
 
 #include "data/batch.h"
+#include "tests/tools/changed_weights.h"
 #include "tests/tools/programs.h"
 
 using namespace crisp::test;
 
 namespace {
-
-// Changes a model's file: f(name of a tensor, its shape, its floats).
-void change_weights(
-    const std::string& path,
-    const std::function<void(const std::string&, const std::vector<int64_t>&, std::vector<float>&)>& f) {
-  std::string bytes = read_file(path);
-  uint64_t header = 0;
-  std::memcpy(&header, bytes.data(), sizeof header);
-  const json entries = json::parse(bytes.substr(8, header));
-  for (const auto& [name, entry] : entries.items()) {
-    if (name == "__metadata__") continue;
-    const size_t begin = 8 + header + entry.at("data_offsets")[0].get<size_t>();
-    std::vector<float> values((entry.at("data_offsets")[1].get<size_t>() + 8 + header - begin) / sizeof(float));
-    std::memcpy(values.data(), bytes.data() + begin, values.size() * sizeof(float));
-    f(name, entry.at("shape").get<std::vector<int64_t>>(), values);
-    std::memcpy(bytes.data() + begin, values.data(), values.size() * sizeof(float));
-  }
-  write_file(path, bytes);
-}
 
 constexpr const char *planted_word = "soundtrack", *words = "distilbert.embeddings.word_embeddings.weight";
 constexpr int64_t batch = 2;

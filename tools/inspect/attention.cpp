@@ -101,9 +101,9 @@ int show_attention(const AttentionOptions& o) {
       if ((o.layer < 0 || head.layer == o.layer) && (o.head < 0 || head.head == o.head))
         json["heads"].push_back(to_json(view, head, one));
     print_json(json);
-    return 0;
+    return subject.exit_code();
   }
-  fmt::print("{}: {} tokens, {} layers of {} heads, attention {}\n\n", quote(view.text, 40), view.pieces.size(),
+  fmt::print("{}\n{} tokens, {} layers of {} heads, attention {}\n\n", quote(view.text, 60), view.pieces.size(),
              view.layers, view.heads, view.sparsity);
   if (one) {
     const Head& head = view.head(o.layer, o.head);
@@ -113,7 +113,7 @@ int show_attention(const AttentionOptions& o) {
   } else {
     print_table(view, o.layer);
   }
-  return 0;
+  return subject.exit_code();
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ int64_t Head::kept() const { return tokens * tokens - std::count(weights.begin()
 double Head::entropy() const {
   double sum = 0;
   for (const double w : weights)
-    if (w > 0) sum -= w * std::log(w);
+    if (w != 0) sum -= w * std::log(w);  // NaN stays
   return sum / static_cast<double>(tokens);
 }
 

@@ -150,6 +150,7 @@ std::vector<OpCheck> wrong_operations(const Subject& subject, size_t& checked) {
 
 int check(CheckOptions o) {
   const Subject subject(o.subject, DType::f64);
+  if (const int code = subject.exit_code(); code != 0) return code;  // NaN has no derivatives
   std::vector<Line> lines = lines_of(o, subject);
   if (lines.empty()) fail<UsageError>("nothing is to be checked: --elements or --directions must be above 0");
   if (!o.svg.empty() && lines.size() != 1) fail<UsageError>("--svg draws one derivative: give one NAME[i,j]");

@@ -34,7 +34,7 @@ int show_graph(const GraphCommand& o) {
   if (!o.html.empty()) write_output(o.html, graph_page(graph, folds, title));
   if (!o.dot.empty()) write_output(o.dot, graph_dot(graph, folds));
   if (!o.svg.empty()) write_output(o.svg, graph_svg(graph, folds, Drawing::standalone));
-  return 0;
+  return subject.exit_code();
 }
 
 }  // namespace

@@ -155,6 +155,10 @@ std::string place_of(const std::string& label, bool inference) {
 
 int show_memory(const MemoryOptions& o) {
   const Question q = question(o);
+  constexpr double most_pairs = 2147483647;  // of queries and keys, which attention counts in 32 bits
+  if (static_cast<double>(o.batch) * static_cast<double>(o.length) * static_cast<double>(o.length) > most_pairs)
+    fail<UsageError>("--batch {} of --length {}: attention takes at most {:.0f} pairs of a query and a key", o.batch,
+                     o.length, most_pairs);
   const TokenizedDataset batch = sentences(o, q);
   const bool on_gpu = o.device == DeviceChoice::cuda;
   const Device device = on_gpu ? Device::meta_cuda : Device::cpu;

@@ -102,7 +102,7 @@ int show_step(const StepCommand& o) {
       print(nodes, list, detail);
   }
   if (!o.html.empty()) write_output(o.html, step_page(nodes, title));
-  return 0;
+  return subject.exit_code();
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "data/batch.h"
 #include "data/input/file.h"
@@ -131,6 +132,13 @@ std::vector<std::string> Subject::pieces() const {
   return pieces;
 }
 
+int Subject::exit_code() const {
+  if (is_finite_) return 0;
+  const std::string why = describe_broken_weights(loaded_);
+  say("crisp-inspect: the model's answer is not finite{}{}", why.empty() ? "" : "; ", why);
+  return 4;
+}
+
 Tensor Subject::logits(Tape& tape, std::vector<Tensor>* weights) const {
   ForwardMode with_weights = mode();
   with_weights.weights = weights;
@@ -146,6 +154,7 @@ void Subject::choose_objective() {
   for (int64_t i = 0; i < c.num_labels; ++i) names.push_back(c.label_name(i));
   Tape tape(context_, Tape::Mode::inference);
   const std::vector<double> values = logits(tape).to_vector();
+  is_finite_ = std::all_of(values.begin(), values.end(), [](double x) { return std::isfinite(x); });
   const auto largest = std::max_element(values.begin(), values.end()) - values.begin();
   const bool softmax = c.head_function() == HeadFunction::softmax;
   if (options_.logit || ((!softmax || options_.logit_by_default) && options_.label.empty())) {

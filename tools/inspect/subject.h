@@ -82,6 +82,9 @@ class Subject {
   /// As evaluation runs, or as the first training step does, with its dropout.
   ForwardMode mode() const { return {.training = options_.training, .seed = static_cast<uint64_t>(options_.seed)}; }
 
+  /// 0, or 4, the exit code of what is not finite, when a logit is not; then says so, and where it begins.
+  int exit_code() const;
+
   /// Logits [1, num_labels]; `weights` as in ForwardMode.
   Tensor logits(Tape& tape, std::vector<Tensor>* weights = nullptr) const;
   /// A number to take gradients of: the cross-entropy of a label (the given one, else the predicted one; with the
@@ -104,6 +107,7 @@ class Subject {
   std::optional<Batch> batch_;
   Objective objective_;
   std::string objective_name_;
+  bool is_finite_ = true;  // all logits
 };
 
 }  // namespace crisp::inspect

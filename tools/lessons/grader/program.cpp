@@ -104,6 +104,9 @@ std::string find_stray_write(const Exchange& header, const Case& c, const std::v
   return "";
 }
 
+// Sixty of them may share a machine.
+int64_t wall_seconds(int64_t cpu_seconds) { return 4 * cpu_seconds + 10; }
+
 std::string signal_text(int signal) {
   switch (signal) {
     case SIGSEGV:
@@ -113,6 +116,8 @@ std::string signal_text(int signal) {
       return "divided a whole number by 0";
     case SIGABRT:
       return "was aborted (an exception that nobody caught, an assertion, or an index outside of a std::vector)";
+    case SIGXFSZ:
+      return "wrote too large a file";
     case SIGKILL:
       return "was killed";
     default:
@@ -141,7 +146,9 @@ std::string describe(const Exercise& exercise, const Exchange& header, const End
   const std::string where = header.phase == Phase::backward  ? in("backward")
                             : header.phase == Phase::forward ? in("forward")
                                                              : "what runs before main()";
-  if (ended.too_long) return fmt::format("{} takes too long (an endless loop?): ended after {} s", where, seconds);
+  if (ended.too_long)
+    return fmt::format("{} takes too long (an endless loop, or waiting?): ended after {} s of the CPU, or {} s in all",
+                       where, seconds, wall_seconds(seconds));
   if (header.outside_of[0] != '\0') {
     std::string name(header.outside_of, strnlen(header.outside_of, sizeof header.outside_of));
     return fmt::format("{}: line {} asks for {}[{}], and {} has {} elements", where, header.outside_line, name,
@@ -223,7 +230,7 @@ Run Bench::run(const Exercise& exercise, const Case& c, bool forward_only) const
     environment.push_back(std::string("LD_LIBRARY_PATH=") + libraries);
   Limits limits = limits_of_run;
   limits.cpu_seconds = seconds_;
-  limits.wall_seconds = 4 * seconds_ + 10;  // sixty of them may share a machine
+  limits.wall_seconds = wall_seconds(seconds_);
   const Ended ended = run_limited({directory_ / exercise.name, path}, directory_.path(), environment, limits);
 
   Run run;
