@@ -262,7 +262,9 @@ TEST_CASE("a program that does not behave gets one sentence and stops nobody") {
   const std::string& out = checked.outcome.out;
   INFO(out);
   CHECK(checked.outcome.exit_code == 1);
-  CHECK(contains(out, "gelu_backward takes too long (an endless loop, or waiting?): ended after 1 s of the CPU, or 14 s in all, in case 1 (n 7)"));
+  CHECK(contains(out,
+                 "gelu_backward takes too long (an endless loop, or waiting?): ended after 1 s of the CPU, or 14 s in "
+                 "all, in case 1 (n 7)"));
   CHECK(contains(out, "linear_backward: line "));
   CHECK(contains(out, " asks for dbias[5], and dbias has 5 elements, in case 1 (rows 4, in 3, out 5)"));
   CHECK(contains(out, "softmax_cross_entropy_forward ended the program (exit code 0) instead of returning"));
