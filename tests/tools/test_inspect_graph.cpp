@@ -18,6 +18,7 @@ using namespace crisp::inspect;
 const GraphTitle title{.objective = "cross-entropy of label 1 (<good>)",
                        .text = "a <b>film</b>",
                        .model = "DIR",
+                       .attention = "0.8 by top-k",
                        .precision = "f64",
                        .tokens = {"[CLS]", "a", "[SEP]"},
                        .threads = 1};

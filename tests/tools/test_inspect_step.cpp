@@ -17,6 +17,7 @@ using Row = std::vector<double>;
 const GraphTitle title{.objective = "logit 0 (good)",
                        .text = "a <b>film</b>",
                        .model = "DIR",
+                       .attention = "0.8 by top-k",
                        .precision = "f64",
                        .tokens = {"[CLS]", "a", "[SEP]"},
                        .threads = 1};
