@@ -17,7 +17,6 @@
 #include "engine/cuda/memory.h"
 #include "engine/cuda/runtime.h"
 #include "engine/fail.h"
-#include "engine/profile.h"
 
 namespace crisp::CRISP_CUDA_NAMESPACE {
 namespace {
@@ -46,9 +45,9 @@ class Recorder {
     const std::lock_guard lock(queue_mutex());
     if (!lost_.empty()) fail("{}", std::exchange(lost_, {}));
     if (++steps_ > 1) return;
-    // The first step of a process runs at once: libraries and kernels are loaded in it. So does one whose kernels are
-    // timed, each by itself, and one whose blocks of memory go back to the device when they are freed.
-    records_ = mode_ != StepMode::calls && is_warm_ && !profiling() && Memory::the().keeps_blocks();
+    // The first step of a process runs at once: libraries and kernels are loaded in it. So does one whose blocks of
+    // memory go back to the device when they are freed.
+    records_ = mode_ != StepMode::calls && is_warm_ && Memory::the().keeps_blocks();
     piece_ = 0;
     room_ = first_piece;
   }

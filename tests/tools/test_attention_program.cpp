@@ -20,7 +20,7 @@ TEST_CASE("inspect attention: a table of heads, and one head's weights that add 
   REQUIRE(table.exit_code == 0);
   CHECK(contains(table.out, "attention 0.8 by top-k"));
   CHECK(contains(table.out, "18 %"));  // 2 of 11 keys
-  CHECK(lines_of(table.out).size() == 3 + 4 * 4);
+  CHECK(lines_of(table.out).size() == 4 + 4 * 4);
   const json one = json::parse(attention({"--sparsity", "0.8", "--layer", "1", "--head", "2", "--json"}).out);
   REQUIRE(one["heads"].size() == 1);
   const json& head = one["heads"][0];

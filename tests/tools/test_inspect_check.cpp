@@ -109,8 +109,9 @@ TEST_CASE("inspect check: a step that crosses a change of the kept set is named,
 std::vector<std::set<size_t>> kept_keys(const std::string& model, const json& flip) {
   const Outcome outcome = run({CRISP_INSPECT, "attention", text, "--model", model, "--threads", "1", "--sparsity",
                                "0.8", "--json", "--layer", flip["layer"].dump(), "--head", flip["head"].dump()});
+  const json head = json::parse(outcome.out)["heads"][0];
   std::vector<std::set<size_t>> kept;
-  for (const json& row : json::parse(outcome.out)["heads"][0]["weights"]) {
+  for (const json& row : head["weights"]) {
     kept.emplace_back();
     for (size_t k = 0; k < row.size(); ++k)
       if (row[k] != 0) kept.back().insert(k);
