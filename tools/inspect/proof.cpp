@@ -120,7 +120,8 @@ const Parameter& find_parameter(const DistilBert& model, const std::string& name
 
 Element find_element(const DistilBert& model, const std::string& text) {
   const size_t open = text.find('[');
-  const Parameter& p = find_parameter(model, text.substr(0, open));
+  const std::string name = text.substr(0, open);
+  const Parameter& p = find_parameter(model, name);
   if (open == std::string::npos) return {p.tensor, p.name, -1};
   if (text.back() != ']') fail<UsageError>("{}: an element is written NAME[i,j]", printable(text));
   return {p.tensor, p.name, flat_index(p, text.substr(open + 1, text.size() - open - 2))};
