@@ -21,6 +21,10 @@ def programs():
     return (browser, driver) if browser and driver else None
 
 
+class DoesNotStart(Exception):
+    """The browser or its driver, on this machine."""
+
+
 class Browser:
     def __init__(self, base, session):
         self._base, self._session = base, session
@@ -104,16 +108,19 @@ def started(directory):
         deadline = time.monotonic() + PATIENCE
         while not (found := re.search(rb"successfully on port (\d+)", open(log, "rb").read())):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError("chromedriver did not start:\n" + open(log, errors="replace").read())
+                raise DoesNotStart("chromedriver: " + open(log, errors="replace").read())
             time.sleep(0.05)
         options = ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--force-device-scale-factor=1",
                    f"--user-data-dir={os.path.join(directory, 'profile')}"]
         if os.geteuid() == 0:
             options.append("--no-sandbox")  # Chromium refuses to start as root with it
         page = Browser(f"http://127.0.0.1:{int(found[1])}", "")
-        page._session = page._call("POST", "/session", {"capabilities": {"alwaysMatch": {
-            "goog:chromeOptions": {"binary": browser, "args": options},
-            "goog:loggingPrefs": {"browser": "WARNING"}}}})["sessionId"]
+        try:
+            page._session = page._call("POST", "/session", {"capabilities": {"alwaysMatch": {
+                "goog:chromeOptions": {"binary": browser, "args": options},
+                "goog:loggingPrefs": {"browser": "WARNING"}}}})["sessionId"]
+        except (AssertionError, OSError) as error:
+            raise DoesNotStart(error) from None
         yield page
         page._ask("", method="DELETE")
     finally:
