@@ -68,6 +68,20 @@ inline DistilBertConfig small_run_config() {
   return config;
 }
 
+/// With a sparsity that suits the method.
+inline DistilBertConfig small_sparse_config(SparseMethod method) {
+  DistilBertConfig config = small_run_config();
+  SparsityOptions o;
+  o.method = method;
+  if (method == SparseMethod::learned_span) {
+    o.span_penalty = 0.1;
+  } else {
+    o.sparsity = "0.5";
+  }
+  config.sparsity = make_sparsity(o, config.layers, 1);
+  return config;
+}
+
 inline DistilBert small_run_model(const DistilBertConfig& config, DType dtype = DType::f32) {
   DistilBert model(config, dtype, test_device());
   model.initialise(3);

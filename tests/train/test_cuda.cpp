@@ -16,19 +16,6 @@ using namespace crisp::test;
 
 namespace {
 
-DistilBertConfig config_with(SparseMethod method) {
-  DistilBertConfig config = small_run_config();
-  SparsityOptions o;
-  o.method = method;
-  if (method == SparseMethod::learned_span) {
-    o.span_penalty = 0.1;
-  } else {
-    o.sparsity = "0.5";
-  }
-  config.sparsity = make_sparsity(o, config.layers, 1);
-  return config;
-}
-
 struct Run {
   std::vector<StepReport> reports;
   std::vector<Tensor> weights;  // in host memory
@@ -53,7 +40,7 @@ TEST_CASE("20 steps of every sparse method take the CPU's course") {
   for (const SparseMethod method : {SparseMethod::top_k, SparseMethod::percentile, SparseMethod::random_k,
                                     SparseMethod::lexical, SparseMethod::neighbour, SparseMethod::learned_span}) {
     INFO(method_name(method));
-    const DistilBertConfig config = config_with(method);
+    const DistilBertConfig config = small_sparse_config(method);
     const Run there = train(Device::cuda, config, options, DType::f64),
               here = train(Device::cpu, config, options, DType::f64);
     REQUIRE(there.reports.size() == 24);
@@ -123,7 +110,7 @@ TEST_CASE("a checkpoint goes on on the other device") {
 TEST_CASE("evaluation has the CPU's numbers") {
   const TokenizedDataset data = small_data(22, 1, 9);
   for (const SparseMethod method : {SparseMethod::top_k, SparseMethod::learned_span}) {
-    const DistilBert model = model_on(Device::cpu, small_run_model(config_with(method), DType::f64));
+    const DistilBert model = model_on(Device::cpu, small_run_model(small_sparse_config(method), DType::f64));
     const Evaluation there = evaluate(model_on(Device::cuda, model), data, 5, Statistics::attention),
                      here = evaluate(model, data, 5, Statistics::attention);
     CHECK(there.loss == Approx(here.loss).epsilon(1e-12));

@@ -30,19 +30,9 @@ struct ModeAsBefore {
 };
 
 DistilBertConfig config_with(const std::string& method) {
+  if (method != "dense") return small_sparse_config(*parse_method(method));
   DistilBertConfig config = small_run_config();
-  SparsityOptions o;
-  if (method == "dense") {
-    config.sparsity = parse_sparsity(method, config.layers);
-    return config;
-  }
-  o.method = *parse_method(method);
-  if (o.method == SparseMethod::learned_span) {
-    o.span_penalty = 0.1;
-  } else {
-    o.sparsity = "0.5";
-  }
-  config.sparsity = make_sparsity(o, config.layers, 1);
+  config.sparsity = parse_sparsity(method, config.layers);
   return config;
 }
 

@@ -177,17 +177,6 @@ void Subject::choose_objective() {
   objective_name_ = fmt::format("cross-entropy of label {} ({})", label, printable(names[static_cast<size_t>(label)]));
 }
 
-Tensor Objective::of(Tape& tape, const Tensor& logits) const {
-  const int64_t batch = logits.dim(0);
-  if (label) {
-    const std::vector<int32_t> labels(static_cast<size_t>(batch), *label);
-    const Tensor mean = cross_entropy(tape, logits, on(logits.device(), Rows(labels)));
-    return batch == 1 ? mean : scale(tape, mean, static_cast<double>(batch));
-  }
-  const Tensor column = slice(tape, logits, 1, logit, 1);
-  return batch == 1 ? reshape(tape, column, {}) : sum(tape, column);
-}
-
 Tensor Subject::objective(Tape& tape, std::vector<Tensor>* weights) const {
   const Tensor value = objective_.of(tape, logits(tape, weights));
   const Tensor penalty = objective_.label && mode().training ? model().span_penalty(tape) : Tensor();

@@ -13,16 +13,9 @@
 #include "model/batch.h"
 #include "tools/options.h"
 #include "train/model_files.h"
+#include "train/objective.h"
 
 namespace crisp::inspect {
-
-/// What gradients are taken of: the cross-entropy of a label, or one logit.
-struct Objective {
-  std::optional<int32_t> label = {};
-  int64_t logit = 0;  // where there is no label
-  /// Of logits [batch, num_labels]: a scalar, the sum over the batch.
-  Tensor of(Tape& tape, const Tensor& logits) const;
-};
 
 struct SubjectOptions {
   std::string model, weights;  // one of them is given

@@ -1,40 +1,7 @@
 // Loads that fail leave nothing behind: no memory, no descriptor.
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
 #include "engine/cpu/memory/allocator.h"
+#include "tests/support/counting_new.h"
 #include "tests/train/door/door.h"
-
-namespace {
-
-std::atomic<int64_t> live_blocks = 0;  // of operator new
-std::atomic<int64_t> allowed = -1;     // until one fails; below 0: all are allowed
-
-}  // namespace
-
-// Not inlined: GCC 14 would see one half of a pair alone and take it for a mistake.
-[[gnu::noinline]] void* operator new(size_t n, const std::nothrow_t&) noexcept {
-  if (allowed >= 0 && allowed.fetch_sub(1) == 0) return nullptr;
-  void* const p = std::malloc(n == 0 ? 1 : n);
-  live_blocks += p != nullptr;
-  return p;
-}
-[[gnu::noinline]] void* operator new(size_t n) {
-  if (void* p = operator new(n, std::nothrow)) return p;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void* operator new[](size_t n) { return operator new(n); }
-[[gnu::noinline]] void* operator new[](size_t n, const std::nothrow_t&) noexcept {
-  return operator new(n, std::nothrow);
-}
-[[gnu::noinline]] void operator delete(void* p) noexcept {
-  live_blocks -= p != nullptr;
-  std::free(p);
-}
-[[gnu::noinline]] void operator delete[](void* p) noexcept { operator delete(p); }
-[[gnu::noinline]] void operator delete(void* p, size_t) noexcept { operator delete(p); }
-[[gnu::noinline]] void operator delete[](void* p, size_t) noexcept { operator delete(p); }
 
 using namespace crisp;
 using namespace crisp::test;
@@ -47,12 +14,12 @@ size_t open_descriptors() { return names_in("/proc/self/fd").size(); }
 template <class F>
 void check_leaves_nothing(F&& f) {
   f();
-  const int64_t blocks = live_blocks;
+  const int64_t blocks = new_counts.live;
   const size_t descriptors = open_descriptors();
   const int64_t tensors = allocator_stats().bytes_in_use;
   for (int i = 0; i < 2; ++i) {
     f();
-    CHECK(live_blocks == blocks);
+    CHECK(new_counts.live == blocks);
     CHECK(allocator_stats().bytes_in_use == tensors);
   }
   CHECK(open_descriptors() == descriptors);
@@ -92,23 +59,23 @@ TEST_CASE("calls that fail leak nothing, and the model answers as before") {
   };
   call();
   call();
-  const int64_t blocks = live_blocks, tensors = allocator_stats().bytes_in_use;
+  const int64_t blocks = new_counts.live, tensors = allocator_stats().bytes_in_use;
   // Each allocation of the calls fails once.
   int failed = 0, unnoticed = 0;
   for (bool reached = true; reached;) {
     bool thrown = false;
-    allowed = failed + unnoticed;
+    new_counts.allowed = failed + unnoticed;
     try {
       call();
     } catch (const std::exception&) {
       thrown = true;
     }
-    reached = allowed < 0;
-    allowed = -1;
+    reached = new_counts.allowed < 0;
+    new_counts.allowed = -1;
     if (reached) ++(thrown ? failed : unnoticed);
   }
   call();
-  const int64_t blocks_now = live_blocks, tensors_now = allocator_stats().bytes_in_use;  // before Catch takes more
+  const int64_t blocks_now = new_counts.live, tensors_now = allocator_stats().bytes_in_use;  // before Catch takes more
   CHECK(failed > 80);
   CHECK(unnoticed == 0);
   CHECK(blocks_now == blocks);
