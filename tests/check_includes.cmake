@@ -4,7 +4,8 @@ cmake_minimum_required(VERSION 3.25)
 # One line per folder: what its files may include, as path prefixes from the repository's root. The longest folder that
 # holds a file decides: a backend (engine/cpu, engine/cuda) knows the kernel contract and leaf headers, not the engine, and
 # engine/meta, which stands in for these two, besides how much memory they take; the gate for strangers' files (data/input)
-# knows leaf headers only, and all who read files know it; what host programs include (train/door/crisp) needs the
+# knows leaf headers only, and all who read files know it; inference (train/inference) knows no training, training
+# (train/core) no files but a model's; what host programs include (train/door/crisp) needs the
 # standard library and leaf headers alone. Exercises are compiled outside of the house, with one header of
 # their own.
 set(contract       engine/backend.h engine/checked.h engine/context.h engine/device.h engine/dtype.h engine/error.h
@@ -17,14 +18,22 @@ set(data/input     data/input/ engine/error.h engine/fail.h)
 set(weights        weights/ data/input/ engine/)
 set(data           data/ engine/)
 set(model          model/ data/input/ engine/)
-set(train          train/ model/ data/ weights/ engine/)
-set(train/door/crisp engine/error.h train/choices.h)
+set(below          model/ data/ weights/ engine/)
+set(train/inference train/inference/ ${below})
+set(train/core     train/core/ ${train/inference})
+set(train/durable  train/durable/ data/ weights/ engine/)
+set(train/run      train/run/ train/durable/ ${train/core})
+set(train/page     train/page/ data/input/ engine/)
+set(train/study    train/study/ train/page/ ${train/run})
+set(train/door     train/door/ ${train/core})
+set(train/door/crisp engine/error.h train/inference/choices.h)
 set(tools          tools/ train/ model/ data/ weights/ engine/)
 set(tools/lessons/exercises exercise.h)
 set(tools/lessons/solutions exercise.h)
 set(tools/lessons/grader    ${tools} exchange.h exercise.h)
-set(folders engine engine/cpu engine/cuda engine/meta data/input weights data model train train/door/crisp tools tools/lessons/exercises
-            tools/lessons/solutions tools/lessons/grader)
+set(folders engine engine/cpu engine/cuda engine/meta data/input weights data model train/inference train/core train/durable
+            train/run train/page train/study train/door train/door/crisp tools tools/lessons/exercises tools/lessons/solutions
+            tools/lessons/grader)
 
 # The root of the engine and its operations know no device: one file of theirs includes the backends.
 set(is_root "^engine/(ops/)?[^/]*$")

@@ -82,7 +82,7 @@ def run_json(command, preload=None):
     if preload:
         env["LD_PRELOAD"] = preload
     done = subprocess.run(command, capture_output=True, text=True, env=env)
-    if done.returncode == 2 and "needs a CPU with" in done.stderr:  # train/precision.cpp
+    if done.returncode == 2 and "needs a CPU with" in done.stderr:  # train/inference/precision.cpp
         raise Refused(done.stderr.strip())
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}\nended with {done.returncode}:\n{done.stderr[-2000:]}")

@@ -20,11 +20,12 @@
 #include "engine/fail.h"
 #include "tools/options.h"
 #include "tools/predict_output.h"
-#include "train/classification_report.h"
-#include "train/console.h"
-#include "train/metrics.h"
-#include "train/precision.h"
-#include "train/predictor.h"
+#include "train/durable/console.h"
+#include "train/durable/metrics.h"
+#include "train/inference/classification_report.h"
+#include "train/inference/limits.h"
+#include "train/inference/precision.h"
+#include "train/inference/predictor.h"
 
 namespace crisp {
 namespace {

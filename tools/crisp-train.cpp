@@ -3,7 +3,7 @@
 
 #include "tools/options.h"
 #include "tools/sample_root.h"
-#include "train/run.h"
+#include "train/run/run.h"
 
 int main(int argc, char** argv) {
   CLI::App app("Fine-tunes DistilBERT (or a BERT encoder) on labelled sentences, densely or with sparse attention.",

@@ -9,8 +9,8 @@
 #include <filesystem>
 
 #include "data/input/parse_text.h"
-#include "train/checkpoint_store.h"
-#include "train/options.h"
+#include "train/durable/checkpoint_store.h"
+#include "train/run/train_options.h"
 
 namespace crisp {
 namespace {

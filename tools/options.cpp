@@ -12,6 +12,7 @@
 #include "data/input/parse_text.h"
 #include "data/labels.h"
 #include "model/config.h"
+#include "train/inference/limits.h"
 
 namespace crisp {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "data/input/interval.h"
 #include "data/text_format.h"
-#include "train/options.h"
+#include "train/run/train_options.h"
 
 // CLI11, whose header takes seconds to compile: only what needs more than the functions below includes it.
 namespace CLI {

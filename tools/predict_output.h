@@ -4,8 +4,8 @@
 #include <string>
 
 #include "model/config.h"
-#include "train/evaluate.h"
-#include "train/predictor.h"  // explain_not_finite
+#include "train/inference/evaluate.h"
+#include "train/inference/predictor.h"  // explain_not_finite
 
 namespace crisp {
 

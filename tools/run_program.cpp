@@ -12,8 +12,8 @@
 #include "tools/hf_options.h"
 #include "tools/options.h"
 #include "tools/streams.h"
-#include "train/console.h"
-#include "train/interrupt.h"
+#include "train/durable/console.h"
+#include "train/durable/interrupt.h"
 
 namespace crisp {
 namespace {

@@ -6,6 +6,7 @@
 
 #include "data/input/parse_text.h"
 #include "tools/options.h"
+#include "train/inference/limits.h"
 
 namespace crisp {
 namespace {

@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "train/console.h"
+#include "train/durable/console.h"
 
 namespace crisp {
 namespace {

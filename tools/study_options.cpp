@@ -15,8 +15,8 @@
 
 #include "engine/fail.h"
 #include "tools/arguments.h"
-#include "train/model_files.h"
-#include "train/run.h"
+#include "train/inference/model_files.h"
+#include "train/run/run.h"
 #include "weights/hub_cache.h"
 
 namespace crisp {

@@ -1,4 +1,5 @@
-// How a model's directory is read while, perhaps, another process publishes a new model in it (train/publication.h).
+// How a model's directory is read while, perhaps, another process publishes a new model in it
+// (weights/publication.h).
 #pragma once
 
 #include <string>
@@ -10,6 +11,9 @@ namespace crisp {
 
 /// A publication that is complete, but whose files are not all at the top of their directory yet.
 constexpr const char* publication_name = ".crisp-publication";
+
+/// The file that marks a directory as a training run's (train/durable/output_directory.h).
+constexpr const char* run_marker_name = "crisp_run.json";
 
 /// Where the files of the model in `directory` are: DIRECTORY/.crisp-publication while it is there, else `directory`.
 std::string published_directory(const std::string& directory);

@@ -205,7 +205,7 @@ def seeds():
     study = {"name": "s", "baseline": "dense", "seeds": [1, 2], "options": {"epochs": 1},
              "arms": [{"name": "dense", "options": {}}, {"name": "half", "options": {"sparsity": [0.5, "0.5"], "x": True}}]}
     yield "study", [*broken(json.dumps(study, indent=1).encode()), b'// why\n{"arms": [{"name": "../x"}]}',
-                    *in_tests("tests/train/test_study.cpp", "tests/tools/test_study_options.cpp")]
+                    *in_tests("tests/train/study/test_study.cpp", "tests/tools/test_study_options.cpp")]
     yield "state", states()
     yield "results", results()
     options = (b'# an experiment\nlearning_rate = 5e-5\nepochs=1   # short\nsparsity = [0.5, 0.6]\noutput = "my runs/first"\n'

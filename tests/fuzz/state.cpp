@@ -4,10 +4,10 @@
 
 #include "data/input/text.h"
 #include "tests/fuzz/fuzz.h"
-#include "train/checkpoint.h"
-#include "train/checkpoint_manifest.h"
-#include "train/lock_holders.h"
-#include "train/run_marker.h"
+#include "train/durable/checkpoint_manifest.h"
+#include "train/durable/lock_holders.h"
+#include "train/durable/run_marker.h"
+#include "train/run/checkpoint.h"
 #include "weights/hub_cache.h"
 
 namespace {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints the reference numbers that tests/train/test_statistics.cpp holds.
+"""Prints the reference numbers that tests/train/study/test_statistics.cpp holds.
 
     pip install scipy==1.17.1 statsmodels==0.15.0 mpmath==1.4.1
     python make_statistics_golden.py

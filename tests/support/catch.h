@@ -7,9 +7,12 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
+#include <catch2/reporters/catch_reporter_event_listener.hpp>
+#include <catch2/reporters/catch_reporter_registrars.hpp>
 
 using Catch::Approx;
 namespace Catch {
+using TestEventListenerBase = EventListenerBase;
 using Matchers::EndsWith;
 using Matchers::StartsWith;
 /// Version 3 calls it so; its own Contains looks for an element of a range.

@@ -7,7 +7,7 @@ using namespace crisp::test;
 
 namespace {
 
-// A step of 100 ms against one of 400; products of bf16x3 are refused in the words of train/precision.cpp.
+// A step of 100 ms against one of 400; products of bf16x3 are refused in the words of train/inference/precision.cpp.
 class Comparison : public Workshop {
  public:
   Comparison() {

@@ -11,7 +11,8 @@
 #include "data/tokenizer_files.h"
 #include "data/wordpiece.h"
 #include "tests/support/small_model.h"
-#include "train/trainer.h"
+#include "train/core/trainer.h"
+#include "train/run/train_options.h"
 
 namespace crisp::test {
 

@@ -6,7 +6,7 @@
 #include "engine/ops.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/report.h"
-#include "train/optimizer.h"
+#include "train/core/optimizer.h"
 
 namespace crisp::bench {
 namespace {

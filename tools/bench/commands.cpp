@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "data/input/parse_text.h"
+#include "train/inference/limits.h"
 
 namespace crisp::bench {
 void add_common_options(CLI::App& app, CommonOptions& options, bool with_effort) {

@@ -8,8 +8,8 @@
 #include "engine/context.h"
 #include "tools/bench/timing.h"
 #include "tools/options.h"
-#include "train/device.h"
-#include "train/precision.h"
+#include "train/inference/device.h"
+#include "train/inference/precision.h"
 
 namespace crisp::bench {
 

@@ -6,7 +6,7 @@
 
 #include "engine/backend.h"
 #include "tools/text_table.h"
-#include "train/precision.h"
+#include "train/inference/precision.h"
 
 namespace crisp::bench {
 namespace {

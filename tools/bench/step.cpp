@@ -14,9 +14,10 @@
 #include "tools/bench/load.h"
 #include "tools/bench/report.h"
 #include "tools/bench/step.h"
-#include "train/process_info.h"
-#include "train/to_batch.h"
-#include "train/trainer.h"
+#include "train/core/trainer.h"
+#include "train/durable/process_info.h"
+#include "train/inference/limits.h"
+#include "train/inference/to_batch.h"
 
 namespace crisp::bench {
 namespace {

@@ -8,9 +8,9 @@
 #include "model/distilbert.h"
 #include "tools/bench/commands.h"
 #include "tools/bench/sentences.h"
-#include "train/options.h"
-#include "train/precision.h"
-#include "train/trainer.h"
+#include "train/core/trainer.h"
+#include "train/inference/precision.h"
+#include "train/run/train_options.h"
 
 namespace crisp::bench {
 

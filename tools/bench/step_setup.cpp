@@ -4,7 +4,7 @@
 #include "engine/fail.h"
 #include "engine/profile.h"
 #include "tools/bench/step.h"
-#include "train/model_files.h"
+#include "train/inference/model_files.h"
 
 namespace crisp::bench {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "engine/adamw.h"
 #include "engine/ops.h"
-#include "train/to_batch.h"
+#include "train/inference/to_batch.h"
 
 namespace crisp::inspect {
 namespace {

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "train/divergence.h"
-#include "train/replay.h"
+#include "train/core/divergence.h"
+#include "train/run/replay.h"
 
 namespace crisp::inspect {
 

@@ -16,7 +16,7 @@
 #include "tools/inspect/proof.h"
 #include "tools/inspect/row_pairs.h"
 #include "tools/text_table.h"
-#include "train/console.h"
+#include "train/durable/console.h"
 
 namespace crisp::inspect {
 namespace {

@@ -17,10 +17,11 @@
 #include "tools/inspect/subject.h"
 #include "tools/nearest.h"
 #include "tools/predict_output.h"
-#include "train/console.h"
-#include "train/device.h"
-#include "train/model_files.h"
-#include "train/precision.h"
+#include "train/durable/console.h"
+#include "train/inference/device.h"
+#include "train/inference/limits.h"
+#include "train/inference/model_files.h"
+#include "train/inference/precision.h"
 
 namespace crisp::inspect {
 namespace {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "model/config.h"
-#include "train/evaluate.h"
+#include "train/inference/evaluate.h"
 #include "train/study/statistics.h"
 
 namespace crisp::inspect {

@@ -12,7 +12,7 @@
 #include "tools/inspect/output.h"
 #include "tools/inspect/values_file.h"
 #include "tools/text_table.h"
-#include "train/console.h"
+#include "train/durable/console.h"
 
 namespace crisp::inspect {
 namespace {

@@ -12,7 +12,7 @@
 #include "tools/inspect/grad.h"
 #include "tools/inspect/output.h"
 #include "tools/inspect/values_file.h"
-#include "train/console.h"
+#include "train/durable/console.h"
 
 namespace crisp::inspect {
 namespace {

@@ -15,10 +15,11 @@
 #include "tools/inspect/output.h"
 #include "tools/inspect/subject.h"
 #include "tools/text_table.h"
-#include "train/console.h"
-#include "train/model_files.h"
-#include "train/output_directory.h"
-#include "train/step_memory.h"
+#include "train/core/step_memory.h"
+#include "train/durable/console.h"
+#include "train/durable/output_directory.h"
+#include "train/inference/limits.h"
+#include "train/inference/model_files.h"
 #include "weights/locate.h"
 
 namespace crisp::inspect {

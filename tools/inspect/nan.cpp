@@ -15,9 +15,10 @@
 #include "tools/inspect/output.h"
 #include "tools/nearest.h"
 #include "tools/text_table.h"
-#include "train/console.h"
-#include "train/progress.h"
-#include "train/replay.h"
+#include "train/durable/console.h"
+#include "train/inference/limits.h"
+#include "train/run/progress.h"
+#include "train/run/replay.h"
 
 namespace crisp::inspect {
 namespace {

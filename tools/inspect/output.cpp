@@ -8,7 +8,7 @@
 #include "data/input/text.h"
 #include "engine/fail.h"
 #include "tools/json_text.h"
-#include "train/console.h"
+#include "train/durable/console.h"
 #include "weights/atomic_file.h"
 
 namespace crisp::inspect {

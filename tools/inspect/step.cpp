@@ -14,7 +14,7 @@
 #include "tools/inspect/step_output.h"
 #include "tools/nearest.h"
 #include "tools/text_table.h"
-#include "train/console.h"
+#include "train/durable/console.h"
 
 namespace crisp::inspect {
 namespace {

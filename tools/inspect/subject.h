@@ -12,8 +12,8 @@
 #include "engine/context.h"
 #include "model/batch.h"
 #include "tools/options.h"
-#include "train/model_files.h"
-#include "train/objective.h"
+#include "train/inference/model_files.h"
+#include "train/inference/objective.h"
 
 namespace crisp::inspect {
 

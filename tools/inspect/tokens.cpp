@@ -18,7 +18,8 @@
 #include "tools/inspect/commands.h"
 #include "tools/inspect/subject.h"
 #include "tools/text_table.h"
-#include "train/console.h"
+#include "train/durable/console.h"
+#include "train/inference/limits.h"
 #include "weights/hub_cache.h"
 #include "weights/published.h"
 

@@ -16,7 +16,7 @@
 #include "tools/inspect/subject.h"
 #include "tools/inspect/tensor_numbers.h"
 #include "tools/nearest.h"
-#include "train/model_files.h"
+#include "train/inference/model_files.h"
 #include "weights/locate.h"
 #include "weights/published.h"
 

@@ -12,7 +12,7 @@
 #include "tools/inspect/subject.h"
 #include "tools/inspect/weights.h"
 #include "tools/nearest.h"
-#include "train/model_files.h"
+#include "train/inference/model_files.h"
 #include "weights/locate.h"
 #include "weights/name_map.h"
 #include "weights/published.h"

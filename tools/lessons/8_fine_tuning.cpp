@@ -1,6 +1,6 @@
 // Lesson 8: fine-tuning: all of the lessons before, in a model with a task.
 //
-// Read beside it: train/trainer.h. README.md leads through.
+// Read beside it: train/core/trainer.h. README.md leads through.
 #include <fmt/format.h>
 
 #include <exception>
@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "engine/gradcheck.h"
-#include "train/evaluate.h"
-#include "train/model_files.h"
-#include "train/to_batch.h"
-#include "train/trainer.h"
+#include "train/core/trainer.h"
+#include "train/inference/evaluate.h"
+#include "train/inference/model_files.h"
+#include "train/inference/to_batch.h"
 
 using namespace crisp;
 

@@ -7,7 +7,7 @@
 #include "data/labels.h"
 #include "engine/fail.h"
 #include "train/door/c_handles.h"
-#include "train/precision.h"
+#include "train/inference/precision.h"
 
 namespace crisp::door {
 namespace {

@@ -4,9 +4,9 @@
 #include "engine/fail.h"
 #include "engine/tape.h"
 #include "train/door/state.h"
-#include "train/objective.h"
-#include "train/options.h"
-#include "train/to_batch.h"
+#include "train/inference/limits.h"
+#include "train/inference/objective.h"
+#include "train/inference/to_batch.h"
 
 namespace crisp {
 namespace door {

@@ -5,9 +5,10 @@
 #include "data/input/text.h"
 #include "engine/fail.h"
 #include "model/sparsity.h"
+#include "train/core/trainer_options.h"
 #include "train/door/state.h"
-#include "train/options.h"
-#include "train/precision.h"
+#include "train/inference/device.h"
+#include "train/inference/precision.h"
 
 namespace crisp {
 namespace door {

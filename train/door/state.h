@@ -10,9 +10,9 @@
 
 #include "data/batch.h"
 #include "model/batch.h"
+#include "train/core/trainer.h"
 #include "train/door/crisp/crisp.hpp"
-#include "train/predictor.h"
-#include "train/trainer.h"
+#include "train/inference/predictor.h"
 
 namespace crisp::door {
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "train/study/statistics.h"
+#include "train/page/interval.h"
 
 namespace crisp::page {
 

@@ -108,12 +108,6 @@ Interval95 range_of(const std::vector<double>& values) {
   return range;
 }
 
-double finite_mean(const std::vector<double>& values) {
-  std::vector<double> finite;
-  std::ranges::copy_if(values, std::back_inserter(finite), [](double v) { return std::isfinite(v); });
-  return mean(finite);
-}
-
 std::string difference_interval(const Interval95& i) { return interval(within(i, -1, 1), 100, 2); }
 
 std::string counted(int64_t n, std::string_view singular, std::string_view plural) {

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "train/study/statistics.h"
+#include "train/page/interval.h"
 
 namespace crisp::page {
 
@@ -33,7 +33,6 @@ std::string interval(const Interval95& interval, double scale, int decimals);
 bool known(const Interval95& interval);
 /// From the smallest to the largest of the finite values; from infinity to -infinity without any.
 Interval95 range_of(const std::vector<double>& values);
-double finite_mean(const std::vector<double>& values);
 /// An interval's part within what is possible; NaN stays.
 Interval95 within(const Interval95& interval, double low, double high);
 /// Of a difference of accuracies, in points, within the possible 100 either way.

@@ -52,6 +52,12 @@ std::string heat_maps(const StudyResults& study, Member member, double scale, co
   return html + "</div>\n";
 }
 
+double finite_mean(const std::vector<double>& values) {
+  std::vector<double> finite;
+  std::ranges::copy_if(values, std::back_inserter(finite), [](double v) { return std::isfinite(v); });
+  return mean(finite);
+}
+
 // Two rows for each arm and layer would be hard to read, so raw and normalised share a cell.
 Table head_table(const StudyResults& study) {
   std::vector<Column<StudyArm>> columns;

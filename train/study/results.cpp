@@ -12,7 +12,7 @@
 #include "data/input/json.h"
 #include "engine/fail.h"
 #include "model/sparsity_json.h"
-#include "train/metrics.h"
+#include "train/durable/metrics.h"
 #include "train/study/json_lines.h"
 
 namespace crisp {

@@ -33,7 +33,7 @@ struct LayerAttention {
   std::vector<double> windows;     // what they are rounded to: how far away a key may be
 };
 
-/// Of a sentence's forward pass, on average at the actual lengths (train/flops.h).
+/// Of a sentence's forward pass, on average at the actual lengths (train/inference/flops.h).
 struct SentenceFlops {
   double total = unknown, attention = unknown, attention_dense = unknown, attention_scored = unknown;
 };

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
-#include "train/metrics.h"
+#include "train/durable/metrics.h"
 #include "train/study/results.h"
 #include "weights/atomic_file.h"
 

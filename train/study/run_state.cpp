@@ -12,9 +12,9 @@
 #include "data/input/file.h"
 #include "data/input/json.h"
 #include "engine/error.h"
-#include "train/checkpoint_store.h"
-#include "train/metrics.h"
-#include "train/output_directory.h"
+#include "train/durable/checkpoint_store.h"
+#include "train/durable/metrics.h"
+#include "train/durable/output_directory.h"
 #include "weights/atomic_file.h"
 
 namespace crisp {

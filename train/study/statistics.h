@@ -13,18 +13,13 @@
 #include <span>
 #include <vector>
 
+#include "train/page/interval.h"
+
 namespace crisp {
 
 /// How often each bootstrap resamples. The ends of a 95 % interval then have a standard error of about
 /// 0.027 standard deviations of what is resampled (normal case).
 constexpr int bootstrap_resamples = 10000;
-
-constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
-
-/// A 95 % interval; both NaN where there is none.
-struct Interval95 {
-  double low = unknown, high = unknown;
-};
 
 /// The arithmetic mean; exactly x where all values are x. NaN for no values.
 double mean(std::span<const double> values);

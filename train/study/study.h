@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "train/lock_file.h"
+#include "train/durable/lock_file.h"
 
 namespace crisp {
 

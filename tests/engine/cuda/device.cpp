@@ -7,10 +7,6 @@
 #include <optional>
 
 #include "tests/support/test_device.h"
-#if CATCH_VERSION_MAJOR > 2
-#include <catch2/reporters/catch_reporter_event_listener.hpp>
-#include <catch2/reporters/catch_reporter_registrars.hpp>
-#endif
 
 namespace crisp::test {
 
@@ -38,16 +34,10 @@ Device test_device() { return Device::cuda; }
 
 namespace {
 
-#if CATCH_VERSION_MAJOR > 2
-using Listener = Catch::EventListenerBase;
-#else
-using Listener = Catch::TestEventListenerBase;
-#endif
-
 // The outermost section is a run of the test case: a check that fails at its end is one of that case.
-class AroundEachRun : public Listener {
+class AroundEachRun : public Catch::TestEventListenerBase {
  public:
-  using Listener::Listener;
+  using TestEventListenerBase::TestEventListenerBase;
 
   void sectionStarting(const Catch::SectionInfo&) override {
     if (depth_++ == 0) gpu_.emplace();

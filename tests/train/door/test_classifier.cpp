@@ -10,9 +10,9 @@
 
 #include "engine/backend.h"
 #include "tests/train/door/door.h"
-#include "train/evaluate.h"
-#include "train/model_files.h"
-#include "train/precision.h"
+#include "train/inference/evaluate.h"
+#include "train/inference/model_files.h"
+#include "train/inference/precision.h"
 
 using namespace crisp;
 using namespace crisp::test;

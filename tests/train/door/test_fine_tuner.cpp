@@ -3,8 +3,9 @@
 #include <optional>
 
 #include "tests/train/door/door.h"
-#include "train/model_files.h"
-#include "train/trainer.h"
+#include "train/core/trainer.h"
+#include "train/inference/model_files.h"
+#include "train/inference/precision.h"
 
 using namespace crisp;
 using namespace crisp::test;

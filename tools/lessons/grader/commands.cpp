@@ -13,7 +13,7 @@
 #include "tools/lessons/grader/report.h"
 #include "tools/nearest.h"
 #include "tools/text_table.h"
-#include "train/interrupt.h"
+#include "train/durable/interrupt.h"
 #include "weights/atomic_file.h"
 
 namespace crisp::lessons {

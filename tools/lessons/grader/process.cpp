@@ -17,7 +17,7 @@
 #include <utility>
 
 #include "engine/fail.h"
-#include "train/interrupt.h"
+#include "train/durable/interrupt.h"
 
 namespace crisp::lessons {
 namespace {

@@ -26,7 +26,7 @@ struct Ended {
 
 /// Runs command[0], a path, in `directory`, with `environment` ("NAME=value") alone and an empty standard input, in a
 /// process group of its own, of which nothing is left afterwards. Throws Error when it cannot be started, Interrupted
-/// when a signal has asked for the end (train/interrupt.h).
+/// when a signal has asked for the end (train/durable/interrupt.h).
 Ended run_limited(const std::vector<std::string>& command, const std::string& directory,
                   const std::vector<std::string>& environment, const Limits& limits);
 

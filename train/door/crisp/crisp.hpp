@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "engine/error.h"
-#include "train/choices.h"
+#include "train/inference/choices.h"
 
 namespace crisp {
 

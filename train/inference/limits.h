@@ -1,0 +1,13 @@
+// More is taken for a slip of the hand: upper bounds of what a user asks for.
+#pragma once
+
+#include <cstdint>
+
+namespace crisp {
+
+constexpr int64_t largest_batch = 1'000'000;
+constexpr int64_t longest_sentence = 1'000'000;  // the model's positions are the narrower limit
+constexpr int64_t most_labels = 10'000;
+constexpr int64_t most_threads = 1024;
+
+}  // namespace crisp
