@@ -353,6 +353,26 @@ TEST_CASE("small blocks are at most a quarter too long, others less than 64 byte
   release_cached_memory();
 }
 
+TEST_CASE("a cache in which nothing is in use gives up its addresses and begins anew") {
+  REQUIRE(allocator_stats().bytes_in_use == 0);
+  void *const large = cached_allocate(3 * mib), *const little = cached_allocate(100);
+  const int64_t reserved = allocator_stats().bytes_reserved;
+  cached_free(large);
+  unmap_cached_memory();  // not under a block in use
+  CHECK(allocator_stats().bytes_reserved == reserved);
+  std::memset(little, 1, 100);
+  cached_free(little);
+  unmap_cached_memory();
+  CHECK(allocator_stats().bytes_reserved == 0);
+  for (const size_t bytes : {size_t{100}, 3 * mib}) {
+    auto* const block = static_cast<unsigned char*>(cached_allocate_zeroed(bytes));
+    CHECK(std::all_of(block, block + bytes, [](unsigned char x) { return x == 0; }));
+    std::memset(block, 7, bytes);
+    cached_free(block);
+  }
+  CHECK(allocator_stats().bytes_in_use == 0);
+}
+
 TEST_CASE("the allocator is thread-safe") {
   const int64_t before = allocator_stats().bytes_in_use;
   std::vector<std::thread> threads;

@@ -97,6 +97,15 @@ class Cache {
     arena_.release();
   }
 
+  void unmap() noexcept {
+    const std::lock_guard lock(mutex_);
+    if (in_use_ != 0) return;
+    free_.fill(nullptr);
+    slabs_ = nullptr;
+    std::destroy_at(&arena_);
+    std::construct_at(&arena_);
+  }
+
   AllocatorStats stats() {
     const std::lock_guard lock(mutex_);
     return {arena_.growths(), static_cast<int64_t>(arena_.usable_bytes()), in_use_, peak_};
@@ -135,9 +144,11 @@ class Cache {
   int64_t in_use_ = 0, peak_ = 0;
 };
 
-// Never destroyed: tensors with static lifetime may outlive any destructor here.
+// Never destroyed: tensors with static lifetime may outlive any destructor here. In memory that goes when a library
+// with it is unloaded.
 Cache& cache() {
-  static Cache* const instance = new Cache;
+  alignas(Cache) static std::byte place[sizeof(Cache)];
+  static Cache* const instance = new (place) Cache;
   return *instance;
 }
 
@@ -147,6 +158,7 @@ void* cached_allocate(size_t bytes) { return cache().allocate(bytes, false); }
 void* cached_allocate_zeroed(size_t bytes) { return cache().allocate(bytes, true); }
 void cached_free(void* block) noexcept { cache().free(block); }
 void release_cached_memory() noexcept { cache().release(); }
+void unmap_cached_memory() noexcept { cache().unmap(); }
 AllocatorStats allocator_stats() { return cache().stats(); }
 size_t block_bytes(size_t bytes) {
   return bytes <= largest_small ? bytes_of(class_of(bytes)) : (bytes + alignment - 1) / alignment * alignment;

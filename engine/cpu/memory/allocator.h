@@ -27,5 +27,8 @@ size_t block_bytes(size_t bytes);
 
 /// Returns the memory of free blocks to the system.
 void release_cached_memory() noexcept;
+/// Returns all addresses, too, where no block is in use (else nothing): for a library that is unloaded. Whoever asks
+/// for memory afterwards begins anew.
+void unmap_cached_memory() noexcept;
 
 }  // namespace crisp

@@ -22,6 +22,13 @@
 #define CRISP_VERSION_PATCH 0
 #define CRISP_VERSION_STRING "0.1.0"
 
+/* A shared library exports these alone. */
+#if defined(__GNUC__)
+#define CRISP_API __attribute__((visibility("default")))
+#else
+#define CRISP_API
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -38,21 +45,21 @@ enum crisp_code {
 };
 
 /* "0.1.0", of the library. */
-const char* crisp_version(void);
+CRISP_API const char* crisp_version(void);
 /* "bad input", ...; never null. */
-const char* crisp_code_name(int code);
+CRISP_API const char* crisp_code_name(int code);
 /* What went wrong in this thread's last call that returned an error, in one or two plain lines; "" if none has. Valid
  * until this thread's next call that returns an error; cut after 1023 bytes. */
-const char* crisp_last_error(void);
+CRISP_API const char* crisp_last_error(void);
 
 /* ---- contexts: with what models compute -------------------------------------------------------------------------- */
 
 typedef struct crisp_context crisp_context;
 
-int crisp_context_new(crisp_context** context);
+CRISP_API int crisp_context_new(crisp_context** context);
 /* null is allowed, here and in all functions that free. */
-void crisp_context_free(crisp_context* context);
-const char* crisp_context_error(const crisp_context* context);
+CRISP_API void crisp_context_free(crisp_context* context);
+CRISP_API const char* crisp_context_error(const crisp_context* context);
 
 /* One setting as text, by the name of the programs' option without dashes in front. Models and tuners that are made
  * later follow it.
@@ -61,12 +68,12 @@ const char* crisp_context_error(const crisp_context* context);
  *   weight-decay 0.01, max-grad-norm 1, seed 42, dropout, sparsity dense, sparse-method top-k, label-names (a,b,..),
  *   new-head off, eval-steps 0                                                                   of tuners
  * CRISP_USAGE for a name or a value that is none. */
-int crisp_context_set(crisp_context* context, const char* name, const char* value);
+CRISP_API int crisp_context_set(crisp_context* context, const char* name, const char* value);
 
 /* Takes lines for the user, without a line end: what was assumed or left out in loading. Called in the thread of the
  * call. null: nobody wants them. */
 typedef void (*crisp_log)(void* user, const char* line);
-int crisp_context_set_log(crisp_context* context, crisp_log log, void* user);
+CRISP_API int crisp_context_set_log(crisp_context* context, crisp_log log, void* user);
 
 /* Covers the blocks that this header hands out: model and tuner handles, and the results that crisp_free() frees. Not
  * covered is the memory of tensors, which comes from the engine's cache that all models of a process share, and of what
@@ -74,7 +81,8 @@ int crisp_context_set_log(crisp_context* context, crisp_log log, void* user);
  * null; both may be called by any thread. null and null: malloc and free. */
 typedef void* (*crisp_allocate)(void* user, size_t size);
 typedef void (*crisp_release)(void* user, void* block);
-int crisp_context_set_allocator(crisp_context* context, crisp_allocate allocate, crisp_release release, void* user);
+CRISP_API int crisp_context_set_allocator(crisp_context* context, crisp_allocate allocate, crisp_release release,
+                                          void* user);
 
 /* ---- models ------------------------------------------------------------------------------------------------------ */
 
@@ -95,23 +103,24 @@ typedef int (*crisp_read)(void* user, const char* name, uint64_t offset, void* o
 
 /* A directory as crisp-train writes and Hugging Face publishes it, a .safetensors file with the others beside it, or
  * the name of a model in Hugging Face's cache. */
-int crisp_model_load(crisp_context* context, const char* path, crisp_model** model);
+CRISP_API int crisp_model_load(crisp_context* context, const char* path, crisp_model** model);
 /* The memory is not needed any more when the function returns. */
-int crisp_model_load_memory(crisp_context* context, const crisp_file* files, size_t count, crisp_model** model);
-int crisp_model_load_callback(crisp_context* context, crisp_read read, void* user, crisp_model** model);
-void crisp_model_free(crisp_model* model);
+CRISP_API int crisp_model_load_memory(crisp_context* context, const crisp_file* files, size_t count,
+                                      crisp_model** model);
+CRISP_API int crisp_model_load_callback(crisp_context* context, crisp_read read, void* user, crisp_model** model);
+CRISP_API void crisp_model_free(crisp_model* model);
 /* As crisp_last_error(), of the last call with this handle that failed, in whatever thread. Not while another thread
  * uses the handle. */
-const char* crisp_model_error(const crisp_model* model);
+CRISP_API const char* crisp_model_error(const crisp_model* model);
 
-int crisp_model_num_labels(const crisp_model* model, int32_t* count);
+CRISP_API int crisp_model_num_labels(const crisp_model* model, int32_t* count);
 /* Valid as long as the model. */
-int crisp_model_label_name(const crisp_model* model, int32_t label, const char** name);
+CRISP_API int crisp_model_label_name(const crisp_model* model, int32_t label, const char** name);
 
 /* For each of `count` texts: the label, num_labels logits, and as many scores (probabilities; of a regression the
  * logits). Any of the three may be null. */
-int crisp_model_predict(const crisp_model* model, const char* const* texts, size_t count, int32_t* labels,
-                        double* logits, double* scores);
+CRISP_API int crisp_model_predict(const crisp_model* model, const char* const* texts, size_t count, int32_t* labels,
+                                  double* logits, double* scores);
 
 /* ---- results, each to be given to crisp_free() ------------------------------------------------------------------- */
 
@@ -138,29 +147,29 @@ typedef struct crisp_files {
   const crisp_file* files;
 } crisp_files;
 
-void crisp_free(void* result);
+CRISP_API void crisp_free(void* result);
 
 /* The text as the model sees it, cut to max-length. */
-int crisp_model_tokenize(const crisp_model* model, const char* text, crisp_tokens** tokens);
+CRISP_API int crisp_model_tokenize(const crisp_model* model, const char* text, crisp_tokens** tokens);
 /* Attention weights of a layer, [heads, tokens, tokens]. */
-int crisp_model_attention(const crisp_model* model, const char* text, int32_t layer, crisp_array** weights);
+CRISP_API int crisp_model_attention(const crisp_model* model, const char* text, int32_t layer, crisp_array** weights);
 /* The output of the embeddings (layer 0) or of layer 1, 2, ..., [tokens, dim]. */
-int crisp_model_hidden(const crisp_model* model, const char* text, int32_t layer, crisp_array** states);
+CRISP_API int crisp_model_hidden(const crisp_model* model, const char* text, int32_t layer, crisp_array** states);
 
-int crisp_model_parameter_count(const crisp_model* model, size_t* count);
+CRISP_API int crisp_model_parameter_count(const crisp_model* model, size_t* count);
 /* Its name in Hugging Face's files; valid as long as the model. */
-int crisp_model_parameter_name(const crisp_model* model, size_t index, const char** name);
-int crisp_model_parameter(const crisp_model* model, const char* name, crisp_array** values);
+CRISP_API int crisp_model_parameter_name(const crisp_model* model, size_t index, const char** name);
+CRISP_API int crisp_model_parameter(const crisp_model* model, const char* name, crisp_array** values);
 /* `size`: of the values, as many as the parameter has. */
-int crisp_model_set_parameter(crisp_model* model, const char* name, const double* values, size_t size);
+CRISP_API int crisp_model_set_parameter(crisp_model* model, const char* name, const double* values, size_t size);
 
 /* What a gradient is the gradient of: the cross-entropy of a label (of a softmax alone), or the label's logit. */
 enum crisp_objective { CRISP_LOSS = 0, CRISP_LOGIT = 1 };
 
 /* Of one text, without dropout: `parameter` is a parameter's name, or null for the tokens, [tokens, dim]: of the word
  * embedding that each has. *value (which may be null) is the objective itself. */
-int crisp_model_gradient(const crisp_model* model, const char* text, int objective, int32_t label,
-                         const char* parameter, double* value, crisp_array** gradient);
+CRISP_API int crisp_model_gradient(const crisp_model* model, const char* text, int objective, int32_t label,
+                                   const char* parameter, double* value, crisp_array** gradient);
 
 /* ---- fine-tuning ------------------------------------------------------------------------------------------------- */
 
@@ -183,35 +192,36 @@ typedef struct crisp_evaluation {
 } crisp_evaluation;
 
 /* The model is loaded as by crisp_model_load*(); `evaluation` (maybe null and 0) is what crisp_tuner_run() measures. */
-int crisp_tuner_new(crisp_context* context, const char* path, const crisp_example* train, size_t train_count,
-                    const crisp_example* evaluation, size_t evaluation_count, crisp_tuner** tuner);
-int crisp_tuner_new_memory(crisp_context* context, const crisp_file* files, size_t file_count,
-                           const crisp_example* train, size_t train_count, const crisp_example* evaluation,
-                           size_t evaluation_count, crisp_tuner** tuner);
-int crisp_tuner_new_callback(crisp_context* context, crisp_read read, void* user, const crisp_example* train,
-                             size_t train_count, const crisp_example* evaluation, size_t evaluation_count,
-                             crisp_tuner** tuner);
-void crisp_tuner_free(crisp_tuner* tuner);
-const char* crisp_tuner_error(const crisp_tuner* tuner);
+CRISP_API int crisp_tuner_new(crisp_context* context, const char* path, const crisp_example* train, size_t train_count,
+                              const crisp_example* evaluation, size_t evaluation_count, crisp_tuner** tuner);
+CRISP_API int crisp_tuner_new_memory(crisp_context* context, const crisp_file* files, size_t file_count,
+                                     const crisp_example* train, size_t train_count, const crisp_example* evaluation,
+                                     size_t evaluation_count, crisp_tuner** tuner);
+CRISP_API int crisp_tuner_new_callback(crisp_context* context, crisp_read read, void* user, const crisp_example* train,
+                                       size_t train_count, const crisp_example* evaluation, size_t evaluation_count,
+                                       crisp_tuner** tuner);
+CRISP_API void crisp_tuner_free(crisp_tuner* tuner);
+CRISP_API const char* crisp_tuner_error(const crisp_tuner* tuner);
 
 /* One optimizer step; `step` may be null. CRISP_USAGE when the training is finished. After CRISP_NOT_FINITE no weight
  * has changed, but the training cannot go on. */
-int crisp_tuner_step(crisp_tuner* tuner, crisp_step* step);
+CRISP_API int crisp_tuner_step(crisp_tuner* tuner, crisp_step* step);
 /* To the end. A function (which may be null) that returns other than 0 stops it: CRISP_STOPPED, and another call goes
  * on from there, to the same bits. They may call crisp_tuner_evaluate() and the functions that save. */
 typedef int (*crisp_on_step)(void* user, const crisp_step* step);
 typedef int (*crisp_on_evaluation)(void* user, const crisp_evaluation* evaluation);
-int crisp_tuner_run(crisp_tuner* tuner, crisp_on_step on_step, crisp_on_evaluation on_evaluation, void* user);
-int crisp_tuner_finished(const crisp_tuner* tuner, int* finished);
-int crisp_tuner_evaluate(crisp_tuner* tuner, const crisp_example* examples, size_t count, crisp_evaluation* evaluation);
+CRISP_API int crisp_tuner_run(crisp_tuner* tuner, crisp_on_step on_step, crisp_on_evaluation on_evaluation, void* user);
+CRISP_API int crisp_tuner_finished(const crisp_tuner* tuner, int* finished);
+CRISP_API int crisp_tuner_evaluate(crisp_tuner* tuner, const crisp_example* examples, size_t count,
+                                   crisp_evaluation* evaluation);
 
 /* A copy of the model as it is now. */
-int crisp_tuner_model(crisp_tuner* tuner, crisp_model** model);
+CRISP_API int crisp_tuner_model(crisp_tuner* tuner, crisp_model** model);
 /* Into a directory that is made where it is not there, as one: it holds the former model or this one. CRISP_USAGE for a
  * directory that is not empty, unless `replace` is other than 0, and for one of a training run. */
-int crisp_tuner_save(crisp_tuner* tuner, const char* directory, int replace);
+CRISP_API int crisp_tuner_save(crisp_tuner* tuner, const char* directory, int replace);
 /* The same files, byte for byte. */
-int crisp_tuner_save_memory(crisp_tuner* tuner, crisp_files** files);
+CRISP_API int crisp_tuner_save_memory(crisp_tuner* tuner, crisp_files** files);
 
 #ifdef __cplusplus
 }

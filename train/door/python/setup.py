@@ -1,0 +1,53 @@
+"""The wheel: the package with libcrisp.so in it, which needs the C library alone. From a checkout:
+pip install ./train/door/python. CRISP_LIBRARY names a library that was built before; else CMake builds one."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from setuptools import Distribution, setup
+from setuptools.command.build_py import build_py
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # before setuptools 70
+    from wheel.bdist_wheel import bdist_wheel
+
+root = Path(__file__).resolve().parents[3]
+version = re.search(r"project\(crisp VERSION ([0-9.]+)", (root / "CMakeLists.txt").read_text())[1]
+soname = "libcrisp.so." + ".".join(version.split(".")[:2])
+
+
+class BuildWithLibrary(build_py):
+    def run(self):
+        super().run()
+        library = os.environ.get("CRISP_LIBRARY") or self.build_library()
+        shutil.copyfile(library, Path(self.build_lib) / "crisp" / soname)
+
+    def build_library(self):
+        build = root / "build-python"
+        options = ["-DCRISP_BUILD_TESTS=OFF", "-DCRISP_BUILD_TOOLS=OFF", "-DCRISP_CUDA=OFF", "-DCRISP_STANDALONE=ON"]
+        subprocess.run(["cmake", "-S", root, "-B", build, *options], check=True)
+        subprocess.run(["cmake", "--build", build, "--target", "crisp_shared", "--parallel"], check=True)
+        return build / "train" / "door" / "install" / soname
+
+
+class OfThisPlatform(Distribution):
+    def has_ext_modules(self):
+        return True
+
+
+class AnyPython3(bdist_wheel):
+    def get_tag(self):
+        return "py3", "none", super().get_tag()[2]
+
+
+setup(
+    version=version,
+    packages=["crisp"],
+    package_data={"crisp": ["py.typed"]},
+    cmdclass={"build_py": BuildWithLibrary, "bdist_wheel": AnyPython3},
+    distclass=OfThisPlatform,
+)
