@@ -228,8 +228,11 @@ const CLI::App& addressed(const CLI::App& app) {
 
 std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<std::string> unknown = app.remaining(true);
-  if (app.get_require_subcommand_min() > 0 && app.get_subcommands().empty() && !unknown.empty())
-    return fmt::format("there is no subcommand {}", unknown.front());
+  if (app.get_require_subcommand_min() > 0 && app.get_subcommands().empty() && !unknown.empty()) {
+    std::vector<std::string> names;
+    for (const CLI::App* subcommand : app.get_subcommands({})) names.push_back(subcommand->get_name());
+    return fmt::format("there is no subcommand {}{}", unknown.front(), did_you_mean(unknown.front(), names));
+  }
   if (dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr) return error.what();
   for (const std::string& argument : unknown) {
     if (!argument.starts_with("--")) continue;

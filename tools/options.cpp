@@ -17,11 +17,11 @@
 namespace crisp {
 namespace {
 
-// "learning-rate,lr" -> "--learning-rate,--learning_rate,--lr".
+// "learning-rate,lr,-l" -> "--learning-rate,--learning_rate,--lr,-l".
 std::string all_spellings(const std::string& names) {
   std::vector<std::string> all;
   const auto add = [&](std::string name) {
-    name = "--" + name;
+    if (!name.starts_with("-")) name = "--" + name;
     if (std::find(all.begin(), all.end(), name) == all.end()) all.push_back(name);
   };
   for (const std::string& name : split(names, ',')) {

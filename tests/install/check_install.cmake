@@ -1,5 +1,5 @@
 # Installs into an empty prefix, moves it, and builds and runs consumers outside of the tree against it:
-#   cmake -DBUILD=.. -DSOURCE=.. -DWORK=.. -DC=.. -DCXX=.. -P check_install.cmake
+#   cmake -DBUILD=.. -DSOURCE=.. -DWORK=.. -DC=.. -DCXX=.. -DGENERATOR=.. -P check_install.cmake
 cmake_minimum_required(VERSION 3.25)
 
 function(run)
@@ -35,7 +35,7 @@ file(COPY ${CMAKE_CURRENT_LIST_DIR}/consumer DESTINATION ${WORK})
 set(base ${SOURCE}/weights/sample)
 foreach(languages "C" "C CXX")
   string(REPLACE " " "_" name "${languages}")
-  run(${CMAKE_COMMAND} -S ${WORK}/consumer -B ${WORK}/${name} "-DLANGUAGES=${languages}"
+  run(${CMAKE_COMMAND} -G ${GENERATOR} -S ${WORK}/consumer -B ${WORK}/${name} "-DLANGUAGES=${languages}"
     -DCMAKE_PREFIX_PATH=${WORK}/prefix -DCMAKE_C_COMPILER=${C} -DCMAKE_CXX_COMPILER=${CXX}
     "-DCMAKE_C_FLAGS=-Wall -Wextra -Wpedantic -Werror ${FLAGS}"
     "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Wpedantic -Werror ${FLAGS}")

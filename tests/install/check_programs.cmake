@@ -4,7 +4,7 @@ cmake_minimum_required(VERSION 3.25)
 file(REMOVE_RECURSE ${WORK})
 execute_process(COMMAND ${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK} --component programs
   OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
-foreach(program train predict bench study inspect lessons)
+foreach(program train predict bench study inspect lessons pack)
   execute_process(COMMAND ${WORK}/bin/crisp-${program} --version OUTPUT_VARIABLE output COMMAND_ERROR_IS_FATAL ANY)
   if(NOT output MATCHES "${VERSION}")
     message(FATAL_ERROR "crisp-${program} --version prints ${output}")

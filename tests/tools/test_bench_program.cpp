@@ -243,7 +243,7 @@ TEST_CASE("crisp-bench refuses what makes no sense") {
     CHECK(outcome.out.empty());
   };
   refused({}, 2, "subcommand");
-  refused({"stepp"}, 2, "there is no subcommand stepp");
+  refused({"stepp"}, 2, "there is no subcommand stepp; did you mean step?");
   refused({"step", "--precison", "f32"}, 2, "did you mean --precision?\nRun crisp-bench step --help");
   refused({"step", "--precision", "f16"}, 2, "f32|strict-f32|tf32|bf16");
   refused({"step", "--lengths", "fixed:1"}, 2, "fixed:L");

@@ -145,7 +145,7 @@ TEST_CASE("crisp-inspect nan begins where the run did when it left no checkpoint
   CHECK(contains(lost.err, "the run's training sentences are not there any more; give --data FILE"));
   CHECK(json::parse(at.inspect({"out", "--data", "moved.tsv", "--json"}).out).at("step") == 3);
   const Outcome others = at.inspect({"out", "--data", "dev.tsv"});
-  CHECK(others.exit_code == 2);
+  CHECK(others.exit_code == 3);
   CHECK(contains(others.err, "these are not the sentences that the run was trained on"));
   std::filesystem::rename(at / "weights", at / "elsewhere");
   const Outcome without = at.inspect({"out", "--data", "moved.tsv"});

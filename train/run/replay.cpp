@@ -222,8 +222,7 @@ void Replay::load() {
   if (from_start) {
     const std::string expected = fields.text("initial_weights_sha256").value_or("");
     if (!expected.empty() && sha256_file(locate_weights(options_.weights)) != expected)
-      fail<UsageError>("{}: these are not the weights that the run started from; give --weights FILE",
-                       options_.weights);
+      fail<BadInput>("{}: these are not the weights that the run started from; give --weights FILE", options_.weights);
     DistilBertConfig& config = loaded_->model.mutable_config();
     const auto rate = [&](const char* key) { return fields.need(key, fields.real(key, dropout_range)); };
     config.dropout = rate("dropout");
@@ -237,7 +236,7 @@ void Replay::load() {
                              context_->threads());
   data_.emplace(all.subset(split_));
   if (data_digest(*data_) != fields.need("training_data_sha256", fields.text("training_data_sha256")))
-    fail<UsageError>(
+    fail<BadInput>(
         "{}: these are not the sentences that the run was trained on: their tokens and labels have another hash; give "
         "--data FILE",
         options_.train);

@@ -36,8 +36,8 @@ TrainOptions options_from_settings(const nlohmann::json& settings, const std::st
 /// Does not move: the trainer refers to the rest.
 class Replay {
  public:
-  /// Throws BadInput where there is no such run or state, UsageError where what a run knows of its files does not
-  /// suffice, or leads to other sentences or weights than its.
+  /// Throws BadInput where there is no such run or state, or the sentences or weights are not the run's, UsageError
+  /// where what a run knows of its files does not suffice.
   explicit Replay(const ReplayOptions& options);
   Replay(const Replay&) = delete;
   Replay& operator=(const Replay&) = delete;

@@ -29,6 +29,8 @@ class BuildWithLibrary(build_py):
     def build_library(self):
         build = root / "build-python"
         options = ["-DCRISP_BUILD_TESTS=OFF", "-DCRISP_BUILD_TOOLS=OFF", "-DCRISP_CUDA=OFF", "-DCRISP_STANDALONE=ON"]
+        if shutil.which("ninja"):
+            options += ["-G", "Ninja"]
         subprocess.run(["cmake", "-S", root, "-B", build, *options], check=True)
         subprocess.run(["cmake", "--build", build, "--target", "crisp_shared", "--parallel"], check=True)
         return build / "train" / "door" / "install" / soname
