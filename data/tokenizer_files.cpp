@@ -41,7 +41,7 @@ bool class_takes_json(const JsonFile& config, const std::string& directory, cons
   std::optional<std::string> name = f.text("tokenizer_class");
   std::string where = config.path;
   if (const std::string path = in(directory, "config.json"); !name && input_exists(path, input)) {
-    const json object = parse_json(read_input(path, input_limit::settings, input), path);
+    const JsonDocument object = parse_json(read_input(path, input_limit::settings, input), path);
     if (object.is_object()) name = Fields(object, path).text("tokenizer_class");
     where = path;
   }

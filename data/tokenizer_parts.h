@@ -27,7 +27,7 @@ inline constexpr const char* added_name = "added_tokens.json";
 /// A JSON file that may be absent.
 struct JsonFile {
   std::string path;
-  nlohmann::json object = nlohmann::json::object();
+  JsonDocument object = nlohmann::json::object();
   bool exists = false;
 
   JsonFile() = default;

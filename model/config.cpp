@@ -141,7 +141,7 @@ void check_config(const DistilBertConfig& c, const std::string& where) {
 }
 
 DistilBertConfig parse_config(const std::string& text, const std::string& where) {
-  const json object = parse_json(text, where);
+  const JsonDocument object = parse_json(text, where);
   const Fields f(object, where);
   DistilBertConfig c;
   const std::string type = f.text("model_type").value_or(object.contains("n_heads") ? "distilbert" : "bert");

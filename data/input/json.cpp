@@ -200,6 +200,25 @@ std::string show(const Json& value) {
 
 }  // namespace
 
+namespace {
+
+// Lists and objects lose what is in them from the inside out: an empty one's destructor asks for nothing.
+void take_apart(json& value) noexcept {
+  if (!value.is_structured()) return;
+  for (json& element : value) take_apart(element);
+  value.clear();
+}
+
+}  // namespace
+
+JsonDocument::~JsonDocument() { take_apart(*this); }
+
+JsonDocument& JsonDocument::operator=(JsonDocument&& other) noexcept {
+  take_apart(*this);
+  nlohmann::json::operator=(std::move(static_cast<nlohmann::json&>(other)));
+  return *this;
+}
+
 json parse_json(std::string_view text, const std::string& where, JsonComments comments) {
   return parse<json>(text, where, comments);
 }

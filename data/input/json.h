@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "data/input/interval.h"
 
@@ -23,6 +24,18 @@ enum class JsonComments : bool { refused, allowed };
 /// has twice.
 nlohmann::json parse_json(std::string_view text, const std::string& where,
                           JsonComments comments = JsonComments::refused);
+/// A value that asks for no memory when it goes. nlohmann's own does (its destructor keeps what is inside a list or
+/// object in another list meanwhile), and where there is none that is the end of the process: a library's values are
+/// these.
+class JsonDocument : public nlohmann::json {
+ public:
+  JsonDocument() = default;
+  JsonDocument(nlohmann::json value) : nlohmann::json(std::move(value)) {}
+  JsonDocument(JsonDocument&&) = default;
+  JsonDocument& operator=(JsonDocument&& other) noexcept;
+  ~JsonDocument();
+};
+
 /// The same for a line of a file of JSON lines, which has this number there.
 nlohmann::json parse_json_line(std::string_view line, const std::string& where, size_t number);
 /// The same with the keys in the file's order, of which an object may have 10,000.
