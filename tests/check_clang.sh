@@ -32,7 +32,8 @@ cd "$root"
 say "Building with $("$clang" --version | head -n 1) in build-clang/"
 # -O1 halves the time; the kernels are optimised in every build.
 cmake -S . -B build-clang -G Ninja -DCMAKE_CXX_COMPILER="$clang" -DCMAKE_BUILD_TYPE=Release \
-  -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" -DCRISP_WERROR=ON -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON -DCRISP_CUDA=OFF -DCRISP_BUILD_TESTS=ON -DCRISP_BUILD_TOOLS=ON
+  -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" -DCRISP_WERROR=ON -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON \
+  -DCRISP_CUDA=OFF -DCRISP_BUILD_TESTS=ON -DCRISP_BUILD_TOOLS=ON
 cmake --build build-clang --parallel "$(build_jobs)"
 say "Testing what clang built"
 ctest --test-dir build-clang --output-on-failure --no-tests=error -j2 -R '^(engine|cuda|includes):'
