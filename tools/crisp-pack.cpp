@@ -18,7 +18,9 @@
 #include "tools/options.h"
 #include "tools/pack/packed_model.h"
 #include "tools/predict_output.h"
+#include "tools/streams.h"
 #include "train/durable/console.h"
+#include "train/durable/interrupt.h"
 #include "train/inference/limits.h"
 #include "train/inference/predictor.h"
 
@@ -45,8 +47,14 @@ void refuse_output(const std::string& output, const LoadedModel& loaded) {
   std::error_code ignored;
   for (const std::string& file : loaded.files)
     if (fs::equivalent(output, file, ignored)) fail<UsageError>("--output {}: is a file of the model", output);
-  if (input_exists(output) && (fs::is_directory(output, ignored) || !PackedModel::in(output)))
-    fail<UsageError>("--output {}: is there and no packed program; choose another name", output);
+  if (output == "-") fail<UsageError>("--output -: an executable is a file; give its name");
+  if (!input_exists(output)) return;
+  try {
+    if (!fs::is_directory(output, ignored) && PackedModel::in(output)) return;
+  } catch (const BadInput&) {  // a damaged one
+    return;
+  }
+  fail<UsageError>("--output {}: is there and no packed program; choose another name", output);
 }
 
 // What the model is read from, by the names under which the program will look for it.
@@ -70,6 +78,7 @@ int pack(const PackOptions& options) {
     fail<UsageError>("{}: this model's attention follows dependency parses, for which a packed program has no place",
                      options.model);
   refuse_output(options.output, predictor.loaded());
+  const InterruptHandler signals;
   PackedModel::write(options.output, this_program(), files_of(predictor.loaded(), options));
   fmt::print("{}: {:.1f} MB\n", options.output, static_cast<double>(fs::file_size(options.output)) / 1e6);
   return 0;
@@ -148,24 +157,39 @@ int run_packed(const PackedModel& model, int argc, char** argv) {
   AnswerOptions options;
   set_help_style(app);
   app.add_option("TEXT", options.texts, "the texts");
+  // CLI11 takes the brackets of "[a, b]" for a list's: what begins with one is kept from it.
+  constexpr char guard = '\x1f';
+  std::vector<std::string> guarded;
+  for (int i = 0; i < argc; ++i) guarded.push_back((argv[i][0] == '[' ? std::string(1, guard) : "") + argv[i]);
+  std::vector<const char*> words;
+  for (const std::string& word : guarded) words.push_back(word.c_str());
   add_flag(app, "json", options.json, "print an object a line: label, label_name, logits, probabilities (or value)");
   add_flag(app, "with-text", options.with_text, "repeat the text: in a last column, as \"text\" with --json");
   add_integer(app, "batch-size", options.batch_size, 1, largest_batch,
               "texts of a batch, at most: no batch waits for more input");
   add_integer(app, "max-length", options.max_length, 0, longest_sentence, "tokens of a text; 0: as in training");
   add_integer(app, "threads", options.threads, 0, most_threads, "0: all cores");
-  return run_program(app, argc, argv, [&] { return answer_all(model, options); });
+  return run_program(app, argc, words.data(), [&] {
+    for (std::string& text : options.texts)
+      if (text.starts_with(guard)) text.erase(0, 1);
+    return answer_all(model, options);
+  });
 }
 
 }  // namespace
 }  // namespace crisp
 
 int main(int argc, char** argv) {
+  crisp::prepare_streams();  // before a file is opened
   std::optional<crisp::PackedModel> model;
+  bool damaged = false;
   try {
     model = crisp::PackedModel::in(crisp::this_program());
-  } catch (const crisp::BadInput& error) {
-    crisp::say("{}", error.what());
+  } catch (const crisp::BadInput&) {
+    damaged = true;
+  }
+  if (damaged || (!model && crisp::PackedModel::was_packed())) {
+    crisp::say("{}: the model in this program is damaged, or was cut off; pack it again", argc > 0 ? argv[0] : "");
     return 3;
   }
   return model ? crisp::run_packed(*model, argc, argv) : crisp::run_packer(argc, argv);

@@ -38,6 +38,9 @@ TEST_CASE("a packed program answers as crisp-predict does, without its model's f
   CHECK(piped.err.empty());
   CHECK(piped.out == expected);
   CHECK(at.packed({"--json", "--with-text", "a good film", "awful", "", "The ending is beautiful."}).out == expected);
+  for (const std::string text : {"[1] a good film [2]", "[a good film, awful]", "[]", "["})
+    CHECK(at.packed({"--with-text", text}).out ==
+          at.predict({"--model", "elsewhere", "--format", "text", "--with-text"}, {.input = text + "\n"}).out);
   CHECK(at.packed({"--", "--json"}).out.find('\t') != std::string::npos);  // a text like any other
   CHECK(contains(at.packed({"--help"}).out, "inside this program"));
   CHECK(contains(at.packed({"--jsn"}).err, "did you mean --json?"));
@@ -71,6 +74,7 @@ TEST_CASE("what cannot be packed is refused, and nothing is written or replaced"
   at.refused({"model", "-o", "model/model.safetensors"}, 2, "is a file of the model");
   at.refused({"model", "-o", "model"}, 2, "is there and no packed program");
   at.refused({"model"}, 2, "--output");
+  at.refused({"model", "-o", "-"}, 2, "an executable is a file");
   at.refused({"modell", "-o", "app"}, 3, "modell");
   at.refused({"model", "-o", "no/such/folder/app"}, 1, "no/such/folder");
   CHECK(at.read("mine") == "a file of somebody's\n");
@@ -86,12 +90,17 @@ TEST_CASE("a packed program that was cut or changed says so") {
     std::filesystem::permissions(at / "app", std::filesystem::perms::owner_all);
     return at.packed({"a good film"});
   };
-  // Its end is gone: a packer again.
-  CHECK(contains(with(whole.substr(0, whole.size() - 1)).err, "crisp-pack"));
+  for (const std::string& bytes :
+       {whole.substr(0, whole.size() - 1), whole.substr(0, whole.size() - 20000), whole + "\n"}) {
+    const Outcome cut = with(bytes);
+    CHECK(cut.exit_code == 3);
+    CHECK(contains(cut.err, "app: the model in this program is damaged, or was cut off"));
+  }
   std::string moved = whole;
   moved[whole.size() - 32] ^= 1;  // the index's place
   const Outcome damaged = with(moved);
   CHECK(damaged.exit_code == 3);
+  CHECK(at.pack({"model", "-o", "app"}).exit_code == 0);  // in place of the damaged one
   CHECK(contains(damaged.err, "damaged"));
   std::string shorter = whole;
   shorter.erase(whole.size() - 20000, 1000);  // of the model

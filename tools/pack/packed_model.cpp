@@ -10,6 +10,7 @@
 
 #include "data/input/json.h"
 #include "engine/fail.h"
+#include "train/durable/interrupt.h"
 #include "weights/atomic_file.h"
 
 namespace crisp {
@@ -58,6 +59,19 @@ std::optional<Index> find_index(const InputFile& file) {
   return index;
 }
 
+// In the program's own bytes: whether a model was packed behind them, however little of it is left.
+volatile char packed_mark[] = "crisp-packed mark: 0";
+constexpr size_t mark_digit = sizeof(packed_mark) - 2;
+
+// The same in a copy of them.
+void mark(std::string& program) {
+  // Not written here as a whole, so that the program holds it once.
+  const std::string text = std::string("crisp-packed ") + "mark: ";
+  const size_t at = program.find(text);
+  if (at == std::string::npos) fail("this program is not one that can be copied");
+  program[at + mark_digit] = '1';
+}
+
 class Writer {
  public:
   explicit Writer(const std::string& path) : file_(path) {}
@@ -67,6 +81,7 @@ class Writer {
     std::vector<std::byte> part(size_t{1} << 20);
     for (uint64_t at = 0; at < size; at += part.size()) {
       const auto some = std::span(part).first(std::min<uint64_t>(part.size(), size - at));
+      leave_if_interrupted();
       if (!from.read_at(at, some)) fail<BadInput>("{}: has become shorter", from.path());
       file_.write(some);
     }
@@ -86,6 +101,8 @@ class Writer {
 };
 
 }  // namespace
+
+bool PackedModel::was_packed() { return packed_mark[mark_digit] == '1'; }
 
 std::optional<PackedModel> PackedModel::in(const std::string& program) {
   PackedModel model{InputFile(program)};
@@ -123,7 +140,9 @@ void PackedModel::write(const std::string& output, const std::string& program,
   uint64_t bare = of_program.size();
   if (const std::optional<PackedModel> inside = in(program))
     for (const auto& [name, place] : inside->places_) bare = std::min(bare, place.offset);
-  writer.copy(of_program, bare);
+  std::string program_bytes = read_part(of_program, 0, bare);
+  mark(program_bytes);
+  writer.write(program_bytes);
   ordered_json index = ordered_json::object();
   for (const auto& [name, path] : files) {
     writer.align();
@@ -136,10 +155,15 @@ void PackedModel::write(const std::string& output, const std::string& program,
   writer.write(text);
   writer.write(little_endian(at) + little_endian(text.size()) + std::string(magic));
   writer.commit();
+  // Whoever may read it may run it.
   using std::filesystem::perms;
   std::error_code error;
-  std::filesystem::permissions(output, perms::owner_exec | perms::group_exec | perms::others_exec,
-                               std::filesystem::perm_options::add, error);
+  const perms readable = std::filesystem::status(output, error).permissions();
+  perms runnable = perms::none;
+  if ((readable & perms::owner_read) != perms::none) runnable |= perms::owner_exec;
+  if ((readable & perms::group_read) != perms::none) runnable |= perms::group_exec;
+  if ((readable & perms::others_read) != perms::none) runnable |= perms::others_exec;
+  if (!error) std::filesystem::permissions(output, runnable, std::filesystem::perm_options::add, error);
   if (error) fail("{}: cannot be made executable: {}", output, error.message());
 }
 

@@ -22,12 +22,15 @@ class PackedModel final : public InputFiles {
  public:
   /// The model in a program; nothing where there is none. Throws BadInput for one that is damaged.
   static std::optional<PackedModel> in(const std::string& program);
+  /// Whether there was one in this program, which may have been cut off since.
+  static bool was_packed();
 
   std::optional<uint64_t> size(const std::string& name) const override;
   bool read_at(const std::string& name, uint64_t offset, std::span<std::byte> out) const override;
 
   /// Writes `output`, an executable: the program that `program` is, without a model of its own, and these files (name
-  /// in it, path). Atomic. Throws BadInput for files that cannot be read, Error where it cannot be written.
+  /// in it, path). Atomic. Throws BadInput for files that cannot be read, Error where it cannot be written, Interrupted
+  /// for a signal (train/durable/interrupt.h).
   static void write(const std::string& output, const std::string& program,
                     const std::vector<std::pair<std::string, std::string>>& files);
 

@@ -88,6 +88,33 @@ int crisp_tuner_run(crisp_tuner* tuner, crisp_on_step on_step, crisp_on_evaluati
   });
 }
 
+int crisp_tuner_next(crisp_tuner* tuner, int* event, crisp_step* step, crisp_evaluation* evaluation) {
+  // Stops at the first thing that it is told of.
+  struct First : FineTuner::Observer {
+    bool on_step(const FineTuner::Step& s) override {
+      step = c_step(s);
+      event = CRISP_EVENT_STEP;
+      return false;
+    }
+    bool on_evaluation(const FineTuner::Evaluation& e) override {
+      evaluation = c_evaluation(e);
+      event = CRISP_EVENT_EVALUATION;
+      return false;
+    }
+    int event = CRISP_EVENT_END;
+    crisp_step step{};
+    crisp_evaluation evaluation{};
+  };
+  return with(tuner, [&] {
+    not_null(event, "event");
+    First first;
+    tuner->tuner.run(first);
+    *event = first.event;
+    if (step && first.event == CRISP_EVENT_STEP) *step = first.step;
+    if (evaluation && first.event == CRISP_EVENT_EVALUATION) *evaluation = first.evaluation;
+  });
+}
+
 int crisp_tuner_finished(const crisp_tuner* tuner, int* finished) {
   return with(tuner, [&] { *not_null(finished, "finished") = tuner->tuner.finished(); });
 }

@@ -207,10 +207,15 @@ CRISP_API const char* crisp_tuner_error(const crisp_tuner* tuner);
  * has changed, but the training cannot go on. */
 CRISP_API int crisp_tuner_step(crisp_tuner* tuner, crisp_step* step);
 /* To the end. A function (which may be null) that returns other than 0 stops it: CRISP_STOPPED, and another call goes
- * on from there, to the same bits. They may call crisp_tuner_evaluate() and the functions that save. */
+ * on from there, to the same bits. They may call crisp_tuner_evaluate() and the functions that save, but neither free
+ * the tuner nor train with it. */
 typedef int (*crisp_on_step)(void* user, const crisp_step* step);
 typedef int (*crisp_on_evaluation)(void* user, const crisp_evaluation* evaluation);
 CRISP_API int crisp_tuner_run(crisp_tuner* tuner, crisp_on_step on_step, crisp_on_evaluation on_evaluation, void* user);
+/* What crisp_tuner_run() does next, one thing of it: for who would rather ask than be called. *event says which, and
+ * the structure of that name (which may be null) is filled. */
+enum crisp_event { CRISP_EVENT_END = 0, CRISP_EVENT_STEP = 1, CRISP_EVENT_EVALUATION = 2 };
+CRISP_API int crisp_tuner_next(crisp_tuner* tuner, int* event, crisp_step* step, crisp_evaluation* evaluation);
 CRISP_API int crisp_tuner_finished(const crisp_tuner* tuner, int* finished);
 CRISP_API int crisp_tuner_evaluate(crisp_tuner* tuner, const crisp_example* examples, size_t count,
                                    crisp_evaluation* evaluation);

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from setuptools import Distribution, setup
@@ -15,7 +16,10 @@ try:
 except ImportError:  # before setuptools 70
     from wheel.bdist_wheel import bdist_wheel
 
-root = Path(__file__).resolve().parents[3]
+root = Path(__file__).resolve().parents[3:4]
+if not root or not (root[0] / "CMakeLists.txt").exists():
+    sys.exit("Crisp's Python package is built in a checkout of Crisp: pip install ./train/door/python")
+root = root[0]
 version = re.search(r"project\(crisp VERSION ([0-9.]+)", (root / "CMakeLists.txt").read_text())[1]
 soname = "libcrisp.so." + ".".join(version.split(".")[:2])
 
@@ -24,7 +28,11 @@ class BuildWithLibrary(build_py):
     def run(self):
         super().run()
         library = os.environ.get("CRISP_LIBRARY") or self.build_library()
-        shutil.copyfile(library, Path(self.build_lib) / "crisp" / soname)
+        with open(library, "rb") as file:
+            if file.read(4) != b"\x7fELF":
+                sys.exit(f"{library}: is no shared library")
+        editable = getattr(self, "editable_mode", False)
+        shutil.copyfile(library, (Path(__file__).parent if editable else Path(self.build_lib)) / "crisp" / soname)
 
     def build_library(self):
         build = root / "build-python"

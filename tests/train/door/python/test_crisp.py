@@ -4,7 +4,9 @@ head), CRISP_PREDICT (the program; may be absent)."""
 import gc
 import math
 import os
+import pickle
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,7 +62,11 @@ class Answers(unittest.TestCase):
         if not program:
             self.skipTest("no crisp-predict in this build")
         lines = subprocess.run(
-            [program, "--model", self.path, "--format", "text"], input="\n".join(TEXTS[2:]) + "\n", capture_output=True, text=True, check=True
+            [program, "--model", self.path, "--format", "text"],
+            input="\n".join(TEXTS[2:]) + "\n",
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.splitlines()
         for line, answer in zip(lines, self.model.predict(TEXTS[2:])):
             self.assertIn(answer.label_name, line)
@@ -197,6 +203,28 @@ class FineTuning(unittest.TestCase):
         self.assertTrue(any("classifier" in line for line in lines), lines)
 
 
+    def test_a_training_may_be_closed_trained_and_interrupted_in_its_own_callbacks(self):
+        tuner = crisp.FineTuner(SAMPLE, TRAIN, TRAIN, **SETTINGS)
+        with self.assertRaisesRegex(crisp.UsageError, "closed"):
+            tuner.run(lambda step: tuner.close())
+        tuner = crisp.FineTuner(SAMPLE, TRAIN, **SETTINGS)
+        self.assertTrue(tuner.run(lambda step: step.step < 6 and tuner.step().step))  # six in all
+        tuner = crisp.FineTuner(SAMPLE, TRAIN, **{**SETTINGS, "max_steps": 1000})
+        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with self.assertRaises(KeyboardInterrupt):
+            tuner.run()
+        timer.join()
+        tuner.step()
+
+    def test_what_a_log_function_raises_is_raised(self):
+        def fail(line):
+            raise KeyError(line)
+
+        with self.assertRaises(KeyError):
+            crisp.FineTuner(SAMPLE, TRAIN, log=fail)
+
+
 class Refusals(unittest.TestCase):
     def test_each_has_its_class(self):
         with self.assertRaisesRegex(crisp.BadInput, "no such file"):
@@ -220,8 +248,36 @@ class Refusals(unittest.TestCase):
             model.gradient("a film")
         with self.assertRaises(crisp.UsageError):
             model.gradient("a film", loss=5)
+        weight = model.parameter("classifier.weight")
+        model.set_parameter("classifier.weight", weight.tolist())
+        self.assertEqual(model.parameter("classifier.weight"), weight)
+        for wrong in ([1.0], b"ab", {"a": 1}, 2j, "ab", ["a", "b"], [[1.0], [2.0]], None, [[1.0], [2.0, 3.0]]):
+            with self.assertRaises(crisp.UsageError, msg=repr(wrong)):
+                model.set_parameter("classifier.bias", wrong)
+        transposed = [list(column) for column in zip(*weight.tolist())]
+        with self.assertRaisesRegex(crisp.UsageError, "shape"):
+            model.set_parameter("classifier.weight", transposed)
+        for number in (2**32, 2**64, -(2**40), "0", None, 0.0):
+            with self.assertRaises(crisp.UsageError, msg=repr(number)):
+                model.attention("a film", number)
+            with self.assertRaises(crisp.UsageError, msg=repr(number)):
+                model.gradient("a film", loss=number, logit=None)
+            with self.assertRaises(crisp.UsageError, msg=repr(number)):
+                crisp.FineTuner(SAMPLE, [("a film", number)])
+        for names in (["a,b", "c"], [" a", "b"], "ab", 5, [1, 2]):
+            with self.assertRaises(crisp.UsageError, msg=repr(names)):
+                crisp.FineTuner(SAMPLE, TRAIN, label_names=names)
+        for source in (None, 5, ["a"]):
+            with self.assertRaises(crisp.UsageError, msg=repr(source)):
+                crisp.Model(source)
+        for examples in (None, [("a", 1, 2)], ["ab c"], 5):
+            with self.assertRaises(crisp.UsageError, msg=repr(examples)):
+                crisp.FineTuner(SAMPLE, examples)
         with self.assertRaises(crisp.UsageError):
-            model.set_parameter("classifier.bias", [1.0])
+            pickle.dumps(model)
+        with self.assertRaises(crisp.UsageError):
+            crisp.FineTuner(SAMPLE, TRAIN, log=5)
+        self.assertEqual(model.predict(text for text in TEXTS), model.predict(TEXTS))
         model.predict("\ud800")  # no UTF-8: passed over
         model.set_parameter("classifier.bias", [math.nan, 0])
         with self.assertRaises(crisp.NotFinite):

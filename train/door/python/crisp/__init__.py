@@ -14,6 +14,8 @@ The interpreter is free for other threads while the library computes.
 """
 
 import ctypes
+import operator
+import os
 from ctypes import byref, c_double, c_int, c_int32, c_size_t, c_void_p
 from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union, overload
 
@@ -36,7 +38,8 @@ __all__ = [
 
 version: str = _lib.crisp_version().decode()
 
-Source = Union[str, Mapping[str, bytes]]  # a path or a name, or a model's files by name
+Path = Union[str, bytes, "os.PathLike[str]"]
+Source = Union[Path, Mapping[str, bytes]]  # a path or a name, or a model's files by name
 Example = Tuple[str, int]  # text and label
 
 
@@ -98,7 +101,6 @@ class Evaluation(NamedTuple):
         return self.correct / self.total if self.total else 0.0
 
 
-_stopped = 6
 _errors = {2: UsageError, 3: BadInput, 4: NotFinite, 5: _OutOfMemory}
 
 
@@ -116,12 +118,40 @@ def _bytes(text: str, what: str) -> bytes:
     return encoded
 
 
-def _setting(value: object) -> bytes:
-    if isinstance(value, bool):
+def _path(path: Path) -> bytes:
+    try:
+        encoded = os.fsencode(path)
+    except TypeError:
+        raise UsageError(f"a path must be a str, bytes or os.PathLike, not {type(path).__name__}") from None
+    if b"\0" in encoded:
+        raise UsageError("a path has a NUL character")
+    return encoded
+
+
+def _small(value: int, what: str) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise UsageError(f"{what} must be a whole number, not {value!r}") from None
+    if not -(2**31) <= number < 2**31:
+        raise UsageError(f"{what} {number}; it is a small number from 0")
+    return number
+
+
+def _setting(name: str, value: object) -> bytes:
+    if name == "new_head":
         return b"on" if value else b"off"
-    if isinstance(value, (list, tuple)):
-        return ",".join(str(v) for v in value).encode()
-    return _bytes(str(value), "a setting")
+    if name == "label_names":
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise UsageError("label_names must be a list of names")
+        names = [_bytes(v, "a label's name") for v in value]
+        for label in names:
+            if b"," in label or label != label.strip():
+                raise UsageError(f"label_names: {label.decode(errors='replace')!r} has a comma, or spaces around it")
+        return b",".join(names)
+    if name == "sparsity" and not isinstance(value, str) and isinstance(value, Iterable):
+        value = ",".join(str(v) for v in value)
+    return _bytes(str(value), name)
 
 
 class _Handle:
@@ -144,18 +174,39 @@ class _Handle:
             raise UsageError("it is closed")
         return self.pointer
 
+    def __reduce_ex__(self, protocol: object) -> object:
+        raise UsageError("what the library holds can be neither copied nor pickled; save it instead")
 
-def _context(settings: Mapping[str, object], log: Optional[Callable[[str], None]]) -> Tuple[_Handle, object]:
-    context = _Handle(_lib.crisp_context_free)
-    _check(_lib.crisp_context_new(byref(context.pointer)))
-    for name, value in settings.items():
-        if value is not None:
-            _check(_lib.crisp_context_set(context(), _bytes(name.replace("_", "-"), "a name"), _setting(value)))
-    function = c.LogFunction()  # null
-    if log is not None:
-        function = c.LogFunction(lambda user, line: log(line.decode(errors="replace")))
-        _check(_lib.crisp_context_set_log(context(), function, None))
-    return context, function
+
+class _Context:
+    """The settings of one model or tuner, and what its log function raised."""
+
+    def __init__(self, settings: Mapping[str, object], log: Optional[Callable[[str], None]]) -> None:
+        if log is not None and not callable(log):
+            raise UsageError(f"log must be a function, not {log!r}")
+        self.raised: List[BaseException] = []
+        self.handle = _Handle(_lib.crisp_context_free)
+        _check(_lib.crisp_context_new(byref(self.handle.pointer)))
+        for name, value in settings.items():
+            if value is not None:
+                setting = _setting(name, value)
+                _check(_lib.crisp_context_set(self.handle(), _bytes(name.replace("_", "-"), "a name"), setting))
+        if log is None:
+            return
+
+        def call(user: object, line: bytes) -> None:
+            try:
+                log(line.decode(errors="replace"))
+            except BaseException as error:
+                self.raised.append(error)
+
+        self.function = c.LogFunction(call)
+        _check(_lib.crisp_context_set_log(self.handle(), self.function, None))
+
+    def check(self, code: int) -> None:
+        if self.raised:
+            raise self.raised[0]
+        _check(code)
 
 
 def _files(files: Mapping[str, bytes]) -> "ctypes.Array[c.File]":
@@ -175,13 +226,30 @@ def _files(files: Mapping[str, bytes]) -> "ctypes.Array[c.File]":
 
 
 def _examples(examples: Iterable[Example]) -> Tuple["ctypes.Array[c.Example]", int]:
-    pairs = list(examples)
+    try:
+        pairs = [(text, label) for text, label in examples]
+    except (TypeError, ValueError):
+        raise UsageError("examples must be pairs of a text and a label") from None
     array = (c.Example * len(pairs))()
     for slot, (text, label) in zip(array, pairs):
-        if not -(2**31) <= label < 2**31:
-            raise UsageError(f"the label {label}; labels are small numbers from 0")
-        slot.text, slot.label = _bytes(text, "a text"), label
+        slot.text, slot.label = _bytes(text, "a text"), _small(label, "the label")
     return array, len(pairs)
+
+
+def _flat(values: object, shape: List[int], depth: int, out: List[float]) -> None:
+    """Nested lists, or what has a tolist(), row by row; `shape` grows as it is found out."""
+    if not isinstance(values, (list, tuple)):
+        try:
+            out.append(float(values))  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            raise UsageError(f"a parameter's values must be numbers, not {values!r}") from None
+        return
+    if len(shape) == depth:
+        shape.append(len(values))
+    if shape[depth] != len(values):
+        raise UsageError("a parameter's values must be rows of one length")
+    for value in values:
+        _flat(value, shape, depth + 1, out)
 
 
 def _array(result: "ctypes._Pointer[c.Array]") -> memoryview:
@@ -219,16 +287,17 @@ class Model:
             "max_length": max_length,
             "eval_batch_size": eval_batch_size,
         }
-        context, self._log = _context(settings, log)
+        context = _Context(settings, log)
         handle = _Handle(_lib.crisp_model_free)
         if isinstance(source, Mapping):
-            _check(_lib.crisp_model_load_memory(context(), _files(source), len(source), byref(handle.pointer)))
+            code = _lib.crisp_model_load_memory(context.handle(), _files(source), len(source), byref(handle.pointer))
         else:
-            _check(_lib.crisp_model_load(context(), _bytes(str(source), "a path"), byref(handle.pointer)))
-        self._adopt(handle)
+            code = _lib.crisp_model_load(context.handle(), _path(source), byref(handle.pointer))
+        context.check(code)
+        self._adopt(handle, context)
 
-    def _adopt(self, handle: _Handle) -> None:
-        self._model = handle
+    def _adopt(self, handle: _Handle, context: _Context) -> None:
+        self._model, self._context = handle, context
         count = c_int32()
         _check(_lib.crisp_model_num_labels(handle(), byref(count)))
         self.label_names: List[str] = []
@@ -262,6 +331,9 @@ class Model:
         """The answer for a text, or a list of them for a list."""
         if isinstance(texts, str):
             return self.predict([texts])[0]
+        if not isinstance(texts, Iterable):
+            raise UsageError(f"texts must be a str or a list of them, not {type(texts).__name__}")
+        texts = list(texts)
         n, labels = len(texts), len(self.label_names)
         strings = (ctypes.c_char_p * n)(*[_bytes(t, "a text") for t in texts])
         chosen, logits, scores = (c_int32 * n)(), (c_double * (n * labels))(), (c_double * (n * labels))()
@@ -289,13 +361,15 @@ class Model:
     def attention(self, text: str, layer: int) -> memoryview:
         """The attention weights of a layer, [heads, tokens, tokens]."""
         result = ctypes.POINTER(c.Array)()
-        _check(_lib.crisp_model_attention(self._model(), _bytes(text, "a text"), layer, byref(result)))
+        number = _small(layer, "the layer")
+        _check(_lib.crisp_model_attention(self._model(), _bytes(text, "a text"), number, byref(result)))
         return _array(result)
 
     def hidden(self, text: str, layer: int) -> memoryview:
         """What the embeddings (layer 0) or layer 1, 2, ... give, [tokens, dim]."""
         result = ctypes.POINTER(c.Array)()
-        _check(_lib.crisp_model_hidden(self._model(), _bytes(text, "a text"), layer, byref(result)))
+        number = _small(layer, "the layer")
+        _check(_lib.crisp_model_hidden(self._model(), _bytes(text, "a text"), number, byref(result)))
         return _array(result)
 
     def parameter(self, name: str) -> memoryview:
@@ -304,18 +378,27 @@ class Model:
         _check(_lib.crisp_model_parameter(self._model(), _bytes(name, "a name"), byref(result)))
         return _array(result)
 
-    def set_parameter(self, name: str, values: Union[memoryview, Iterable[float]]) -> None:
-        """`values`: as many as the parameter has, row by row, or a memory view or numpy array of doubles."""
+    def set_parameter(self, name: str, values: object) -> None:
+        """`values`: nested lists of numbers in the parameter's shape, or a flat list row by row; or what has a
+        tolist(), a memory view or a numpy array. Those of doubles are taken as they are."""
         try:
             view = memoryview(values)  # type: ignore[arg-type]
         except TypeError:
             view = None
-        if view is not None and view.format in ("d", "<d", "@d") and view.c_contiguous:
-            size = view.nbytes // 8
+        shape: List[int] = []
+        if view is not None and view.format == "d" and view.c_contiguous and view.nbytes > 0:
+            shape, size = list(view.shape), view.nbytes // 8
             numbers = (c_double * size).from_buffer_copy(view.cast("B"))
         else:
-            flat = list(values)
+            if isinstance(values, (str, bytes, bytearray, Mapping)):
+                raise UsageError(f"a parameter's values must be numbers, not {type(values).__name__}")
+            if hasattr(values, "tolist"):
+                values = values.tolist()
+            flat: List[float] = []
+            _flat(list(values) if isinstance(values, Iterable) else values, shape, 0, flat)
             size, numbers = len(flat), (c_double * len(flat))(*flat)
+        if len(shape) > 1 and tuple(shape) != self.parameter(name).shape:
+            raise UsageError(f"{name} has the shape {self.parameter(name).shape}, not {tuple(shape)}")
         _check(_lib.crisp_model_set_parameter(self._model(), _bytes(name, "a name"), numbers, size))
 
     def gradient(
@@ -332,7 +415,7 @@ class Model:
             raise UsageError("a gradient is of a loss or of a logit: give loss=LABEL or logit=LABEL")
         result, value = ctypes.POINTER(c.Array)(), c_double()
         name = None if of is None else _bytes(of, "a name")
-        objective, label = (0, loss) if logit is None else (1, logit)
+        objective, label = (0, _small(loss, "the label")) if logit is None else (1, _small(logit, "the label"))
         _check(
             _lib.crisp_model_gradient(
                 self._model(), _bytes(text, "a text"), objective, label, name, byref(value), byref(result)
@@ -342,8 +425,8 @@ class Model:
 
 
 class FineTuner:
-    """Fine-tunes a model on (text, label) pairs with the numbers of crisp-train. `settings` are its options with _ for -:
-    learning_rate, epochs, max_steps, batch_size, gradient_accumulation_steps, warmup_ratio, weight_decay,
+    """Fine-tunes a model on (text, label) pairs with the numbers of crisp-train. `settings` are its options with _ for
+    -: learning_rate, epochs, max_steps, batch_size, gradient_accumulation_steps, warmup_ratio, weight_decay,
     max_grad_norm, seed, dropout, sparsity, sparse_method, label_names, new_head, eval_steps, threads, precision,
     device, max_length, eval_batch_size.
     """
@@ -357,13 +440,14 @@ class FineTuner:
         log: Optional[Callable[[str], None]] = None,
         **settings: object,
     ) -> None:
-        context, self._log = _context(settings, log)
+        self._context = context = _Context(settings, log)
         self._tuner = _Handle(_lib.crisp_tuner_free)
         rest = (*_examples(train), *_examples(evaluation), byref(self._tuner.pointer))
         if isinstance(source, Mapping):
-            _check(_lib.crisp_tuner_new_memory(context(), _files(source), len(source), *rest))
+            code = _lib.crisp_tuner_new_memory(context.handle(), _files(source), len(source), *rest)
         else:
-            _check(_lib.crisp_tuner_new(context(), _bytes(str(source), "a path"), *rest))
+            code = _lib.crisp_tuner_new(context.handle(), _path(source), *rest)
+        context.check(code)
 
     def close(self) -> None:
         """Frees it now, not with the object."""
@@ -392,32 +476,20 @@ class FineTuner:
         on_step: Optional[Callable[[Step], Optional[bool]]] = None,
         on_evaluation: Optional[Callable[[Evaluation], Optional[bool]]] = None,
     ) -> bool:
-        """To the end. A function that returns False stops it, and so does one that raises, which run() raises then;
-        another run() goes on from there, to the same bits. False: it was stopped."""
-        raised: List[BaseException] = []
-
-        def guarded(function: Optional[Callable], kind: type, declared: type) -> object:
-            if function is None:
-                return declared()  # null
-
-            def call(user: object, argument: "ctypes._Pointer") -> int:
-                try:
-                    return int(function(_tuple(kind, argument.contents)) is False)
-                except BaseException as error:
-                    raised.append(error)
-                    return 1
-
-            return declared(call)
-
-        step = guarded(on_step, Step, c.StepFunction)
-        evaluation = guarded(on_evaluation, Evaluation, c.EvaluationFunction)
-        code = _lib.crisp_tuner_run(self._tuner(), step, evaluation, None)
-        if raised:
-            raise raised[0]
-        if code == _stopped:
-            return False
-        _check(code)
-        return True
+        """To the end. A function whose result is false (and not None) stops it, and so does one that raises, or Ctrl-C
+        between two steps; another run() goes on from there, to the same bits. False: it was stopped."""
+        event, step, evaluation = c_int(), c.Step(), c.Evaluation()
+        while True:
+            _check(_lib.crisp_tuner_next(self._tuner(), byref(event), byref(step), byref(evaluation)))
+            if event.value == 0:
+                return True
+            told = None
+            if event.value == 1 and on_step is not None:
+                told = on_step(_tuple(Step, step))
+            if event.value == 2 and on_evaluation is not None:
+                told = on_evaluation(_tuple(Evaluation, evaluation))
+            if told is not None and not told:
+                return False
 
     def evaluate(self, examples: Iterable[Example]) -> Evaluation:
         """With the weights as they are now."""
@@ -430,13 +502,12 @@ class FineTuner:
         handle = _Handle(_lib.crisp_model_free)
         _check(_lib.crisp_tuner_model(self._tuner(), byref(handle.pointer)))
         model = Model.__new__(Model)
-        model._log = self._log
-        model._adopt(handle)
+        model._adopt(handle, self._context)
         return model
 
-    def save(self, directory: str, *, replace: bool = False) -> None:
+    def save(self, directory: Path, *, replace: bool = False) -> None:
         """Into a directory, which transformers' from_pretrained() takes."""
-        _check(_lib.crisp_tuner_save(self._tuner(), _bytes(str(directory), "a path"), int(replace)))
+        _check(_lib.crisp_tuner_save(self._tuner(), _path(directory), int(bool(replace))))
 
     def save_to_memory(self) -> Dict[str, bytes]:
         """The same files."""

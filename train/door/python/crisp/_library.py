@@ -46,8 +46,6 @@ class Evaluation(Structure):
 
 
 LogFunction = CFUNCTYPE(None, c_void_p, c_char_p)
-StepFunction = CFUNCTYPE(c_int, c_void_p, POINTER(Step))
-EvaluationFunction = CFUNCTYPE(c_int, c_void_p, POINTER(Evaluation))
 
 _examples = [POINTER(Example), c_size_t, POINTER(Example), c_size_t]
 _out = POINTER(c_void_p)
@@ -85,7 +83,7 @@ _functions = {
     "crisp_tuner_new_memory": (c_int, [c_void_p, POINTER(File), c_size_t, *_examples, _out]),
     "crisp_tuner_free": (None, [c_void_p]),
     "crisp_tuner_step": (c_int, [c_void_p, POINTER(Step)]),
-    "crisp_tuner_run": (c_int, [c_void_p, StepFunction, EvaluationFunction, c_void_p]),
+    "crisp_tuner_next": (c_int, [c_void_p, POINTER(c_int), POINTER(Step), POINTER(Evaluation)]),
     "crisp_tuner_finished": (c_int, [c_void_p, POINTER(c_int)]),
     "crisp_tuner_evaluate": (c_int, [c_void_p, POINTER(Example), c_size_t, POINTER(Evaluation)]),
     "crisp_tuner_model": (c_int, [c_void_p, _out]),
