@@ -34,10 +34,12 @@ Device test_device() { return Device::cuda; }
 
 namespace {
 
+using Listener = Catch::TestEventListenerBase;
+
 // The outermost section is a run of the test case: a check that fails at its end is one of that case.
-class AroundEachRun : public Catch::TestEventListenerBase {
+class AroundEachRun : public Listener {
  public:
-  using TestEventListenerBase::TestEventListenerBase;
+  using Listener::Listener;
 
   void sectionStarting(const Catch::SectionInfo&) override {
     if (depth_++ == 0) gpu_.emplace();
