@@ -72,6 +72,14 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   if (replaces_) (void)file_calls::fchmod(fd_, status.st_mode & 07777);
 }
 
+void AtomicFile::make_executable() {
+  struct stat status {};
+  if (::fstat(fd_, &status) != 0) fail_with(errno, "cannot be made executable");
+  const mode_t readable = status.st_mode & (S_IRUSR | S_IRGRP | S_IROTH);
+  if (file_calls::fchmod(fd_, (status.st_mode & 07777) | readable >> 2) != 0)
+    fail_with(errno, "cannot be made executable");
+}
+
 AtomicFile::~AtomicFile() {
   if (fd_ >= 0) file_calls::close(fd_);
   if (!temporary_.empty()) file_calls::unlink(temporary_.c_str());

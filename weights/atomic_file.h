@@ -31,6 +31,8 @@ class AtomicFile {
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
+  /// Whoever may read the file may run it, too. Throws Error.
+  void make_executable();
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
   /// fsync, rename, fsync of the directory, less what `flush` leaves to others. A symbolic link at `path` is replaced,

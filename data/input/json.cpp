@@ -198,10 +198,6 @@ std::string show(const Json& value) {
   return list + "]";
 }
 
-}  // namespace
-
-namespace {
-
 // Lists and objects lose what is in them from the inside out: an empty one's destructor asks for nothing.
 void take_apart(json& value) noexcept {
   if (!value.is_structured()) return;

@@ -24,6 +24,12 @@ enum class JsonComments : bool { refused, allowed };
 /// has twice.
 nlohmann::json parse_json(std::string_view text, const std::string& where,
                           JsonComments comments = JsonComments::refused);
+/// The same for a line of a file of JSON lines, which has this number there.
+nlohmann::json parse_json_line(std::string_view line, const std::string& where, size_t number);
+/// The same with the keys in the file's order, of which an object may have 10,000.
+nlohmann::ordered_json parse_ordered_json(std::string_view text, const std::string& where,
+                                          JsonComments comments = JsonComments::refused);
+
 /// A value that asks for no memory when it goes. nlohmann's own does (its destructor keeps what is inside a list or
 /// object in another list meanwhile), and where there is none that is the end of the process: a library's values are
 /// these.
@@ -35,12 +41,6 @@ class JsonDocument : public nlohmann::json {
   JsonDocument& operator=(JsonDocument&& other) noexcept;
   ~JsonDocument();
 };
-
-/// The same for a line of a file of JSON lines, which has this number there.
-nlohmann::json parse_json_line(std::string_view line, const std::string& where, size_t number);
-/// The same with the keys in the file's order, of which an object may have 10,000.
-nlohmann::ordered_json parse_ordered_json(std::string_view text, const std::string& where,
-                                          JsonComments comments = JsonComments::refused);
 
 /// The object that parse_ordered_json makes of the text; none where it would throw or make something else: for files of
 /// our own that an interruption may have cut, where "damaged" is an answer.

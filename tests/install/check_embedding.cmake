@@ -1,4 +1,5 @@
-# Configures projects that take the sources with them, and plans their build (to do it would take as long as Crisp's own):
+# Configures projects that take the sources with them, and plans their build (to do it would take as long as Crisp's
+# own):
 #   cmake -DSOURCE=.. -DWORK=.. -DCXX=.. -DGENERATOR=.. -P check_embedding.cmake
 cmake_minimum_required(VERSION 3.25)
 file(REMOVE_RECURSE ${WORK})
@@ -11,9 +12,17 @@ foreach(how add_subdirectory FetchContent)
       message(FATAL_ERROR "${how}: ${wanted} is not built")
     endif()
   endforeach()
-  foreach(unwanted crisp-train test_ lock_file)
-    if(plan MATCHES ${unwanted})
+  foreach(unwanted "/crisp-train\\.cpp" "/test_[a-z_]*\\.cpp" "/lock_file\\.cpp")
+    if(plan MATCHES "${unwanted}")
       message(FATAL_ERROR "${how}: ${unwanted} is built, which a host does not need")
+    endif()
+  endforeach()
+  # Our programs' way to link is not a host's.
+  file(GLOB_RECURSE rules ${WORK}/${how}/build.ninja ${WORK}/${how}/link.txt)
+  foreach(file IN LISTS rules)
+    file(STRINGS ${file} changed REGEX "--as-needed|--gc-sections")
+    if(changed)
+      message(FATAL_ERROR "${how}: a host is linked with ${changed}")
     endif()
   endforeach()
   file(STRINGS ${WORK}/${how}/CMakeCache.txt asked_for REGEX "NETTLE|BOOST|Catch2_DIR|CLI11_DIR")

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -74,7 +73,7 @@ void mark(std::string& program) {
 
 class Writer {
  public:
-  explicit Writer(const std::string& path) : file_(path) {}
+  explicit Writer(const std::string& path) : file_(path) { file_.make_executable(); }
 
   // `size` bytes of `from`.
   void copy(const InputFile& from, uint64_t size) {
@@ -155,16 +154,6 @@ void PackedModel::write(const std::string& output, const std::string& program,
   writer.write(text);
   writer.write(little_endian(at) + little_endian(text.size()) + std::string(magic));
   writer.commit();
-  // Whoever may read it may run it.
-  using std::filesystem::perms;
-  std::error_code error;
-  const perms readable = std::filesystem::status(output, error).permissions();
-  perms runnable = perms::none;
-  if ((readable & perms::owner_read) != perms::none) runnable |= perms::owner_exec;
-  if ((readable & perms::group_read) != perms::none) runnable |= perms::group_exec;
-  if ((readable & perms::others_read) != perms::none) runnable |= perms::others_exec;
-  if (!error) std::filesystem::permissions(output, runnable, std::filesystem::perm_options::add, error);
-  if (error) fail("{}: cannot be made executable: {}", output, error.message());
 }
 
 }  // namespace crisp

@@ -1,6 +1,7 @@
 // Fine-tuning: the loop from batches to changed weights, without files.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -16,8 +17,6 @@
 #include "train/inference/evaluate.h"
 
 namespace crisp {
-
-struct TrainOptions;  // train/run/train_options.h
 
 /// Where a run is. A micro-step is one batch through the model; an optimizer step is gradient_accumulation_steps of
 /// them (fewer at the end of an epoch). Everything that a checkpoint must remember beside tensors.
@@ -56,9 +55,12 @@ class Trainer {
   /// the data has no labels or no examples.
   Trainer(DistilBert& model, const TokenizedDataset& data, const TrainerOptions& options,
           const Context& context = Context::standard());
-  /// Of a whole run's options Trainer would follow a part only: give it options.trainer().
-  Trainer(DistilBert& model, const TokenizedDataset& data, const TrainOptions& options,
-          const Context& context = Context::standard()) = delete;
+  /// Of options that have more in them Trainer would follow a part only: give it options.trainer().
+  template <std::derived_from<TrainerOptions> Options>
+  requires(!std::same_as<Options, TrainerOptions>)
+      Trainer(DistilBert& model, const TokenizedDataset& data, const Options& options,
+              const Context& context = Context::standard())
+  = delete;
 
   const Context& context() const { return tape_.context(); }
   /// On which its steps run, for who looks on: where in the model a step is, and in which direction it goes.
@@ -147,7 +149,7 @@ class Trainer {
 };
 
 /// Optimizer steps of a whole run with these options over `examples` training examples. Throws UsageError for a batch
-/// size or a number of steps that is out of the range of options.h.
+/// size or a number of steps that is out of the range of trainer_options.h.
 int64_t total_steps_of(const TrainerOptions& options, int64_t examples);
 
 }  // namespace crisp

@@ -114,7 +114,7 @@ static void test_tuning(crisp_context* context, const char* base, struct counts*
   crisp_files* of_cut = NULL;
   crisp_step step;
   crisp_evaluation evaluation;
-  int finished = -1;
+  int finished = -1, event = -1;
   size_t i;
 
   memset(&step, 0, sizeof step);
@@ -134,8 +134,14 @@ static void test_tuning(crisp_context* context, const char* base, struct counts*
   CHECK(crisp_tuner_run(cut, on_step, on_evaluation, counts) == CRISP_STOPPED);
   CHECK(strstr(crisp_last_error(), "stopped") != NULL);
   CHECK(counts->steps == 3 && counts->evaluations == 1);
+  CHECK(crisp_tuner_next(cut, NULL, &step, &evaluation) == CRISP_USAGE);
+  CHECK(crisp_tuner_next(cut, &event, &step, NULL) == CRISP_OK && event == CRISP_EVENT_STEP && step.step == 4);
+  CHECK(crisp_tuner_next(cut, &event, NULL, &evaluation) == CRISP_OK && event == CRISP_EVENT_EVALUATION);
+  CHECK(evaluation.step == 4 && evaluation.total == 2);
+  for (i = 0; i < 2; ++i)
+    CHECK(crisp_tuner_next(cut, &event, &step, &evaluation) == CRISP_OK && event == CRISP_EVENT_END);
   CHECK(crisp_tuner_run(cut, on_step, on_evaluation, counts) == CRISP_OK);
-  CHECK(counts->steps == 4 && counts->evaluations == 2);
+  CHECK(counts->steps == 3 && counts->evaluations == 1);
   REQUIRE(crisp_tuner_save_memory(cut, &of_cut) == CRISP_OK);
   REQUIRE(of_cut->count == (*saved)->count);
   for (i = 0; i < of_cut->count; ++i) {

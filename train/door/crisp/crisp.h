@@ -3,7 +3,7 @@
  * Every function that returns int returns CRISP_OK (0) or an error code. What it gives is written through its last
  * pointers, and only when it succeeds. A handle is usable after an error, unless its function says otherwise. Nothing
  * is printed, no exception leaves a function, and the process's signals, streams, locale and environment are left
- * alone. There is no global state: all settings are a context's.
+ * alone. No setting is global: all are a context's.
  *
  * Threads. Different handles may be used at the same time. Of one model handle, all functions that take it as const may
  * be; of a context or a tuner handle, none. A context may be freed while models made with it live.
@@ -56,9 +56,11 @@ CRISP_API const char* crisp_last_error(void);
 
 typedef struct crisp_context crisp_context;
 
+/* With the defaults of crisp_context_set(). */
 CRISP_API int crisp_context_new(crisp_context** context);
 /* null is allowed, here and in all functions that free. */
 CRISP_API void crisp_context_free(crisp_context* context);
+/* As crisp_last_error(), of the last call with this context that failed. */
 CRISP_API const char* crisp_context_error(const crisp_context* context);
 
 /* One setting as text, by the name of the programs' option without dashes in front. Models and tuners that are made
@@ -113,6 +115,7 @@ CRISP_API void crisp_model_free(crisp_model* model);
  * uses the handle. */
 CRISP_API const char* crisp_model_error(const crisp_model* model);
 
+/* How many logits a text gets; labels are 0 to one less. */
 CRISP_API int crisp_model_num_labels(const crisp_model* model, int32_t* count);
 /* Valid as long as the model. */
 CRISP_API int crisp_model_label_name(const crisp_model* model, int32_t label, const char** name);
@@ -159,6 +162,7 @@ CRISP_API int crisp_model_hidden(const crisp_model* model, const char* text, int
 CRISP_API int crisp_model_parameter_count(const crisp_model* model, size_t* count);
 /* Its name in Hugging Face's files; valid as long as the model. */
 CRISP_API int crisp_model_parameter_name(const crisp_model* model, size_t index, const char** name);
+/* A copy of its values, in its shape. */
 CRISP_API int crisp_model_parameter(const crisp_model* model, const char* name, crisp_array** values);
 /* `size`: of the values, as many as the parameter has. */
 CRISP_API int crisp_model_set_parameter(crisp_model* model, const char* name, const double* values, size_t size);
@@ -201,6 +205,7 @@ CRISP_API int crisp_tuner_new_callback(crisp_context* context, crisp_read read, 
                                        size_t train_count, const crisp_example* evaluation, size_t evaluation_count,
                                        crisp_tuner** tuner);
 CRISP_API void crisp_tuner_free(crisp_tuner* tuner);
+/* As crisp_last_error(), of the last call with this tuner that failed. */
 CRISP_API const char* crisp_tuner_error(const crisp_tuner* tuner);
 
 /* One optimizer step; `step` may be null. CRISP_USAGE when the training is finished. After CRISP_NOT_FINITE no weight
@@ -216,7 +221,9 @@ CRISP_API int crisp_tuner_run(crisp_tuner* tuner, crisp_on_step on_step, crisp_o
  * the structure of that name (which may be null) is filled. */
 enum crisp_event { CRISP_EVENT_END = 0, CRISP_EVENT_STEP = 1, CRISP_EVENT_EVALUATION = 2 };
 CRISP_API int crisp_tuner_next(crisp_tuner* tuner, int* event, crisp_step* step, crisp_evaluation* evaluation);
+/* 1 when all steps are done, else 0. */
 CRISP_API int crisp_tuner_finished(const crisp_tuner* tuner, int* finished);
+/* With the weights as they are now; CRISP_USAGE without examples. */
 CRISP_API int crisp_tuner_evaluate(crisp_tuner* tuner, const crisp_example* examples, size_t count,
                                    crisp_evaluation* evaluation);
 

@@ -16,10 +16,10 @@ try:
 except ImportError:  # before setuptools 70
     from wheel.bdist_wheel import bdist_wheel
 
-root = Path(__file__).resolve().parents[3:4]
-if not root or not (root[0] / "CMakeLists.txt").exists():
+above = list(Path(__file__).resolve().parents)
+if len(above) < 4 or not (above[3] / "CMakeLists.txt").exists():
     sys.exit("Crisp's Python package is built in a checkout of Crisp: pip install ./train/door/python")
-root = root[0]
+root = above[3]
 version = re.search(r"project\(crisp VERSION ([0-9.]+)", (root / "CMakeLists.txt").read_text())[1]
 soname = "libcrisp.so." + ".".join(version.split(".")[:2])
 

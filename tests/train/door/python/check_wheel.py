@@ -29,7 +29,7 @@ def main():
         # A copy: setuptools leaves its work beside the source.
         copy = Path(folder) / "checkout" / "train" / "door" / "python"
         copy.mkdir(parents=True)
-        for file in ("pyproject.toml", "setup.py", "crisp/__init__.py", "crisp/_library.py", "crisp/py.typed"):
+        for file in ("pyproject.toml", "setup.py", "crisp/__init__.py", "crisp/_library.py", "crisp/_values.py", "crisp/py.typed"):
             (copy / file).parent.mkdir(exist_ok=True)
             (copy / file).write_bytes((source / file).read_bytes())
         (Path(folder) / "checkout" / "CMakeLists.txt").write_bytes((source.parents[2] / "CMakeLists.txt").read_bytes())

@@ -197,6 +197,13 @@ class FineTuning(unittest.TestCase):
         with self.assertRaisesRegex(crisp.UsageError, "finished"):
             tuner.step()
 
+    def test_a_new_head_only_where_it_is_asked_for(self):
+        files = tuned().save_to_memory()
+        for asked in (False, "off", True, "on"):
+            tuner = crisp.FineTuner(files, TRAIN, new_head=asked, log=lambda line: None)
+            kept = tuner.model().parameter("classifier.weight") == crisp.Model(files).parameter("classifier.weight")
+            self.assertEqual(kept, asked in (False, "off"))
+
     def test_lines_for_the_user(self):
         lines = []
         crisp.FineTuner(SAMPLE, TRAIN, log=lines.append)
