@@ -1,5 +1,5 @@
-"""Builds a wheel around the library of this build, installs it into an empty folder and uses it from there. Environment:
-CRISP_LIBRARY, CRISP_SAMPLE."""
+"""Builds a wheel around the library of this build, installs it into an empty folder and uses it from there.
+Environment: CRISP_LIBRARY, CRISP_SAMPLE."""
 
 import importlib.util
 import os
@@ -29,7 +29,8 @@ def main():
         # A copy: setuptools leaves its work beside the source.
         copy = Path(folder) / "checkout" / "train" / "door" / "python"
         copy.mkdir(parents=True)
-        for file in ("pyproject.toml", "setup.py", "crisp/__init__.py", "crisp/_library.py", "crisp/_values.py", "crisp/py.typed"):
+        modules = ("crisp/__init__.py", "crisp/_library.py", "crisp/_values.py", "crisp/py.typed")
+        for file in ("pyproject.toml", "setup.py", *modules):
             (copy / file).parent.mkdir(exist_ok=True)
             (copy / file).write_bytes((source / file).read_bytes())
         (Path(folder) / "checkout" / "CMakeLists.txt").write_bytes((source.parents[2] / "CMakeLists.txt").read_bytes())

@@ -1,5 +1,5 @@
-"""The Python package against the library of this build. Environment: CRISP_LIBRARY, CRISP_SAMPLE (a checkpoint without a
-head), CRISP_PREDICT (the program; may be absent)."""
+"""The Python package against the library of this build. Environment: CRISP_LIBRARY, CRISP_SAMPLE (a checkpoint without
+a head), CRISP_PREDICT (the program; may be absent)."""
 
 import gc
 import math
