@@ -114,7 +114,7 @@ TEST_CASE("the values of the functions of one number") {
       {UnaryOp::sigmoid, 0.62245933120185459}, {UnaryOp::relu, 0.5},
       {UnaryOp::erf, 0.52049987781304652},     {UnaryOp::gelu, 0.34573123063700656}};
   for (const auto& [op, expected] : at_a_half)
-    with_formula<double, M>(op, [expected = expected](auto f) { check_near(f.value(0.5), expected, 1e-15); });
+    with_formula<double, M>(op, [wanted = expected](auto f) { check_near(f.value(0.5), wanted, 1e-15); });
 
   using ReluD = Relu<double, M>;
   CHECK(ReluD::value(-1) == 0);
@@ -135,10 +135,10 @@ TEST_CASE("the gradients of the functions of two numbers are their slopes") {
   for (const BinaryOp op : {BinaryOp::add, BinaryOp::sub, BinaryOp::mul, BinaryOp::div}) {
     INFO("function " << static_cast<int>(op));
     for (const auto& [a, b] : {std::pair(0.3, 1.7), std::pair(-2.5, 0.6), std::pair(1.1, -3.0)}) {
-      with_formula<double>(op, [&, a = a, b = b](auto f) {
+      with_formula<double>(op, [&, x = a, y = b](auto f) {
         const double g = 0.7;
-        check_near(f.da(g, a, b), g * difference([&](double v) { return f.value(v, b); }, a), 1e-8);
-        check_near(f.db(g, a, b), g * difference([&](double v) { return f.value(a, v); }, b), 1e-8);
+        check_near(f.da(g, x, y), g * difference([&](double v) { return f.value(v, y); }, x), 1e-8);
+        check_near(f.db(g, x, y), g * difference([&](double v) { return f.value(x, v); }, y), 1e-8);
       });
     }
   }
