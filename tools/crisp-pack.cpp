@@ -6,7 +6,6 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -98,13 +97,8 @@ bool answer(const Predictor& predictor, const AnswerOptions& options, const Data
                               predictor.context().threads());
   if (data.truncated() > 0)
     say("{} of {} texts are longer than {} tokens and were cut", data.truncated(), data.size(), predictor.max_length());
-  const Evaluation result = predictor.answer(data, static_cast<int>(options.batch_size), before);
-  std::string lines;
-  for (size_t i = 0; i < examples.examples.size(); ++i)
-    lines += format_prediction(result.predictions[i], predictor.config(), options.json,
-                               options.with_text ? &examples.examples[i].text : nullptr);
-  std::fwrite(lines.data(), 1, lines.size(), stdout);
-  return std::fflush(stdout) == 0;
+  const AnswerStyle style{static_cast<int>(options.batch_size), options.json, options.with_text};
+  return print_answers(predictor, data, examples.examples, style, before).readable;
 }
 
 int answer_all(const PackedModel& model, const AnswerOptions& options) {
@@ -133,8 +127,7 @@ int answer_all(const PackedModel& model, const AnswerOptions& options) {
 int run_packer(int argc, char** argv) {
   CLI::App app(
       "Makes one executable file with a model inside: it answers for the texts on its command line, or for the lines "
-      "of "
-      "standard input.",
+      "of standard input.",
       "crisp-pack");
   PackOptions options;
   set_help_style(app);
@@ -151,8 +144,7 @@ int run_packer(int argc, char** argv) {
 int run_packed(const PackedModel& model, int argc, char** argv) {
   CLI::App app(
       "Prints a label and its probability for each TEXT, or, without one, for each line of standard input, as it "
-      "comes. "
-      "The model is inside this program, which crisp-pack has made.",
+      "comes. The model is inside this program, which crisp-pack has made.",
       fs::path(argc > 0 ? argv[0] : "").filename().string());
   AnswerOptions options;
   set_help_style(app);

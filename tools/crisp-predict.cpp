@@ -55,22 +55,17 @@ class Answers {
   // A batch, answered at once; false where nobody can read the answers any more.
   bool answer_batch(const TokenizedDataset& data, std::span<const Example> examples) {
     if (report_ && !data.labelled()) fail<BadInput>("{}: has no labels, which --metrics needs", input_name());
-    const Evaluation result = predictor_.answer(data, static_cast<int>(options_.batch_size), total_);
-    std::string lines;
-    for (size_t i = 0; i < examples.size(); ++i) {
-      const Prediction& p = result.predictions[i];
-      lines +=
-          format_prediction(p, predictor_.config(), options_.json, options_.with_text ? &examples[i].text : nullptr);
-      if (report_) report_->add(examples[i].label, p.label);
-    }
+    const AnswerStyle style{static_cast<int>(options_.batch_size), options_.json, options_.with_text};
+    const auto& [result, readable] = print_answers(predictor_, data, examples, style, total_);
+    for (size_t i = 0; report_ && i < examples.size(); ++i)
+      report_->add(examples[i].label, result.predictions[i].label);
     total_ += result.total;
     if (!std::isnan(result.loss)) {
       labelled_ = true;
       correct_ += result.correct;
       loss_sum_ += result.loss * static_cast<double>(result.total);
     }
-    std::fwrite(lines.data(), 1, lines.size(), stdout);
-    return std::fflush(stdout) == 0;
+    return readable;
   }
 
   // The examples as the model takes them; `parses`: a file with theirs, or "".

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "data/input/text.h"
@@ -22,6 +23,18 @@ std::string format_prediction(const Prediction& p, const DistilBertConfig& confi
   }
   if (text) object["text"] = *text;
   return json_text(object) + "\n";
+}
+
+Answered print_answers(const Predictor& predictor, const TokenizedDataset& data, std::span<const Example> examples,
+                       const AnswerStyle& style, int64_t before) {
+  Answered answered{.evaluation = predictor.answer(data, style.batch_size, before)};
+  std::string lines;
+  for (size_t i = 0; i < examples.size(); ++i)
+    lines += format_prediction(answered.evaluation.predictions[i], predictor.config(), style.json,
+                               style.with_text ? &examples[i].text : nullptr);
+  std::fwrite(lines.data(), 1, lines.size(), stdout);
+  answered.readable = std::fflush(stdout) == 0;
+  return answered;
 }
 
 }  // namespace crisp

@@ -46,6 +46,13 @@ endforeach()
 run(${WORK}/C_CXX/cpp_consumer ${base})
 run(${WORK}/C_CXX/engine_consumer)
 
+# The shared library for who has nobody else's packages.
+run(${CMAKE_COMMAND} -G ${GENERATOR} -S ${WORK}/consumer -B ${WORK}/alone -DLANGUAGES=C -DCMAKE_PREFIX_PATH=${WORK}/prefix
+  -DCMAKE_C_COMPILER=${C} "-DCMAKE_C_FLAGS=${FLAGS}" -DCMAKE_DISABLE_FIND_PACKAGE_fmt=ON
+  -DCMAKE_DISABLE_FIND_PACKAGE_ZLIB=ON)
+run(${CMAKE_COMMAND} --build ${WORK}/alone)
+run(${WORK}/alone/shared_consumer ${base})
+
 # What the shared library shows to others.
 file(GLOB_RECURSE library ${WORK}/prefix/libcrisp.so)
 find_program(nm NAMES nm REQUIRED)
