@@ -160,7 +160,7 @@ int run_packed(const PackedModel& model, int argc, char** argv) {
   add_integer(app, "batch-size", options.batch_size, 1, largest_batch,
               "texts of a batch, at most: no batch waits for more input");
   add_integer(app, "max-length", options.max_length, 0, longest_sentence, "tokens of a text; 0: as in training");
-  add_integer(app, "threads", options.threads, 0, most_threads, "0: all cores");
+  add_threads(app, options);
   return run_program(app, argc, words.data(), [&] {
     for (std::string& text : options.texts)
       if (text.starts_with(guard)) text.erase(0, 1);

@@ -209,8 +209,8 @@ int main(int argc, char** argv) {
   add_integer(app, "batch-size", options.batch_size, 1, largest_batch,
               "sentences of a batch, at most: no batch waits for more input");
   add_integer(app, "max-length", options.max_length, 0, longest_sentence, "tokens of a sentence; 0: as in training");
-  add_integer(app, "threads", options.threads, 0, most_threads, "0: all cores");
-  add_precision(app, options.precision);
-  add_device(app, options.device);
+  add_threads(app, options);
+  add_precision(app, options);
+  add_device(app, options);
   return run_program(app, argc, argv, [&] { return predict(options); });
 }

@@ -12,7 +12,7 @@
 #include "data/input/parse_text.h"
 #include "data/labels.h"
 #include "model/config.h"
-#include "train/inference/limits.h"
+#include "train/run/train_settings.h"
 
 namespace crisp {
 namespace {
@@ -76,6 +76,14 @@ CLI::Option* add_parsed(CLI::App& app, const std::string& names, const std::stri
       ->type_name(type_name)
       ->default_str(default_text)
       ->take_last();
+}
+
+CLI::Option* add_setting_parser(CLI::App& app, const std::string& names, const std::string& type_name,
+                                const std::string& default_text, const std::string& description,
+                                std::function<std::string(const std::string&)> parse) {
+  if (!type_name.empty()) return add_parsed(app, names, type_name, default_text, std::move(parse), description);
+  const auto switch_on = [parse = std::move(parse)](int64_t count) { parse(count > 0 ? "on" : "off"); };
+  return app.add_flag_function(all_spellings(names), switch_on, description)->take_last();
 }
 
 CLI::Option* add_text(CLI::App& app, const std::string& names, std::string& variable, const std::string& description,
@@ -161,20 +169,6 @@ void add_config_option(CLI::App& app) {
       ->group("Files");
 }
 
-CLI::Option* add_precision(CLI::App& app, Precision& precision) {
-  std::vector<std::pair<std::string, Precision>> words;
-  for (const Precision p : all_precisions) words.emplace_back(name_of(p), p);
-  return add_choice<Precision>(app, "precision", precision, words, "f32|strict-f32|tf32|bf16|bf16x3|bf16x6|f64",
-                               "Of matrix products (f64: of all numbers); f32: the fastest that is as accurate");
-}
-
-CLI::Option* add_device(CLI::App& app, DeviceChoice& device) {
-  return add_choice<DeviceChoice>(
-      app, "device", device,
-      {{"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}, {"auto", DeviceChoice::automatic}}, "cpu|cuda|auto",
-      "What computes: the CPU, an NVIDIA GPU, or the GPU where there is one");
-}
-
 CLI::Option* add_text_format(CLI::App& app, TextFormat& format, const std::string& file) {
   return add_choice<TextFormat>(app, "format", format,
                                 {{"auto", TextFormat::automatic},
@@ -192,30 +186,6 @@ void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
       "Names may be written with '_' for '-', and Hugging Face's options (--num_train_epochs, --bf16, ...) are "
       "understood.");
 
-  std::string group = "Files";
-  const auto in_group = [&group](CLI::Option* option) { return option->group(group); };
-  const auto file = [&](const std::string& names, std::string& variable, const char* type, const char* description) {
-    in_group(add_text(app, names, variable, description))->type_name(type);
-  };
-  file("weights,model-name-or-path", o.weights, "FILE|DIR|NAME",
-       "Pretrained weights: .safetensors, a Hugging Face directory, or a model in Hugging Face's cache");
-  file("init", o.init, "distilbert-base|FILE", "Start from random weights instead; FILE is a config.json");
-  in_group(add_flag(app, "new-head", o.new_head, "Make a new classification head even where the weights have one"));
-  file("data", o.data, "DIR", "Directory with train.tsv and dev.tsv (neither this nor --weights: a sample)");
-  file("train,train-file", o.train, "FILE", "Training examples, instead of DATA/train.tsv");
-  file("dev,validation-file", o.dev, "FILE", "Examples to evaluate on, instead of DATA/dev.tsv");
-  in_group(add_integer(app, "max-train-samples", o.max_train_samples, 0, most_steps,
-                       "Training examples to take, the first N; 0: all"));
-  in_group(add_integer(app, "max-eval-samples", o.max_eval_samples, 0, most_steps,
-                       "Examples to evaluate on, the first N; 0: all"));
-  file("parses", o.parses, "FILE", "CoNLL-U of the training examples, for --sparse-method syntax (DATA/train.conllu)");
-  file("dev-parses", o.dev_parses, "FILE", "CoNLL-U of the examples to evaluate on (DATA/dev.conllu)");
-  file("vocab,vocab-file", o.vocab, "FILE", "vocab.txt, instead of the one beside the weights");
-  file("output,output-dir", o.output, "DIR", "Directory that receives the model and all records");
-  in_group(add_flag(app, "resume,resume-from-checkpoint", o.resume,
-                    "Continue the run in OUTPUT from its newest checkpoint, if it has one"));
-  in_group(add_flag(app, "overwrite,overwrite-output-dir", o.overwrite,
-                    "Replace the run that is in OUTPUT, once there is a new model"));
   // By value: a file may well say "resume = false" beside "overwrite = true".
   app.final_callback([&app, &o, one_run] {
     if (o.resume && o.overwrite) throw CLI::ValidationError("--resume", "excludes --overwrite");
@@ -231,84 +201,14 @@ void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
     const std::optional<SparsityConflict> conflict = find_sparsity_conflict(o.sparse);
     if (one_run && conflict) throw CLI::ValidationError(conflict->message);
   });
-  add_config_option(app);
-
-  add_sparse_options(app, o.sparse);
-
-  group = "Optimisation";
-  in_group(add_real(app, "epochs,num-train-epochs", o.epochs, default_epochs, {.low = 0, .high = most_epochs},
-                    "Passes over the training data; may be a fraction; 0 saves the model as it is"));
-  in_group(add_integer(app, "max-steps", o.max_steps, 0, most_steps,
-                       "Optimizer steps, instead of --epochs; 0: by --epochs"));
-  in_group(add_real(app, "learning-rate,lr", o.learning_rate, default_learning_rate, {.low = 0, .open_low = true},
-                    "Peak learning rate"));
-  in_group(add_integer(app, "batch-size,per-device-train-batch-size,per-gpu-train-batch-size,train-batch-size",
-                       o.batch_size, 1, largest_batch, "Sequences of a batch"));
-  in_group(add_integer(app, "gradient-accumulation-steps", o.gradient_accumulation_steps, 1, largest_batch,
-                       "Batches whose gradients make one optimizer step"));
-  in_group(add_choice<ScheduleType>(app, "schedule,lr-scheduler-type", o.schedule,
-                                    {{"linear", ScheduleType::linear},
-                                     {"cosine", ScheduleType::cosine},
-                                     {"constant", ScheduleType::constant},
-                                     {"constant_with_warmup", ScheduleType::constant}},
-                                    "linear|cosine|constant", "Course of the learning rate after the warmup"));
-  in_group(add_real(app, "warmup-ratio", o.warmup_ratio, {.low = 0, .high = 1},
-                    "Part of all steps in which the learning rate rises"));
-  in_group(add_integer(app, "warmup-steps", o.warmup_steps, 0, most_steps,
-                       "The same in steps, instead of --warmup-ratio; 0: no warmup"))
-      ->default_str("");
-  in_group(add_real(app, "weight-decay", o.weight_decay, {}, "AdamW weight decay (not on biases and LayerNorm)"));
-  in_group(add_real(app, "beta1,adam-beta1", o.beta1, {.low = 0, .high = 1, .open_high = true}, "AdamW beta 1"));
-  in_group(add_real(app, "beta2,adam-beta2", o.beta2, {.low = 0, .high = 1, .open_high = true}, "AdamW beta 2"));
-  in_group(add_real(app, "epsilon,adam-epsilon", o.epsilon, {.low = 0, .open_low = true}, "AdamW epsilon"));
-  in_group(add_real(app, "max-grad-norm", o.max_grad_norm, {}, "Largest norm of the gradient; 0: no clipping"));
-
-  group = "Model";
-  in_group(add_integer(app, "max-length,max-seq-length", o.max_length, 0, longest_sentence,
-                       "Tokens of a sequence, at least 2; the rest is cut off; 0: as many as the model can"));
-  const auto parse_dropout = [&o](const std::string& text) {
-    double rate = 0;
-    const std::string complaint = parse_real(text, dropout_range, rate);
-    if (complaint.empty()) o.dropout = rate;
-    return complaint;
-  };
-  in_group(add_parsed(app, "dropout", "X", o.dropout ? fmt::format("{:g}", *o.dropout) : "", parse_dropout,
-                      "Every dropout rate of the model (default: those of config.json)"));
-  in_group(add_integer(app, "num-labels", o.num_labels, 0, most_labels, "Classes; 0: as many as the data has"));
-  in_group(add_parsed(
-      app, "label-names", "A,B,..", "", [&o](const std::string& t) { return parse_label_names(t, o.label_names); },
-      "The classes' names (default: those of the weights' head, else the words in the data, sorted)"));
-
-  group = "Evaluation and checkpoints";
-  in_group(
-      add_integer(app, "eval-steps", o.eval_steps, 0, most_steps, "Steps between evaluations; 0: after each epoch"));
-  in_group(add_integer(app, "eval-batch-size,per-device-eval-batch-size,per-gpu-eval-batch-size", o.eval_batch_size, 1,
-                       largest_batch, "Sequences of a batch in evaluation"));
-  in_group(
-      add_integer(app, "save-steps", o.save_steps, 0, most_steps, "Steps between checkpoints; 0: at each evaluation"));
-  in_group(add_integer(app, "logging-steps", o.logging_steps, 1, most_steps, "Steps between lines of metrics.jsonl"));
-  in_group(add_integer(app, "early-stopping-patience", o.early_stopping_patience, 0, most_steps,
-                       "Evaluations without a better accuracy after which to stop; 0: off"));
-  in_group(add_choice<bool>(app, "select", o.select_last, {{"best", false}, {"last", true}}, "best|last",
-                            "The evaluation whose model and predictions OUTPUT holds in the end"));
-  in_group(add_real(app, "selection-part", o.selection_part, {.low = 0, .high = 0.5},
-                    "Part of the training set to carve out and choose the best evaluation on; 0: on dev"));
-  in_group(add_integer(app, "eval-train", o.eval_train, 0, most_steps,
-                       "Training sentences to evaluate at the end, the first N; 0: none"));
-  in_group(add_switch(app, "keep-checkpoints", o.keep_checkpoints, "Keep them when the run has completed"));
-
-  group = "Computation";
-  const auto parse_seed = [&o](const std::string& text) -> std::string {
-    const std::optional<uint64_t> parsed = parse_number<uint64_t>(text);
-    if (!parsed) return fmt::format("must be a whole number, at least 0 and below 2^64, not '{}'", text);
-    o.seed = *parsed;
-    return "";
-  };
-  in_group(add_parsed(app, "seed", "N", fmt::format("{}", o.seed), parse_seed,
-                      "Of all random numbers; the same seed gives the same bits"));
-  in_group(add_integer(app, "threads", o.threads, 0, most_threads, "Threads; 0: as many as there are cores"));
-  in_group(add_precision(app, o.precision));
-  in_group(add_device(app, o.device));
+  for (const Setting<TrainOptions>& setting : train_settings()) {
+    if (setting.name() == "epochs") {  // the order of --help
+      add_config_option(app);
+      add_sparse_options(app, o.sparse);
+    }
+    add_setting(app, o, setting);
+  }
+  app.get_option("--warmup-steps")->default_str("");  // --warmup-ratio
 }
 
 }  // namespace crisp

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "data/input/interval.h"
+#include "data/input/setting.h"
 #include "data/text_format.h"
+#include "train/inference/settings.h"
 #include "train/run/train_options.h"
 
 // CLI11, whose header takes seconds to compile: only what needs more than the functions below includes it.
@@ -81,6 +83,18 @@ CLI::Option* add_real(CLI::App& app, const std::string& names, double& variable,
 CLI::Option* add_real(CLI::App& app, const std::string& names, std::optional<double>& variable, double default_value,
                       const Interval& interval, const std::string& description);
 
+/// An option that takes a text, or where `type_name` is "" a flag, of which `parse` is given "on" or "off".
+CLI::Option* add_setting_parser(CLI::App& app, const std::string& names, const std::string& type_name,
+                                const std::string& default_text, const std::string& description,
+                                std::function<std::string(const std::string&)> parse);
+/// A declared setting of `options`, which must outlive the parsing.
+template <class Options, class Base>
+CLI::Option* add_setting(CLI::App& app, Options& options, const Setting<Base>& setting) {
+  CLI::Option* option =
+      add_setting_parser(app, setting.names, setting.type, show_value(setting.get(options)), setting.help,
+                         [&options, set = setting.set](const std::string& text) { return set(options, text); });
+  return setting.group.empty() ? option : put_in_group(option, setting.group);
+}
 /// An option of which the text is given to `parse`; what that returns is the complaint, "" for none.
 CLI::Option* add_parsed(CLI::App& app, const std::string& names, const std::string& type_name,
                         const std::string& default_text, std::function<std::string(const std::string&)> parse,
@@ -107,15 +121,25 @@ CLI::Option* add_choice(CLI::App& app, const std::string& names, T& variable,
   return add_parsed(app, names, shown, default_text, parse, description);
 }
 
+/// --threads, --precision and --device of options that have these.
+template <class Options>
+CLI::Option* add_threads(CLI::App& app, Options& options) {
+  return add_setting(app, options, threads_setting<Options>());
+}
+template <class Options>
+CLI::Option* add_precision(CLI::App& app, Options& options) {
+  return add_setting(app, options, precision_setting<Options>());
+}
+template <class Options>
+CLI::Option* add_device(CLI::App& app, Options& options) {
+  return add_setting(app, options, device_setting<Options>());
+}
+
 inline constexpr const char* sparse_group = "Sparse attention";
 /// That group of a training run's options. `options` must outlive the parsing.
 /// `shown`: what --help says holds where --sparsity is not given.
 void add_sparse_options(CLI::App& app, SparsityOptions& options, const std::string& shown = "dense");
 
-/// --precision, the same words in every program.
-CLI::Option* add_precision(CLI::App& app, Precision& precision);
-/// --device, the same.
-CLI::Option* add_device(CLI::App& app, DeviceChoice& device);
 /// --format of a file of sentences, the same. `file` names that file in the help.
 CLI::Option* add_text_format(CLI::App& app, TextFormat& format, const std::string& file);
 

@@ -107,7 +107,7 @@ Command add_adamw(CLI::App& program) {
       program, "adamw", "The optimizer's update and the gradient norm, over all parameters but the word embeddings");
   const auto options = std::make_shared<AdamWBenchOptions>();
   add_text(*app, "init", options->init, "distilbert-base or a config.json: the model's size");
-  add_device(*app, options->common.device);
+  add_device(*app, options->common);
   add_common_options(*app, options->common);
   return {app, [options] { return adamw_command(*options); }};
 }

@@ -215,7 +215,7 @@ Command add_attention(CLI::App& program) {
   add_real(*app, "dropout", options->dropout, dropout_range, "On the weights");
   add_text(*app, "init", options->init, "The model of whole steps: distilbert-base or a config.json");
   add_flag(*app, "listed", options->listed, "Keep the nearest keys, from lists, instead of the largest scores");
-  add_device(*app, options->common.device);
+  add_device(*app, options->common);
   add_common_options(*app, options->common);
   return {app, [options] { return attention_command(*options); }};
 }

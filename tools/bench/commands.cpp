@@ -9,7 +9,7 @@
 
 namespace crisp::bench {
 void add_common_options(CLI::App& app, CommonOptions& options, bool with_effort) {
-  add_integer(app, "threads", options.threads, 0, most_threads, "Threads; 0: as many as there are cores");
+  crisp::add_threads(app, options);
   add_flag(app, "json", options.json, "Print one JSON object instead of a table");
   if (!with_effort) return;
   add_integer(app, "samples", options.samples, 3, 1'000'000, "Samples of each measurement, time permitting");

@@ -95,8 +95,8 @@ Command add_gemm(CLI::App& program) {
       program, "gemm", "The matrix products of DistilBERT's linear layers; \"block\": all six of a transformer block");
   const auto options = std::make_shared<GemmOptions>();
   add_numbers(*app, "m", options->rows, {.low = 1, .high = 1e6}, true, "Rows (tokens of a batch)");
-  add_precision(*app, options->precision);
-  add_device(*app, options->common.device);
+  add_precision(*app, *options);
+  add_device(*app, options->common);
   add_common_options(*app, options->common);
   return {app, [options] { return gemm(*options); }};
 }

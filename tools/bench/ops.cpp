@@ -206,8 +206,8 @@ Command add_ops(CLI::App& program) {
   CLI::App* app = add_command(program, "ops", "The fused operations and the elementwise functions");
   const auto options = std::make_shared<OpsOptions>();
   add_integer(*app, "rows", options->rows, 1, 1'000'000, "Tokens of a batch");
-  add_precision(*app, options->precision);
-  add_device(*app, options->common.device);
+  add_precision(*app, *options);
+  add_device(*app, options->common);
   add_common_options(*app, options->common);
   return {app, [options] { return ops(*options); }};
 }

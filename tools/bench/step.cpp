@@ -325,8 +325,8 @@ Command add_step(CLI::App& program) {
   add_integer(*app, "max-length", o->sentences.max_length, 2, longest_sentence,
               "Tokens of a sentence; the rest is cut");
   add_integer(*app, "batch,batch-size", o->batch, 1, 100'000, "Sentences of a step");
-  add_precision(*app, o->precision);
-  add_device(*app, o->common.device);
+  add_precision(*app, *o);
+  add_device(*app, o->common);
   add_integer(*app, "steps", o->steps, 1, 1'000'000, "Steps that are measured");
   add_integer(*app, "warm", o->warm, 0, 1'000'000, "Steps before them");
   add_flag(*app, "beside-load", o->beside_load, "While another job keeps one core busy");

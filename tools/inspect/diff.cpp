@@ -229,9 +229,9 @@ Command add_diff(CLI::App& program) {
   add_flag(*app, "json", options->json, "print one JSON object");
   add_integer(*app, "batch-size", options->batch_size, 1, largest_batch, "sentences of a batch");
   add_integer(*app, "max-length", options->max_length, 0, longest_sentence, "tokens of a sentence; 0: as in training");
-  add_integer(*app, "threads", options->threads, 0, most_threads, "0: all cores");
-  add_precision(*app, options->precision);
-  add_device(*app, options->device);
+  add_threads(*app, *options);
+  add_precision(*app, *options);
+  add_device(*app, *options);
   return {app, [options] { return show_difference(*options); }};
 }
 

@@ -224,7 +224,7 @@ Command add_memory(CLI::App& program) {
   add_integer(*app, "max-length", o->max_length, 2, longest_sentence, "tokens of TEXT at most");
   add_integer(*app, "gradient-accumulation-steps", o->accumulation, 1, most_steps, "batches of an optimizer step");
   add_flag(*app, "infer", o->infer, "the forward pass of an evaluation instead of a training step");
-  add_precision(*app, o->precision);
+  add_precision(*app, *o);
   add_choice<DeviceChoice>(*app, "device", o->device, {{"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}},
                            "cpu|cuda", "whose memory: the CPU's, or that of an NVIDIA GPU, which need not be here");
   add_integer(*app, "threads", o->threads, 0, most_threads, "each needs scratch memory; 0: all cores");

@@ -286,8 +286,8 @@ Command add_nan(CLI::App& program) {
   add_text(*app, "data", o->replay.data, "where the training sentences are now", "FILE|DIR");
   add_text(*app, "parses", o->replay.parses, "where their parses are now", "FILE");
   add_text(*app, "weights", o->replay.weights, "where the weights are now that the run started from", "FILE|DIR");
-  add_integer(*app, "threads", o->replay.threads, 0, most_threads, "0: all cores");
-  add_device(*app, o->replay.device);
+  add_threads(*app, o->replay);
+  add_device(*app, o->replay);
   add_flag(*app, "json", o->json, "print an object");
   return {app, [o] { return find_nan(*o); }};
 }

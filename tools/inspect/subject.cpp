@@ -75,11 +75,11 @@ void add_subject_options(CLI::App& app, SubjectOptions& options) {
   add_text(app, "vocab", options.vocab, "vocabulary (vocab.txt or tokenizer.json); default: what lies beside the model",
            "FILE");
   add_integer(app, "max-length", options.max_length, 0, longest_sentence, "tokens at most; 0: as in training");
-  add_integer(app, "threads", options.threads, 0, most_threads, "0: all cores");
+  add_threads(app, options);
   add_text(app, "parses", options.parses, "CoNLL-U with the sentence, for --sparse-method syntax", "FILE");
   add_flag(app, "training", options.training, "as in training: dropout (of --seed), learned spans with soft edges");
   add_integer(app, "seed", options.seed, 0, INT64_MAX, "of dropout and random connections");
-  add_device(app, options.device);
+  add_device(app, options);
   add_sparse_options(app, options.sparse, "the model's");
 }
 

@@ -4,9 +4,10 @@
 #include <cstdint>
 #include <string_view>
 
+#include "train/core/trainer_options.h"
+
 namespace crisp {
 
-enum class ScheduleType : uint8_t { linear, cosine, constant };
 std::string_view name_of(ScheduleType t);
 
 /// The schedules of transformers (get_linear_schedule_with_warmup and its cosine and constant siblings), with one

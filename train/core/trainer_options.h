@@ -1,10 +1,9 @@
-// What can be chosen about a training, with its default. Plain data.
+// What can be chosen about a training, with its default. Plain data, and a leaf header: crisp.hpp shows it to host
+// programs.
 #pragma once
 
 #include <cstdint>
 #include <optional>
-
-#include "train/core/schedule.h"
 
 namespace crisp {
 
@@ -17,7 +16,10 @@ constexpr double default_epochs = 3, sample_epochs = 8;
 constexpr int64_t most_steps = 1'000'000'000;
 constexpr double most_epochs = 1e6;
 
-/// What Trainer needs to know: the optimisation.
+/// The course of the learning rate after the warmup (train/core/schedule.h).
+enum class ScheduleType : uint8_t { linear, cosine, constant };
+
+/// What Trainer needs to know: the optimisation. trainer_settings() declares names and ranges.
 struct TrainerOptions {
   std::optional<double> epochs;         // may be a fraction: ceil(epochs * steps of an epoch) steps in all; unset: 3
   int64_t max_steps = 0;                // optimizer steps; above 0 it replaces `epochs`

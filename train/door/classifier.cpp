@@ -4,7 +4,6 @@
 #include "engine/fail.h"
 #include "engine/tape.h"
 #include "train/door/state.h"
-#include "train/inference/limits.h"
 #include "train/inference/objective.h"
 #include "train/inference/to_batch.h"
 
@@ -23,14 +22,6 @@ Log log_or_nothing(const Log& log) {
   return [](const std::string&) {};
 }
 
-void check_options(const Classifier::Options& o) {
-  if (o.eval_batch_size < 1 || o.eval_batch_size > largest_batch)
-    fail<UsageError>("eval-batch-size {}; it must be from 1 to {}", o.eval_batch_size, largest_batch);
-  if (static_cast<uint8_t>(o.precision) > static_cast<uint8_t>(Precision::f64) ||
-      static_cast<uint8_t>(o.device) > static_cast<uint8_t>(DeviceChoice::automatic))
-    fail<UsageError>("a precision or device that is none of the enumeration");
-}
-
 TokenizedDataset tokenized(const std::vector<std::string>& texts, const WordPiece& tokenizer, int max_length,
                            int threads) {
   if (texts.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
@@ -43,7 +34,7 @@ TokenizedDataset tokenized(const std::vector<std::string>& texts, const WordPiec
 
 ClassifierState::ClassifierState(const ModelSource& source, const Classifier::Options& options)
     : batch_size_(options.eval_batch_size) {
-  check_options(options);
+  check_options(classifier_settings(), options);
   const PredictorOptions of_predictor = predictor_options(options);
   if (source.files_)
     predictor_.emplace(*source.files_, of_predictor, log_or_nothing(options.log));
@@ -54,7 +45,7 @@ ClassifierState::ClassifierState(const ModelSource& source, const Classifier::Op
 
 ClassifierState::ClassifierState(LoadedModel loaded, const Classifier::Options& options)
     : batch_size_(options.eval_batch_size) {
-  check_options(options);
+  check_options(classifier_settings(), options);
   predictor_.emplace(std::move(loaded), predictor_options(options), log_or_nothing(options.log));
   refuse_parses();
 }

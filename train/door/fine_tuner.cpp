@@ -1,11 +1,7 @@
 #include <algorithm>
-#include <cmath>
 
-#include "data/input/interval.h"
-#include "data/input/text.h"
 #include "engine/fail.h"
 #include "model/sparsity.h"
-#include "train/core/trainer_options.h"
 #include "train/door/state.h"
 #include "train/inference/device.h"
 #include "train/inference/precision.h"
@@ -14,41 +10,11 @@ namespace crisp {
 namespace door {
 namespace {
 
-TrainerOptions trainer_options(const FineTuner::Options& o) {
-  const auto check = [](const char* name, double value, const Interval& interval) {
-    if (!interval.contains(value)) fail<UsageError>("{} {:g}; it must be {}", name, value, interval.str());
-  };
-  const auto most = static_cast<double>(most_steps);
-  check("epochs", o.epochs, {.low = 0, .high = most_epochs});
-  check("max-steps", static_cast<double>(o.max_steps), {.low = 0, .high = most});
-  check("eval-steps", static_cast<double>(o.eval_steps), {.low = 0, .high = most});
-  check("learning-rate", o.learning_rate, {.low = 0, .open_low = true});
-  check("warmup-ratio", o.warmup_ratio, {.low = 0, .high = 1});
-  check("weight-decay", o.weight_decay, {});
-  check("max-grad-norm", o.max_grad_norm, {});
-  if (o.dropout) check("dropout", *o.dropout, dropout_range);
-  TrainerOptions options;
-  options.epochs = o.epochs;
-  options.max_steps = o.max_steps;
-  options.learning_rate = o.learning_rate;
-  options.batch_size = o.batch_size;
-  options.gradient_accumulation_steps = o.gradient_accumulation_steps;
-  options.warmup_ratio = o.warmup_ratio;
-  options.weight_decay = o.weight_decay;
-  options.max_grad_norm = o.max_grad_norm;
-  options.seed = o.seed;
-  return options;
-}
-
 SparsityConfig sparsity_of(const FineTuner::Options& o, const DistilBertConfig& config) {
   SparsityOptions options;
-  const std::optional<SparseMethod> method = parse_method(o.sparse_method);
-  if (!method) fail<UsageError>("sparse-method {}: there is none of this name", quote(o.sparse_method));
-  options.method = *method;
+  options.method = *parse_method(o.sparse_method);
   options.sparsity = o.sparsity;
   options.dense = o.sparsity == "dense";
-  if (const std::string complaint = sparsity_complaint(o.sparsity); !complaint.empty())
-    fail<UsageError>("sparsity {}", complaint);
   return make_sparsity(options, config.layers, o.seed);
 }
 
@@ -88,12 +54,11 @@ FineTunerState::FineTunerState(const ModelSource& source, const std::vector<Fine
     log(fmt::format("{} of {} training examples are longer than {} tokens and were cut", train_->truncated(),
                     train_->size(), max_length_));
   if (!evaluation.empty()) evaluation_ = tokenized(evaluation, "evaluation");
-  trainer_.emplace(loaded_.model, *train_, trainer_options(options), context_);
+  trainer_.emplace(loaded_.model, *train_, static_cast<const TrainerOptions&>(options), context_);
 }
 
 LoadedModel FineTunerState::load(const ModelSource& source, int64_t num_labels) const {
-  check_options(options_);
-  trainer_options(options_);  // what is wrong with them is said before anything is read
+  check_options(tuner_settings(), options_);  // before anything is read
   const LoadModelOptions load{.dtype = dtype_for(options_.precision),
                               .device = device_for(options_.device),
                               .num_labels = num_labels,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "data/batch.h"
+#include "data/input/setting.h"
 #include "model/batch.h"
 #include "train/core/trainer.h"
 #include "train/door/crisp/crisp.hpp"
@@ -18,8 +19,17 @@ namespace crisp::door {
 
 /// A log that may be called.
 Log log_or_nothing(const Log& log);
+/// What a host may set, by the names of the programs' options: of a classifier, and of a tuner besides.
+const Settings<Classifier::Options>& classifier_settings();
+const Settings<FineTuner::Options>& tuner_settings();
+
 /// Throws UsageError for what no model could take.
-void check_options(const Classifier::Options& options);
+template <class Options>
+void check_options(const Settings<Options>& settings, const Options& options) {
+  for (const Setting<Options>& setting : settings)
+    if (const std::string complaint = setting.complaint(options); !complaint.empty())
+      throw UsageError(setting.name() + " " + complaint);
+}
 
 /// Texts without labels as the model takes them.
 TokenizedDataset tokenized(const std::vector<std::string>& texts, const WordPiece& tokenizer, int max_length,

@@ -12,7 +12,7 @@
 #include "model/sparsity_json.h"
 #include "train/durable/sha256.h"
 #include "train/inference/model_files.h"
-#include "train/inference/precision.h"
+#include "train/run/train_settings.h"
 #include "weights/atomic_file.h"
 #include "weights/safetensors.h"
 
@@ -147,7 +147,6 @@ std::string data_digest(const TokenizedDataset& data) {
 std::string run_fingerprint(const TrainOptions& o, const TokenizedDataset& data, const TokenizedDataset& dev,
                             const DistilBertConfig& config, const std::string& weights_sha256) {
   ordered_json j{{"initial_weights_sha256", weights_sha256.empty() ? ordered_json() : ordered_json(weights_sha256)},
-                 {"new_head", o.new_head},
                  {"vocab_size", config.vocab_size},
                  {"max_positions", config.max_positions},
                  {"dim", config.dim},
@@ -156,21 +155,6 @@ std::string run_fingerprint(const TrainOptions& o, const TokenizedDataset& data,
                  {"initializer_range", config.initializer_range},
                  {"layer_norm_eps", config.layer_norm_epsilon},
                  {"total_steps", total_steps_of(o, data.size())},
-                 {"learning_rate", o.learning_rate_or_default()},
-                 {"batch_size", o.batch_size},
-                 {"gradient_accumulation_steps", o.gradient_accumulation_steps},
-                 {"schedule", std::string(name_of(o.schedule))},
-                 {"warmup_ratio", o.warmup_ratio},
-                 {"warmup_steps", o.warmup_steps},
-                 {"weight_decay", o.weight_decay},
-                 {"beta1", o.beta1},
-                 {"beta2", o.beta2},
-                 {"epsilon", o.epsilon},
-                 {"max_grad_norm", o.max_grad_norm},
-                 {"max_length", o.max_length},
-                 {"seed", o.seed},
-                 {"precision", name_of(o.precision)},
-                 {"select", o.select_last ? "last" : "best"},
                  {"training_examples", data.size()},
                  {"training_tokens", data.total_tokens()},
                  {"training_data_sha256", data_digest(data)},
@@ -180,6 +164,7 @@ std::string run_fingerprint(const TrainOptions& o, const TokenizedDataset& data,
                  {"dropout", config.dropout},
                  {"attention_dropout", config.attention_dropout},
                  {"classifier_dropout", config.classifier_dropout}};
+  j.update(settings_record(o, Recorded::fingerprint));
   ordered_json settings = sparsity_json(config.sparsity);
   for (const char* how_it_was_written : {"sparsity", "sparsity_reverse"}) settings.erase(how_it_was_written);
   j.update(settings);

@@ -15,9 +15,9 @@
 #include "train/durable/output_directory.h"
 #include "train/durable/run_marker.h"
 #include "train/durable/sha256.h"
-#include "train/inference/limits.h"
 #include "train/run/checkpoint.h"
 #include "train/run/run.h"
+#include "train/run/train_settings.h"
 #include "weights/locate.h"
 
 namespace crisp {
@@ -38,14 +38,6 @@ json settings_of_run(const std::string& run) {
   return json::object();
 }
 
-template <class T, size_t n>
-T named(const JsonFields<json>& fields, const char* key, const T (&all)[n]) {
-  const std::string name = fields.need(key, fields.text(key));
-  for (const T value : all)
-    if (name == name_of(value)) return value;
-  fields.refuse(key, *fields.find(key), "one that this version knows");
-}
-
 bool is_there(const std::string& path) {
   std::error_code unknown;
   return fs::exists(path, unknown);
@@ -54,44 +46,14 @@ bool is_there(const std::string& path) {
 }  // namespace
 
 TrainOptions options_from_settings(const json& settings, const std::string& where) {
+  TrainOptions o = read_settings_record(settings, where);
   const JsonFields fields(settings, where);
-  TrainOptions o;
   const auto whole = [&](const char* key, int64_t low, int64_t high) {
     return fields.need(key, fields.whole(key, low, high));
   };
-  const auto real = [&](const char* key) { return fields.need(key, fields.real(key, {})); };
-  constexpr ScheduleType schedules[] = {ScheduleType::linear, ScheduleType::cosine, ScheduleType::constant};
   o.max_steps = whole("total_steps", 0, most_steps);
-  o.learning_rate = real("learning_rate");
-  o.batch_size = whole("batch_size", 1, largest_batch);
-  o.gradient_accumulation_steps = whole("gradient_accumulation_steps", 1, INT64_MAX);
-  o.schedule = named(fields, "schedule", schedules);
-  o.warmup_ratio = real("warmup_ratio");
-  o.warmup_steps = whole("warmup_steps", 0, most_steps);
-  o.weight_decay = real("weight_decay");
-  o.beta1 = real("beta1");
-  o.beta2 = real("beta2");
-  o.epsilon = real("epsilon");
-  o.max_grad_norm = real("max_grad_norm");
-  o.max_length = whole("max_length", 2, longest_sentence);
-  o.seed = static_cast<uint64_t>(whole("seed", 0, INT64_MAX));
-  o.precision = named(fields, "precision", all_precisions);
-  o.new_head = fields.flag("new_head").value_or(false);
-  if (const json* names = fields.list("label_names")) {
-    for (const json& name : *names)
-      if (!name.is_string()) fields.refuse("label_names", *names, "names");
-    o.label_names = names->get<std::vector<std::string>>();
-  }
-  // For information, where a run has written it.
-  o.weights = fields.text("weights").value_or("");
-  o.init = fields.text("init").value_or("");
-  o.train = fields.text("train").value_or("");
-  o.parses = fields.text("parses").value_or("");
-  o.vocab = fields.text("vocab").value_or("");
   // Older runs do not say how many of the examples they took.
-  o.max_train_samples = fields.contains("selection_part") ? whole("max_train_samples", 0, most_steps)
-                                                          : whole("training_examples", 1, INT32_MAX);
-  o.selection_part = fields.real("selection_part", {.low = 0, .high = 1}).value_or(0);
+  if (!fields.contains("selection_part")) o.max_train_samples = whole("training_examples", 1, INT32_MAX);
   return o;
 }
 

@@ -8,6 +8,7 @@
 #include "train/inference/precision.h"
 #include "train/run/results.h"
 #include "train/run/session.h"
+#include "train/run/train_settings.h"
 
 namespace crisp {
 
@@ -93,29 +94,9 @@ void Session::describe_run() {
 // the run writes, on how many threads, or whether it was resumed: that may differ between two runs that are the same.
 ordered_json Session::settings() {
   ordered_json all = ordered_json::parse(fingerprint());
-  const ordered_json others{{"weights", options_.weights},
-                            {"init", options_.init},
-                            {"data", options_.data},
-                            {"train", options_.train},
-                            {"dev", options_.dev},
-                            {"vocab", loaded_.tokenizer.path},
-                            {"epochs", options_.epochs_or_default()},
-                            {"max_steps", options_.max_steps},
-                            {"num_labels", options_.num_labels},
-                            {"label_names", options_.label_names},
-                            {"max_train_samples", options_.max_train_samples},
-                            {"max_eval_samples", options_.max_eval_samples},
-                            {"sparsity", options_.sparse.sparsity},
-                            {"parses", options_.parses},
-                            {"dev_parses", options_.dev_parses},
-                            {"eval_steps", options_.eval_steps},
-                            {"eval_batch_size", options_.eval_batch_size},
-                            {"logging_steps", options_.logging_steps},
-                            {"save_steps", options_.save_steps},
-                            {"early_stopping_patience", options_.early_stopping_patience},
-                            {"selection_part", options_.selection_part},
-                            {"eval_train", options_.eval_train}};
-  all.update(others);
+  all.update(settings_record(options_, Recorded::yes));
+  all["vocab"] = loaded_.tokenizer.path;
+  all["sparsity"] = options_.sparse.sparsity;
   return all;
 }
 

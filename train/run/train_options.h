@@ -1,5 +1,5 @@
-// Everything that can be chosen about a training run, with its default. Plain data: tools/options.h fills it from a
-// command line.
+// Everything that can be chosen about a training run, with its default. Plain data; train_settings()
+// declares names and ranges.
 #pragma once
 
 #include <cstdint>

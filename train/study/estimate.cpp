@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cmath>
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -17,7 +16,7 @@
 #include "train/durable/interrupt.h"
 #include "train/durable/metrics.h"
 #include "train/run/run.h"
-#include "train/run/train_options.h"
+#include "train/run/train_settings.h"
 #include "train/study/child.h"
 #include "train/study/json_lines.h"
 #include "train/study/statistics.h"
@@ -73,20 +72,15 @@ double last_rate(const std::string& path) {
   return rate;
 }
 
-// Of an option's value; what crisp-train would refuse has been refused.
-double number(const OptionMap& options, const char* name, double otherwise) {
-  return options.contains(name) ? std::strtod(options.at(name).c_str(), nullptr) : otherwise;
-}
-
 // What a run does over `examples` training sentences. The unit of evaluations is that of `sentences`.
 struct Amount {
   double epochs, evaluations;
 };
-Amount amount_of(const RunLength& length, double examples, double sentences) {
+Amount amount_of(const TrainOptions& length, double examples, double sentences) {
   const double steps_of_epoch =
       std::ceil(examples / static_cast<double>(length.batch_size * length.gradient_accumulation_steps));
-  const double steps =
-      length.max_steps > 0 ? static_cast<double>(length.max_steps) : std::ceil(length.epochs * steps_of_epoch);
+  const double steps = length.max_steps > 0 ? static_cast<double>(length.max_steps)
+                                            : std::ceil(length.epochs_or_default() * steps_of_epoch);
   const double between = length.eval_steps > 0 ? static_cast<double>(length.eval_steps) : steps_of_epoch;
   const double at_end = std::min(examples, static_cast<double>(length.eval_train)) / sentences;
   return {steps / steps_of_epoch, std::max(1.0, std::ceil(steps / between)) + at_end};
@@ -96,16 +90,16 @@ Amount amount_of(const RunLength& length, double examples, double sentences) {
 struct Finished {
   ordered_json results;
   double seconds;
-  RunLength length;
+  TrainOptions options;
 };
 
 // The mean over those whose results tell; NaN where none does.
-double foreseen_seconds(const std::vector<Finished>& runs, const RunLength& wanted) {
+double foreseen_seconds(const std::vector<Finished>& runs, const TrainOptions& wanted) {
   std::vector<double> foreseen;
   for (const Finished& run : runs) {
     try {
       const auto rate = run.results.at("train_tokens_per_second").get<double>();
-      const double seconds = whole_run_seconds(run.results, run.seconds, rate, run.length, wanted);
+      const double seconds = whole_run_seconds(run.results, run.seconds, rate, run.options, wanted);
       if (std::isfinite(seconds)) foreseen.push_back(seconds);
     } catch (const ordered_json::exception&) {  // a damaged file
     }
@@ -120,23 +114,16 @@ double Estimate::seconds(const std::string& arm) const {
   return found == of_arm.end() ? mean : found->second;
 }
 
-RunLength run_length(const OptionMap& options) {
-  const bool sample = trains_sample(option_or(options, "weights"), option_or(options, "init"),
-                                    option_or(options, "data"), option_or(options, "train"));
-  const TrainOptions defaults;
-  const auto whole = [&](const char* name, int64_t otherwise) {
-    return static_cast<int64_t>(number(options, name, static_cast<double>(otherwise)));
-  };
-  return {.epochs = number(options, "epochs", sample ? sample_epochs : default_epochs),
-          .max_steps = whole("max-steps", defaults.max_steps),
-          .batch_size = whole("batch-size", defaults.batch_size),
-          .gradient_accumulation_steps = whole("gradient-accumulation-steps", defaults.gradient_accumulation_steps),
-          .eval_steps = whole("eval-steps", defaults.eval_steps),
-          .eval_train = whole("eval-train", defaults.eval_train)};
+TrainOptions run_options(const OptionMap& options) {
+  TrainOptions o;
+  for (const auto& [name, value] : options)
+    if (const auto* setting = find_setting(train_settings(), name)) setting->set(o, value);
+  if (!o.epochs && trains_sample(o.weights, o.init, o.data, o.train)) o.epochs = sample_epochs;
+  return o;
 }
 
 double whole_run_seconds(const ordered_json& results, double elapsed, double tokens_per_second,
-                         const RunLength& measured, const RunLength& wanted) {
+                         const TrainOptions& measured, const TrainOptions& wanted) {
   const ordered_json& settings = results.at("settings");
   const auto examples = settings.at("training_examples").get<double>(), steps = results.at("step").get<double>(),
              trained = results.at("train_runtime").get<double>();
@@ -163,7 +150,7 @@ Estimate estimate_from_finished(const Study& study, const std::string& output) {
       const RunState state = read_state(files);
       if (state.status != RunStatus::complete || !(state.seconds > 0)) continue;
       if (of_arm.empty())
-        first.push_back({read_json_object(files.results), state.seconds, run_length(study.options_of(arm))});
+        first.push_back({read_json_object(files.results), state.seconds, run_options(study.options_of(arm))});
       of_arm.push_back(state.seconds);
     }
     if (!of_arm.empty()) estimate.of_arm[arm.name] = mean(of_arm);
@@ -172,7 +159,7 @@ Estimate estimate_from_finished(const Study& study, const std::string& output) {
   estimate.mean = mean(all);
   for (const Study::Arm& arm : study.arms) {
     if (estimate.of_arm.contains(arm.name)) continue;
-    const double seconds = foreseen_seconds(first, run_length(study.options_of(arm)));
+    const double seconds = foreseen_seconds(first, run_options(study.options_of(arm)));
     if (std::isfinite(seconds)) estimate.of_arm[arm.name] = seconds;
   }
   estimate.basis = "from " + count_of(std::ssize(all), "finished run");
@@ -182,7 +169,7 @@ Estimate estimate_from_finished(const Study& study, const std::string& output) {
 Estimate estimate_by_measuring(const Study& study, const RunnerOptions& options) {
   const auto arm = arm_named(study.arms, study.baseline);
   if (arm == study.arms.end()) fail("the baseline is no arm");
-  RunLength measured = run_length(study.options_of(*arm));
+  TrainOptions measured = run_options(study.options_of(*arm));
   const int64_t steps = measured.max_steps > 0 ? std::min<int64_t>(measured.max_steps, measured_steps) : measured_steps;
   measured.max_steps = measured.eval_steps = steps;
   measured.eval_train = 0;
@@ -210,7 +197,7 @@ Estimate estimate_by_measuring(const Study& study, const RunnerOptions& options)
   if (!(rate > 0)) fail("the measurement of the training's speed failed");
   const ordered_json results = read_json_object(scratch.path() + "/run/all_results.json");
   for (const Study::Arm& a : study.arms)
-    estimate.of_arm[a.name] = whole_run_seconds(results, elapsed, rate, measured, run_length(study.options_of(a)));
+    estimate.of_arm[a.name] = whole_run_seconds(results, elapsed, rate, measured, run_options(study.options_of(a)));
   estimate.mean = estimate.of_arm[study.baseline];
   estimate.basis = fmt::format("from {} steps of the arm {}, measured now", steps, arm->name);
   return estimate;

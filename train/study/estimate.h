@@ -7,6 +7,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "train/run/train_options.h"
 #include "train/study/runner.h"
 
 namespace crisp {
@@ -23,21 +24,14 @@ struct Estimate {
 /// what each other arm's first run foresees for its options (whole_run_seconds).
 Estimate estimate_from_finished(const Study& study, const std::string& output);
 
-/// How long a run is, by its options.
-struct RunLength {
-  double epochs = 0;
-  int64_t max_steps = 0;  // above 0 it replaces `epochs`
-  int64_t batch_size = 1, gradient_accumulation_steps = 1;
-  int64_t eval_steps = 0, eval_train = 0;
-};
-/// By crisp-train's options; its defaults hold for those that lack.
-RunLength run_length(const OptionMap& options);
+/// What crisp-train makes of options that it has taken, with the epochs of the bundled sample where it trains that.
+TrainOptions run_options(const OptionMap& options);
 
-/// Seconds of a run of length `wanted`, from the all_results.json of one of length `measured` that took `elapsed`, and
-/// its training's speed: the start, the training, every evaluation, and that of training sentences at the end. All else
-/// (data, length of sentences, method) counts as the same.
+/// Seconds of a run with the options `wanted`, from the all_results.json of one with `measured` that took `elapsed`,
+/// and its training's speed: the start, the training, every evaluation, and that of training sentences at the end. All
+/// else (data, length of sentences, method) counts as the same.
 double whole_run_seconds(const nlohmann::ordered_json& results, double elapsed, double tokens_per_second,
-                         const RunLength& measured, const RunLength& wanted);
+                         const TrainOptions& measured, const TrainOptions& wanted);
 
 /// From a few steps of the baseline arm, trained by crisp-train in a temporary directory beside `options.output` (or
 /// the system's, where that cannot be written), each arm with its own options' length. Throws Error with crisp-train's

@@ -230,20 +230,20 @@ TEST_CASE("a training without steps saves the model as it is") {
 
 TEST_CASE("trainings that make no sense are refused") {
   using O = FineTuner::Options;
-  CHECK(contains(refusal([](O& o) { o.learning_rate = 0; }), "learning-rate 0"));
-  CHECK(contains(refusal([](O& o) { o.learning_rate = NAN; }), "learning-rate nan"));
-  CHECK(contains(refusal([](O& o) { o.epochs = -1; }), "epochs -1"));
-  CHECK(contains(refusal([](O& o) { o.max_steps = -1; }), "max-steps -1"));
-  CHECK(contains(refusal([](O& o) { o.batch_size = 0; }), "a batch of 0"));
-  CHECK(contains(refusal([](O& o) { o.gradient_accumulation_steps = 0; }), "0 batches"));
-  CHECK(contains(refusal([](O& o) { o.warmup_ratio = 2; }), "warmup-ratio 2"));
-  CHECK(contains(refusal([](O& o) { o.dropout = 1; }), "dropout 1"));
+  CHECK(contains(refusal([](O& o) { o.learning_rate = 0; }), "learning-rate must be a number above 0, not '0'"));
+  CHECK(contains(refusal([](O& o) { o.learning_rate = NAN; }), "learning-rate must be a number above 0, not 'nan'"));
+  CHECK(contains(refusal([](O& o) { o.epochs = -1; }), "epochs must be a number from 0 to 1e+06, not '-1'"));
+  CHECK(contains(refusal([](O& o) { o.max_steps = -1; }), "max-steps must be"));
+  CHECK(contains(refusal([](O& o) { o.batch_size = 0; }), "batch-size must be a whole number from 1 to"));
+  CHECK(contains(refusal([](O& o) { o.gradient_accumulation_steps = 0; }), "gradient-accumulation-steps must be"));
+  CHECK(contains(refusal([](O& o) { o.warmup_ratio = 2; }), "warmup-ratio must be a number from 0 to 1, not '2'"));
+  CHECK(contains(refusal([](O& o) { o.dropout = 1; }), "dropout must be"));
   CHECK(contains(refusal([](O& o) { o.sparsity = std::string("2"); }), "sparsity"));
-  CHECK(contains(refusal([](O& o) { o.sparse_method = std::string("best"); }), "sparse-method \"best\""));
+  CHECK(contains(refusal([](O& o) { o.sparse_method = std::string("best"); }), "sparse-method must be one of top-k|"));
   CHECK(contains(refusal([](O& o) { o.sparse_method = std::string("syntax"), o.sparsity = std::string("0.5"); }),
                  "dependency parses"));
   CHECK(contains(refusal([](O& o) { o.label_names = {"one"}; }), "1 names of labels, but 2 labels"));
-  CHECK(contains(refusal([](O& o) { o.threads = -2; }), "-2 threads"));
+  CHECK(contains(refusal([](O& o) { o.threads = -2; }), "threads must be a whole number from 0 to 1024, not '-2'"));
 
   const FineTuner::Options options = short_training();
   const auto with = [&](std::vector<FineTuner::Example> train, std::vector<FineTuner::Example> dev) {

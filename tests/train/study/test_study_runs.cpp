@@ -43,22 +43,25 @@ TEST_CASE("the time of a whole run is that of its start, its training and all it
                                  {"training_examples", 800},
                                  {"training_tokens", 8000},
                                  {"epochs", 3.0}}}};
-  const RunLength whole{.epochs = 3, .batch_size = 4, .gradient_accumulation_steps = 2};
-  RunLength measured = whole;
+  TrainOptions whole;
+  whole.epochs = 3;
+  whole.batch_size = 4;
+  whole.gradient_accumulation_steps = 2;
+  TrainOptions measured = whole;
   measured.max_steps = measured.eval_steps = 10;
   const auto seconds = [&](auto&&... changes) {
-    RunLength wanted = whole;
+    TrainOptions wanted = whole;
     (changes(wanted), ...);
     return whole_run_seconds(results, 27, 40, measured, wanted);
   };
   CHECK(seconds() == Approx(3 + 600 + 3 * 4));
-  CHECK(seconds([](RunLength& w) { w.epochs = 0.5; }) == Approx(3 + 100 + 4));
-  CHECK(seconds([](RunLength& w) { w.epochs = 0; }) == Approx(3 + 4));
-  CHECK(seconds([](RunLength& w) { w.eval_steps = 50; }) == Approx(3 + 600 + 6 * 4));
-  CHECK(seconds([](RunLength& w) { w.eval_train = 100; }) == Approx(3 + 600 + 3 * 4 + 8));
-  CHECK(seconds([](RunLength& w) { w.eval_train = 10'000; }) == Approx(3 + 600 + 3 * 4 + 64));  // there are 800
-  CHECK(seconds([](RunLength& w) { w.max_steps = 50; }) == Approx(3 + 100 + 4));
-  CHECK(seconds([](RunLength& w) { w.max_steps = 50, w.batch_size = 8; }) == Approx(3 + 200 + 4));
+  CHECK(seconds([](TrainOptions& w) { w.epochs = 0.5; }) == Approx(3 + 100 + 4));
+  CHECK(seconds([](TrainOptions& w) { w.epochs = 0; }) == Approx(3 + 4));
+  CHECK(seconds([](TrainOptions& w) { w.eval_steps = 50; }) == Approx(3 + 600 + 6 * 4));
+  CHECK(seconds([](TrainOptions& w) { w.eval_train = 100; }) == Approx(3 + 600 + 3 * 4 + 8));
+  CHECK(seconds([](TrainOptions& w) { w.eval_train = 10'000; }) == Approx(3 + 600 + 3 * 4 + 64));  // there are 800
+  CHECK(seconds([](TrainOptions& w) { w.max_steps = 50; }) == Approx(3 + 100 + 4));
+  CHECK(seconds([](TrainOptions& w) { w.max_steps = 50, w.batch_size = 8; }) == Approx(3 + 200 + 4));
   CHECK(whole_run_seconds(results, 27, 40, measured, measured) == Approx(3 + 20 + 4));
   nlohmann::json unknown = results;  // when it started
   unknown.erase("startup_seconds");
@@ -202,20 +205,20 @@ TEST_CASE("shards divide the runs of a study: whole seeds, as long as there are 
 }
 
 TEST_CASE("a run's length follows from its options and crisp-train's defaults") {
-  const RunLength plain = run_length({{"data", "d"}}), sample = run_length({});
-  CHECK(plain.epochs == 3);
+  const TrainOptions plain = run_options({{"data", "d"}}), sample = run_options({});
+  CHECK(plain.epochs_or_default() == 3);
   CHECK(sample.epochs == 8);
   CHECK(plain.max_steps == 0);
   CHECK(plain.batch_size == 32);
   CHECK(plain.gradient_accumulation_steps == 1);
   CHECK(plain.eval_steps == 0);
   CHECK(plain.eval_train == 0);
-  const RunLength all = run_length({{"epochs", "0.5"},
-                                    {"max-steps", "7"},
-                                    {"batch-size", "4"},
-                                    {"gradient-accumulation-steps", "2"},
-                                    {"eval-steps", "3"},
-                                    {"eval-train", "1000"}});
+  const TrainOptions all = run_options({{"epochs", "0.5"},
+                                        {"max-steps", "7"},
+                                        {"batch-size", "4"},
+                                        {"gradient-accumulation-steps", "2"},
+                                        {"eval-steps", "3"},
+                                        {"eval-train", "1000"}});
   CHECK(all.epochs == 0.5);
   CHECK(all.max_steps == 7);
   CHECK(all.batch_size == 4);
@@ -226,7 +229,7 @@ TEST_CASE("a run's length follows from its options and crisp-train's defaults") 
 
 TEST_CASE("a run is one of the bundled sample unless it names weights or training data") {
   for (const char* name : {"weights", "init", "data", "train"})
-    CHECK(run_length({{name, "x"}}).epochs == default_epochs);
+    CHECK(run_options({{name, "x"}}).epochs_or_default() == default_epochs);
   const std::string name = "x";
   for (std::string TrainOptions::*named :
        {&TrainOptions::weights, &TrainOptions::init, &TrainOptions::data, &TrainOptions::train}) {
@@ -235,7 +238,7 @@ TEST_CASE("a run is one of the bundled sample unless it names weights or trainin
     CHECK_FALSE(take_sample(options, "root"));
   }
   // A dev set of one's own is no choice of a model.
-  CHECK(run_length({{"dev", "x"}}).epochs == sample_epochs);
+  CHECK(run_options({{"dev", "x"}}).epochs == sample_epochs);
   TrainOptions options;
   options.dev = name;
   CHECK(take_sample(options, "root"));

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "engine/error.h"
+#include "train/core/trainer_options.h"
 #include "train/inference/choices.h"
 
 namespace crisp {
@@ -171,16 +172,7 @@ class FineTuner {
   };
 
   /// With the defaults of crisp-train; `precision` f32 trains f32 weights whatever the file holds.
-  struct Options : Classifier::Options {
-    double epochs = 3;            // may be a fraction
-    int64_t max_steps = 0;        // optimizer steps; above 0 it replaces `epochs`
-    double learning_rate = 2e-5;  // at its peak; it rises over the warmup and falls linearly to 0
-    int64_t batch_size = 32;
-    int64_t gradient_accumulation_steps = 1;    // batches of an optimizer step
-    double warmup_ratio = 0.1;                  // of all steps
-    double weight_decay = 0.01;                 // not on biases and LayerNorm
-    double max_grad_norm = 1;                   // 0: no clipping
-    uint64_t seed = 42;                         // of the order of the examples, of dropout, of a new head
+  struct Options : Classifier::Options, TrainerOptions {
     std::optional<double> dropout = {};         // every rate of the model; unset: config.json's
     std::string sparsity = "dense";             // of attention: "0.8", a number a layer "0,0,0.5,..", or a preset
     std::string sparse_method = "top-k";        // what is kept: crisp-train's --sparse-method
