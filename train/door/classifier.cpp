@@ -33,8 +33,7 @@ TokenizedDataset tokenized(const std::vector<std::string>& texts, const WordPiec
 }
 
 ClassifierState::ClassifierState(const ModelSource& source, const Classifier::Options& options)
-    : batch_size_(options.eval_batch_size) {
-  check_options(classifier_settings(), options);
+    : batch_size_(checked(classifier_settings(), options).eval_batch_size) {
   const PredictorOptions of_predictor = predictor_options(options);
   if (source.files_)
     predictor_.emplace(*source.files_, of_predictor, log_or_nothing(options.log));
@@ -44,8 +43,7 @@ ClassifierState::ClassifierState(const ModelSource& source, const Classifier::Op
 }
 
 ClassifierState::ClassifierState(LoadedModel loaded, const Classifier::Options& options)
-    : batch_size_(options.eval_batch_size) {
-  check_options(classifier_settings(), options);
+    : batch_size_(checked(classifier_settings(), options).eval_batch_size) {
   predictor_.emplace(std::move(loaded), predictor_options(options), log_or_nothing(options.log));
   refuse_parses();
 }

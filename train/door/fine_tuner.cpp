@@ -33,7 +33,7 @@ int64_t count_labels(const std::vector<FineTuner::Example>& train, const FineTun
 
 FineTunerState::FineTunerState(const ModelSource& source, const std::vector<FineTuner::Example>& train,
                                const std::vector<FineTuner::Example>& evaluation, const FineTuner::Options& options)
-    : options_(options),
+    : options_(checked(tuner_settings(), options)),
       context_(context_settings(options.threads, options.precision, options.device)),
       loaded_(load(source, count_labels(train, options))) {
   const Log log = log_or_nothing(options.log);
@@ -58,7 +58,6 @@ FineTunerState::FineTunerState(const ModelSource& source, const std::vector<Fine
 }
 
 LoadedModel FineTunerState::load(const ModelSource& source, int64_t num_labels) const {
-  check_options(tuner_settings(), options_);  // before anything is read
   const LoadModelOptions load{.dtype = dtype_for(options_.precision),
                               .device = device_for(options_.device),
                               .num_labels = num_labels,

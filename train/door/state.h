@@ -23,12 +23,13 @@ Log log_or_nothing(const Log& log);
 const Settings<Classifier::Options>& classifier_settings();
 const Settings<FineTuner::Options>& tuner_settings();
 
-/// Throws UsageError for what no model could take.
+/// The options. Throws UsageError for what no model could take.
 template <class Options>
-void check_options(const Settings<Options>& settings, const Options& options) {
+const Options& checked(const Settings<Options>& settings, const Options& options) {
   for (const Setting<Options>& setting : settings)
     if (const std::string complaint = setting.complaint(options); !complaint.empty())
       throw UsageError(setting.name() + " " + complaint);
+  return options;
 }
 
 /// Texts without labels as the model takes them.

@@ -286,7 +286,7 @@ static void test_wrong_use(crisp_context* context, const char* base, const struc
   CHECK(crisp_context_set(NULL, "threads", "1") == CRISP_USAGE);
   CHECK(crisp_context_set(context, NULL, "1") == CRISP_USAGE);
   CHECK(crisp_context_set(context, "threads", "many") == CRISP_USAGE);
-  CHECK(strcmp(crisp_context_error(context), "threads: must be a whole number, not \"many\"") == 0);
+  CHECK(strcmp(crisp_context_error(context), "threads must be a whole number from 0 to 1024, not 'many'") == 0);
   CHECK(crisp_context_set(context, "thread", "1") == CRISP_USAGE);
   CHECK(strcmp(crisp_context_error(context), "there is no setting \"thread\"") == 0);
   CHECK(crisp_context_set(context, "precision", "f16") == CRISP_USAGE);
@@ -302,9 +302,9 @@ static void test_wrong_use(crisp_context* context, const char* base, const struc
   CHECK(strstr(crisp_last_error(), "no classification head") != NULL);
   CHECK(crisp_model_load_memory(context, NULL, 2, &model) == CRISP_USAGE);
   CHECK(crisp_model_load_callback(context, NULL, NULL, &model) == CRISP_USAGE);
-  set(context, "threads", "-1");
+  set(context, "max-length", "1");
   CHECK(crisp_model_load_memory(context, counts->files->files, counts->files->count, &model) == CRISP_USAGE);
-  set(context, "threads", "1");
+  set(context, "max-length", "0");
   CHECK(model == NULL);
   CHECK(crisp_model_predict(NULL, texts, 1, NULL, NULL, NULL) == CRISP_USAGE);
 

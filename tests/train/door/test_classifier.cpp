@@ -251,13 +251,13 @@ TEST_CASE("options that make no sense are refused") {
     return message_of<UsageError>([&] { const Classifier model(ModelSource::memory(small_classifier()), options); });
   };
   using O = Classifier::Options;
-  CHECK(contains(refused([](O& o) { o.threads = -1; }), "-1 threads"));
-  CHECK(contains(refused([](O& o) { o.threads = 100000; }), "100000 threads"));
-  CHECK(contains(refused([](O& o) { o.eval_batch_size = 0; }), "eval-batch-size 0"));
+  CHECK(contains(refused([](O& o) { o.threads = -1; }), "threads must be a whole number from 0 to 1024, not '-1'"));
+  CHECK(contains(refused([](O& o) { o.threads = 100000; }), "threads must be"));
+  CHECK(contains(refused([](O& o) { o.eval_batch_size = 0; }), "eval-batch-size must be a whole number from 1 to"));
   CHECK(contains(refused([](O& o) { o.max_length = 1; }), "maximum length of 1"));
   CHECK(contains(refused([](O& o) { o.max_length = 129; }), "128 positions"));
   CHECK(contains(refused([](O& o) { o.precision = Precision::tf32; }), "tf32"));
-  CHECK(contains(refused([](O& o) { o.precision = static_cast<Precision>(99); }), "none of the enumeration"));
+  CHECK(contains(refused([](O& o) { o.precision = static_cast<Precision>(99); }), "precision must be one of f32|"));
 
   const Classifier model(ModelSource::memory(small_classifier()));
   CHECK(contains(message_of<UsageError>([&] { model.label_name(2); }), "label 2: the model has 2"));

@@ -232,7 +232,7 @@ TEST_CASE("trainings that make no sense are refused") {
   using O = FineTuner::Options;
   CHECK(contains(refusal([](O& o) { o.learning_rate = 0; }), "learning-rate must be a number above 0, not '0'"));
   CHECK(contains(refusal([](O& o) { o.learning_rate = NAN; }), "learning-rate must be a number above 0, not 'nan'"));
-  CHECK(contains(refusal([](O& o) { o.epochs = -1; }), "epochs must be a number from 0 to 1e+06, not '-1'"));
+  CHECK(contains(refusal([](O& o) { o.epochs = -1; }), "epochs must be a number from 0 to 1000000, not '-1'"));
   CHECK(contains(refusal([](O& o) { o.max_steps = -1; }), "max-steps must be"));
   CHECK(contains(refusal([](O& o) { o.batch_size = 0; }), "batch-size must be a whole number from 1 to"));
   CHECK(contains(refusal([](O& o) { o.gradient_accumulation_steps = 0; }), "gradient-accumulation-steps must be"));
