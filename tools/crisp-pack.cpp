@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
-#include <sys/auxv.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -14,6 +13,7 @@
 #include "data/batch.h"
 #include "data/line_stream.h"
 #include "engine/fail.h"
+#include "engine/system.h"
 #include "tools/options.h"
 #include "tools/pack/packed_model.h"
 #include "tools/predict_output.h"
@@ -27,14 +27,6 @@ namespace crisp {
 namespace {
 
 namespace fs = std::filesystem;
-
-// The file of this process, by Linux's name for it, or, where /proc is not there, by which it was started.
-std::string this_program() {
-  const char* const usual = "/proc/self/exe";
-  if (::access(usual, R_OK) == 0) return usual;
-  const auto started = ::getauxval(AT_EXECFN);
-  return started == 0 ? usual : reinterpret_cast<const char*>(started);
-}
 
 // --- packing ---------------------------------------------------------------------------------------------------------
 
@@ -78,7 +70,7 @@ int pack(const PackOptions& options) {
                      options.model);
   refuse_output(options.output, predictor.loaded());
   const InterruptHandler signals;
-  PackedModel::write(options.output, this_program(), files_of(predictor.loaded(), options));
+  PackedModel::write(options.output, os::this_program(), files_of(predictor.loaded(), options));
   fmt::print("{}: {:.1f} MB\n", options.output, static_cast<double>(fs::file_size(options.output)) / 1e6);
   return 0;
 }
@@ -176,7 +168,7 @@ int main(int argc, char** argv) {
   std::optional<crisp::PackedModel> model;
   bool damaged = false;
   try {
-    model = crisp::PackedModel::in(crisp::this_program());
+    model = crisp::PackedModel::in(crisp::os::this_program());
   } catch (const crisp::BadInput&) {
     damaged = true;
   }

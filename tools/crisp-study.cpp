@@ -11,6 +11,7 @@
 #include "data/input/text.h"
 #include "engine/context.h"
 #include "engine/fail.h"
+#include "engine/system.h"
 #include "tools/options.h"
 #include "tools/sample_root.h"
 #include "tools/study_options.h"
@@ -56,7 +57,7 @@ void add_study_options(CLI::App& app, StudyOptions& o) {
 
 std::string default_crisp_train() {
   std::error_code error;
-  const fs::path self = fs::read_symlink("/proc/self/exe", error);
+  const fs::path self = fs::read_symlink(os::this_program(), error);
   return (self.parent_path() / "crisp-train").string();
 }
 

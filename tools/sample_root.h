@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <string>
 
+#include "engine/system.h"
+
 namespace crisp {
 
 /// The folder with weights/sample and data/sample: the source tree that this program was built from, or, if that has
@@ -14,7 +16,7 @@ inline std::string sample_root() {
   std::error_code error;
   const fs::path built_from = CRISP_SOURCE_ROOT;
   if (fs::exists(built_from / "data/sample", error)) return built_from.string();
-  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  const fs::path program = fs::read_symlink(os::this_program(), error);
   const fs::path above = program.parent_path().parent_path();
   return fs::exists(above / "share/crisp/data/sample", error) ? (above / "share/crisp").string() : above.string();
 }

@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "engine/system.h"
+
 namespace crisp::file_calls {
 namespace {
 
@@ -84,8 +86,7 @@ int rename(const char* from, const char* to) {
 }
 
 int exchange(const char* a, const char* b) {
-  return observed({.kind = Kind::exchange, .path = a, .to = b},
-                  [&] { return ::renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE); });
+  return observed({.kind = Kind::exchange, .path = a, .to = b}, [&] { return os::exchange(a, b); });
 }
 
 int link(const char* from, const char* to) {
@@ -109,12 +110,7 @@ int flock(int fd, int operation) {
 }
 
 int lock_range(int fd) {
-  return observed({.kind = Kind::lock_range, .fd = fd}, [&] {
-    struct ::flock whole {};
-    whole.l_type = F_WRLCK;
-    whole.l_whence = SEEK_SET;
-    return ::fcntl(fd, F_OFD_SETLK, &whole);
-  });
+  return observed({.kind = Kind::lock_range, .fd = fd}, [&] { return os::lock_open_file(fd); });
 }
 
 int statvfs(const char* path, struct ::statvfs* status) {

@@ -68,15 +68,14 @@ int close(int fd);
 int ftruncate(int fd, uint64_t size);
 int fchmod(int fd, mode_t mode);
 int rename(const char* from, const char* to);
-/// renameat2 with RENAME_EXCHANGE.
+/// The next two are exchange() and lock_open_file() of engine/system.h.
 int exchange(const char* a, const char* b);
+int lock_range(int fd);
 int link(const char* from, const char* to);
 int unlink(const char* path);
 int mkdir(const char* path, mode_t mode);
 int rmdir(const char* path);
 int flock(int fd, int operation);
-/// fcntl with F_OFD_SETLK: an exclusive lock on the whole file that belongs to the open file, as flock's does.
-int lock_range(int fd);
 int statvfs(const char* path, struct ::statvfs* status);
 
 }  // namespace crisp::file_calls

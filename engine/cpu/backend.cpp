@@ -12,11 +12,10 @@
 #include "engine/cpu/tables.h"
 #include "engine/fail.h"
 #include "engine/host_memory.h"
+#include "engine/system.h"
 
-#if defined(CRISP_HAVE_AMX) && defined(__linux__)
+#if defined(CRISP_HAVE_AMX)
 #include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 namespace crisp {
@@ -63,12 +62,11 @@ bool has_avx512_bf16() {
 // Asks the system for the right to use tile data. It holds for the whole process, but threads that were started before
 // might lack the room to save it: hence asked as the first kernel table is.
 bool request_amx() {
-#if defined(CRISP_HAVE_AMX) && defined(__linux__)
+#if defined(CRISP_HAVE_AMX)
   constexpr unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24;  // CPUID 7.0, edx
   unsigned eax, ebx, ecx, edx;
   if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(edx & amx_bf16) || !(edx & amx_tile)) return false;
-  constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+  return os::allow_tiles();
 #else
   return false;
 #endif

@@ -1,20 +1,19 @@
 #include "engine/meta/memory.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <string>
 
+#include "engine/cpu/memory/allocator.h"
 #include "engine/fail.h"
 #include "engine/meta/meter.h"
+#include "engine/system.h"
 
 namespace crisp::meta {
 namespace {
 
 // Whole pages, so that each can be opened by itself.
 size_t page_rounded(size_t bytes) {
-  static const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const size_t page = os::page_size();
   return (std::max<size_t>(bytes, 1) + page - 1) / page * page;
 }
 
@@ -29,17 +28,14 @@ void* Memory::allocate(size_t bytes, const char* label) {
     meter = meter_;
   }
   const std::string name = label ? label : meter ? meter->label_() : std::string();
-  constexpr size_t most = size_t{1} << 46;
-  void* const place = bytes > most ? MAP_FAILED
-                                   : ::mmap(nullptr, page_rounded(bytes), PROT_NONE,
-                                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (place == MAP_FAILED) fail("no addresses for a block of {} bytes", bytes);
+  char* const place = bytes > most_bytes ? nullptr : os::reserve(page_rounded(bytes), false);
+  if (!place) fail("no addresses for a block of {} bytes", bytes);
   const auto counted = static_cast<int64_t>(counted_bytes_(bytes));
   const std::lock_guard lock(mutex_);
-  blocks_.emplace(static_cast<char*>(place), Block{page_rounded(bytes), counted, false});
+  blocks_.emplace(place, Block{page_rounded(bytes), counted, false});
   used_ += counted;
   peak_ = std::max(peak_, used_);
-  if (meter) meter->allocated(static_cast<char*>(place), page_rounded(bytes), counted, name);
+  if (meter) meter->allocated(place, page_rounded(bytes), counted, name);
   return place;
 }
 
@@ -57,7 +53,7 @@ void Memory::free_now(char* place) noexcept {
   const auto found = blocks_.find(place);
   used_ -= found->second.counted;
   if (meter_) meter_->freed(place);
-  ::munmap(place, found->second.addresses);
+  os::unreserve(place, found->second.addresses);
   blocks_.erase(found);
 }
 
@@ -71,7 +67,7 @@ void* Memory::open(const void* place) {
   const std::lock_guard lock(mutex_);
   const auto found = block_of(place);
   Block& block = blocks_.at(found->first);
-  if (!block.open && ::mprotect(found->first, block.addresses, PROT_READ | PROT_WRITE) != 0)
+  if (!block.open && !os::make_usable(found->first, block.addresses))
     fail("out of memory: {} bytes of a tensor without data are to be written", block.addresses);
   block.open = true;
   return const_cast<void*>(place);

@@ -119,7 +119,7 @@ struct Dice {
 
 }  // namespace
 
-TEST_CASE("an arena's blocks never overlap, whatever is taken and given back") {
+TEST_CASE("an arena's blocks never overlap, whatever is taken and given back", "[system]") {
   for (const uint64_t seed : {1, 2, 3}) {
     // A small reservation: further ranges are needed.
     Arena arena(seed == 1 ? 0 : 2 * mib);
@@ -149,7 +149,7 @@ TEST_CASE("an arena's blocks never overlap, whatever is taken and given back") {
   }
 }
 
-TEST_CASE("an arena takes the smallest block that fits, the lowest of equals, and splits it") {
+TEST_CASE("an arena takes the smallest block that fits, the lowest of equals, and splits it", "[system]") {
   Arena arena;
   BlockHeader* const blocks[] = {arena.allocate(300 * kib), arena.allocate(10 * kib),  arena.allocate(100 * kib),
                                  arena.allocate(10 * kib),  arena.allocate(100 * kib), arena.allocate(10 * kib)};
@@ -210,7 +210,7 @@ TEST_CASE("large blocks of equal length lie no power of two apart") {
   }
 }
 
-TEST_CASE("memory that the system has just given is known to be zero, used memory is not") {
+TEST_CASE("memory that the system has just given is known to be zero, used memory is not", "[system]") {
   Arena arena;
   BlockHeader* block = arena.allocate(3 * mib);
   CHECK(known_zero(block));
@@ -261,7 +261,7 @@ TEST_CASE("released memory goes back to the system, and comes back as zeros") {
   CHECK(ArenaWalk::consistent(arena));
 }
 
-TEST_CASE("an arena works under a limit on addresses, and says when there is no more") {
+TEST_CASE("an arena works under a limit on addresses, and says when there is no more", "[system]") {
   if (sanitizer) CRISP_SKIP("the sanitizer needs more addresses than any limit");
   // The limit holds for a process: a child has it alone.
   std::fflush(nullptr);
@@ -290,7 +290,7 @@ TEST_CASE("an arena works under a limit on addresses, and says when there is no 
   CHECK(WEXITSTATUS(status) == 0);
 }
 
-TEST_CASE("the allocator aligns, counts and hands blocks out again") {
+TEST_CASE("the allocator aligns, counts and hands blocks out again", "[system]") {
   release_cached_memory();
   const AllocatorStats start = allocator_stats();
   for (const size_t bytes : {size_t{1}, size_t{63}, size_t{64}, size_t{65}, size_t{1000}, size_t{4097}, size_t{1} << 20,
@@ -340,7 +340,7 @@ TEST_CASE("little is lost to large blocks, and all of it is counted") {
   }
 }
 
-TEST_CASE("small blocks are at most a quarter too long, others less than 64 bytes") {
+TEST_CASE("small blocks are at most a quarter too long, others less than 64 bytes", "[system]") {
   for (size_t bytes = 65; bytes < size_t{64} << 20; bytes += 1 + bytes / 7) {
     const int64_t before = allocator_stats().bytes_in_use;
     void* block = cached_allocate(bytes);
@@ -353,7 +353,7 @@ TEST_CASE("small blocks are at most a quarter too long, others less than 64 byte
   release_cached_memory();
 }
 
-TEST_CASE("a cache in which nothing is in use gives up its addresses and begins anew") {
+TEST_CASE("a cache in which nothing is in use gives up its addresses and begins anew", "[system]") {
   REQUIRE(allocator_stats().bytes_in_use == 0);
   void *const large = cached_allocate(3 * mib), *const little = cached_allocate(100);
   const int64_t reserved = allocator_stats().bytes_reserved;
@@ -373,7 +373,7 @@ TEST_CASE("a cache in which nothing is in use gives up its addresses and begins 
   CHECK(allocator_stats().bytes_in_use == 0);
 }
 
-TEST_CASE("the allocator is thread-safe") {
+TEST_CASE("the allocator is thread-safe", "[system]") {
   const int64_t before = allocator_stats().bytes_in_use;
   std::vector<std::thread> threads;
   for (unsigned char id = 1; id <= 4; ++id) {

@@ -54,7 +54,7 @@ TEST_CASE("meta: a tensor of a terabyte has a shape and no memory") {
   CHECK(large.view_rows(1 << 18, 1).view({1 << 19}).view_rows(7, 2).to_vector() == std::vector<double>{0, 0});
 }
 
-TEST_CASE("meta: what the host wrote is there, and all else is 0") {
+TEST_CASE("meta: what the host wrote is there, and all else is 0", "[system]") {
   for (const Device device : {Device::meta, Device::meta_cuda}) {
     const Tensor t = Tensor::empty({5000}, DType::f64, device);
     CHECK(t.clone().to_vector() == std::vector<double>(5000));  // copies of what nobody wrote
@@ -69,7 +69,7 @@ TEST_CASE("meta: what the host wrote is there, and all else is 0") {
   }
 }
 
-TEST_CASE("meta: a block counts as it does on the CPU, and as on a GPU") {
+TEST_CASE("meta: a block counts as it does on the CPU, and as on a GPU", "[system]") {
   for (const size_t bytes : {1, 63, 64, 65, 100, 8000, 8192, 8193, 100'000, 1 << 20, (1 << 20) + 1, 5'000'001}) {
     CAPTURE(bytes);
     const int64_t before = host_bytes(), meta = backend(Device::meta).used_bytes(),
@@ -87,7 +87,7 @@ TEST_CASE("meta: a block counts as it does on the CPU, and as on a GPU") {
   }
 }
 
-TEST_CASE("meta: every operation takes as much memory as on the CPU, forward and backward", "[isa]") {
+TEST_CASE("meta: every operation takes as much memory as on the CPU, forward and backward", "[isa][system]") {
   for (const Op* op : all_ops()) {
     for (const Sample& sample : op->samples()) {
       for (const DType dtype : {DType::f64, DType::f32}) {
@@ -99,7 +99,7 @@ TEST_CASE("meta: every operation takes as much memory as on the CPU, forward and
   }
 }
 
-TEST_CASE("meta: scratch memory of kernels is that of the CPU, whatever shapes and threads", "[isa]") {
+TEST_CASE("meta: scratch memory of kernels is that of the CPU, whatever shapes and threads", "[isa][system]") {
   const auto products = [](int64_t rows, int64_t in, int64_t out) {
     return Sample{
         "linear",
@@ -131,7 +131,7 @@ TEST_CASE("meta: scratch memory of kernels is that of the CPU, whatever shapes a
   }
 }
 
-TEST_CASE("meta: a meter tells who has the memory at the peak") {
+TEST_CASE("meta: a meter tells who has the memory at the peak", "[system]") {
   std::string now = "weights";
   for (const Device device : {Device::meta, Device::meta_cuda}) {
     CAPTURE(name_of(device));
@@ -170,7 +170,7 @@ TEST_CASE("meta: a meter tells who has the memory at the peak") {
   }
 }
 
-TEST_CASE("meta: what is freed beside a product of a GPU counts until the product is joined") {
+TEST_CASE("meta: what is freed beside a product of a GPU counts until the product is joined", "[system]") {
   const Backend& gpu = backend(Device::meta_cuda);
   const Tensor x = Tensor::empty({64, 64}, DType::f32, Device::meta_cuda);
   Tensor freed = Tensor::empty({64, 64}, DType::f32, Device::meta_cuda);

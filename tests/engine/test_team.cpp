@@ -47,7 +47,7 @@ double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC
 
 }  // namespace
 
-TEST_CASE("a parallel loop calls each index once, at any number of threads") {
+TEST_CASE("a parallel loop calls each index once, at any number of threads", "[system]") {
   for (const int threads : {1, 2, 3, 7}) {
     for (const int64_t n : {0, 1, 2, 3, 5, 1000}) {
       CAPTURE(threads, n);
@@ -63,7 +63,7 @@ TEST_CASE("a parallel loop calls each index once, at any number of threads") {
   }
 }
 
-TEST_CASE("members see at a barrier what the others wrote") {
+TEST_CASE("members see at a barrier what the others wrote", "[system]") {
   for (const int most : {2, 3, 5}) {
     std::vector<int> written(static_cast<size_t>(most));
     std::atomic<int> wrong = 0;
@@ -79,7 +79,7 @@ TEST_CASE("members see at a barrier what the others wrote") {
   }
 }
 
-TEST_CASE("the parts of a team's members make up the whole") {
+TEST_CASE("the parts of a team's members make up the whole", "[system]") {
   for (const int size : {1, 2, 3, 7}) {
     for (const int64_t n : {0, 1, 6, 100}) {
       int64_t next = 0;
@@ -94,7 +94,7 @@ TEST_CASE("the parts of a team's members make up the whole") {
   }
 }
 
-TEST_CASE("what a loop throws arrives at its caller, and the threads go on") {
+TEST_CASE("what a loop throws arrives at its caller, and the threads go on", "[system]") {
   for (const int64_t thrower : {0, 1, 2}) {
     const auto loop = [&](int64_t i) {
       if (i == thrower) throw std::runtime_error("index " + std::to_string(i));
@@ -108,7 +108,7 @@ TEST_CASE("what a loop throws arrives at its caller, and the threads go on") {
   CHECK_THROWS_WITH(parallel_for(3, 3, [](int64_t i) { throw std::runtime_error(std::to_string(i)); }), "0");
 }
 
-TEST_CASE("a loop inside a loop runs on the thread that meets it") {
+TEST_CASE("a loop inside a loop runs on the thread that meets it", "[system]") {
   std::atomic<int> wrong = 0;
   on_team(3, [&](const Team& team) {
     const auto thread = std::this_thread::get_id();
@@ -121,7 +121,7 @@ TEST_CASE("a loop inside a loop runs on the thread that meets it") {
   CHECK(team_rank() == 0);
 }
 
-TEST_CASE("callers that come at the same time compute side by side") {
+TEST_CASE("callers that come at the same time compute side by side", "[system]") {
   // While the members of one team wait for the second caller, it gets through, alone.
   std::atomic<bool> begun = false, through = false;
   int second = 0;
@@ -151,7 +151,7 @@ TEST_CASE("callers that come at the same time compute side by side") {
   CHECK(sum == int64_t{800} * 328350);
 }
 
-TEST_CASE("a child process makes threads of its own, and none for one thread") {
+TEST_CASE("a child process makes threads of its own, and none for one thread", "[system]") {
   if (thread_sanitizer) CRISP_SKIP("ThreadSanitizer cannot follow the threads of a child");
   CHECK(team_size(3) == 3);
   CHECK(in_child([] {
@@ -181,13 +181,13 @@ TEST_CASE("a child process makes threads of its own, and none for one thread") {
   CHECK(code == 0);
 }
 
-TEST_CASE("a child process that ends in the usual way waits for nobody") {
+TEST_CASE("a child process that ends in the usual way waits for nobody", "[system]") {
   if (thread_sanitizer) CRISP_SKIP("ThreadSanitizer cannot follow the threads of a child");
   CHECK(team_size(2) == 2);
   CHECK(in_child([]() -> int { std::exit(team_size(2) + 5); }) == 7);
 }
 
-TEST_CASE("where the system grants no more threads a loop runs on fewer") {
+TEST_CASE("where the system grants no more threads a loop runs on fewer", "[system]") {
   if (sanitizer) CRISP_SKIP("the sanitizer needs more addresses than any limit");
   constexpr int many = 200;
   CHECK(in_child([] {
@@ -199,7 +199,7 @@ TEST_CASE("where the system grants no more threads a loop runs on fewer") {
         }) == 0);
 }
 
-TEST_CASE("threads that wait sleep") {
+TEST_CASE("threads that wait sleep", "[system]") {
   const auto rest = [] { std::this_thread::sleep_for(std::chrono::milliseconds(300)); };
   CHECK(team_size(4) == 4);
   const double before = cpu_seconds();
@@ -212,7 +212,7 @@ TEST_CASE("threads that wait sleep") {
   CHECK(cpu_seconds() - before < 0.1);  // of 0.9 s
 }
 
-TEST_CASE("signals are left to the program's own threads") {
+TEST_CASE("signals are left to the program's own threads", "[system]") {
   std::atomic<int> blocked = 0, own = 0;
   on_team(3, [&](const Team& team) {
     sigset_t set;

@@ -11,11 +11,11 @@
 #include "engine/fail.h"
 #include "engine/ops.h"
 #include "engine/profile.h"
+#include "engine/system.h"
 #include "tools/bench/load.h"
 #include "tools/bench/report.h"
 #include "tools/bench/step.h"
 #include "train/core/trainer.h"
-#include "train/durable/process_info.h"
 #include "train/inference/limits.h"
 #include "train/inference/to_batch.h"
 
@@ -86,7 +86,7 @@ void run_steps(const StepOptions& o, const TokenizedDataset& data, Measured& m, 
     if (s < measured - 1) continue;
     m.memory = allocator_stats();
     m.system_allocations = m.memory.system_allocations - m.system_allocations;
-    m.peak_resident_bytes = static_cast<double>(peak_resident_bytes());
+    m.peak_resident_bytes = static_cast<double>(os::peak_resident_bytes());
   }
   stop_profile();
   m.kernels = profile();

@@ -1,16 +1,15 @@
 #include "train/durable/process_info.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cctype>
-#include <ctime>
 #include <iterator>
 #include <sstream>
 #include <vector>
 
 #include "data/input/file.h"
 #include "data/input/parse_text.h"
+#include "engine/system.h"
 
 namespace crisp {
 
@@ -26,16 +25,9 @@ std::optional<ProcessStat> process_stat(const std::string& id) {
 std::optional<double> process_age() {
   const std::optional<ProcessStat> stat = process_stat("self");
   const std::optional<double> ticks = stat ? parse_number<double>(stat->start) : std::nullopt;
-  timespec now{};
-  if (!ticks || clock_gettime(CLOCK_BOOTTIME, &now) != 0) return std::nullopt;
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec) -
-         *ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
-}
-
-int64_t peak_resident_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return int64_t{usage.ru_maxrss} * 1024;
+  const std::optional<double> now = os::seconds_since_boot();
+  if (!ticks || !now) return std::nullopt;
+  return *now - *ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
 std::string host_name() {

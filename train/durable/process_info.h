@@ -1,7 +1,6 @@
 // What the system tells about processes, and about the machine that they are on.
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -9,8 +8,6 @@ namespace crisp {
 
 /// Seconds since this process was started, to a hundredth; nothing where the system does not tell.
 std::optional<double> process_age();
-/// The most memory that it has had resident.
-int64_t peak_resident_bytes();
 
 /// The name of the machine, "_" in it for what is no part of a file's name or a word; "localhost" where it has none.
 std::string host_name();

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/backend.h"
-#include "train/durable/process_info.h"
+#include "engine/system.h"
 #include "train/inference/precision.h"
 #include "train/run/results.h"
 #include "train/run/session.h"
@@ -74,7 +74,7 @@ void Session::write_results() {
     document["train_eval_total"] = e.total;
   }
   document["peak_tensor_bytes"] = backend(trainer_.model().device()).peak_bytes();
-  document["peak_resident_bytes"] = peak_resident_bytes();
+  document["peak_resident_bytes"] = os::peak_resident_bytes();
   if (startup_seconds_) document["startup_seconds"] = *startup_seconds_;
   document["instruction_set"] = kernels_in_use(context_.products(), trainer_.model().device());
   document["threads"] = context_.threads();

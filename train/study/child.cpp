@@ -1,7 +1,6 @@
 #include "train/study/child.h"
 
 #include <fcntl.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "engine/fail.h"
+#include "engine/system.h"
 
 namespace crisp {
 namespace {
@@ -18,7 +18,7 @@ namespace {
 // In the child, between fork and exec: system calls only.
 [[noreturn]] void become(char* const* arguments, int null, int log, int kept_descriptor, pid_t parent) {
   ::setpgid(0, 0);
-  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  os::die_with_parent(SIGTERM);
   if (::getppid() != parent) ::_exit(143);  // it died before
   ::signal(SIGUSR1, SIG_IGN);               // until it has a handler: one that comes early must not kill it
   ::dup2(null, 0), ::dup2(log, 1), ::dup2(log, 2);

@@ -1,9 +1,5 @@
 #include "engine/cpu/memory/arena.h"
 
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -11,6 +7,7 @@
 #include "engine/cpu/memory/allocator.h"
 #include "engine/cpu/memory/poison.h"
 #include "engine/fail.h"
+#include "engine/system.h"
 
 namespace crisp {
 namespace {
@@ -40,37 +37,14 @@ BlockHeader* next_of(BlockHeader* block) {
   return reinterpret_cast<BlockHeader*>(reinterpret_cast<char*>(block) + block->total);
 }
 
-size_t machine_memory() {
-  const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-  return pages > 0 && page > 0 ? static_cast<size_t>(pages) * static_cast<size_t>(page) : size_t{1} << 34;
-}
-
-// Only addresses, which cost nothing. Under a limit half of it: threads, files and the C library need some as well.
-size_t usual_reservation() {
-  const size_t wanted = 2 * machine_memory();
-  rlimit limit{};
-  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return wanted;
-  return std::min(wanted, static_cast<size_t>(limit.rlim_cur / 2));
-}
-
-// Addresses without memory, `bytes` of them from a multiple of 2 MiB on; null where the system refuses.
-char* reserve(size_t bytes) {
-  void* const place = mmap(nullptr, bytes + huge_page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (place == MAP_FAILED) return nullptr;
-  char* const all = static_cast<char*>(place);
-  char* const begin = reinterpret_cast<char*>(rounded_up(reinterpret_cast<uintptr_t>(all), huge_page));
-  if (begin > all) munmap(all, static_cast<size_t>(begin - all));
-  if (all + huge_page > begin) munmap(begin + bytes, static_cast<size_t>(all + huge_page - begin));
-  return begin;
-}
+// An eighth more than is needed, so that a slightly longer batch seldom asks again; what is never touched takes no
+// memory.
+size_t spare_for(size_t usable) { return std::max(usable / 8, huge_page); }
 
 }  // namespace
 
 Arena::~Arena() {
-  for (const Range& range : ranges_) {
-    unpoison(range.begin, range.usable);
-    munmap(range.begin, range.reserved);
-  }
+  while (!ranges_.empty()) drop_last_range();
 }
 
 // --- the tree of free blocks: a treap, whose shape follows from the blocks' places -----------------------------------
@@ -192,7 +166,7 @@ void Arena::free(BlockHeader* block) noexcept {
 }
 
 void Arena::release() noexcept {
-  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t page = os::page_size();
   const auto at_page = [page](char* p) { return p - reinterpret_cast<uintptr_t>(p) % page; };
   for (Range& range : ranges_) {
     if (range.usable == 0) continue;
@@ -201,7 +175,7 @@ void Arena::release() noexcept {
       char *const data = block->data(), *const end = reinterpret_cast<char*>(next_of(block));
       char* const first = std::min(at_page(data + page - 1), end);  // the first of whole pages, and the last
       char* const last = std::max(at_page(end), first);
-      if (first < last && madvise(first, static_cast<size_t>(last - first), MADV_DONTNEED) != 0) continue;
+      if (first < last && !os::discard(first, static_cast<size_t>(last - first))) continue;
       clear_poisoned(data, static_cast<size_t>(first - data));
       clear_poisoned(last, static_cast<size_t>(end - last));
       block->zero = true;
@@ -212,8 +186,7 @@ void Arena::release() noexcept {
     erase(last);
     const auto begin = static_cast<size_t>(reinterpret_cast<char*>(last) - range.begin);
     const size_t usable = last->previous ? rounded_up(begin + BlockHeader::size, page) : 0;
-    madvise(range.begin + usable, range.usable - usable, MADV_DONTNEED);
-    mprotect(range.begin + usable, range.usable - usable, PROT_NONE);
+    os::make_unusable(range.begin + usable, range.usable - usable);
     unpoison(range.begin + usable, range.usable - usable);
     range.usable = usable;
     if (usable == 0) continue;
@@ -225,6 +198,7 @@ void Arena::release() noexcept {
       insert(last);
     }
   }
+  while (os::bytes_to_reserve() == 0 && !ranges_.empty() && ranges_.back().usable == 0) drop_last_range();
 }
 
 // --- the system ------------------------------------------------------------------------------------------------------
@@ -240,15 +214,16 @@ void Arena::close(Range& range, BlockHeader* last, uint16_t index) noexcept {
 
 bool Arena::add_range(size_t total) {
   const size_t least = rounded_up(total + BlockHeader::size, huge_page);
-  size_t wanted = !ranges_.empty() ? smallest_range : reservation_ > 0 ? reservation_ : usual_reservation();
+  const size_t usual = os::bytes_to_reserve();
+  size_t wanted = usual == 0         ? least + spare_for(usable_bytes())
+                  : !ranges_.empty() ? smallest_range
+                  : reservation_ > 0 ? reservation_
+                                     : usual;
   if (ranges_.size() > std::numeric_limits<uint16_t>::max()) return false;
   ranges_.reserve(ranges_.size() + 1);
   for (wanted = std::max(rounded_up(wanted, huge_page), least);;
        wanted = std::max(rounded_up(wanted / 2, huge_page), least)) {
-    if (char* const begin = reserve(wanted)) {
-#if defined(MADV_HUGEPAGE)
-      madvise(begin, wanted, MADV_HUGEPAGE);  // only a hint
-#endif
+    if (char* const begin = os::reserve(wanted, true)) {
       ranges_.push_back({begin, 0, wanted});
       return true;
     }
@@ -261,7 +236,7 @@ bool Arena::grow(size_t index, size_t more) {
   Range& range = ranges_[index];
   if (more > range.reserved - range.usable) return false;
   const size_t usable = std::min(rounded_up(range.usable + more, huge_page), range.reserved);
-  if (mprotect(range.begin + range.usable, usable - range.usable, PROT_READ | PROT_WRITE) != 0) return false;
+  if (!os::make_usable(range.begin + range.usable, usable - range.usable)) return false;
   ++growths_;
   BlockHeader* block = reinterpret_cast<BlockHeader*>(range.begin);
   if (range.usable == 0) {
@@ -279,10 +254,8 @@ bool Arena::grow(size_t index, size_t more) {
   return true;
 }
 
-// After which a free block of `total` bytes exists; null when the system has no more. An eighth is added, so that a
-// slightly longer batch seldom needs to ask again; what is never touched takes no memory.
+// After which a free block of `total` bytes exists; null when the system has no more.
 BlockHeader* Arena::grow_to_hold(size_t total) {
-  const auto spare = [](size_t usable) { return std::max(usable / 8, huge_page); };
   const auto lacking = [&](const Range& range) {
     if (range.usable == 0) return total + BlockHeader::size;
     const BlockHeader* const last = range.end()->previous;
@@ -290,14 +263,20 @@ BlockHeader* Arena::grow_to_hold(size_t total) {
   };
   for (size_t i = 0; i < ranges_.size(); ++i) {
     const size_t least = lacking(ranges_[i]);
-    if (grow(i, least + spare(ranges_[i].usable)) || grow(i, least)) return smallest_of(total);
+    if (grow(i, least + spare_for(ranges_[i].usable)) || grow(i, least)) return smallest_of(total);
   }
   if (!add_range(total)) return nullptr;
   const size_t last = ranges_.size() - 1, least = lacking(ranges_[last]);
-  if (grow(last, least + spare(0)) || grow(last, least)) return smallest_of(total);
-  munmap(ranges_.back().begin, ranges_.back().reserved);
-  ranges_.pop_back();
+  if (grow(last, least + spare_for(0)) || grow(last, least)) return smallest_of(total);
+  drop_last_range();
   return nullptr;
+}
+
+void Arena::drop_last_range() noexcept {
+  const Range& range = ranges_.back();
+  unpoison(range.begin, range.usable);
+  os::unreserve(range.begin, range.reserved);
+  ranges_.pop_back();
 }
 
 size_t Arena::usable_bytes() const {

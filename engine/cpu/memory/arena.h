@@ -29,7 +29,8 @@ struct alignas(64) BlockHeader {
 static_assert(sizeof(BlockHeader) == BlockHeader::size);
 
 /// Reserves addresses without memory and makes the front part usable as it is needed. Where the system gives little
-/// (ulimit -v), several smaller ranges follow one another. The same calls give the same layout. Not thread-safe.
+/// (ulimit -v), or memory only (engine/system.h), several smaller ranges follow one another. The same calls give the
+/// same layout in each. Not thread-safe.
 class Arena {
  public:
   /// `reservation`: bytes of address space to ask for at first; 0 takes a multiple of the machine's memory.
@@ -67,6 +68,7 @@ class Arena {
   BlockHeader* add_free(BlockHeader* block) noexcept;
   static void close(Range& range, BlockHeader* last, uint16_t index) noexcept;
   bool add_range(size_t total);
+  void drop_last_range() noexcept;
   bool grow(size_t range, size_t more);
   BlockHeader* grow_to_hold(size_t total);
 

@@ -8,14 +8,9 @@
 #include <limits>
 #include <string_view>
 #include <system_error>
-#include <thread>
-#include <vector>
 
 #include "engine/context.h"
-
-#if defined(__linux__)
-#include <sched.h>
-#endif
+#include "engine/system.h"
 
 namespace crisp {
 namespace {
@@ -65,18 +60,6 @@ int cores_of_path(const std::string& mount, std::string path) {
 
 }  // namespace
 
-int cores_of_affinity() {
-#if defined(__linux__)
-  // The system refuses a set that is smaller than its own.
-  for (size_t cores = 1024; cores <= size_t{1} << 20; cores *= 2) {
-    std::vector<cpu_set_t> set(cores / CPU_SETSIZE);
-    const size_t bytes = set.size() * sizeof(cpu_set_t);
-    if (sched_getaffinity(0, bytes, set.data()) == 0) return CPU_COUNT_S(bytes, set.data());
-  }
-#endif
-  return static_cast<int>(std::thread::hardware_concurrency());
-}
-
 int cores_of_cgroups(const std::string& root) {
   const std::string mounts = root + "/sys/fs/cgroup";
   std::ifstream groups(root + "/proc/self/cgroup");
@@ -105,7 +88,7 @@ int threads_of_variable(const char* value) {
 }
 
 int default_num_threads() {
-  int limit = smaller_limit(cores_of_affinity(), cores_of_cgroups());
+  int limit = smaller_limit(os::usable_processors(), cores_of_cgroups());
   for (const char* name : {"OMP_NUM_THREADS", "OMP_THREAD_LIMIT"})
     limit = smaller_limit(limit, threads_of_variable(std::getenv(name)));
   return std::max(1, limit);

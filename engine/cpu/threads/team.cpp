@@ -1,8 +1,5 @@
 #include "engine/cpu/threads/team.h"
 
-#include <pthread.h>
-#include <signal.h>
-
 #include <atomic>
 #include <chrono>
 #include <exception>
@@ -12,11 +9,7 @@
 #include <utility>
 #include <vector>
 
-#if defined(__linux__)
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
+#include "engine/system.h"
 
 namespace crisp {
 namespace {
@@ -42,7 +35,8 @@ class Signal {
 
   void advance() {
     value_.fetch_add(1);
-    if (sleepers_.load() > 0) wake();  // both in the one order of all such operations, as are those of sleep_while()
+    if (sleepers_.load() > 0)
+      os::wake_all(value_);  // both in the one order of all such operations, as are those of sleep_while()
   }
 
   // The new value.
@@ -62,20 +56,10 @@ class Signal {
   int sleep_while(int old) {
     sleepers_.fetch_add(1);
     int now;
-    while ((now = value_.load()) == old) sleep(old);
+    while ((now = value_.load()) == old) os::sleep_while(value_, old);
     sleepers_.fetch_sub(1);
     return now;
   }
-
-#if defined(__linux__)
-  static_assert(sizeof(std::atomic<int>) == sizeof(int));
-  // Returns when woken, or at once when the value is not `old`; may return for no reason.
-  void sleep(int old) { ::syscall(SYS_futex, &value_, FUTEX_WAIT_PRIVATE, old, nullptr, nullptr, 0); }
-  void wake() { ::syscall(SYS_futex, &value_, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0); }
-#else
-  void sleep(int old) { value_.wait(old); }
-  void wake() { value_.notify_all(); }
-#endif
 
   std::atomic<int> value_{0}, sleepers_{0};
 };
@@ -103,23 +87,6 @@ namespace {
 
 thread_local bool in_team = false;
 thread_local int rank = 0;
-
-// Signals are for the host's own threads; those that a thread causes itself cannot wait.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP}) sigdelset(&all, own);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
 
 class Pool {
  public:
@@ -165,8 +132,8 @@ class Pool {
       const int its_rank = static_cast<int>(workers_.size()) + 1;
       workers_.reserve(workers_.size() + 1);
       try {
-        const SignalsBlocked blocked;
-        worker->thread = std::thread([this, me = worker.get(), its_rank] { live(*me, its_rank); });
+        // Signals are for the host's own threads.
+        worker->thread = os::thread_without_signals([this, me = worker.get(), its_rank] { live(*me, its_rank); });
       } catch (const std::system_error&) {
         return static_cast<int>(workers_.size());
       }
@@ -215,7 +182,7 @@ Pool* abandoned = nullptr;
 struct Lifetime {
   Lifetime() {
     // In a child there are no workers, and perhaps no caller to free the pool.
-    pthread_atfork(nullptr, nullptr, [] {
+    os::call_in_children([] {
       if (in_team) return;
       abandoned = std::exchange(pool, nullptr);
       claimed.store(false, std::memory_order_relaxed);

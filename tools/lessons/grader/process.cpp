@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,6 +16,7 @@
 #include <utility>
 
 #include "engine/fail.h"
+#include "engine/system.h"
 #include "train/durable/interrupt.h"
 
 namespace crisp::lessons {
@@ -31,7 +31,7 @@ std::vector<char*> pointers(const std::vector<std::string>& words) {
   return all;
 }
 
-void limit(__rlimit_resource_t resource, uint64_t value, uint64_t grace = 0) {
+void limit(auto resource, uint64_t value, uint64_t grace = 0) {
   const struct rlimit both = {value, value + grace};
   ::setrlimit(resource, &both);
 }
@@ -46,8 +46,8 @@ struct Start {
 // In the child, between fork and exec: system calls only.
 [[noreturn]] void become(const Start& start, const Limits& limits) {
   ::setpgid(0, 0);
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  os::die_with_parent(SIGKILL);
+  os::stay_unprivileged();
   if (::getppid() != start.parent) ::_exit(127);  // it died before
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ, SIGUSR1}) ::signal(number, SIG_DFL);
   ::dup2(start.null, 0), ::dup2(start.out, 1), ::dup2(start.out, 2);
@@ -107,8 +107,9 @@ struct Pipe {
   int read = -1, write = -1;
   Pipe() {
     int pair[2];
-    if (::pipe2(pair, O_CLOEXEC) != 0) fail("no pipe: {}", std::strerror(errno));
+    if (::pipe(pair) != 0) fail("no pipe: {}", std::strerror(errno));
     read = pair[0], write = pair[1];
+    for (const int fd : pair) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   }
   ~Pipe() {
     for (const int fd : {read, write})
