@@ -53,7 +53,7 @@ run(${CMAKE_COMMAND} -G ${GENERATOR} -S ${WORK}/consumer -B ${WORK}/alone -DLANG
 run(${CMAKE_COMMAND} --build ${WORK}/alone)
 run(${WORK}/alone/shared_consumer ${base})
 
-# What the shared library shows to others.
+# What the shared library shows to others: abi.c's functions, and the types that abi.c says.
 file(GLOB_RECURSE library ${WORK}/prefix/libcrisp.so)
 find_program(nm NAMES nm REQUIRED)
 execute_process(COMMAND ${nm} -D --defined-only --format=posix ${library} OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
@@ -62,13 +62,16 @@ set(exported "")
 foreach(line IN LISTS lines)
   string(REGEX REPLACE "[ @].*" "" name "${line}")
   if(NOT line MATCHES " A( |$)")  # the version's own name
-    string(APPEND exported "${name}\n")
+    list(APPEND exported ${name})
   endif()
 endforeach()
-file(READ ${CMAKE_CURRENT_LIST_DIR}/exported.txt wanted)
+file(STRINGS ${CMAKE_CURRENT_LIST_DIR}/abi.c wanted REGEX "^FUNCTION")
+list(TRANSFORM wanted REPLACE "^FUNCTION\\(([a-z_]+).*" "\\1")
 if(NOT exported STREQUAL wanted)
-  message(FATAL_ERROR "libcrisp.so exports\n${exported}\nand tests/install/exported.txt has\n${wanted}")
+  message(FATAL_ERROR "libcrisp.so exports\n${exported}\nand tests/install/abi.c has\n${wanted}")
 endif()
+run(${C} -std=c11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -I${WORK}/prefix/include
+  ${CMAKE_CURRENT_LIST_DIR}/abi.c)
 
 # Without CMake.
 find_program(pkg_config NAMES pkg-config pkgconf)

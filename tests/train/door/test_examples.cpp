@@ -1,10 +1,9 @@
 // The programs of README.md and train/door/README.md, compiled as they stand there and run; and crisp-predict itself.
-#include <fmt/format.h>
-
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <utility>
 
 #include "tests/tools/process.h"
 #include "tests/train/door/door.h"
@@ -39,6 +38,18 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
+// What the examples of fine-tuning on five say: an answer, and the derivative of label 1's loss for its own logit.
+std::pair<Classifier::Prediction, double> tuned_on_five(const std::string& directory) {
+  FineTuner tuner(directory, {{"a gem", 1}, {"a mess", 0}, {"so tender", 1}, {"so dull", 0}, {"a joy", 1}}, {});
+  tuner.run();
+  const Classifier model = tuner.classifier();
+  const auto gradients = model.gradients("a moving film", Classifier::Objective::loss(1), {"classifier.bias"});
+  const auto p = model.predict_one("a moving film");
+  const double gradient = gradients.parameters.at("classifier.bias").values[1];
+  CHECK(gradient == Approx(p.scores[1] - 1).epsilon(1e-5));
+  return {p, gradient};
+}
+
 }  // namespace
 
 TEST_CASE("README.md's examples compile and do what they say") {
@@ -47,10 +58,9 @@ TEST_CASE("README.md's examples compile and do what they say") {
   const Outcome answers = at.start(EXAMPLE_readme_1);
   CHECK(answers.err == "");
   REQUIRE(answers.exit_code == 0);
-  const Classifier model(at / "out");
+  const auto [p, derivative] = tuned_on_five(at / "out");
   std::ostringstream expected;
-  for (const auto& p : model.predict({"a moving film", "two hours too long"}))
-    expected << p.label_name << ' ' << p.score() << '\n';
+  expected << p.label_name << ' ' << p.score() << ' ' << derivative << '\n';
   CHECK(answers.out == expected.str());
 
   const Outcome gradient = at.start(EXAMPLE_readme_2);
@@ -62,8 +72,6 @@ TEST_CASE("README.md's examples compile and do what they say") {
 TEST_CASE("the front door's examples compile and do what they say") {
   const Folder at;
   REQUIRE(EXAMPLES_door_readme == 4);
-  const Classifier model(at / "out");
-
   const Outcome inside = at.start(EXAMPLE_door_readme_1);
   REQUIRE(inside.exit_code == 0);
   const Classifier exact(at / "out", with_precision(Precision::f64));
@@ -87,8 +95,10 @@ TEST_CASE("the front door's examples compile and do what they say") {
   const Outcome c = at.start(EXAMPLE_door_readme_3);
   REQUIRE(c.exit_code == 0);
   CHECK(c.err == "");
-  const auto p = model.predict_one("a moving film");
-  CHECK(lines_of(c.out).at(0) == fmt::format("{} {:.4f}", p.label_name, p.score()));
+  const auto [p, derivative] = tuned_on_five(at / "out");
+  std::ostringstream expected;
+  expected << "label 1: " << p.scores[1] << ", gradient of its loss: " << derivative << '\n';
+  CHECK(c.out == expected.str());
 
   const Outcome c_tuned = at.start(EXAMPLE_door_readme_4);
   REQUIRE(c_tuned.exit_code == 0);

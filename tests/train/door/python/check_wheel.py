@@ -19,30 +19,41 @@ print(model.gradient("a moving film", loss=1, of="classifier.bias").shape)
 """
 
 
-def main():
-    for module in ("pip", "setuptools", "wheel"):
-        if importlib.util.find_spec(module) is None:
-            print(f"[skipped] Python has no {module}")
-            return
+def missing():
+    """What a wheel cannot be made without."""
+    modules = ("pip", "setuptools", "wheel")
+    return [f"Python has no {module}" for module in modules if importlib.util.find_spec(module) is None]
+
+
+def install(folder):
+    """Makes a wheel and installs it below the folder: the wheel's file, and what PYTHONPATH needs."""
     source = Path(__file__).resolve().parents[4] / "train" / "door" / "python"
+    # A copy: setuptools leaves its work beside the source.
+    copy = Path(folder) / "checkout" / "train" / "door" / "python"
+    copy.mkdir(parents=True)
+    modules = ("crisp/__init__.py", "crisp/_library.py", "crisp/_values.py", "crisp/py.typed")
+    for file in ("pyproject.toml", "setup.py", *modules):
+        (copy / file).parent.mkdir(exist_ok=True)
+        (copy / file).write_bytes((source / file).read_bytes())
+    (Path(folder) / "checkout" / "CMakeLists.txt").write_bytes((source.parents[2] / "CMakeLists.txt").read_bytes())
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    wheels = Path(folder) / "wheels"
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", wheels, copy], check=True
+    )
+    (wheel,) = wheels.iterdir()
+    installed = Path(folder) / "installed"
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", installed, wheel], check=True)
+    return wheel, installed
+
+
+def main():
+    if missing():
+        print(f"[skipped] {'; '.join(missing())}")
+        return
     with tempfile.TemporaryDirectory() as folder:
-        # A copy: setuptools leaves its work beside the source.
-        copy = Path(folder) / "checkout" / "train" / "door" / "python"
-        copy.mkdir(parents=True)
-        modules = ("crisp/__init__.py", "crisp/_library.py", "crisp/_values.py", "crisp/py.typed")
-        for file in ("pyproject.toml", "setup.py", *modules):
-            (copy / file).parent.mkdir(exist_ok=True)
-            (copy / file).write_bytes((source / file).read_bytes())
-        (Path(folder) / "checkout" / "CMakeLists.txt").write_bytes((source.parents[2] / "CMakeLists.txt").read_bytes())
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-        wheels = Path(folder) / "wheels"
-        subprocess.run(
-            [*pip, "wheel", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", wheels, copy], check=True
-        )
-        (wheel,) = wheels.iterdir()
+        wheel, installed = install(folder)
         assert "-py3-none-linux_" in wheel.name, wheel.name
-        installed = Path(folder) / "installed"
-        subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", installed, wheel], check=True)
         environment = {k: v for k, v in os.environ.items() if k != "CRISP_LIBRARY"}
         environment["PYTHONPATH"] = str(installed)
         program = PROGRAM.format(sample=os.environ["CRISP_SAMPLE"])
@@ -53,4 +64,5 @@ def main():
         print(f"{wheel.name} works")
 
 
-main()
+if __name__ == "__main__":
+    main()
