@@ -120,7 +120,7 @@ void ExampleStream::read_whole(std::string content) {
   begun_ = true;
   for (std::string more = lines_.next(size_t{1} << 16); !more.empty(); more = lines_.next(size_t{1} << 16)) {
     content += more;
-    if (content.size() > input_limit::dataset)
+    if (uint64_t{content.size()} > input_limit::dataset)
       fail<BadInput>("{}: is larger than the {} MiB that it may have", lines_.name(), input_limit::dataset >> 20);
   }
   whole_ = parse_dataset(content, lines_.name(), options_);

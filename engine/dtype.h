@@ -1,11 +1,12 @@
 // Element types and the conversions between them. A leaf header: kernels and the safetensors code include it.
 #pragma once
 
-#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+
+#include "engine/bit_cast.h"
 
 namespace crisp {
 
@@ -50,11 +51,11 @@ struct Float16 {
   uint16_t bits;
 };
 
-inline float to_float(BFloat16 h) { return std::bit_cast<float>(static_cast<uint32_t>(h.bits) << 16); }
+inline float to_float(BFloat16 h) { return bit_cast<float>(static_cast<uint32_t>(h.bits) << 16); }
 
 /// Rounds to nearest even; a NaN stays a (quiet) NaN.
 inline BFloat16 to_bfloat16(float f) {
-  const auto u = std::bit_cast<uint32_t>(f);
+  const auto u = bit_cast<uint32_t>(f);
   if ((u & 0x7fffffffu) > 0x7f800000u) return {static_cast<uint16_t>((u >> 16) | 0x40u)};
   return {static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16)};
 }
@@ -64,24 +65,24 @@ inline float to_float(Float16 h) {
   const uint32_t sign = static_cast<uint32_t>(h.bits & 0x8000u) << 16;
   const uint32_t exponent = (h.bits >> 10) & 0x1fu;
   const uint32_t fraction = h.bits & 0x3ffu;
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (fraction << 13));
+  if (exponent == 31) return bit_cast<float>(sign | 0x7f800000u | (fraction << 13));
   if (exponent == 0) {
     const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
     return sign ? -magnitude : magnitude;
   }
-  return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (fraction << 13));
+  return bit_cast<float>(sign | ((exponent + 112u) << 23) | (fraction << 13));
 }
 
 /// Rounds to nearest even; overflow becomes infinity; a NaN stays a (quiet) NaN.
 inline Float16 to_float16(float f) {
-  const auto u = std::bit_cast<uint32_t>(f);
+  const auto u = bit_cast<uint32_t>(f);
   const auto sign = static_cast<uint16_t>((u >> 16) & 0x8000u);
   const uint32_t magnitude = u & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return {static_cast<uint16_t>(sign | 0x7e00u | ((magnitude >> 13) & 0x1ffu))};
   if (magnitude >= 0x47800000u) return {static_cast<uint16_t>(sign | 0x7c00u)};  // 2^16 and above
   if (magnitude < 0x38800000u) {  // below 2^-14: adding 0.5 aligns the subnormal's bits and rounds
-    const float aligned = std::bit_cast<float>(magnitude) + 0.5f;
-    return {static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(aligned) - 0x3f000000u))};
+    const float aligned = bit_cast<float>(magnitude) + 0.5f;
+    return {static_cast<uint16_t>(sign | (bit_cast<uint32_t>(aligned) - 0x3f000000u))};
   }
   const uint32_t rounded = magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u);
   return {static_cast<uint16_t>(sign | (rounded >> 13))};

@@ -18,7 +18,8 @@ Shape::Shape(std::span<const int64_t> dims) : rank_(static_cast<int>(dims.size()
     n = product.value_or(max_numel + 1);
     too_many |= n > max_numel;
   }
-  if (too_many) fail("shape {} has more than 2^59 elements: their bytes could not be counted", str());
+  if (too_many)
+    fail("shape {} has more than 2^{} elements: their bytes could not be counted", str(), int{max_numel_log2});
 }
 
 void Shape::fail_index(int i) const { fail("dimension {} of a shape with {}: {}", i, rank_, str()); }

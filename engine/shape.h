@@ -13,8 +13,9 @@ class Shape {
  public:
   static constexpr int max_rank = 6;
   /// Of all dimensions together, empty ones counted as 1: products of some of them, sums of two such products and bytes
-  /// (8 an element) then fit in 64 bits with a sign.
-  static constexpr int64_t max_numel = int64_t{1} << 59;
+  /// (8 an element) then fit in 64 bits with a sign, and bytes in a pointer's.
+  static constexpr int max_numel_log2 = 8 * sizeof(void*) - 5;
+  static constexpr int64_t max_numel = int64_t{1} << max_numel_log2;
 
   Shape() = default;  // rank 0: a scalar
   Shape(std::initializer_list<int64_t> dims) : Shape(std::span(dims.begin(), dims.size())) {}

@@ -8,9 +8,9 @@ cmake_minimum_required(VERSION 3.25)
 # (train/core) no files but a model's; what host programs include (train/door/crisp) needs the
 # standard library and leaf headers alone. Exercises are compiled outside of the house, with one header of
 # their own.
-set(contract       engine/backend.h engine/checked.h engine/context.h engine/device.h engine/dtype.h engine/error.h
-                   engine/fail.h engine/formulas.h engine/host_memory.h engine/inline.h engine/kernel_list.h engine/kernels.h engine/random.h
-                   engine/system.h)
+set(contract       engine/backend.h engine/bit_cast.h engine/checked.h engine/context.h engine/device.h engine/dtype.h
+                   engine/error.h engine/fail.h engine/formulas.h engine/host_memory.h engine/inline.h
+                   engine/kernel_list.h engine/kernels.h engine/random.h engine/system.h)
 set(engine         engine/)
 set(engine/cpu     engine/cpu/ ${contract})
 set(engine/cuda    engine/cuda/ ${contract})

@@ -83,7 +83,7 @@ TensorUse use_of(Architecture architecture, std::string_view name) {
   const bool prefixed = take_prefix(name, bert ? "bert." : "distilbert.");
   const auto starts = [&](const NamePair& known) { return name.starts_with(known.first); };
   const std::span<const NamePair> known = bert ? std::span<const NamePair>(left_out_of_bert) : left_out_of_distilbert;
-  if (const auto found = std::ranges::find_if(known, starts); found != known.end()) {
+  if (const auto found = std::find_if(known.begin(), known.end(), starts); found != known.end()) {
     return {Kind::left_out, std::string(found->second)};
   }
   if (bert && name == token_type_weight) return {Kind::token_types};
@@ -99,7 +99,8 @@ TensorUse use_of(Architecture architecture, std::string_view name) {
   if (!layer) return {};
   std::string part(rest);
   if (bert) {
-    const auto pair = std::ranges::find_if(layer_parts, [&](const NamePair& p) { return rest.starts_with(p.first); });
+    const auto pair = std::find_if(layer_parts.begin(), layer_parts.end(),
+                                   [&](const NamePair& p) { return rest.starts_with(p.first); });
     if (pair == layer_parts.end()) return {};
     part = std::string(pair->second) + std::string(rest.substr(pair->first.size()));
   }
@@ -266,8 +267,8 @@ LoadPlan plan_load(const SafetensorsFile& file, std::span<const WantedTensor> wa
   plan.architecture = all.architecture;
   plan.left_out = std::move(all.left_out);
   plan.unused = std::move(all.unknown);
-  const bool has_head =
-      std::ranges::any_of(wanted, [&](const WantedTensor& w) { return w.head && all.parameters.contains(w.name); });
+  const bool has_head = std::any_of(wanted.begin(), wanted.end(),
+                                    [&](const WantedTensor& w) { return w.head && all.parameters.contains(w.name); });
 
   Problems problems;
   for (const WantedTensor& w : wanted) {
@@ -301,7 +302,7 @@ LoadPlan plan_load(const SafetensorsFile& file, std::span<const WantedTensor> wa
   }
   problems.report(file.path());
   for (const auto& [name, tensor] : all.parameters) plan.unused.push_back(tensor->name);
-  std::ranges::sort(plan.unused);
+  std::sort(plan.unused.begin(), plan.unused.end());
   return plan;
 }
 

@@ -46,7 +46,7 @@ void place_publication(const std::string& directory, const std::vector<std::stri
   std::error_code ignored;
   if (!fs::equivalent(weights, new_weights, ignored)) remove_file(weights);
   for (const std::string& name : names)
-    if (!std::ranges::binary_search(published, name)) remove_file(directory + "/" + name);
+    if (!std::binary_search(published.begin(), published.end(), name)) remove_file(directory + "/" + name);
   for (const std::string& name : published)
     if (name != weights_name) link_over(pending(directory) + "/" + name, directory + "/" + name);
   if (entry_exists(new_weights)) link_over(new_weights, weights);

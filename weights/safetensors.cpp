@@ -8,7 +8,6 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
-#include <memory>
 #include <utility>
 
 #include "data/input/file.h"
@@ -164,7 +163,7 @@ std::span<const std::byte> SafetensorsFile::bytes(const TensorEntry& entry) cons
   if (::fstat(file_.descriptor(), &status) != 0 || static_cast<uint64_t>(status.st_size) < file_.size()) {
     fail<BadInput>("{}: the file has become shorter since it was opened", path());
   }
-  return {map_ + data_begin_ + entry.begin, entry.end - entry.begin};
+  return {map_ + data_begin_ + entry.begin, static_cast<size_t>(entry.end - entry.begin)};
 }
 
 void SafetensorsFile::read_bytes(uint64_t offset, std::span<std::byte> out) const {
@@ -184,17 +183,17 @@ void SafetensorsFile::read_as(const TensorEntry& entry, uint64_t first, std::spa
     fail("{}: tensor {} has {} elements; {} from element {} were asked for", path(), quote(entry.name), total,
          out.size(), first);
   }
-  const uint64_t width = bits_of(entry.dtype) / 8;
+  const size_t width = bits_of(entry.dtype) / 8;
   uint64_t offset = entry.begin + first * width;
   if (entry.dtype == safe_dtype(dtype_of<T>)) {
     read_bytes(offset, std::as_writable_bytes(out));
     return;
   }
   constexpr size_t chunk = size_t{1} << 16;  // elements
-  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(std::min(chunk, out.size()) * width);
+  std::vector<std::byte> buffer(std::min(chunk, out.size()) * width);
   for (size_t done = 0; done < out.size(); done += chunk) {
     const size_t n = std::min(chunk, out.size() - done);
-    const std::span<std::byte> raw(buffer.get(), n * width);
+    const std::span<std::byte> raw(buffer.data(), n * width);
     read_bytes(offset, raw);
     offset += raw.size();
     switch (entry.dtype) {

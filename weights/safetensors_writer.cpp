@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -8,6 +7,7 @@
 #include <type_traits>
 
 #include "data/input/text.h"
+#include "engine/bit_cast.h"
 #include "engine/fail.h"
 #include "weights/atomic_file.h"
 #include "weights/safetensors.h"
@@ -23,9 +23,9 @@ float narrow(float x) { return x; }
 float narrow(double x) {
   const float nearest = static_cast<float>(x);
   if (static_cast<double>(nearest) == x || std::isnan(x)) return nearest;
-  auto bits = std::bit_cast<uint32_t>(nearest);
+  auto bits = bit_cast<uint32_t>(nearest);
   if (std::abs(static_cast<double>(nearest)) > std::abs(x)) --bits;
-  return std::bit_cast<float>(bits | 1u);
+  return bit_cast<float>(bits | 1u);
 }
 
 template <class Stored, class T>

@@ -6,17 +6,27 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <vector>
 
 namespace crisp {
 
+/// parse_number<double> by the C library, for C++ libraries whose from_chars takes whole numbers only (libc++ before
+/// 20).
+std::optional<double> parse_real(std::string_view text);
+
 /// The whole of `text` as a number, decimal and independent of the locale; nullopt otherwise.
 template <class T>
 std::optional<T> parse_number(std::string_view text) {
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
+  if constexpr (requires(const char* at, T& value) { std::from_chars(at, at, value); }) {
+    T value{};
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+    return value;
+  } else {
+    static_assert(std::is_same_v<T, double>);
+    return parse_real(text);
+  }
 }
 
 /// The parts between separators, one more than there are separators; they may be empty.

@@ -6,8 +6,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cmath>
+#include <limits>
+#include <optional>
+
 #include "data/input/file.h"
 #include "data/input/json.h"
+#include "data/input/parse_text.h"
 #include "data/input/text.h"
 #include "engine/error.h"
 #include "tests/data/files.h"
@@ -240,4 +245,64 @@ TEST_CASE("json: fields with their types and ranges") {
   CHECK(message([&] { fields.need("none", fields.text("none")); }) == "f: \"none\" is missing");
   CHECK(message([&] { fields.refuse_unknown({"n", "x"}); }) == "f: there is no key \"b\"; known are n, x");
   CHECK(message([&] { crisp::JsonFields(json(3), where); }) == "f: expected a JSON object, not 3");
+}
+
+TEST_CASE("numbers: the C library's way reads what from_chars reads") {
+  // Where from_chars takes no real numbers both are the same function, and the expected values alone tell.
+  struct Case {
+    std::string text;
+    std::optional<double> value;
+  };
+  const double infinity = std::numeric_limits<double>::infinity();
+  const std::vector<Case> cases = {
+      {"0", 0.0},
+      {"-0.0", -0.0},
+      {"1", 1.0},
+      {"-2.5", -2.5},
+      {".5", 0.5},
+      {"5.", 5.0},
+      {"1e3", 1000.0},
+      {"1E-3", 0.001},
+      {"1e+3", 1000.0},
+      {"0.1", 0.1},
+      {"123456789012345678901234567890123456789012345678901234567890", 1.2345678901234567890e59},
+      {"0.333333333333333333333333333333333333333333333333333333333333", 1.0 / 3},
+      {"1.7976931348623157e308", std::numeric_limits<double>::max()},
+      {"2.2250738585072014e-308", std::numeric_limits<double>::min()},
+      {"5e-324", std::numeric_limits<double>::denorm_min()},
+      {"0e-999", 0.0},
+      {"1e400", {}},
+      {"-1e400", {}},
+      {"1e-400", {}},
+      {"inf", infinity},
+      {"-INF", -infinity},
+      {"Infinity", infinity},
+      {"infinite", {}},
+      {"", {}},
+      {"-", {}},
+      {".", {}},
+      {"e5", {}},
+      {"1e", {}},
+      {"--1", {}},
+      {"-+1", {}},
+      {"+1", {}},
+      {" 1", {}},
+      {"1 ", {}},
+      {"1,5", {}},
+      {"1.5.2", {}},
+      {"0x10", {}},
+      {"1_000", {}},
+      {"one", {}},
+      {std::string("1\0", 2), {}},
+  };
+  const auto same = [](std::optional<double> a, std::optional<double> b) {
+    return a.has_value() == b.has_value() && (!a || (*a == *b && std::signbit(*a) == std::signbit(*b)));
+  };
+  for (const Case& c : cases) {
+    INFO(c.text);
+    CHECK(same(crisp::parse_number<double>(c.text), c.value));
+    CHECK(same(crisp::parse_real(c.text), c.value));
+  }
+  CHECK(std::isnan(crisp::parse_real("nan").value()));
+  CHECK(std::isnan(crisp::parse_real("-NaN").value()));
 }

@@ -14,18 +14,13 @@
 #include "engine/gradcheck.h"
 #include "engine/op.h"
 #include "engine/ops.h"
+#include "tests/engine/sample_checks.h"
 #include "tests/support/catch.h"
 #include "tests/support/test_device.h"
 
 namespace crisp::test {
 
-/// Normal numbers without a gradient, in any dtype.
-inline Tensor numbers(const Shape& shape, uint64_t seed, DType dtype = DType::f64, double mean = 0,
-                      double deviation = 1) {
-  return Tensor::normal(shape, dtype, {.seed = seed, .stream = Stream::init}, mean, deviation, test_device());
-}
-
-/// The same, requiring one.
+/// numbers() that require a gradient.
 inline Tensor input(const Shape& shape, uint64_t seed, DType dtype, double mean = 0, double deviation = 1) {
   return numbers(shape, seed, dtype, mean, deviation).set_requires_grad();
 }
@@ -50,17 +45,6 @@ inline Tensor full(const Shape& shape, DType dtype, double value) {
 inline Tensor zeros(const Shape& shape, DType dtype) { return Tensor::zeros(shape, dtype, test_device()); }
 inline Tensor scalar(double value, DType dtype) { return Tensor::scalar(value, dtype, test_device()); }
 
-/// The L2 norm of the difference relative to that of `expected`; 0 when both are empty. NaN when anything is.
-inline double relative_error(const std::vector<double>& actual, const std::vector<double>& expected) {
-  if (actual.size() != expected.size()) return std::nan("");
-  double difference = 0, size = 0;
-  for (size_t i = 0; i < actual.size(); ++i) {
-    difference += (actual[i] - expected[i]) * (actual[i] - expected[i]);
-    size += expected[i] * expected[i];
-  }
-  return difference == 0 ? 0 : std::sqrt(difference / size);
-}
-
 inline std::shared_ptr<Integers> integers(std::vector<int32_t> values) {
   auto all = std::make_shared<Integers>();
   all->host.assign(values.begin(), values.end());
@@ -81,29 +65,6 @@ inline bool same_bits(const Tensor& a, const Tensor& b) {
   return x.shape() == y.shape() && x.dtype() == y.dtype() && std::memcmp(x.raw(), y.raw(), x.bytes()) == 0;
 }
 
-/// f(input) for each of a sample's inputs. What stands there twice stays one tensor.
-template <class F>
-std::vector<Tensor> copies_of_inputs(const Sample& sample, F&& f) {
-  std::vector<Tensor> copies;
-  for (const Tensor& t : sample.inputs) {
-    const auto first = std::find_if(sample.inputs.begin(), sample.inputs.end(), [&](auto& o) { return o.same_as(t); });
-    const auto at = static_cast<size_t>(first - sample.inputs.begin());
-    copies.push_back(at < copies.size() ? copies[at] : f(t.detach()));
-    if (t.requires_grad()) copies.back().set_requires_grad();
-  }
-  return copies;
-}
-/// A sample's inputs on a device.
-inline std::vector<Tensor> inputs_on(Device device, const Sample& sample) {
-  return copies_of_inputs(sample, [&](const Tensor& x) { return x.clone().to(device); });
-}
-/// The same, numbers as `type`, with the same values in f32 and f64.
-inline std::vector<Tensor> inputs_on(Device device, DType type, const Sample& sample) {
-  return copies_of_inputs(sample, [&](const Tensor& x) {
-    return (x.dtype() == DType::i32 ? x : x.to(DType::f32).to(type)).clone().to(device);
-  });
-}
-
 /// f(sample) for all; for those of one operation where the environment's CRISP_TEST_OP names it, while it is being
 /// written.
 template <class F>
@@ -116,24 +77,6 @@ void for_all_samples(F&& f) {
       f(sample);
     }
   }
-}
-
-/// Result and gradients of a sample, in host memory; with its weighted sum `uses` times in the loss.
-inline std::vector<Tensor> results(const Sample& sample, Device device, DType type, int uses = 1) {
-  const std::vector<Tensor> inputs = inputs_on(device, type, sample);
-  Tape tape;
-  Tensor y, loss;
-  for (int i = 0; i < uses; ++i) {
-    y = sample.run(tape, inputs);
-    CHECK(y.device() == device);
-    const Tensor weighted = sum(tape, mul(tape, y, numbers(y.shape(), 99, type).to(device)));
-    loss = loss ? add(tape, loss, weighted) : weighted;
-  }
-  tape.backward(loss);
-  std::vector<Tensor> all{y.detach().to(Device::cpu)};
-  for (const Tensor& t : inputs)
-    if (t.requires_grad()) all.push_back(t.grad().to(Device::cpu));
-  return all;
 }
 
 /// The message of the Error that f throws; fails the test where it throws none.

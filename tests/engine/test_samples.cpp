@@ -10,11 +10,5 @@ TEST_CASE("every operation has samples, and their gradients equal central differ
     INFO(op->name);
     REQUIRE(op->samples().size() >= 2);
   }
-  for_all_samples([](const Sample& sample) {
-    const GradCheckReport report = check_gradients(sample.run, inputs_on(test_device(), sample));
-    INFO(report.str());
-    CHECK(!report.inputs.empty());
-    CHECK(sample.tolerance <= 1e-6);
-    CHECK(report.passes(sample.tolerance));
-  });
+  for_all_samples([](const Sample& sample) { CHECK(gradient_problem(sample) == ""); });
 }

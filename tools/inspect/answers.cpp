@@ -41,7 +41,7 @@ SharedLabels share_labels(const DistilBertConfig& a, const DistilBertConfig& b) 
     return shared;
   }
   for (const std::string& name : in_b) {
-    const auto at = std::ranges::find(in_a, name);
+    const auto at = std::find(in_a.begin(), in_a.end(), name);
     if (at == in_a.end())
       fail<BadInput>("A has the labels {}, B {}: their answers cannot be compared", show_label_names(in_a),
                      show_label_names(in_b));
@@ -75,8 +75,8 @@ AnswerComparison compare_answers(const Answers& a, const Answers& b, std::span<c
     ++(a_right && b_right ? result.both : a_right ? only_a : b_right ? only_b : result.neither);
   }
   if (!truth.empty()) result.right_alone = exact_mcnemar(only_a, only_b);
-  std::ranges::stable_sort(result.disagreements,
-                           [](const auto& x, const auto& y) { return x.difference > y.difference; });
+  std::stable_sort(result.disagreements.begin(), result.disagreements.end(),
+                   [](const auto& x, const auto& y) { return x.difference > y.difference; });
   return result;
 }
 

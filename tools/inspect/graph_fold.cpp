@@ -32,8 +32,8 @@ bool same(const GraphNode& a, const GraphPart& of_a, const GraphNode& b, const G
   const Operation &x = a.operation, &y = b.operation;
   if (x.name != y.name || x.output != y.output || a.cost.flops != b.cost.flops || inner(of_a, x) != inner(of_b, y))
     return false;
-  return std::ranges::equal(x.inputs, y.inputs,
-                            [](const auto& i, const auto& j) { return i.shape == j.shape && i.trained == j.trained; });
+  return std::equal(x.inputs.begin(), x.inputs.end(), y.inputs.begin(), y.inputs.end(),
+                    [](const auto& i, const auto& j) { return i.shape == j.shape && i.trained == j.trained; });
 }
 
 bool same(const Graph& graph, const GraphPart& a, const GraphPart& b) {
@@ -44,7 +44,7 @@ bool same(const Graph& graph, const GraphPart& a, const GraphPart& b) {
 }
 
 void add(std::vector<CostSum>& sums, const std::string& name, const Cost& cost) {
-  auto found = std::ranges::find(sums, name, &CostSum::name);
+  auto found = std::find_if(sums.begin(), sums.end(), [&](const CostSum& sum) { return sum.name == name; });
   if (found == sums.end()) found = sums.insert(sums.end(), {name});
   ++found->count;
   found->cost += cost;
@@ -103,7 +103,7 @@ Cost cost_of(const Graph& graph, size_t begin, size_t end) {
 std::vector<CostSum> sums_by_operation(const Graph& graph) {
   std::vector<CostSum> sums;
   for (const GraphNode& node : graph.nodes) add(sums, node.operation.name, node.cost);
-  std::ranges::stable_sort(sums, [](const CostSum& a, const CostSum& b) {
+  std::stable_sort(sums.begin(), sums.end(), [](const CostSum& a, const CostSum& b) {
     const auto time = [](const Cost& c) { return c.forward.value_or(0) + c.backward.value_or(0); };
     return std::pair(time(a.cost), a.cost.flops) > std::pair(time(b.cost), b.cost.flops);
   });

@@ -55,13 +55,15 @@ Layout layout_of(const Graph& graph, const std::vector<GraphFold>& folds) {
   for (const GraphEdge& e : edges_of(graph, folds))
     if (e.repeats || l.boxes[e.to].order > l.boxes[e.from].order + 1) passing.push_back(e);
   const auto ends = [&](const GraphEdge& e) { return std::minmax({l.boxes[e.from].order, l.boxes[e.to].order}); };
-  std::ranges::stable_sort(passing, {}, [&](const GraphEdge& e) { return ends(e).second - ends(e).first; });
+  const auto length = [&](const GraphEdge& e) { return ends(e).second - ends(e).first; };
+  std::stable_sort(passing.begin(), passing.end(),
+                   [&](const GraphEdge& a, const GraphEdge& b) { return length(a) < length(b); });
   std::vector<std::vector<std::pair<size_t, size_t>>> taken;  // by lane: from the first to the last box
   for (const GraphEdge& e : passing) {
     const std::pair<size_t, size_t> span = ends(e);
-    const auto free = std::ranges::find_if(taken, [&](const auto& lane) {
-      return std::ranges::none_of(lane,
-                                  [&](const auto& s) { return s.first <= span.second && span.first <= s.second; });
+    const auto free = std::find_if(taken.begin(), taken.end(), [&](const auto& lane) {
+      return std::none_of(lane.begin(), lane.end(),
+                          [&](const auto& s) { return s.first <= span.second && span.first <= s.second; });
     });
     const auto lane = free - taken.begin();
     if (free == taken.end()) taken.emplace_back();

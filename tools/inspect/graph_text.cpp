@@ -28,7 +28,8 @@ std::string input_shapes(const Operation& operation) {
   std::vector<std::string> shapes;
   for (const OperationInput& input : operation.inputs) {
     std::string shape = shape_text(input.shape);
-    if (input.made_by && std::ranges::find(shapes, shape) == shapes.end()) shapes.push_back(std::move(shape));
+    if (input.made_by && std::find(shapes.begin(), shapes.end(), shape) == shapes.end())
+      shapes.push_back(std::move(shape));
   }
   return shapes.empty() ? "-" : fmt::format("{}", fmt::join(shapes, ", "));
 }

@@ -35,7 +35,8 @@ std::vector<Tensor> distinct_inputs(std::span<const NodeInfo> nodes, size_t i) {
   std::vector<Tensor> results, leaves;
   for (const Tensor& t : nodes[i].inputs) {
     std::vector<Tensor>& list = maker(nodes, i, t) ? results : leaves;
-    if (std::ranges::none_of(list, [&](const Tensor& other) { return other.same_as(t); })) list.push_back(t);
+    if (std::none_of(list.begin(), list.end(), [&](const Tensor& other) { return other.same_as(t); }))
+      list.push_back(t);
   }
   results.insert(results.end(), leaves.begin(), leaves.end());
   return results;

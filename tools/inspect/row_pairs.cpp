@@ -35,7 +35,8 @@ std::string RowPairs::text(int width) const {
   constexpr int moved_in = 2;
   std::string all = joined_.text(0);
   const std::vector<std::string> lines = lines_of(all);
-  const bool fits = std::ranges::all_of(lines, [&](const std::string& line) { return display_width(line) <= width; });
+  const bool fits =
+      std::all_of(lines.begin(), lines.end(), [&](const std::string& line) { return display_width(line) <= width; });
   if (width == 0 || fits) return all;
   const std::vector<std::string> above = lines_of(first_.text(width)),
                                  below = lines_of(second_.text(std::max(1, width - moved_in)));

@@ -76,11 +76,11 @@ void read_numbers(const SafetensorsFile& file, const TensorEntry& tensor, uint64
   if (is_readable_float(tensor.dtype)) {
     file.read_part(tensor, first, out);
   } else if (tensor.dtype == SafeDType::BOOL) {
-    std::ranges::transform(read_whole<uint8_t>(file, tensor, first, out.size()), out.begin(),
-                           [](uint8_t x) { return x != 0 ? 1.0 : 0.0; });
+    const std::vector<uint8_t> flags = read_whole<uint8_t>(file, tensor, first, out.size());
+    std::transform(flags.begin(), flags.end(), out.begin(), [](uint8_t x) { return x != 0 ? 1.0 : 0.0; });
   } else if (!with_whole(tensor.dtype, [&]<class T>(T) {
-               std::ranges::transform(read_whole<T>(file, tensor, first, out.size()), out.begin(),
-                                      [](T x) { return static_cast<double>(x); });
+               const std::vector<T> values = read_whole<T>(file, tensor, first, out.size());
+               std::transform(values.begin(), values.end(), out.begin(), [](T x) { return static_cast<double>(x); });
              })) {
     fail("{} values are no numbers here", name_of(tensor.dtype));
   }
@@ -128,8 +128,9 @@ TensorDifference difference_of(const SafetensorsFile& a, const TensorEntry& in_a
     read_numbers(a, in_a, first, std::span(x).first(count));
     read_numbers(b, in_b, first, std::span(y).first(count));
     const bool whole = in_a.dtype == in_b.dtype && with_whole(in_a.dtype, [&]<class T>(T) {
-                         std::ranges::transform(read_whole<T>(a, in_a, first, count),
-                                                read_whole<T>(b, in_b, first, count), d.begin(), whole_distance<T>);
+                         const std::vector<T> of_a = read_whole<T>(a, in_a, first, count),
+                                              of_b_whole = read_whole<T>(b, in_b, first, count);
+                         std::transform(of_a.begin(), of_a.end(), of_b_whole.begin(), d.begin(), whole_distance<T>);
                        });
     if (!whole)
       std::transform(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(count), y.begin(), d.begin(), distance);

@@ -69,7 +69,8 @@ std::vector<Loss> losses_of(std::string_view text, const std::vector<ExplainedTo
   size_t in_clean = 0, token = 0;
   // Canonical ordering moves accents, so that what is left of a character need not stand where it stood.
   std::vector<NormalizedChar> ordered = bare;
-  std::ranges::stable_sort(ordered, {}, &NormalizedChar::begin);
+  std::stable_sort(ordered.begin(), ordered.end(),
+                   [](const NormalizedChar& a, const NormalizedChar& b) { return a.begin < b.begin; });
   size_t in_bare = 0;
   for (uint32_t i = 0; i < size;) {
     while (token < tokens.size() && (tokens[token].rule != Rule::added || tokens[token].span.end <= i)) ++token;

@@ -39,8 +39,8 @@ class Report {
       : file_(open_weights(file_or_directory)), use_(use_of_file(file_)) {
     order_.resize(file_.tensors().size());
     std::iota(order_.begin(), order_.end(), size_t{0});
-    std::ranges::sort(
-        order_, [&](size_t a, size_t b) { return natural_less(file_.tensors()[a].name, file_.tensors()[b].name); });
+    std::sort(order_.begin(), order_.end(),
+              [&](size_t a, size_t b) { return natural_less(file_.tensors()[a].name, file_.tensors()[b].name); });
   }
 
   void take(const std::string& tensor) {

@@ -103,12 +103,13 @@ Comparison compare(const Side& a, const Side& b, const std::string& tensor) {
     std::erase_if(result.only_a, [&](const std::string& name) { return name != one->name; });
     result.only_b.clear();
   }
-  std::ranges::sort(pairs, [](const Pair& x, const Pair& y) { return natural_less(x.a->name, y.a->name); });
-  std::ranges::sort(result.only_a, natural_less);
-  std::ranges::sort(result.only_b, natural_less);
+  std::sort(pairs.begin(), pairs.end(),
+            [](const Pair& x, const Pair& y) { return natural_less(x.a->name, y.a->name); });
+  std::sort(result.only_a.begin(), result.only_a.end(), natural_less);
+  std::sort(result.only_b.begin(), result.only_b.end(), natural_less);
   for (const Pair& pair : pairs) compare(a, b, pair, result);
-  std::ranges::stable_sort(result.different,
-                           [](const Difference& x, const Difference& y) { return x.d.largest > y.d.largest; });
+  std::stable_sort(result.different.begin(), result.different.end(),
+                   [](const Difference& x, const Difference& y) { return x.d.largest > y.d.largest; });
   return result;
 }
 

@@ -119,8 +119,8 @@ void AdamW::replay(Table& table, size_t count, Name&& name) {
 }
 
 void AdamW::catch_up(const Tensor& parameter, std::span<const int32_t> wanted) {
-  const auto found =
-      std::ranges::find_if(tables_, [&](const Table& t) { return parameters_[t.index].tensor.same_as(parameter); });
+  const auto found = std::find_if(tables_.begin(), tables_.end(),
+                                  [&](const Table& t) { return parameters_[t.index].tensor.same_as(parameter); });
   if (found == tables_.end() || found->rates.empty()) return;
   for (const int32_t id : wanted)
     if (id < 0 || id >= parameter.dim(0)) fail("AdamW: {} has no row {}", parameter.label(), id);
@@ -139,7 +139,7 @@ void AdamW::catch_up(Table& table) {
 
 void AdamW::forget_rates(Table& table) {
   table.rates.clear();
-  std::ranges::fill(table.done, 0);
+  std::fill(table.done.begin(), table.done.end(), 0);
 }
 
 void AdamW::set_steps(int64_t steps) {

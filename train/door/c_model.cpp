@@ -58,8 +58,8 @@ void give_array(const crisp_model& model, const NumberArray& array, crisp_array*
     auto* shape = r.room<int64_t>(array.shape.size());
     auto* values = r.room<double>(array.values.size());
     if (!head) return;
-    std::ranges::copy(array.shape, shape);
-    std::ranges::copy(array.values, values);
+    std::copy(array.shape.begin(), array.shape.end(), shape);
+    std::copy(array.values.begin(), array.values.end(), values);
     *head = {static_cast<int32_t>(array.shape.size()), shape, array.values.size(), values};
   });
   *out = static_cast<crisp_array*>(result.hand_over());
@@ -116,8 +116,8 @@ int crisp_model_predict(const crisp_model* model, const char* const* texts, size
     size_t i = 0;
     for (const Classifier::Prediction& p : model->classifier.predict(all)) {
       if (labels) labels[i] = p.label;
-      if (logits) std::ranges::copy(p.logits, logits + i * p.logits.size());
-      if (scores) std::ranges::copy(p.scores, scores + i * p.scores.size());
+      if (logits) std::copy(p.logits.begin(), p.logits.end(), logits + i * p.logits.size());
+      if (scores) std::copy(p.scores.begin(), p.scores.end(), scores + i * p.scores.size());
       ++i;
     }
   });

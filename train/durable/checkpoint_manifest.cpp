@@ -28,8 +28,9 @@ constexpr int manifest_version = 1;
 bool is_safe_name(const std::string& name) {
   if (name.empty() || name.size() > 255 || name.find('\0') != std::string::npos) return false;
   const fs::path path(name);
-  return path.is_relative() &&
-         std::ranges::none_of(path, [](const fs::path& part) { return part == ".." || part == "." || part.empty(); });
+  return path.is_relative() && std::none_of(path.begin(), path.end(), [](const fs::path& part) {
+           return part == ".." || part == "." || part.empty();
+         });
 }
 
 // Relative paths of all that is no directory, sorted.
@@ -38,7 +39,7 @@ std::vector<std::string> files_below(const std::string& directory) {
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(directory)) {
     if (!fs::is_directory(entry.symlink_status())) names.push_back(entry.path().lexically_relative(directory).string());
   }
-  std::ranges::sort(names);
+  std::sort(names.begin(), names.end());
   return names;
 }
 

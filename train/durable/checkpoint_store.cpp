@@ -77,7 +77,7 @@ std::vector<Checkpoint> list_checkpoints(const std::string& directory) {
     std::error_code ignored;
     if (entry.step >= 0 && fs::is_directory(fs::symlink_status(entry.path, ignored))) found.push_back(entry);
   }
-  std::ranges::sort(found, {}, &Checkpoint::step);
+  std::sort(found.begin(), found.end(), [](const Checkpoint& a, const Checkpoint& b) { return a.step < b.step; });
   return found;
 }
 
@@ -152,7 +152,7 @@ void CheckpointStore::prune(size_t keep_last, const std::vector<int64_t>& keep) 
     return (last_saved_ >= 0 && c.step > last_saved_) || !is_our_checkpoint(c.path);
   });
   for (size_t i = 0; i + keep_last < all.size(); ++i)
-    if (std::ranges::find(keep, all[i].step) == keep.end()) remove_checkpoint(all[i].path);
+    if (std::find(keep.begin(), keep.end(), all[i].step) == keep.end()) remove_checkpoint(all[i].path);
 }
 
 std::optional<Checkpoint> CheckpointStore::newest_valid(std::vector<std::string>* damaged) const {

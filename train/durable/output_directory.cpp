@@ -32,7 +32,7 @@ RunMarker marker_in(const std::string& directory) {
 std::vector<std::string> names_in_marker(const std::string& directory) { return marker_in(directory).files; }
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
-  return std::ranges::find(names, name) != names.end();
+  return std::find(names.begin(), names.end(), name) != names.end();
 }
 
 // Those that a killed AtomicFile left for one of the run's names.
@@ -43,14 +43,16 @@ void remove_leftovers(const std::string& directory) {
 }
 
 bool holds_our_checkpoints(const std::string& directory) {
-  return std::ranges::any_of(list_checkpoints(directory), is_our_checkpoint, &Checkpoint::path);
+  const std::vector<Checkpoint> all = list_checkpoints(directory);
+  return std::any_of(all.begin(), all.end(), [](const Checkpoint& c) { return is_our_checkpoint(c.path); });
 }
 
 // A run that ended before it wrote anything (its data was not found, say) must not stand in the way of the next try.
 bool holds_run_files(const std::string& directory) {
   if (!entry_exists(directory + "/" + OutputDirectory::marker_name)) return false;
+  const std::vector<std::string> names = names_in_marker(directory);
   const auto is_there = [&](const std::string& name) { return entry_exists(directory + "/" + name); };
-  return std::ranges::any_of(names_in_marker(directory), is_there) || holds_our_checkpoints(directory);
+  return std::any_of(names.begin(), names.end(), is_there) || holds_our_checkpoints(directory);
 }
 
 // Checkpoints, event files, and the files of these names.

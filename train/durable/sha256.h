@@ -15,7 +15,7 @@ class Sha256 {
  public:
   Sha256() { sha256_init(&state_); }
   void update(std::span<const std::byte> bytes);
-  void update(std::string_view text) { update(std::as_bytes(std::span(text))); }
+  void update(std::string_view text) { update(std::as_bytes(std::span(text.data(), text.size()))); }
   /// The digest in lower-case hexadecimal, 64 characters. The object is used up.
   std::string finish();
 

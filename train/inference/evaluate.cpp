@@ -16,7 +16,7 @@ struct ScaledSum {
   double largest, sum = 0;
 };
 ScaledSum exponentials(const std::vector<double>& x) {
-  ScaledSum result{*std::ranges::max_element(x)};
+  ScaledSum result{*std::max_element(x.begin(), x.end())};
   for (const double value : x) result.sum += std::exp(value - result.largest);
   return result;
 }
@@ -49,7 +49,7 @@ struct Sums {
          {std::pair(&kept, &stats.kept), std::pair(&entropy, &stats.entropy), std::pair(&log_kept, &stats.log_kept)}) {
       const std::vector<double> values = of_batch->to_vector();
       sum->resize(values.size());
-      std::ranges::transform(*sum, values, sum->begin(), std::plus());
+      std::transform(sum->begin(), sum->end(), values.begin(), sum->begin(), std::plus());
     }
   }
 };

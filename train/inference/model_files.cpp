@@ -246,7 +246,7 @@ std::string describe_broken_weights(const LoadedModel& loaded) {
     if (!broken.empty()) return;
     std::vector<double> values(source.tensor->numel());
     file.read(*source.tensor, values);
-    const auto bad = std::ranges::find_if(values, [&](double x) { return !(std::abs(x) <= largest); });
+    const auto bad = std::find_if(values.begin(), values.end(), [&](double x) { return !(std::abs(x) <= largest); });
     if (bad != values.end())
       broken =
           fmt::format("the weights' {} holds {}", printable(source.tensor->name),

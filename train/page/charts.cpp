@@ -67,7 +67,8 @@ std::string row_svg(const RowChart& chart, const DotRow& row) {
   std::vector<double> drawn;
   for (const Dot& dot : row.dots) {
     const double x = chart.axis.position(dot.value);
-    const auto same = std::ranges::count_if(drawn, [&](double other) { return std::abs(other - x) < 0.8; });
+    const auto same =
+        std::count_if(drawn.begin(), drawn.end(), [&](double other) { return std::abs(other - x) < 0.8; });
     drawn.push_back(x);
     const double shift = same == 0 ? 0 : (same % 2 == 1 ? -1 : 1) * 5.0 * static_cast<double>((same + 1) / 2);
     const double at = std::clamp(y + shift, 4.0, 22.0);
@@ -288,7 +289,7 @@ std::string ScatterChart::html() const {
           Box{24, 12},  Box{-24, -12}, Box{12, -26}, Box{-12, 26}, Box{12, 26},  Box{-12, -26}, Box{36, 0},
           Box{36, -13}, Box{36, 13},   Box{28, -26}, Box{28, 26},  Box{44, -26}, Box{44, 26},   Box{52, 0}}) {
       const Box candidate{at.x + shift.x, at.y + shift.y};
-      const bool free = std::ranges::none_of(taken, [&](Box other) { return clash(other, candidate); });
+      const bool free = std::none_of(taken.begin(), taken.end(), [&](Box other) { return clash(other, candidate); });
       if (!free || candidate.x < half_a_number || candidate.y < 4 || candidate.y > height - 2) continue;
       best = candidate;
       break;

@@ -121,7 +121,7 @@ std::string column_words(const StudyResults& study) {
   const auto cut = [](const ArmComparison& c) {
     return c.accuracy.t_interval.low < -1 || c.accuracy.t_interval.high > 1;
   };
-  if (std::ranges::any_of(study.comparisons, cut))
+  if (std::any_of(study.comparisons.begin(), study.comparisons.end(), cut))
     text += " It is cut at 100 points either way, beyond which no difference is possible.";
   return text;
 }
@@ -136,7 +136,7 @@ Table mcnemar_table(const StudyResults& study) {
     if (!c.by_example) continue;
     std::vector<std::string> cells{escape(study.arms[c.arm].name)};
     for (const uint64_t seed : study.seeds) {
-      const auto at = static_cast<size_t>(std::ranges::find(c.seeds, seed) - c.seeds.begin());
+      const auto at = static_cast<size_t>(std::find(c.seeds.begin(), c.seeds.end(), seed) - c.seeds.begin());
       cells.push_back(at < c.mcnemar.size() ? mcnemar_cell(c.mcnemar[at]) : fixed(unknown, 0));
     }
     cells.push_back(mcnemar_cell(c.pooled));
@@ -223,7 +223,7 @@ std::string accuracies(const StudyResults& study) {
 
 std::string differences(const StudyResults& study) {
   if (study.comparisons.empty()) return "";
-  const auto any = [&](auto has) { return std::ranges::any_of(study.comparisons, has); };
+  const auto any = [&](auto has) { return std::any_of(study.comparisons.begin(), study.comparisons.end(), has); };
   if (!any([](const ArmComparison& c) { return !c.seeds.empty(); }))
     return paragraph("No seed is complete in the baseline and in another arm, so there is nothing to compare yet.");
   std::string caption = "A dot is a seed. ";
@@ -284,13 +284,13 @@ std::string disagreements(const StudyResults& study) {
   if (arms.size() < 2 || study.examples.empty()) return "";
   std::vector<double> spreads;
   for (size_t e = 0; e < study.examples.size(); ++e) {
-    const auto [least, most] =
-        std::ranges::minmax_element(arms, [&](const Counts& a, const Counts& b) { return a.rate(e) < b.rate(e); });
+    const auto [least, most] = std::minmax_element(
+        arms.begin(), arms.end(), [&](const Counts& a, const Counts& b) { return a.rate(e) < b.rate(e); });
     spreads.push_back(most->rate(e) - least->rate(e));
   }
   std::vector<size_t> order(study.examples.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::ranges::stable_sort(order, [&](size_t a, size_t b) { return spreads[a] > spreads[b]; });
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return spreads[a] > spreads[b]; });
   std::vector<std::string> lines;
   for (const size_t e : order) {
     if (lines.size() == sentences_shown || spreads[e] == 0) break;

@@ -54,7 +54,7 @@ std::string heat_maps(const StudyResults& study, Member member, double scale, co
 
 double finite_mean(const std::vector<double>& values) {
   std::vector<double> finite;
-  std::ranges::copy_if(values, std::back_inserter(finite), [](double v) { return std::isfinite(v); });
+  std::copy_if(values.begin(), values.end(), std::back_inserter(finite), [](double v) { return std::isfinite(v); });
   return mean(finite);
 }
 

@@ -40,7 +40,7 @@ struct SettingValues {
   int64_t runs = 0;
   void add(const std::string& value, const std::string& arm) {
     ++runs;
-    auto found = std::ranges::find_if(values, [&](const auto& v) { return v.first == value; });
+    auto found = std::find_if(values.begin(), values.end(), [&](const auto& v) { return v.first == value; });
     if (found == values.end()) found = values.insert(values.end(), {value, {}});
     if (found->second.empty() || found->second.back() != arm) found->second.push_back(arm);
   }
@@ -192,13 +192,15 @@ const std::vector<Choice>& choice_list() {
 
 // Whether an option of the study has one of the words as its name or value.
 bool mentions(const StudyResults& study, const std::vector<const char*>& words) {
-  const auto is_word = [&](const std::string& text) { return std::ranges::find(words, text) != words.end(); };
+  const auto is_word = [&](const std::string& text) {
+    return std::find(words.begin(), words.end(), text) != words.end();
+  };
   const auto in = [&](const OptionMap& options) {
-    return std::ranges::any_of(options,
-                               [&](const auto& option) { return is_word(option.first) || is_word(option.second); });
+    return std::any_of(options.begin(), options.end(),
+                       [&](const auto& option) { return is_word(option.first) || is_word(option.second); });
   };
   return is_word(study.name) || in(study.common) ||
-         std::ranges::any_of(study.arms, [&](const StudyArm& arm) { return in(arm.options); });
+         std::any_of(study.arms.begin(), study.arms.end(), [&](const StudyArm& arm) { return in(arm.options); });
 }
 
 std::string options_table(const StudyResults& study) {

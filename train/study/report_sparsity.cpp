@@ -50,7 +50,7 @@ std::string not_as_requested(const std::vector<ArmSparsity>& arms) {
 // Pairs of arms that request the same and do not get it, each once, by the extremes of a request.
 std::vector<std::string> unequal_requests(std::vector<ArmSparsity> arms) {
   std::erase_if(arms, [](const ArmSparsity& arm) { return arm.measured(); });
-  std::ranges::sort(arms, [](const auto& a, const auto& b) {
+  std::sort(arms.begin(), arms.end(), [](const auto& a, const auto& b) {
     return std::pair(std::lround(1000 * a.requested), a.effective) <
            std::pair(std::lround(1000 * b.requested), b.effective);
   });
@@ -73,7 +73,7 @@ std::vector<std::string> unequal_requests(std::vector<ArmSparsity> arms) {
 std::string measured_apart(const std::vector<ArmSparsity>& arms) {
   std::vector<std::string> words;
   for (const ArmSparsity& arm : arms) {
-    const bool apart = std::ranges::any_of(arms, [&](const ArmSparsity& other) {
+    const bool apart = std::any_of(arms.begin(), arms.end(), [&](const ArmSparsity& other) {
       return other.requested != 0 && std::abs(arm.effective - other.effective) > notable;
     });
     if (arm.measured() && apart) words.push_back(fmt::format("{} ({})", arm.name, percent(arm.effective, 1)));
@@ -154,7 +154,7 @@ std::string sparsity(const StudyResults& study) {
   }
   if (chart.points.empty()) return "";
   xs.push_back(0);
-  if (*std::ranges::max_element(xs) == 0) xs.push_back(1);
+  if (*std::max_element(xs.begin(), xs.end()) == 0) xs.push_back(1);
   chart.x = make_axis(xs, "effective sparsity over valid keys, mean of layers", percent_unit);
   chart.y = make_axis(ys, "accuracy", percent_unit);
   chart.description = "Mean accuracy of each arm against its effective sparsity. The list below has the numbers.";

@@ -68,7 +68,7 @@ std::string by_holm(const StudyResults& study) {
 // "+0.30 (-0.70 to +1.30)" of each arm of `cs`, which share a verdict, for people to look up.
 std::string list_of_arms(const StudyResults& study, Verdict shared, const std::vector<const ArmComparison*>& cs) {
   const bool same_n =
-      std::ranges::all_of(cs, [&](const ArmComparison* c) { return c->accuracy.n == cs[0]->accuracy.n; });
+      std::all_of(cs.begin(), cs.end(), [&](const ArmComparison* c) { return c->accuracy.n == cs[0]->accuracy.n; });
   const auto seeds = [](const ArmComparison* c) { return counted(c->accuracy.n, "seed", "seeds"); };
   const std::string arms = counted(std::ssize(cs), "arm", "arms"), corrected = by_holm(study),
                     over = same_n ? seeds(cs[0]) : "seeds";
@@ -177,7 +177,7 @@ std::string power_words(const StudyResults& study) {
     pairs.push_back(c.accuracy.n);
   }
   if (single.empty()) return "";
-  const auto [fewest, largest] = std::ranges::minmax_element(pairs);
+  const auto [fewest, largest] = std::minmax_element(pairs.begin(), pairs.end());
   const std::string seeds = *fewest == *largest ? "" : fmt::format("{} to ", *fewest);
   std::string text = fmt::format(
       "With {}{} and the spread between them, the true difference that would be seen in 80 % of such studies is {} in "
@@ -261,7 +261,7 @@ std::vector<std::string> selection_words(const StudyResults& study) {
 // As crisp-train decides it.
 bool on_sample(const OptionMap& options) {
   constexpr std::array other{"weights", "init", "data", "train"};
-  return std::ranges::none_of(other, [&](const char* name) { return options.contains(name); });
+  return std::none_of(other.begin(), other.end(), [&](const char* name) { return options.contains(name); });
 }
 
 std::vector<std::string> cautions(const StudyResults& study) {

@@ -67,7 +67,7 @@ std::vector<Points> common_points(const StudyArm& arm, Member member) {
   if (all.empty()) return common;
   for (const auto& [step, point] : all[0]) {
     const int64_t at = step;
-    if (!std::ranges::all_of(all, [&](const auto& points) { return points.contains(at); })) continue;
+    if (!std::all_of(all.begin(), all.end(), [&](const auto& points) { return points.contains(at); })) continue;
     for (size_t r = 0; r < all.size(); ++r) common[r].push_back(all[r].at(at));
   }
   return common;
@@ -130,7 +130,7 @@ std::vector<std::string> outside_words(const std::vector<Curve>& curves, const A
 }
 
 void cut_at(Curve& curve, double high) {
-  const auto out = std::ranges::find_if(curve.y, [&](double v) { return v > high; });
+  const auto out = std::find_if(curve.y.begin(), curve.y.end(), [&](double v) { return v > high; });
   if (out == curve.y.end()) return;
   const auto kept = static_cast<size_t>(out - curve.y.begin()) + 1;
   curve.x.resize(kept);
@@ -348,7 +348,7 @@ std::string loss_curves(const StudyResults& study) {
                                            "the scale."
                                          : ""));
   const auto several_evaluations = [](const StudyArm& arm) {
-    return std::ranges::any_of(arm.runs, [](const auto& run) { return run.dev_losses.size() > 1; });
+    return std::any_of(arm.runs.begin(), arm.runs.end(), [](const auto& run) { return run.dev_losses.size() > 1; });
   };
   if (arms_where(study, several_evaluations).empty()) return html;
   if (const std::string chart = curves_html(study, &StudyRun::dev_losses, "dev loss"); !chart.empty())

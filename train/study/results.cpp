@@ -192,11 +192,11 @@ StudyRun read_run(const RunFiles& files, uint64_t seed, const std::string& what,
     note("dev_predictions.jsonl is absent or damaged, so the run takes no part in comparisons by example.");
     return run;
   }
-  const int64_t right = std::ranges::count(run.right, 1);
+  const int64_t right = std::count(run.right.begin(), run.right.end(), 1);
   if (right != run.correct || static_cast<int64_t>(sentences.size()) != run.total)
     note(fmt::format("all_results.json has {} of {} right, dev_predictions.jsonl {} of {}; the former is shown.",
                      run.correct, run.total, right, sentences.size()));
-  if (std::ranges::none_of(run.confidences, [](double c) { return std::isnan(c); }))
+  if (std::none_of(run.confidences.begin(), run.confidences.end(), [](double c) { return std::isnan(c); }))
     run.calibration = expected_calibration_error(run.confidences, run.right);
   if (study.examples.empty()) {
     study.examples = std::move(sentences);
@@ -241,7 +241,7 @@ size_t StudyArm::layer_count() const {
 }
 
 int64_t StudyArm::count(RunStatus status) const {
-  return std::ranges::count_if(runs, [&](const StudyRun& run) { return run.status == status; });
+  return std::count_if(runs.begin(), runs.end(), [&](const StudyRun& run) { return run.status == status; });
 }
 
 OptionMap StudyResults::options_of(const StudyArm& arm) const { return joined_options(common, arm.options); }

@@ -137,7 +137,7 @@ struct StudyArm : Study::Arm {
   template <class Predicate>
   bool any_complete(Predicate holds) const {
     const auto list = complete_runs();
-    return std::ranges::any_of(list, [&](const StudyRun* run) { return std::invoke(holds, *run); });
+    return std::any_of(list.begin(), list.end(), [&](const StudyRun* run) { return std::invoke(holds, *run); });
   }
   /// Of `number`, the like, over the complete runs where it is finite.
   template <class Number>

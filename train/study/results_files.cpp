@@ -56,7 +56,7 @@ ordered_json json_of(const StudyRun& run) {
     object["attention_normalised_entropy"].push_back(layer.normalised);
   }
   const auto is_learned = [](const LayerAttention& layer) { return !layer.spans.empty(); };
-  if (std::ranges::none_of(run.layers, is_learned)) return object;
+  if (std::none_of(run.layers.begin(), run.layers.end(), is_learned)) return object;
   for (const LayerAttention& layer : run.layers) {
     object["spans"].push_back(layer.spans);
     object["span_windows"].push_back(layer.windows);

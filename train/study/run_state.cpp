@@ -35,7 +35,7 @@ RunState parse_state(const ordered_json& object) try {
   const Fields fields(object, where);
   RunState state;
   const std::string word = fields.text("status").value_or("");
-  if (const auto found = std::ranges::find(words, word); found != words.end())
+  if (const auto found = std::find(words.begin(), words.end(), word); found != words.end())
     state.status = static_cast<RunStatus>(found - words.begin());
   state.exit_code = static_cast<int>(fields.whole("exit_code", INT32_MIN, INT32_MAX).value_or(0));
   state.message = fields.text("message").value_or("");

@@ -75,7 +75,7 @@ template <class Statistic>
 Interval95 percentile_interval(Statistic statistic) {
   std::vector<double> values(bootstrap_resamples);
   for (int r = 0; r < bootstrap_resamples; ++r) values[static_cast<size_t>(r)] = statistic(r);
-  std::ranges::sort(values);
+  std::sort(values.begin(), values.end());
   return {quantile(values, significance / 2), quantile(values, 1 - significance / 2)};
 }
 
@@ -128,7 +128,7 @@ PairedComparison compare_paired(std::span<const double> a, std::span<const doubl
   if (n == 0 || !finite) return result;
   result.mean = mean(d);
   if (n < 2) return result;
-  const auto [least, most] = std::ranges::minmax_element(d);
+  const auto [least, most] = std::minmax_element(d.begin(), d.end());
   const double rounding = 1e-14 * largest;
   if (*most - *least <= rounding) {
     result.sd = 0;
@@ -208,7 +208,7 @@ std::vector<double> holm(std::span<const double> p_values) {
     if (p_values[i] < 0 || p_values[i] > 1) fail("holm: {} is no p-value", p_values[i]);
     order.push_back(i);
   }
-  std::ranges::stable_sort(order, [&](size_t i, size_t j) { return p_values[i] < p_values[j]; });
+  std::stable_sort(order.begin(), order.end(), [&](size_t i, size_t j) { return p_values[i] < p_values[j]; });
   std::vector<double> adjusted(p_values.size(), unknown);
   double largest = 0;
   for (size_t rank = 0; rank < order.size(); ++rank) {

@@ -96,7 +96,7 @@ std::vector<uint64_t> seeds_from(const Fields& object, const std::string& where)
 // What the parser takes for on (true) and off. No option takes both such a word and something else of the same name.
 std::optional<bool> switch_position(const std::string& word) {
   const auto among = [&](std::initializer_list<std::string_view> words) {
-    return std::ranges::find(words, word) != words.end();
+    return std::find(words.begin(), words.end(), word) != words.end();
   };
   if (among({"on", "true", "yes", "enable", "t", "y", "1", "+"})) return true;
   if (among({"off", "false", "no", "disable", "f", "n", "0", "-"})) return false;
@@ -115,7 +115,7 @@ std::string differences(const OptionMap& there, const OptionMap& now) {
 
 // With results, or with a checkpoint to go on from.
 bool has_runs(const Study& study, const std::string& arm, const std::string& directory) {
-  return std::ranges::any_of(study.seeds, [&](uint64_t seed) {
+  return std::any_of(study.seeds.begin(), study.seeds.end(), [&](uint64_t seed) {
     const RunStatus status = read_state(run_files(directory, arm, seed)).status;
     return status != RunStatus::missing && status != RunStatus::failed;
   });
@@ -144,8 +144,8 @@ void refuse_other_options(const Study& there, const Study& now, const std::strin
 // of the two does not name keeps what it had.
 void separate_options(Study& study, const Study& other) {
   const auto of_some = [&](const std::string& name) {
-    return !other.options.contains(name) &&
-           std::ranges::any_of(other.arms, [&](const auto& arm) { return arm.options.contains(name); });
+    return !other.options.contains(name) && std::any_of(other.arms.begin(), other.arms.end(),
+                                                        [&](const auto& arm) { return arm.options.contains(name); });
   };
   for (auto it = study.options.begin(); it != study.options.end();) {
     if (!of_some(it->first)) {
@@ -180,7 +180,7 @@ Study joined(Study there, Study now, const std::string& directory) {
     same.description = arm.description;
   }
   for (const uint64_t seed : now.seeds)
-    if (std::ranges::find(there.seeds, seed) == there.seeds.end()) there.seeds.push_back(seed);
+    if (std::find(there.seeds.begin(), there.seeds.end(), seed) == there.seeds.end()) there.seeds.push_back(seed);
   there.description = now.description;
   there.baseline = now.baseline;
   return there;
@@ -209,7 +209,7 @@ bool same_value(const std::string& a, const std::string& b) {
 }
 
 std::vector<Study::Arm>::const_iterator arm_named(const std::vector<Study::Arm>& arms, const std::string& name) {
-  return std::ranges::find_if(arms, [&](const Study::Arm& arm) { return arm.name == name; });
+  return std::find_if(arms.begin(), arms.end(), [&](const Study::Arm& arm) { return arm.name == name; });
 }
 
 std::string option_or(const OptionMap& options, const std::string& name, const std::string& otherwise) {

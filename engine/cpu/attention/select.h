@@ -2,6 +2,7 @@
 // (a broken score must show up in the loss instead of vanishing) and -0 equal to 0.
 #pragma once
 
+#include "engine/bit_cast.h"
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/simd/simd.h"
 
@@ -12,14 +13,14 @@ constexpr Int<T> largest_key = sizeof(T) == 4 ? Int<T>(INT32_MAX) : Int<T>(INT64
 
 template <class T>
 CRISP_INLINE Int<T> key_of(T score) {
-  const auto bits = std::bit_cast<Int<T>>(score + T(0));  // -0 becomes 0
+  const auto bits = bit_cast<Int<T>>(score + T(0));  // -0 becomes 0
   const Int<T> key = bits ^ ((bits >> (8 * sizeof(T) - 1)) & largest_key<T>);
   return score == score ? key : largest_key<T>;
 }
 /// The score that has this key; 0 for -0.
 template <class T>
 CRISP_INLINE T score_of(Int<T> key) {
-  return std::bit_cast<T>(key ^ ((key >> (8 * sizeof(T) - 1)) & largest_key<T>));
+  return bit_cast<T>(key ^ ((key >> (8 * sizeof(T) - 1)) & largest_key<T>));
 }
 
 /// The same for vectors.

@@ -1,7 +1,6 @@
 // The matrix product of f32 operands rounded to bf16, with the dot product of pairs of AVX-512 BF16: both products of a
 // pair and the sum in f32 (without denormals). Compiled for that instruction set alone.
-#include <bit>
-
+#include "engine/bit_cast.h"
 #include "engine/cpu/gemm/batch.h"
 #include "engine/cpu/gemm/panels.h"
 
@@ -10,7 +9,7 @@ namespace {
 
 // Nearest even, NaN stays NaN, denormals become 0: as the vector instructions do it.
 CRISP_INLINE uint32_t bf16_bits(float x) {
-  const auto bits = std::bit_cast<uint32_t>(x);
+  const auto bits = bit_cast<uint32_t>(x);
   const uint32_t magnitude = bits & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return (bits >> 16) | 0x40u;
   if (magnitude < 0x00800000u) return (bits >> 16) & 0x8000u;

@@ -70,8 +70,8 @@ class Blocking : public Eigen::internal::level3_blocking<T, T> {
 template <class T, int OrderA, int OrderB>
 void tile_product(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c, int64_t ldc,
                   T* work) {
-  using Product =
-      Eigen::internal::general_matrix_matrix_product<int64_t, T, OrderB, false, T, OrderA, false, Eigen::ColMajor, 1>;
+  using Product = Eigen::internal::general_matrix_matrix_product<Eigen::Index, T, OrderB, false, T, OrderA, false,
+                                                                 Eigen::ColMajor, 1>;
   Blocking<T> blocking(n, m, k, work);
   Product::run(n, m, k, b, ldb, a, lda, c, 1, ldc, T(1), blocking, nullptr);
 }

@@ -3,6 +3,7 @@
 // are cut from one stretch of addresses (arena.h).
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -11,7 +12,7 @@
 namespace crisp {
 
 /// Of one block. More is asked for by mistake only, and lengths up to here can be rounded up without overflow.
-constexpr size_t most_bytes = size_t{1} << 46;
+constexpr size_t most_bytes = std::min<uint64_t>(uint64_t{1} << 46, SIZE_MAX / 4);
 
 struct AllocatorStats {
   int64_t system_allocations = 0;  // times the system was asked for more

@@ -3,10 +3,10 @@
 // tests/engine/test_math.cpp, on every instruction set.
 #pragma once
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 
+#include "engine/bit_cast.h"
 #include "engine/cpu/simd/simd.h"
 #include "engine/formulas.h"
 
@@ -33,7 +33,7 @@ CRISP_INLINE V exp_f32(V x) {
   p = p * r + 0.4999999340370554f;
   p = (p * r) * r + r + 1.0f;
   // p 2^n: from -87.33654 on a normal number, up to 88.72283 a finite one (there n = 128, but p < 1).
-  const V y = std::bit_cast<V>(std::bit_cast<U>(p) + (std::bit_cast<U>(shifted) << 23));
+  const V y = bit_cast<V>(bit_cast<U>(p) + (bit_cast<U>(shifted) << 23));
   const V bounded = x < -87.33654f ? V{} : y;
   return x <= 88.72283f ? bounded : x * INFINITY;  // a NaN goes this way, too
 }
@@ -44,7 +44,7 @@ CRISP_INLINE float square_error(float x, float square) {
   return __builtin_fmaf(x, x, -square);
 #else
   // Dekker: the upper 12 bits have an exact square, and the rest is small.
-  const float high = std::bit_cast<float>(std::bit_cast<uint32_t>(x) & 0xfffff000u);
+  const float high = bit_cast<float>(bit_cast<uint32_t>(x) & 0xfffff000u);
   return (high * high - square) + (x - high) * (x + high);
 #endif
 }
@@ -76,7 +76,7 @@ CRISP_INLINE NormalTail normal_tail(float a) {
   p = p * r + 0.16667115f;
   p = p * r + 0.49999231f;
   p = (p * r) * r + r + 1.0f;
-  const float y = std::bit_cast<float>(std::bit_cast<uint32_t>(p) + (std::bit_cast<uint32_t>(shifted) << 23));
+  const float y = bit_cast<float>(bit_cast<uint32_t>(p) + (bit_cast<uint32_t>(shifted) << 23));
   const float e = a > 13.2f ? 0.0f : y;
   return {e * (t * q), e};
 }

@@ -67,7 +67,7 @@ TEST_CASE("a loss that is not finite is told at the end of its step, or when the
     DistilBert model = small_run_model(small_run_config());
     const Tensor words = parameter(model, "distilbert.embeddings.word_embeddings.weight");
     const std::vector<std::string> vocabulary = small_vocabulary();
-    const auto word = std::ranges::find(vocabulary, fmt::format("w{}", order[broken] + 1));
+    const auto word = std::find(vocabulary.begin(), vocabulary.end(), fmt::format("w{}", order[broken] + 1));
     words.detach()
         .view_rows(word - vocabulary.begin(), 1)
         .copy_from(Tensor::full({1, words.dim(1)}, DType::f32, INFINITY));
@@ -132,7 +132,8 @@ TEST_CASE("a divergence tells its step, its tensor and the sentences") {
     CHECK(broken.operation == "feed_forward");
     CHECK(broken.module == "DistilBert > layer.2 > ffn");
     CHECK(broken.values.shape() == Shape{4, model.config().dim});
-    CHECK(std::ranges::any_of(broken.inputs, [&](const Tensor& t) { return t.name() == weight; }));
+    const auto is_weight = [&](const Tensor& t) { return t.name() == weight; };
+    CHECK(std::any_of(broken.inputs.begin(), broken.inputs.end(), is_weight));
   }
   const std::vector<int32_t> order = epoch_order(options_for(4, 3, 1).seed, 0, 12);
   CHECK(trainer.examples(1) == std::vector<int32_t>(order.begin() + 4, order.begin() + 8));
