@@ -43,7 +43,7 @@ FineTunerState::FineTunerState(const ModelSource& source, const std::vector<Fine
   if (const std::string note = note_lost_sparsity(of_weights, loaded_.model.config().sparsity); !note.empty())
     log(note);
   for (const bool training : {true, false})
-    if (needs_parses(loaded_.model.config(), training))
+    if (loaded_.model.config().sparsity.needs_parses(training))
       fail<UsageError>("sparse-method syntax follows dependency parses; crisp-train takes them, the library not");
   tokenizer_ = load_tokenizer(loaded_, options.max_length);
   for (const std::string& note : tokenizer_->notes()) log(note);
