@@ -9,18 +9,11 @@
 #include "engine/adamw.h"
 #include "engine/backend.h"
 #include "engine/error.h"
+#include "model/methods/method.h"
 #include "model/random_sites.h"
 
 namespace crisp {
 namespace {
-
-// How each method chooses among the scores, in the order of SparseMethod; learned windows are lists at evaluation.
-constexpr Selection selections[] = {Selection::top_k_row, Selection::top_k_ties, Selection::percentile_head,
-                                    Selection::threshold, Selection::bottom_k,   Selection::listed,
-                                    Selection::drop_top,  Selection::listed,     Selection::listed,
-                                    Selection::listed,    Selection::listed,     Selection::listed,
-                                    Selection::all,       Selection::all};
-static_assert(std::size(selections) == static_cast<size_t>(SparseMethod::entmax15) + 1);
 
 // (x | 1 | 0 ..) of `width` columns.
 Tensor with_one(Tape& tape, const Tensor& x, int64_t width) {
@@ -106,7 +99,7 @@ void DistilBert::initialise(const Parameter& p, uint32_t site, uint64_t seed) {
     const RandomKey key{seed, Stream::init, 0, site};
     p.tensor.copy_from(Tensor::normal(p.tensor.shape(), dtype_, key, 0, config_.initializer_range));
   } else {
-    const double value = p.is_span ? config_.sparsity.span_init : p.name.ends_with("orm.weight") ? 1 : 0;
+    const double value = p.is_span ? config_.sparsity.span_init.value() : p.name.ends_with("orm.weight") ? 1 : 0;
     p.tensor.copy_from(Tensor::full(p.tensor.shape(), dtype_, value));
   }
 }
@@ -126,9 +119,9 @@ void DistilBert::add_spans() {
     Layer& layer = layers_[static_cast<size_t>(l)];
     layer.span = {};
     if (!c.has_spans(l)) continue;
-    const std::vector<double> values = c.spans.empty()
-                                           ? std::vector<double>(static_cast<size_t>(config_.heads), c.span_init)
-                                           : c.spans.at(static_cast<size_t>(l));
+    const std::vector<double> values =
+        c.spans.empty() ? std::vector<double>(static_cast<size_t>(config_.heads), c.span_init.value())
+                        : c.spans.at(static_cast<size_t>(l));
     layer.span =
         add(fmt::format("distilbert.transformer.layer.{}.attention.span", l), empty({config_.heads}), false, false);
     layer.span.copy_from(Tensor::from(values, {config_.heads}, dtype_));
@@ -156,8 +149,9 @@ Tensor DistilBert::span_penalty(Tape& tape) const {
   std::vector<Tensor> spans;
   for (const Layer& layer : layers_)
     if (layer.span) spans.push_back(layer.span);
-  if (spans.empty() || config_.sparsity.span_penalty == 0) return {};
-  return scale(tape, mean(tape, concat(tape, spans, 0)), config_.sparsity.span_penalty);
+  const double penalty = config_.sparsity.span_penalty.value_or(0);
+  if (spans.empty() || penalty == 0) return {};
+  return scale(tape, mean(tape, concat(tape, spans, 0)), penalty);
 }
 
 void DistilBert::clamp_spans(const Context& context) const {
@@ -186,7 +180,7 @@ bool DistilBert::by_rows_alone(int64_t index, const ForwardMode& mode) const {
   const SparsityConfig& c = config_.sparsity;
   if (mode.training && c.key_dropout > 0 && c.key_dropout_columns && c.is_active(index)) return false;
   if (!c.applies(index, mode.training, mode.progress)) return true;
-  return c.method != SparseMethod::percentile && !lists_differ_by_head(c);
+  return !about(c.method).whole_matrix && !lists_differ_by_head(c);
 }
 
 AttentionRule DistilBert::rule(int64_t index, Pass& pass, const ListedQueries& queries) const {
@@ -203,19 +197,14 @@ AttentionRule DistilBert::rule(int64_t index, Pass& pass, const ListedQueries& q
   if (mode.training) rule.key_dropout = {c.key_dropout, masks(key_dropout_site(index)), c.key_dropout_columns};
   if (!c.applies(index, mode.training, mode.progress)) return rule;
   rule.sparsity = c.sparsity(index, mode.training, mode.progress);
-  rule.selection = selections[static_cast<size_t>(c.method)];
-  if (c.method == SparseMethod::threshold) rule.threshold = *c.threshold;
-  if (c.method == SparseMethod::attention_drop) {
-    rule.drop_p = c.attention_drop;
-    rule.drop_key = masks(attention_drop_site(index));
-  }
-  if (c.method == SparseMethod::sparsemax) rule.normaliser = Normaliser::sparsemax;
-  if (c.method == SparseMethod::entmax15) rule.normaliser = Normaliser::entmax15;
-  if (c.method == SparseMethod::learned_span && mode.training) {
-    rule.selection = Selection::all;
-    rule.span = layers_[static_cast<size_t>(index)].span;
-    rule.span_ramp = c.span_ramp;
-  }
+  const Method& method = about(c.method);
+  rule.selection = method.selection;
+  rule.normaliser = method.normaliser;
+  if (method.complete)
+    method.complete(rule, {.config = c,
+                           .training = mode.training,
+                           .span = layers_[static_cast<size_t>(index)].span,
+                           .random = masks(attention_drop_site(index))});
   if (rule.selection == Selection::listed) add_lists(rule, index, pass, queries);
   return rule;
 }
@@ -224,11 +213,10 @@ AttentionRule DistilBert::rule(int64_t index, Pass& pass, const ListedQueries& q
 // nothing.
 void DistilBert::read_for_lists(const Context& context, Pass& pass) const {
   const SparsityConfig& c = config_.sparsity;
-  bool applies = false;
-  for (int64_t l = 0; l < config_.layers; ++l) applies |= c.applies(l, pass.mode.training, pass.mode.progress);
-  if (!applies) return;
-  if (c.method == SparseMethod::learned_span && !pass.mode.training) pass.spans = spans();
-  if (c.method != SparseMethod::lexical) return;
+  if (!c.applies_somewhere(pass.mode.training, pass.mode.progress)) return;
+  const Method& method = about(c.method);
+  if (method.learns_spans && !pass.mode.training) pass.spans = spans();
+  if (!method.needs_words) return;
   Tape constants(context, Tape::Mode::inference);
   const Tensor words = embedding(constants, words_.detach(), pass.batch.words()).to(Device::cpu);
   pass.similarities = word_similarities(words, pass.batch.sequences().kv_offsets().host, pass.threads);
@@ -239,8 +227,9 @@ void DistilBert::add_lists(AttentionRule& rule, int64_t index, Pass& pass, const
   const Batch& batch = pass.batch;
   const auto& offsets = batch.sequences().kv_offsets().host;
   std::vector<int64_t> windows;
-  if (c.method == SparseMethod::learned_span)
-    for (const double z : pass.spans[static_cast<size_t>(index)]) windows.push_back(hard_window(z, c.span_ramp));
+  if (about(c.method).learns_spans)
+    for (const double z : pass.spans[static_cast<size_t>(index)])
+      windows.push_back(hard_window(z, c.span_ramp.value()));
   const KeyLists lists = key_lists(c, index, rule.sparsity, config_.heads,
                                    {.offsets = offsets,
                                     .similarities = pass.similarities,
@@ -332,7 +321,7 @@ Tensor DistilBert::hidden_states(Tape& tape, const Batch& batch, const ForwardMo
   const Rows& first = batch.first();  // [CLS] is the first token of each sequence
   // A threshold over a head's whole score matrix needs every query of the last layer.
   const SparsityConfig& sparsity = config_.sparsity;
-  if (sparsity.method == SparseMethod::percentile && sparsity.applies(last, mode.training, mode.progress))
+  if (about(sparsity.method).whole_matrix && sparsity.applies(last, mode.training, mode.progress))
     return embedding(tape, full_layer(last), first);
   // Who looks on needs them too, but must not change a bit of the logits: that layer is computed beside the short one.
   if (mode.stats || mode.weights || mode.hidden) full_layer(last);

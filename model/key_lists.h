@@ -1,14 +1,10 @@
 // Lists of the keys that each query keeps, for the methods that decide it without the scores (and for
 // learned spans at evaluation): pure functions of lengths, word embeddings, parses, and random keys.
 //
-// A query's keys are ranked, ours where no paper says how: protected ones first, then
-//   neighbour   by |i - j|
-//   random-k    by a random number of (seed, layer, head, i, j)
-//   lexical     the query's own position, then by the cosine of the word embeddings, largest first
-//   syntax      by their distance in the dependency tree
-// of equal ones the nearer in position comes first, then the left one. With a sparsity the first top_k_count() are
-// kept, so that all have the same effective sparsity; with a measure (window, threshold, distance) those within it, and
-// the protected ones and the query's own position besides.
+// A query's keys are ranked, ours where no paper says how: protected ones first, then by the numbers that the method
+// gives them (Method::rank); of equal ones the nearer in position comes first, then the left one. With a sparsity the
+// first top_k_count() are kept, so that all methods have the same effective sparsity; with a measure (window,
+// threshold, distance) those within it, and the protected ones besides.
 #pragma once
 
 #include <cstdint>
@@ -48,6 +44,9 @@ KeyLists key_lists(const SparsityConfig& config, int64_t layer, double sparsity,
 
 /// Whether the lists of a layer's heads are different ones.
 bool lists_differ_by_head(const SparsityConfig& config);
+
+/// Where each sequence's matrix of pairs begins, and where the last one ends.
+std::vector<size_t> matrix_starts(std::span<const int32_t> offsets);
 
 /// Cosines between the word embeddings of each sequence's tokens: words [total, dim] f32 or f64 in host memory, a row
 /// for each token. In f64; 0 where an embedding is 0, -2 where one is not finite.

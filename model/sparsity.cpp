@@ -6,6 +6,7 @@
 
 #include "data/input/parse_text.h"
 #include "engine/fail.h"
+#include "model/methods/method.h"
 
 namespace crisp {
 namespace {
@@ -33,55 +34,19 @@ const Preset* find_preset(const std::string& name) {
   return found == std::end(presets) ? nullptr : found;
 }
 
-// The method with the measure that it goes by.
-std::string measure_words(const SparseSettings& s) {
-  const std::string name = method_name(s.method);
-  if (s.threshold) return fmt::format("{}: scores from {:g} on", name, *s.threshold);
-  if (s.window) return fmt::format("{}: at most {} away", name, *s.window);
-  if (s.lexical_threshold) return fmt::format("{}: cosines from {:g} on", name, *s.lexical_threshold);
-  if (s.tree_distance) return fmt::format("{}: at most {} edges away", name, *s.tree_distance);
-  if (s.bigbird)
-    return fmt::format("{}: {} nearest, {} random, {} global", name, s.bigbird->nearest, s.bigbird->random,
-                       s.bigbird->global);
-  return name;
-}
-
-// An option that belongs to one method. A measure may take the place of a sparsity.
-struct MethodOption {
-  bool given;
-  SparseMethod method;
-  const char* option;
-  bool is_measure = false;
-};
-
 }  // namespace
 
-const std::vector<std::pair<std::string, SparseMethod>>& method_words() {
-  static const std::vector<std::pair<std::string, SparseMethod>> words = [] {
-    std::vector<std::pair<std::string, SparseMethod>> all;
-    for (const char* word :  // in the order of SparseMethod
-         {"top-k", "top-k-ties", "percentile", "threshold", "bottom-k", "random-k", "attention-drop", "neighbour",
-          "bigbird", "lexical", "syntax", "learned-span", "sparsemax", "entmax15"})
-      all.emplace_back(word, static_cast<SparseMethod>(all.size()));
-    return all;
-  }();
+const std::vector<std::pair<std::string, SparseMethod>>& scope_words() {
+  static const std::vector<std::pair<std::string, SparseMethod>> words{{"row", SparseMethod::top_k},
+                                                                       {"head", SparseMethod::percentile}};
   return words;
 }
 
-std::string method_name(SparseMethod method) { return method_words().at(static_cast<size_t>(method)).first; }
-
-std::optional<SparseMethod> parse_method(const std::string& word) {
-  for (const auto& [name, value] : method_words())
-    if (name == word) return value;
-  return std::nullopt;
-}
-
 bool SparseSettings::by_measure() const {
-  for (const SparseMethod always : {SparseMethod::threshold, SparseMethod::bigbird, SparseMethod::learned_span,
-                                    SparseMethod::sparsemax, SparseMethod::entmax15})
-    if (method == always) return true;
-  return (method == SparseMethod::neighbour && window) || (method == SparseMethod::lexical && lexical_threshold) ||
-         (method == SparseMethod::syntax && tree_distance);
+  const Method& of = about(method);
+  return !of.by_sparsity || std::ranges::any_of(of.options(), [&](const MethodOption& option) {
+    return option.is_measure && option.given(*this);
+  });
 }
 
 bool SparsityOptions::all_dense() const {
@@ -89,9 +54,9 @@ bool SparsityOptions::all_dense() const {
 }
 
 bool SparsityConfig::dense() const {
-  for (int64_t l = 0; l < static_cast<int64_t>(layers.size()); ++l)
-    if (applies(l, true) || applies(l, false) || (key_dropout > 0 && is_active(l))) return false;
-  return true;
+  for (int64_t l = 0; l < std::ssize(layers); ++l)
+    if (key_dropout > 0 && is_active(l)) return false;
+  return !applies_somewhere(true) && !applies_somewhere(false);
 }
 
 double SparsityConfig::mean() const {
@@ -108,8 +73,25 @@ double SparsityConfig::sparsity(int64_t layer, bool training, double progress) c
 
 bool SparsityConfig::applies(int64_t layer, bool training, double progress) const {
   if (static_cast<size_t>(layer) >= layers.size() || !is_active(layer)) return false;
-  if (!(training ? in_training : at_evaluation && method != SparseMethod::attention_drop)) return false;
+  if (!(training ? in_training : at_evaluation && about(method).at_evaluation)) return false;
   return by_measure() || sparsity(layer, training, progress) > 0;
+}
+
+bool SparsityConfig::applies_somewhere(bool training, double progress) const {
+  for (int64_t l = 0; l < std::ssize(layers); ++l)
+    if (applies(l, training, progress)) return true;
+  return false;
+}
+
+bool SparsityConfig::needs_parses(bool training) const {
+  return about(method).needs_parses && applies_somewhere(training);
+}
+
+bool SparsityConfig::has_spans(int64_t layer) const { return about(method).learns_spans && is_active(layer); }
+
+void SparsityConfig::set_defaults() {
+  for (const MethodOption& option : about(method).options())
+    if (!option.given(*this)) option.set(*this, show_value(option.unset));
 }
 
 double SparsityConfig::requested_at_evaluation(int64_t layer) const {
@@ -119,13 +101,15 @@ double SparsityConfig::requested_at_evaluation(int64_t layer) const {
 
 std::string SparsityConfig::describe() const {
   if (dense()) return "dense";
-  bool sparse = false;  // by the method, that is
+  const bool sparse = applies_somewhere(true) || applies_somewhere(false);  // by the method, that is
   std::vector<int64_t> where;
-  for (int64_t l = 0; l < static_cast<int64_t>(layers.size()); ++l) {
-    sparse |= applies(l, true) || applies(l, false);
+  for (int64_t l = 0; l < std::ssize(layers); ++l)
     if (is_active(l)) where.push_back(l);
-  }
-  std::string text = !sparse ? "dense" : by_measure() ? measure_words(*this) : requested + " by " + method_name(method);
+  const Method& of = about(method);
+  std::string text = !sparse         ? "dense"
+                     : !by_measure() ? fmt::format("{} by {}", requested, of.word)
+                     : of.measure    ? fmt::format("{}: {}", of.word, of.measure(*this))
+                                     : of.word;
   if (sparse && reversed) text += ", reversed";
   if (key_dropout > 0)
     text += fmt::format(", key dropout {:g} by {}", key_dropout, key_dropout_columns ? "columns" : "entries");
@@ -197,35 +181,27 @@ std::vector<bool> parse_layers(const std::string& text, int64_t layers) {
 }
 
 std::optional<SparsityConflict> find_sparsity_conflict(const SparsityOptions& o) {
-  const std::string name = method_name(o.method);
-  const MethodOption options[] = {{o.threshold.has_value(), SparseMethod::threshold, "attention-threshold", true},
-                                  {o.bigbird.has_value(), SparseMethod::bigbird, "bigbird", true},
-                                  {o.window.has_value(), SparseMethod::neighbour, "window", true},
-                                  {o.lexical_threshold.has_value(), SparseMethod::lexical, "lexical-threshold", true},
-                                  {o.tree_distance.has_value(), SparseMethod::syntax, "tree-distance", true},
-                                  {o.attention_drop.has_value(), SparseMethod::attention_drop, "attention-drop"},
-                                  {o.span_ramp.has_value(), SparseMethod::learned_span, "span-ramp"},
-                                  {o.span_init.has_value(), SparseMethod::learned_span, "span-init"},
-                                  {o.span_penalty.has_value(), SparseMethod::learned_span, "span-penalty"},
-                                  {o.span_learning_rate.has_value(), SparseMethod::learned_span, "span-learning-rate"}};
+  const Method& of = about(o.method);
   std::string needed = "--sparsity S", by = "sparse-method";  // `by`: what makes it go by a measure
-  for (const MethodOption& m : options) {
-    if (m.given && m.method != o.method)
-      return SparsityConflict{
-          fmt::format("--{} belongs to --sparse-method {}, not {}", m.option, method_name(m.method), name), {m.option}};
-    if (m.method != o.method || !m.is_measure) continue;
-    const bool alone = o.method == SparseMethod::threshold || o.method == SparseMethod::bigbird;
-    if (alone && !m.given && !o.dense)
-      return SparsityConflict{fmt::format("--sparse-method {} needs --{}", name, m.option), {"sparse-method"}};
-    if (m.given && !alone) by = m.option;
-    needed += fmt::format(" or --{}", m.option);
+  for (const Method* any : all_methods()) {
+    for (const MethodOption& option : any->options()) {
+      const std::string name = option.name();
+      const bool given = option.given(o);
+      if (given && any != &of)
+        return SparsityConflict{fmt::format("--{} belongs to --sparse-method {}, not {}", name, any->word, of.word),
+                                {name}};
+      if (any != &of || !option.is_measure) continue;
+      if (!of.by_sparsity && !given && !o.dense)
+        return SparsityConflict{fmt::format("--sparse-method {} needs --{}", of.word, name), {"sparse-method"}};
+      if (given && of.by_sparsity) by = name;
+      needed += fmt::format(" or --{}", name);
+    }
   }
   const bool no_sparsity = o.dense || o.sparsity == "dense", by_measure = o.by_measure() && !o.dense;
-  const bool training_only = o.method == SparseMethod::learned_span || o.method == SparseMethod::attention_drop;
-  const bool other_normaliser = o.method == SparseMethod::sparsemax || o.method == SparseMethod::entmax15;
+  const bool other_normaliser = of.normaliser != Normaliser::softmax;
   const bool keep = o.keep_first || o.keep_last || o.keep_diagonal, drop = o.drop_key > 0 || o.drop_attention > 0;
   const bool forgotten = no_sparsity && !by_measure && !o.dense;  // the sparsity, most likely
-  const std::string method = "--sparse-method " + name;
+  const std::string method = fmt::format("--sparse-method {}", of.word);
   const auto other_measure = [&](const char* option) -> SparsityConflict {
     return {fmt::format("--{} has no meaning where {} takes another measure", option, method), {option, by}};
   };
@@ -238,13 +214,14 @@ std::optional<SparsityConflict> find_sparsity_conflict(const SparsityOptions& o)
       {by_measure && !no_sparsity, other_measure("sparsity")},
       {by_measure && o.ramp > 0, other_measure("sparsity-ramp")},
       {by_measure && o.reverse, other_measure("sparsity-reverse")},
-      {forgotten && o.method != SparseMethod::top_k, {fmt::format("{} needs {}", method, needed), {"sparse-method"}}},
+      {forgotten && o.method != SparsityOptions().method,
+       {fmt::format("{} needs {}", method, needed), {"sparse-method"}}},
       {o.drop_key > 0 && o.drop_attention > 0,
        {"--drop-key and --drop-attention are two names of one thing here; give one of them",
         {"drop-key", "drop-attention"}}},
       {o.drop_columns && o.drop_attention == 0,
        {"--drop-attention-unit column needs --drop-attention P", {"drop-attention-unit"}}},
-      {!o.in_training && training_only && !o.dense,
+      {!o.in_training && of.needs_training() && !o.dense,
        {"--sparse-train off leaves nothing of " + method, {"sparse-train", "sparse-method"}}},
       {!o.in_training && !o.at_evaluation && (!no_sparsity || by_measure),
        {"--sparse-train off and --sparse-eval off leave nothing of " +
@@ -261,7 +238,7 @@ std::optional<SparsityConflict> find_sparsity_conflict(const SparsityOptions& o)
       {forgotten && keep && !drop, not_sparse("keep")},
       {forgotten && !o.in_training, not_sparse("sparse-train")},
       {forgotten && !o.at_evaluation, not_sparse("sparse-eval")},
-      {keep && !drop && (other_normaliser || o.method == SparseMethod::learned_span) && !o.dense,
+      {keep && !drop && !of.takes_protected && !o.dense,
        {"--keep has no meaning for " + method, {"keep", "sparse-method"}}}};
   for (const auto& [found, conflict] : conflicts)
     if (found) return conflict;
@@ -277,17 +254,11 @@ SparsityConfig make_sparsity(const SparsityOptions& options, int64_t layers, uin
   SparsityConfig config = parse_sparsity(options.dense ? "dense" : options.sparsity, layers);
   static_cast<SparseSettings&>(config) = options;
   if (options.dense) {
-    config.method = SparseMethod::top_k;
-    config.threshold = config.lexical_threshold = std::nullopt;
-    config.window = config.tree_distance = std::nullopt;
-    config.bigbird = std::nullopt;
+    config.method = SparsityOptions().method;
+    static_cast<MethodNumbers&>(config) = {};
   }
   config.reversed = options.reverse;
-  config.attention_drop = options.attention_drop.value_or(config.attention_drop);
-  config.span_ramp = options.span_ramp.value_or(config.span_ramp);
-  config.span_init = options.span_init.value_or(config.span_init);
-  config.span_penalty = options.span_penalty.value_or(config.span_penalty);
-  config.span_learning_rate = options.span_learning_rate.value_or(config.span_learning_rate);
+  config.set_defaults();
   config.key_dropout = std::max(options.drop_key, options.drop_attention);
   config.key_dropout_columns = options.drop_columns;
   config.seed = seed;

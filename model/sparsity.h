@@ -11,31 +11,22 @@
 #include <utility>
 #include <vector>
 
+#include "model/methods/list.h"
+
 namespace crisp {
 
-/// Where a row of n keys is to be sparse by s, "k of them" are top_k_count(s, n) (engine/kernels.h).
-enum class SparseMethod : uint8_t {
-  top_k,           // the k largest scores of each query (Gupta et al., arXiv 2106.06899)
-  top_k_ties,      // all scores at or above the k-th largest: Explicit Sparse Transformer (arXiv 1912.11637)
-  percentile,      // the scores at or above the s quantile of a head's whole score matrix
-  threshold,       // the scaled scores at or above a number
-  bottom_k,        // the k smallest scores: a control
-  random_k,        // k keys by chance, the same in training and evaluation: a control
-  attention_drop,  // each of the n - k largest scores removed with a probability: AttentionDrop (arXiv 2504.12088)
-  neighbour,       // the k nearest keys, or those at most a window away
-  bigbird,         // nearest, random and global keys (Zaheer et al., arXiv 2007.14062)
-  lexical,         // the k keys whose word embeddings have the largest cosine, or those above a threshold
-  syntax,          // the k nearest keys in the dependency tree, or those at most a distance away
-  learned_span,    // a window for each head, learned (after Adaptive Span, arXiv 1905.07799)
-  sparsemax,       // another normaliser (Martins & Astudillo, arXiv 1602.02068)
-  entmax15,        // another normaliser (Peters, Niculae & Martins, arXiv 1905.05702)
-};
+#define CRISP_ENUMERATE(name) name,
+/// What each keeps is said in its file, model/methods/NAME.cpp.
+enum class SparseMethod : uint8_t { CRISP_SPARSE_METHODS(CRISP_ENUMERATE) };
+#undef CRISP_ENUMERATE
 
 /// Each method's word on the command line and in config.json.
 const std::vector<std::pair<std::string, SparseMethod>>& method_words();
 std::string method_name(SparseMethod method);
 /// nullopt for a word that is none.
 std::optional<SparseMethod> parse_method(const std::string& word);
+/// The values of "sparsity-scope", an older name of two of them.
+const std::vector<std::pair<std::string, SparseMethod>>& scope_words();
 
 /// The mix of connections of SparseMethod::bigbird, for each query.
 struct BigBird {
@@ -45,8 +36,22 @@ struct BigBird {
   bool operator==(const BigBird&) const = default;
 };
 
+/// What belongs to one method each, in whose file it is an option; unset: not given.
+struct MethodNumbers {
+  std::optional<double> threshold;
+  std::optional<int64_t> window;
+  std::optional<double> lexical_threshold;
+  std::optional<int64_t> tree_distance;
+  std::optional<BigBird> bigbird;
+  std::optional<double> attention_drop;  // probability
+  // learned_span: how many positions the edge of a window takes to fall to 0; times the mean of all spans is added to
+  // the loss; the rate is the one at the schedule's peak.
+  std::optional<double> span_ramp, span_init, span_penalty, span_learning_rate;
+  bool operator==(const MethodNumbers&) const = default;
+};
+
 /// The settings that do not depend on the model.
-struct SparseSettings {
+struct SparseSettings : MethodNumbers {
   SparseMethod method = SparseMethod::top_k;
   bool in_training = true;
   bool at_evaluation = true;
@@ -54,20 +59,13 @@ struct SparseSettings {
   // Protected keys rank before all others.
   bool keep_first = false, keep_last = false, keep_diagonal = false;  // [CLS], [SEP], a query's own position
 
-  // Measures that take the place of a sparsity.
-  std::optional<double> threshold;
-  std::optional<int64_t> window;
-  std::optional<double> lexical_threshold;
-  std::optional<int64_t> tree_distance;
-  std::optional<BigBird> bigbird;
-
   /// What is kept does not follow from a sparsity.
   bool by_measure() const;
   bool operator==(const SparseSettings&) const = default;
 };
 
-/// The range of a window's edge, in positions: below it f32 cannot tell the gate from a step.
-constexpr double least_span_ramp = 1e-3;
+/// In positions: more is taken for a slip of the hand. A model's positions are the narrower limit.
+constexpr int64_t longest_sentence = 1'000'000;
 /// Numbers of positions are below it.
 constexpr double positions_limit = 2147483648.0;
 
@@ -77,8 +75,6 @@ struct SparsityOptions : SparseSettings {
   bool dense = false;                 // dense whatever the method and its measure, which are then ignored
   std::string sparse_layers = "all";  // all | early | late | L1,L2,.. (from 0)
   bool reverse = false;               // the schedule over layers, turned round
-  // Of one method each; unset: the default of SparsityConfig.
-  std::optional<double> attention_drop, span_ramp, span_init, span_penalty, span_learning_rate;
   // Two names of one thing, so at most one is given.
   double drop_key = 0, drop_attention = 0;
   bool drop_columns = false;  // for drop_attention
@@ -87,18 +83,14 @@ struct SparsityOptions : SparseSettings {
   bool all_dense() const;
 };
 
+/// The numbers of its method are all set, of those that have a default: see set_defaults().
 struct SparsityConfig : SparseSettings {
   std::vector<double> layers;       // requested sparsity of each layer, in [0, 1); empty: dense
   std::vector<bool> active;         // whether the method applies to a layer; empty: to all
   std::string requested = "dense";  // how the user wrote the sparsity
   bool reversed = false;            // `layers` is what was requested, turned round
-  double attention_drop = 0.5;      // probability
   double key_dropout = 0;  // DropKey, DropAttention: in training each kept key is removed with this probability
   bool key_dropout_columns = false;  // a key is removed for all queries of its sequence and head together
-  double span_ramp = 4;              // learned_span: how many positions the edge of a window takes to fall to 0
-  double span_init = 8;
-  double span_penalty = 0;           // times the mean of all spans is added to the loss
-  double span_learning_rate = 0.01;  // at the schedule's peak; spans are in positions, so weights' rates are too small
   uint64_t seed = 0;                 // of random connections, so that they are the same in training and evaluation
   /// Learned degrees of a trained model, [layer][head]; a layer without has none. Empty: all start at span_init.
   /// DistilBert makes parameters of them; its spans() are the current ones.
@@ -107,7 +99,8 @@ struct SparsityConfig : SparseSettings {
   bool dense() const;
   /// Mean over layers; 0 when dense.
   double mean() const;
-  /// Whether the method takes part in a layer; in training after `progress`. AttentionDrop does nothing at evaluation.
+  /// Whether the method takes part in a layer; in training after `progress`. Some do nothing at
+  /// evaluation.
   bool applies(int64_t layer, bool training, double progress = 1) const;
   /// The sparsity of a layer; in training after `progress`, in [0, 1], of all steps.
   double sparsity(int64_t layer, bool training = false, double progress = 1) const;
@@ -115,7 +108,12 @@ struct SparsityConfig : SparseSettings {
   double requested_at_evaluation(int64_t layer) const;
   bool is_active(int64_t layer) const { return active.empty() || active[static_cast<size_t>(layer)]; }
   /// Whether parameters for learned degrees exist in this layer.
-  bool has_spans(int64_t layer) const { return method == SparseMethod::learned_span && is_active(layer); }
+  bool has_spans(int64_t layer) const;
+  /// Whether the method takes part anywhere.
+  bool applies_somewhere(bool training, double progress = 1) const;
+  /// Whether some layer follows dependency parses.
+  bool needs_parses(bool training) const;
+  void set_defaults();
   bool operator==(const SparsityConfig&) const = default;
   /// In a few words, for people: "0.8 by top-k, in layers 2,3".
   std::string describe() const;

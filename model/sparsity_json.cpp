@@ -1,10 +1,11 @@
 #include "model/sparsity_json.h"
 
-#include <limits>
+#include <algorithm>
 
 #include "data/input/json.h"
 #include "data/input/text.h"
 #include "engine/fail.h"
+#include "model/methods/method.h"
 
 namespace crisp {
 namespace {
@@ -12,9 +13,7 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-// The ranges of tools/sparse_options.cpp lie within these: what a run was given can be read back.
-constexpr Interval any_number{.low = -std::numeric_limits<double>::infinity()}, any_part{.high = 1},
-    part_below_1{.high = 1, .open_high = true}, any_length{.high = positions_limit};
+constexpr Interval any_part{.high = 1}, part_below_1{.high = 1, .open_high = true}, any_length{.high = positions_limit};
 
 using Fields = JsonFields<json>;
 
@@ -28,11 +27,11 @@ void set(V& variable, const std::optional<T>& field) {
 }
 
 void read_method(const Fields& f, SparsityConfig& c, const std::string& where) {
-  std::string scope = "row";
+  std::string scope = "row", word;
   set(scope, f.text("sparsity_scope"));
-  if (scope != "row" && scope != "head")
-    fail<BadInput>("{}: \"sparsity_scope\" is {}; it must be row or head", where, quote(scope));
-  std::string word = scope == "row" ? "top-k" : "percentile";
+  for (const auto& [older, method] : scope_words())
+    if (older == scope) word = method_name(method);
+  if (word.empty()) fail<BadInput>("{}: \"sparsity_scope\" is {}; it must be row or head", where, quote(scope));
   set(word, f.text("sparse_method"));
   const std::optional<SparseMethod> method = parse_method(word);
   if (!method) fail<BadInput>("{}: \"sparse_method\" is {}, which this program does not know", where, quote(word));
@@ -67,14 +66,16 @@ void read_protected(const Fields& f, SparsityConfig& c, const std::string& where
   }
 }
 
-void read_bigbird(const Fields& f, SparsityConfig& c, const std::string& where) {
-  const json* list = f.list("bigbird");
-  if (!list) return;
-  if (list->size() != 3) fail<BadInput>("{}: \"bigbird\" must list 3 numbers: nearest, random, global", where);
-  c.bigbird = BigBird{position(f, "bigbird", list->at(0)), position(f, "bigbird", list->at(1)),
-                      position(f, "bigbird", list->at(2))};
-  if (c.bigbird->nearest + c.bigbird->global < 1)
-    fail<BadInput>("{}: \"bigbird\" has neither nearest nor global keys", where);
+// A number, or where that is the option's value a list of numbers.
+void read_option(const Fields& f, SparsityConfig& c, const MethodOption& option) {
+  const std::string key = option.key();
+  const json* value = f.find(key.c_str());
+  if (!value) return;
+  std::string text = value->dump();
+  if (value->is_array()) text = text.substr(1, text.size() - 2);
+  const bool taken = option.set(c, text).empty();
+  if (!taken || value->is_array() != std::holds_alternative<std::vector<int64_t>>(option.get(c)))
+    f.refuse(key.c_str(), *value, setting::range_of(option.set(c, "")));
 }
 
 void read_spans(const Fields& f, SparsityConfig& c, int64_t layers, int64_t heads, const std::string& where) {
@@ -92,11 +93,6 @@ void read_spans(const Fields& f, SparsityConfig& c, int64_t layers, int64_t head
   }
 }
 
-template <class T>
-ordered_json or_null(const std::optional<T>& value) {
-  return value ? ordered_json(*value) : ordered_json();
-}
-
 }  // namespace
 
 ordered_json sparsity_json(const SparsityConfig& c) {
@@ -107,32 +103,23 @@ ordered_json sparsity_json(const SparsityConfig& c) {
   if (c.keep_first) keep.push_back("cls");
   if (c.keep_last) keep.push_back("sep");
   if (c.keep_diagonal) keep.push_back("diagonal");
-  const BigBird b = c.bigbird.value_or(BigBird{});
-  const bool spans = c.method == SparseMethod::learned_span;
-  const bool random = c.method == SparseMethod::random_k || c.method == SparseMethod::bigbird;
-  return {{"sparsity", c.requested},
-          {"layer_sparsity", c.layers},
-          {"sparse_method", method_name(c.method)},
-          {"sparse_layers", only(active.size() < c.layers.size(), active)},
-          {"sparsity_reverse", only(c.reversed, true)},
-          {"sparse_train", c.in_training},
-          {"sparse_eval", c.at_evaluation},
-          {"sparsity_ramp", only(c.ramp > 0, c.ramp)},
-          {"keep", only(!keep.empty(), keep)},
-          {"attention_threshold", or_null(c.threshold)},
-          {"window", or_null(c.window)},
-          {"lexical_threshold", or_null(c.lexical_threshold)},
-          {"tree_distance", or_null(c.tree_distance)},
-          {"bigbird", only(c.bigbird.has_value(), {b.nearest, b.random, b.global})},
-          {"mask_seed", only(random, c.seed)},
-          {"attention_drop", only(c.method == SparseMethod::attention_drop, c.attention_drop)},
-          {"drop_attention", only(c.key_dropout > 0, c.key_dropout)},
-          {"drop_attention_unit", only(c.key_dropout > 0, c.key_dropout_columns ? "column" : "entry")},
-          {"span_ramp", only(spans, c.span_ramp)},
-          {"span_init", only(spans, c.span_init)},
-          {"span_penalty", only(spans, c.span_penalty)},
-          {"span_learning_rate", only(spans, c.span_learning_rate)},
-          {"spans", only(!c.spans.empty(), c.spans)}};
+  ordered_json object{{"sparsity", c.requested},
+                      {"layer_sparsity", c.layers},
+                      {"sparse_method", method_name(c.method)},
+                      {"sparse_layers", only(active.size() < c.layers.size(), active)},
+                      {"sparsity_reverse", only(c.reversed, true)},
+                      {"sparse_train", c.in_training},
+                      {"sparse_eval", c.at_evaluation},
+                      {"sparsity_ramp", only(c.ramp > 0, c.ramp)},
+                      {"keep", only(!keep.empty(), keep)},
+                      {"mask_seed", only(about(c.method).by_seed, c.seed)},
+                      {"drop_attention", only(c.key_dropout > 0, c.key_dropout)},
+                      {"drop_attention_unit", only(c.key_dropout > 0, c.key_dropout_columns ? "column" : "entry")}};
+  for (const Method* method : all_methods())
+    for (const MethodOption& option : method->options())
+      object[option.key()] = only(method == &about(c.method), as_json<ordered_json>(option.get(c)));
+  object["spans"] = only(!c.spans.empty(), c.spans);
+  return object;
 }
 
 SparsityConfig parse_sparsity_json(const json& object, int64_t layers, int64_t heads, const std::string& where) {
@@ -146,36 +133,31 @@ SparsityConfig parse_sparsity_json(const json& object, int64_t layers, int64_t h
   set(c.at_evaluation, f.flag("sparse_eval"));
   set(c.ramp, f.real("sparsity_ramp", any_part));
   read_protected(f, c, where);
-  set(c.threshold, f.real("attention_threshold", any_number));
-  set(c.window, f.whole("window", 0, INT32_MAX));
-  set(c.lexical_threshold, f.real("lexical_threshold", {.low = -1, .high = 1}));
-  set(c.tree_distance, f.whole("tree_distance", 0, INT32_MAX));
-  read_bigbird(f, c, where);
   if (const json* seed = f.find("mask_seed")) {
     if (!seed->is_number_unsigned()) f.refuse("mask_seed", *seed, "a whole number from 0");
     c.seed = seed->get<uint64_t>();
   }
-  set(c.attention_drop, f.real("attention_drop", any_part));
   set(c.key_dropout, f.real("drop_attention", part_below_1));
   std::string unit = "entry";
   set(unit, f.text("drop_attention_unit"));
   if (unit != "entry" && unit != "column")
     fail<BadInput>("{}: \"drop_attention_unit\" is {}; it must be entry or column", where, quote(unit));
   c.key_dropout_columns = unit == "column";
-  set(c.span_ramp, f.real("span_ramp", {.low = least_span_ramp, .high = positions_limit}));
-  set(c.span_init, f.real("span_init", any_length));
-  set(c.span_penalty, f.real("span_penalty", {.low = 0}));
-  set(c.span_learning_rate, f.real("span_learning_rate", {.low = 0, .open_low = true}));
+  for (const Method* method : all_methods())
+    for (const MethodOption& option : method->options()) read_option(f, c, option);
   read_spans(f, c, layers, heads, where);
-  const bool measured =
-      c.method == SparseMethod::threshold ? c.threshold.has_value() : c.method != SparseMethod::bigbird || c.bigbird;
-  if (!measured) fail<BadInput>("{}: the measure of \"sparse_method\" {} is missing", where, method_name(c.method));
+  const Method& method = about(c.method);
+  for (const MethodOption& option : method.options())
+    if (option.is_measure && !method.by_sparsity && !option.given(c))
+      fail<BadInput>("{}: the measure of \"sparse_method\" {} is missing", where, method.word);
+  c.set_defaults();
   if (c.layers.empty() && c.by_measure()) c.layers.assign(static_cast<size_t>(layers), 0.0);
-  const bool by_default =
-      c.requested == "dense" && (c.method == SparseMethod::top_k || c.method == SparseMethod::percentile);
+  const bool by_default = c.requested == "dense" && std::ranges::any_of(scope_words(), [&](const auto& scope) {
+                            return scope.second == c.method;
+                          });
   if (c.layers.empty() && !by_default)
     fail<BadInput>("{}: \"layer_sparsity\" is missing: {} by {} needs a number for each layer", where,
-                   quote(c.requested), method_name(c.method));
+                   quote(c.requested), method.word);
   return c;
 }
 

@@ -18,6 +18,7 @@
 #include "data/input/text.h"
 #include "data/line_stream.h"
 #include "engine/fail.h"
+#include "model/methods/method.h"
 #include "tools/options.h"
 #include "tools/predict_output.h"
 #include "train/durable/console.h"
@@ -166,10 +167,10 @@ int predict(const PredictOptions& options) {
         describe_products(predictor.model().dtype(), predictor.context().products(), predictor.model().device()),
         predictor.context().threads(), predictor.context().threads() == 1 ? "" : "s");
   const DistilBertConfig& config = predictor.config();
-  const bool parsed = needs_parses(config, false);
+  const bool parsed = config.sparsity.needs_parses(false);
   if (parsed && options.parses.empty())
     fail<UsageError>("{}: this model's attention follows dependency parses; give --parses FILE", options.model);
-  if (config.sparsity.method != SparseMethod::syntax && !options.parses.empty())
+  if (!about(config.sparsity.method).needs_parses && !options.parses.empty())
     fail<UsageError>("{}: this model's attention does not look at dependency parses; leave --parses out",
                      options.model);
 

@@ -50,7 +50,9 @@ void add_study_options(CLI::App& app, StudyOptions& o) {
   in_group(add_integer(app, "jobs", o.runner.jobs, 1, most_threads, "Runs at a time; they share --threads"));
   in_group(add_text(app, "shard", o.shard,
                     "Do the I-th of N parts of the runs only: whole seeds, where there are as many", "I/N"));
-  in_group(add_switch(app, "keep-models", o.runner.keep_models, "Keep each run's model, not its results alone"));
+  in_group(add_setting(
+      app, o.runner,
+      setting::on_off("keep-models", &RunnerOptions::keep_models, "Keep each run's model, not its results alone")));
   in_group(
       add_text(app, "crisp-train", o.runner.crisp_train, "The program (default: the one beside crisp-study)", "FILE"));
 }

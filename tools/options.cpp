@@ -12,6 +12,7 @@
 #include "data/input/parse_text.h"
 #include "data/labels.h"
 #include "model/config.h"
+#include "model/sparse_settings.h"
 #include "train/run/train_settings.h"
 
 namespace crisp {
@@ -34,14 +35,6 @@ std::string all_spellings(const std::string& names) {
 }
 
 std::string first_spelling(const std::string& names) { return "--" + split(names, ',').front(); }
-
-// Parses and checks in one, so that a complaint names the allowed values whatever is wrong.
-std::string parse_real(const std::string& text, const Interval& interval, double& value) {
-  const std::optional<double> parsed = parse_number<double>(text);
-  if (!parsed || !interval.contains(*parsed)) return fmt::format("must be {}, not '{}'", interval.str(), text);
-  value = *parsed;
-  return "";
-}
 
 class OneNameFormatter : public CLI::Formatter {
  public:
@@ -120,12 +113,6 @@ CLI::Option* add_flag(CLI::App& app, const std::string& names, bool& variable, c
   return app.add_flag(all_spellings(names), variable, description)->take_last();
 }
 
-CLI::Option* add_switch(CLI::App& app, const std::string& names, bool& variable, const std::string& description) {
-  const std::vector<std::pair<std::string, bool>> words = {
-      {"on", true}, {"off", false}, {"true", true}, {"false", false}};
-  return add_choice<bool>(app, names, variable, words, "on|off", description);
-}
-
 CLI::Option* add_integer(CLI::App& app, const std::string& names, int64_t& variable, int64_t minimum, int64_t maximum,
                          const std::string& description) {
   const auto parse = [&variable, minimum, maximum](const std::string& text) -> std::string {
@@ -140,19 +127,13 @@ CLI::Option* add_integer(CLI::App& app, const std::string& names, int64_t& varia
 
 CLI::Option* add_real(CLI::App& app, const std::string& names, double& variable, const Interval& interval,
                       const std::string& description) {
-  const auto parse = [&variable, interval](const std::string& text) { return parse_real(text, interval, variable); };
-  return add_parsed(app, names, "X", fmt::format("{:g}", variable), parse, description);
-}
-
-CLI::Option* add_real(CLI::App& app, const std::string& names, std::optional<double>& variable, double default_value,
-                      const Interval& interval, const std::string& description) {
-  const auto parse = [&variable, interval](const std::string& text) {
-    double value = 0;
-    std::string complaint = parse_real(text, interval, value);
-    if (complaint.empty()) variable = value;
-    return complaint;
+  const auto parse = [&variable, interval](const std::string& text) -> std::string {
+    const std::optional<double> parsed = parse_number<double>(text);
+    if (!parsed || !interval.contains(*parsed)) return setting::must_be(interval.str(), text);
+    variable = *parsed;
+    return "";
   };
-  return add_parsed(app, names, "X", fmt::format("{:g}", variable.value_or(default_value)), parse, description);
+  return add_parsed(app, names, "X", fmt::format("{:g}", variable), parse, description);
 }
 
 void set_help_style(CLI::App& app) {
@@ -178,6 +159,17 @@ CLI::Option* add_text_format(CLI::App& app, TextFormat& format, const std::strin
                                  {"jsonl", TextFormat::jsonl}},
                                 "auto|text|tsv|csv|jsonl",
                                 "of " + file + "; auto: its first line tells; text: a sentence a line, as it is");
+}
+
+void add_sparse_options(CLI::App& app, SparsityOptions& o, const std::string& shown) {
+  for (const Setting<SparsityOptions>& setting : sparse_settings()) {
+    put_in_group(add_setting(app, o, setting), sparse_group);
+    if (setting.name() != "sparse-method") continue;
+    CLI::Option* older = add_choice<SparseMethod>(app, "sparsity-scope", o.method, scope_words(), "row|head",
+                                                  "row: --sparse-method top-k; head: --sparse-method percentile");
+    put_in_group(older, sparse_group)->excludes(app.get_option("--sparse-method"));
+  }
+  app.get_option("--sparsity")->default_str(shown);
 }
 
 void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {

@@ -72,17 +72,12 @@ CLI::Option* put_in_group(CLI::Option* option, const std::string& group);
 /// The first option of a group that the command line has, "" for none.
 std::string first_given(const CLI::App& app, const std::string& group);
 CLI::Option* add_flag(CLI::App& app, const std::string& names, bool& variable, const std::string& description);
-CLI::Option* add_switch(CLI::App& app, const std::string& names, bool& variable, const std::string& description);
 /// A whole number from `minimum` to `maximum`.
 CLI::Option* add_integer(CLI::App& app, const std::string& names, int64_t& variable, int64_t minimum, int64_t maximum,
                          const std::string& description);
 
 CLI::Option* add_real(CLI::App& app, const std::string& names, double& variable, const Interval& interval,
                       const std::string& description);
-/// The same for a variable that stays unset where the option is not given; --help shows `default_value`.
-CLI::Option* add_real(CLI::App& app, const std::string& names, std::optional<double>& variable, double default_value,
-                      const Interval& interval, const std::string& description);
-
 /// An option that takes a text, or where `type_name` is "" a flag, of which `parse` is given "on" or "off".
 CLI::Option* add_setting_parser(CLI::App& app, const std::string& names, const std::string& type_name,
                                 const std::string& default_text, const std::string& description,

@@ -50,9 +50,11 @@ std::string with_absolute_path(const CLI::Option& option, const std::string& val
 
 // --sparsity-scope is an older name of two values of --sparse-method.
 void take_newer_name(std::string& name, std::string& value) {
-  if (name != "sparsity-scope" || (value != "row" && value != "head")) return;  // the parser says what is wrong
-  name = "sparse-method";
-  value = value == "row" ? "top-k" : "percentile";
+  for (const auto& [older, method] : scope_words()) {
+    if (name != "sparsity-scope" || value != older) continue;
+    name = "sparse-method";
+    value = method_name(method);
+  }
 }
 
 OptionMap with_first_names(const CLI::App& app, const OptionMap& options, const std::string& where) {

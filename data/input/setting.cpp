@@ -12,7 +12,7 @@ std::string show_value(const SettingValue& value) {
       return "";
     else if constexpr (std::is_same_v<T, bool>)
       return v ? "on" : "off";
-    else if constexpr (std::is_same_v<T, std::vector<std::string>>)
+    else if constexpr (std::is_same_v<T, std::vector<std::string>> || std::is_same_v<T, std::vector<int64_t>>)
       return fmt::format("{}", fmt::join(v, ","));
     else
       return fmt::format("{}", v);
@@ -24,6 +24,11 @@ std::string WholeNumbers::str() const { return fmt::format("a whole number from 
 
 std::string setting::must_be(const std::string& range, const std::string& value) {
   return fmt::format("must be {}, not '{}'", range, value);
+}
+
+std::string setting::range_of(const std::string& complaint) {
+  const std::string_view before = "must be ", after = ", not ''";
+  return complaint.substr(before.size(), complaint.size() - before.size() - after.size());
 }
 
 std::optional<bool> setting::position_of_switch(const std::string& text) {

@@ -19,10 +19,21 @@
 namespace crisp {
 
 /// A value as it is written down; std::monostate where none is set.
-using SettingValue =
-    std::variant<std::monostate, bool, int64_t, uint64_t, double, std::string, std::vector<std::string>>;
+using SettingValue = std::variant<std::monostate, bool, int64_t, uint64_t, double, std::string,
+                                  std::vector<std::string>, std::vector<int64_t>>;
 /// As Setting::set takes it, with all digits of a number: "2e-05", "on", "a,b"; "" where none is set.
 std::string show_value(const SettingValue& value);
+/// The value as this class of JSON, null where none is set.
+template <class Json>
+Json as_json(const SettingValue& value) {
+  const auto convert = [](const auto& v) -> Json {
+    if constexpr (std::is_same_v<std::decay_t<decltype(v)>, std::monostate>)
+      return {};
+    else
+      return v;
+  };
+  return std::visit(convert, value);
+}
 
 /// Whether the record of a run tells a setting: not at all; for whoever wants to know; or as a part of what makes the
 /// run the one that it is, so that it is resumed with the same value only.
@@ -89,6 +100,8 @@ namespace setting {
 
 /// "must be RANGE, not 'VALUE'"
 std::string must_be(const std::string& range, const std::string& value);
+/// The range of what is so said of no value, "".
+std::string range_of(const std::string& complaint);
 
 template <class T>
 struct Value {

@@ -41,7 +41,7 @@ AttentionRule first_layer_rule(const DistilBertConfig& config, const ForwardMode
           .scale = 1 / std::sqrt(static_cast<double>(config.head_dim())),
           .selection = c.method == SparseMethod::attention_drop ? Selection::drop_top : Selection::top_k_row,
           .sparsity = c.sparsity(0),
-          .drop_p = c.attention_drop,
+          .drop_p = c.attention_drop.value_or(0),
           .drop_key = key(Stream::masks, attention_drop_site(0)),
           .keep_first = c.keep_first,
           .keep_last = c.keep_last,

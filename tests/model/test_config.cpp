@@ -321,14 +321,17 @@ TEST_CASE("a broken sparsity section is refused") {
   CHECK(mentions(section({{"sparsity", "0.8"}}), "\"layer_sparsity\" is missing: \"0.8\" by top-k needs a number"));
   CHECK(mentions(section({{"sparse_method", "neighbour"}}), "\"layer_sparsity\" is missing: \"dense\" by neighbour"));
   CHECK(parse(section({{"sparsity", "dense"}})).sparsity.dense());
-  CHECK(mentions(section({{"sparse_method", "bigbird"}, {"bigbird", {1, 2}}}), "must list 3 numbers"));
-  CHECK(mentions(section({{"sparse_method", "bigbird"}, {"bigbird", {1, -2, 0}}}), "a whole number"));
-  CHECK(mentions(section({{"sparse_method", "bigbird"}, {"bigbird", {0, 2, 0}}}), "neither nearest nor global"));
+  CHECK(mentions(section({{"sparse_method", "bigbird"}, {"bigbird", {1, 2}}}),
+                 "\"bigbird\" is [1,2]; it must be three whole numbers"));
+  CHECK(mentions(section({{"sparse_method", "bigbird"}, {"bigbird", {1, -2, 0}}}), "it must be three whole numbers"));
+  CHECK(mentions(section({{"sparse_method", "bigbird"}, {"bigbird", {0, 2, 0}}}), "the first or the last above 0"));
   CHECK(mentions(section({{"sparse_layers", {0, 3}}}), "holds 3, but there are 3 layers"));
   CHECK(mentions(section({{"sparse_layers", "all"}}), "\"sparse_layers\" is \"all\"; it must be a list"));
   CHECK(mentions(section({{"keep", {"cls", "pad"}}}), "\"keep\" holds \"pad\""));
   CHECK(mentions(section({{"window", -1}}), "a whole number"));
   CHECK(mentions(section({{"window", 1.5}}), "a whole number"));
+  for (const json& value : {json("2"), json(true), json{2}, json(2.0)})  // a text, a switch, a list, a fraction
+    CHECK(mentions(section({{"window", value}}), "\"window\" is"));
   CHECK(mentions(section({{"attention_drop", 2}}), "\"attention_drop\" is 2"));
   CHECK(mentions(section({{"drop_attention", 1}}), "\"drop_attention\" is 1"));
   CHECK(mentions(section({{"drop_attention_unit", "row"}}), "must be entry or column"));

@@ -2,6 +2,7 @@
 #include <tuple>
 #include <utility>
 
+#include "model/sparse_settings.h"
 #include "tests/model/sparsity_options.h"
 
 using namespace crisp;
@@ -172,6 +173,7 @@ TEST_CASE("a conflict names the options without which it would be gone, the like
   const auto names = [](const SparsityOptions& o) {
     const auto conflict = find_sparsity_conflict(o);
     REQUIRE(conflict);
+    for (const std::string& option : conflict->options) CHECK(find_setting(sparse_settings(), option));
     return conflict->options;
   };
   CHECK_FALSE(find_sparsity_conflict(with_method(SparseMethod::top_k, "0.5")));

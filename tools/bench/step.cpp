@@ -342,7 +342,9 @@ Command add_step(CLI::App& program) {
   add_parsed(*app, "sparsity", form, o->sparsity, sparsity(o->sparsity), "As in crisp-train");
   add_parsed(*app, "against", form, "", sparsity(o->against),
              "Each step with this sparsity as well, in turn: the ratio of times");
-  add_real(*app, "dropout", o->dropout, 0.1, dropout_range, "Every dropout rate (default: the configuration's)");
+  add_setting(*app, *o,
+              setting::number("dropout", &StepOptions::dropout, dropout_range,
+                              "Every dropout rate (default: the configuration's)", 0.1));
   add_text(*app, "init", o->init, "distilbert-base or a config.json: random weights of that size");
   add_text(*app, "weights", o->weights, "Pretrained weights instead, as in crisp-train");
   add_real(*app, "learning-rate,lr", o->learning_rate, {.open_low = true}, "Constant");

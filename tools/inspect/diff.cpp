@@ -51,11 +51,8 @@ std::vector<Prediction> predict(const LoadedModel& loaded, const Dataset& exampl
                                 const Context& context) {
   const WordPiece tokenizer = load_tokenizer(loaded, options.max_length);
   for (const std::string& note : tokenizer.notes()) say("note: {}", note);
-  const DistilBertConfig& config = loaded.model.config();
   const int max_length = options.max_length > 0 ? static_cast<int>(options.max_length) : saved_max_length(loaded);
-  bool needs_parses = false;
-  for (int64_t l = 0; l < config.layers; ++l)
-    needs_parses |= config.sparsity.method == SparseMethod::syntax && config.sparsity.applies(l, false);
+  const bool needs_parses = loaded.model.config().sparsity.needs_parses(false);
   if (needs_parses && options.parses.empty())
     fail<UsageError>("{}: this model's attention follows dependency parses; give --parses FILE", loaded.source);
   const TokenizedDataset data(examples, tokenizer, max_length, needs_parses ? options.parses : "", context.threads());

@@ -8,6 +8,7 @@
 
 #include "data/input/text.h"
 #include "engine/fail.h"
+#include "model/methods/method.h"
 #include "tools/inspect/attribution_output.h"
 #include "tools/inspect/grad.h"
 #include "tools/inspect/output.h"
@@ -39,21 +40,7 @@ std::vector<int32_t> baseline_of(const Subject& subject, BaselineWord which) {
 // along the path, and other normalisers are continuous.
 bool chooses_by_embeddings(const Subject& subject) {
   const SparsityConfig& c = subject.config().sparsity;
-  switch (c.method) {
-    case SparseMethod::random_k:
-    case SparseMethod::neighbour:
-    case SparseMethod::bigbird:
-    case SparseMethod::syntax:
-    case SparseMethod::learned_span:
-    case SparseMethod::sparsemax:
-    case SparseMethod::entmax15:
-      return false;
-    default:
-      break;
-  }
-  for (int64_t l = 0; l < subject.config().layers; ++l)
-    if (c.applies(l, subject.mode().training)) return true;
-  return false;
+  return about(c.method).chooses_by_embeddings() && c.applies_somewhere(subject.mode().training);
 }
 
 bool coloured(GradOptions::Colour colour) {

@@ -55,13 +55,6 @@ Question question(const MemoryOptions& o) {
   return q;
 }
 
-bool needs_parses(const Question& q, bool training) {
-  const SparsityConfig& sparsity = q.config.sparsity;
-  for (int64_t l = 0; l < q.config.layers; ++l)
-    if (sparsity.method == SparseMethod::syntax && sparsity.applies(l, training)) return true;
-  return false;
-}
-
 // --batch sentences of --length tokens. Their words are as different as can be, since each takes a row of the word
 // embeddings' gradient.
 TokenizedDataset made_sentences(const MemoryOptions& o, const Question& q) {
@@ -96,9 +89,10 @@ TokenizedDataset given_sentences(const MemoryOptions& o, const Question& q) {
   if (tokenizer.largest_id() >= q.config.vocab_size)
     fail<BadInput>("{} has {} tokens, but the model has embeddings for {}: this is not its vocabulary", files.path,
                    tokenizer.largest_id() + 1, q.config.vocab_size);
-  const bool parsed = needs_parses(q, !o.infer);
+  const bool parsed = q.config.sparsity.needs_parses(!o.infer);
   if (parsed && o.parses.empty())
-    fail<UsageError>("--sparse-method syntax needs the sentence's dependency parse; give --parses FILE");
+    fail<UsageError>("--sparse-method {} needs the sentence's dependency parse; give --parses FILE",
+                     method_name(q.config.sparsity.method));
   const int64_t longest = o.max_length > 0 ? o.max_length : q.config.max_positions;
   Dataset one{.path = "TEXT", .examples = {{o.text, 0}}, .num_labels = 2};
   const TokenizedDataset data(one, tokenizer, static_cast<int>(longest), parsed ? o.parses : "");
@@ -116,8 +110,9 @@ TokenizedDataset sentences(const MemoryOptions& o, const Question& q) {
   }
   if (o.batch == 0 || o.length == 0)
     fail<UsageError>("of which batch? give a TEXT, or --batch N --length L: N sentences of L tokens");
-  if (needs_parses(q, !o.infer))
-    fail<UsageError>("--sparse-method syntax goes by a sentence's parse: give a TEXT and --parses FILE");
+  if (q.config.sparsity.needs_parses(!o.infer))
+    fail<UsageError>("--sparse-method {} goes by a sentence's parse: give a TEXT and --parses FILE",
+                     method_name(q.config.sparsity.method));
   return made_sentences(o, q);
 }
 

@@ -6,16 +6,10 @@
 
 #include "data/input/text.h"
 #include "engine/op.h"
+#include "model/methods/method.h"
 
 namespace crisp::inspect {
 namespace {
-
-bool is_sparse(const Subject& subject) {
-  const SparsityConfig& sparsity = subject.config().sparsity;
-  for (int64_t l = 0; l < subject.config().layers; ++l)
-    if (sparsity.applies(l, subject.mode().training)) return true;
-  return false;
-}
 
 // The last layer's queries other than the first have no part in the result, unless what the first keeps goes by them.
 Pattern::Layer kept_of(const Tensor& weights, bool first_only) {
@@ -55,14 +49,14 @@ std::string describe(const Flip& flip, const std::vector<std::string>& pieces) {
 Point evaluate(const Subject& subject) {
   Point point;
   std::vector<Tensor> weights;
-  const bool sparse = is_sparse(subject);
+  const SparsityConfig& sparsity = subject.config().sparsity;
+  const bool sparse = sparsity.applies_somewhere(subject.mode().training);
   Tape tape(subject.context());
   tape.keep_values();
   point.value = subject.objective(tape, sparse ? &weights : nullptr).to_vector()[0];
-  const SparsityConfig& sparsity = subject.config().sparsity;
   for (size_t l = 0; l < weights.size(); ++l) {
     const bool last = l + 1 == weights.size();
-    point.pattern.layers.push_back(kept_of(weights[l], last && sparsity.method != SparseMethod::percentile));
+    point.pattern.layers.push_back(kept_of(weights[l], last && !about(sparsity.method).whole_matrix));
   }
   for (const NodeInfo& node : tape.nodes())
     if (std::strcmp(node.op->name, "relu") == 0)

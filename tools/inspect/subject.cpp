@@ -40,12 +40,6 @@ WordPiece tokenizer_of(const LoadedModel& loaded, int64_t max_length) {
   return tokenizer;
 }
 
-bool follows_parses(const SparsityConfig& sparsity, int64_t layers, bool training) {
-  for (int64_t l = 0; l < layers; ++l)
-    if (sparsity.method == SparseMethod::syntax && sparsity.applies(l, training)) return true;
-  return false;
-}
-
 }  // namespace
 
 bool any_sparsity_given(const CLI::App& app) { return !first_given(app, sparse_group).empty(); }
@@ -112,7 +106,7 @@ Subject::Subject(const SubjectOptions& options, DType dtype)
       tokenizer_(tokenizer_of(loaded_, options.max_length)) {
   const int max_length = options.max_length > 0 ? static_cast<int>(options.max_length) : saved_max_length(loaded_);
   tokens_ = tokenizer_.encode_with_offsets(options.text, max_length);
-  const bool parsed = follows_parses(config().sparsity, config().layers, options.training);
+  const bool parsed = config().sparsity.needs_parses(options.training);
   if (parsed && options.parses.empty())
     fail<UsageError>("attention follows dependency parses; give --parses FILE with that of the sentence");
   Dataset one;

@@ -65,14 +65,15 @@ Trainer::Trainer(DistilBert& model, const TokenizedDataset& data, const TrainerO
       batches_per_epoch_(batch_count(data.size(), batch_size_of(options))),
       steps_per_epoch_(steps_of_epoch(options, data.size())),
       schedule_(schedule_of(options, data.size())),
-      optimizer_(model.parameters(),
-                 {.beta1 = options.beta1,
-                  .beta2 = options.beta2,
-                  .epsilon = options.epsilon,
-                  .weight_decay = options.weight_decay,
-                  .span_rate = model.config().sparsity.span_learning_rate / options.learning_rate_or_default(),
-                  .defer_rows = true},
-                 context),
+      optimizer_(
+          model.parameters(),
+          {.beta1 = options.beta1,
+           .beta2 = options.beta2,
+           .epsilon = options.epsilon,
+           .weight_decay = options.weight_decay,
+           .span_rate = model.config().sparsity.span_learning_rate.value_or(0) / options.learning_rate_or_default(),
+           .defer_rows = true},
+          context),
       tape_(context) {
   if (data.size() == 0) fail<UsageError>("there is nothing to train on: the training set is empty");
   if (!data.labelled()) fail<UsageError>("the training set has no labels");

@@ -49,7 +49,7 @@ ClassifierState::ClassifierState(LoadedModel loaded, const Classifier::Options& 
 }
 
 void ClassifierState::refuse_parses() const {
-  if (needs_parses(predictor_->config(), false))
+  if (predictor_->config().sparsity.needs_parses(false))
     fail<BadInput>("{}: this model's attention follows dependency parses; crisp-predict takes them, the library not",
                    predictor_->loaded().source);
 }

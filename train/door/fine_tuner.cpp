@@ -10,14 +10,6 @@ namespace crisp {
 namespace door {
 namespace {
 
-SparsityConfig sparsity_of(const FineTuner::Options& o, const DistilBertConfig& config) {
-  SparsityOptions options;
-  options.method = *parse_method(o.sparse_method);
-  options.sparsity = o.sparsity;
-  options.dense = o.sparsity == "dense";
-  return make_sparsity(options, config.layers, o.seed);
-}
-
 // As many as the examples or the names say, at least two.
 int64_t count_labels(const std::vector<FineTuner::Example>& train, const FineTuner::Options& o) {
   if (train.empty()) fail<UsageError>("there is nothing to train on: no example was given");
@@ -39,12 +31,13 @@ FineTunerState::FineTunerState(const ModelSource& source, const std::vector<Fine
   const Log log = log_or_nothing(options.log);
   for (const std::string& note : loaded_.notes) log(note);
   const SparsityConfig of_weights = loaded_.model.config().sparsity;
-  loaded_.model.set_sparsity(sparsity_of(options, loaded_.model.config()));
+  loaded_.model.set_sparsity(make_sparsity(sparse_options(options), loaded_.model.config().layers, options.seed));
   if (const std::string note = note_lost_sparsity(of_weights, loaded_.model.config().sparsity); !note.empty())
     log(note);
   for (const bool training : {true, false})
-    if (needs_parses(loaded_.model.config(), training))
-      fail<UsageError>("sparse-method syntax follows dependency parses; crisp-train takes them, the library not");
+    if (loaded_.model.config().sparsity.needs_parses(training))
+      fail<UsageError>("sparse-method {} follows dependency parses; crisp-train takes them, the library not",
+                       method_name(loaded_.model.config().sparsity.method));
   tokenizer_ = load_tokenizer(loaded_, options.max_length);
   for (const std::string& note : tokenizer_->notes()) log(note);
   max_length_ = options.max_length > 0 ? options.max_length : saved_max_length(loaded_);

@@ -1,5 +1,8 @@
 #include "train/inference/settings.h"
-#include "model/sparsity.h"
+
+#include "data/input/text.h"
+#include "engine/fail.h"
+#include "model/sparse_settings.h"
 #include "train/core/trainer_settings.h"
 #include "train/door/state.h"
 
@@ -8,33 +11,35 @@ namespace {
 
 using namespace setting;
 
-Setting<FineTuner::Options> sparsity_setting() {
-  using O = FineTuner::Options;
-  const auto set = [](O& o, const std::string& value) {
-    std::string complaint = sparsity_complaint(value);
-    if (complaint.empty()) o.sparsity = value;
-    return complaint;
-  };
-  const auto get = [](const O& o) -> SettingValue { return o.sparsity; };
-  return {"sparsity", "S|S1,S2,..|PRESET", "", set, get, [](const O& o) { return sparsity_complaint(o.sparsity); }};
+using O = FineTuner::Options;
+
+// What a setting of sparse attention was given, nullptr for nothing.
+const std::string* given(const O& o, const std::string& name) {
+  if (const auto found = o.sparse.find(name); found != o.sparse.end()) return &found->second;
+  if (name == "sparsity" && !o.sparsity.empty()) return &o.sparsity;
+  return name == "sparse-method" ? &o.sparse_method : nullptr;
 }
 
-Setting<FineTuner::Options> sparse_method_setting() {
-  using O = FineTuner::Options;
-  const auto complaint = [](const O& o) -> std::string {
-    if (parse_method(o.sparse_method)) return "";
-    std::string words;
-    for (const auto& [word, method] : method_words()) words += (words.empty() ? "" : "|") + word;
-    return must_be("one of " + words, o.sparse_method);
+// Kept as text until the model's layers are known.
+Setting<O> as_text(const Setting<SparsityOptions>& setting) {
+  const auto set = [setting, name = setting.name()](O& o, const std::string& text) {
+    SparsityOptions read;
+    std::string complaint = setting.set(read, text);
+    if (complaint.empty())
+      (name == "sparsity" ? o.sparsity : name == "sparse-method" ? o.sparse_method : o.sparse[name]) = text;
+    return complaint;
   };
-  const auto set = [complaint](O& o, const std::string& value) {
-    O changed;
-    changed.sparse_method = value;
-    std::string wrong = complaint(changed);
-    if (wrong.empty()) o.sparse_method = value;
-    return wrong;
+  const auto get = [setting, name = setting.name()](const O& o) {
+    SparsityOptions read;
+    if (const std::string* text = given(o, name)) setting.set(read, *text);
+    return setting.get(read);
   };
-  return {"sparse-method", "METHOD", "", set, [](const O& o) -> SettingValue { return o.sparse_method; }, complaint};
+  const auto complaint = [setting, name = setting.name()](const O& o) {
+    SparsityOptions read;
+    const std::string* text = given(o, name);
+    return text ? setting.set(read, *text) : "";
+  };
+  return {setting.names, setting.type, setting.help, set, get, complaint};
 }
 
 }  // namespace
@@ -51,11 +56,20 @@ const Settings<FineTuner::Options>& tuner_settings() {
   static const Settings<O> all = [] {
     Settings<O> s(classifier_settings().begin(), classifier_settings().end());
     s.insert(s.end(), trainer_settings().begin(), trainer_settings().end());
-    s.insert(s.end(), {dropout_setting<O>(), sparsity_setting(), sparse_method_setting(), label_names_setting<O>(),
-                       new_head_setting<O>(), eval_steps_setting<O>()});
+    s.insert(s.end(), {dropout_setting<O>(), label_names_setting<O>(), new_head_setting<O>(), eval_steps_setting<O>()});
+    for (const Setting<SparsityOptions>& setting : sparse_settings()) s.push_back(as_text(setting));
     return s;
   }();
   return all;
+}
+
+SparsityOptions sparse_options(const FineTuner::Options& o) {
+  SparsityOptions options;
+  for (const auto& [name, text] : o.sparse)
+    if (!find_setting(sparse_settings(), name)) fail<UsageError>("sparse attention has no setting {}", quote(name));
+  for (const Setting<SparsityOptions>& setting : sparse_settings())
+    if (const std::string* text = given(o, setting.name())) setting.set(options, *text);
+  return options;
 }
 
 }  // namespace crisp::door

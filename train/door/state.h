@@ -22,6 +22,8 @@ Log log_or_nothing(const Log& log);
 /// What a host may set, by the names of the programs' options: of a classifier, and of a tuner besides.
 const Settings<Classifier::Options>& classifier_settings();
 const Settings<FineTuner::Options>& tuner_settings();
+/// What they say of sparse attention. Throws UsageError for a name that no setting has.
+SparsityOptions sparse_options(const FineTuner::Options& options);
 
 /// The options. Throws UsageError for what no model could take.
 template <class Options>

@@ -123,7 +123,7 @@ Evaluation evaluate(const DistilBert& model, const TokenizedDataset& data, int b
   result.spans = model.spans();
   for (const auto& layer : result.spans) {
     auto& windows = result.span_windows.emplace_back();
-    for (const double z : layer) windows.push_back(hard_window(z, sparsity.span_ramp));
+    for (const double z : layer) windows.push_back(hard_window(z, sparsity.span_ramp.value()));
   }
   return result;
 }

@@ -3,10 +3,11 @@
 
 #include <cstdint>
 
+#include "model/sparsity.h"  // longest_sentence
+
 namespace crisp {
 
 constexpr int64_t largest_batch = 1'000'000;
-constexpr int64_t longest_sentence = 1'000'000;  // the model's positions are the narrower limit
 constexpr int64_t most_labels = 10'000;
 constexpr int64_t most_threads = 1024;
 

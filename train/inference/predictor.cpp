@@ -27,13 +27,6 @@ Context::Settings context_settings(int64_t threads, Precision precision, DeviceC
   return {.threads = static_cast<int>(threads), .products = products_for(precision, device_for(device))};
 }
 
-bool needs_parses(const DistilBertConfig& config, bool training) {
-  if (config.sparsity.method != SparseMethod::syntax) return false;
-  for (int64_t l = 0; l < config.layers; ++l)
-    if (config.sparsity.applies(l, training)) return true;
-  return false;
-}
-
 Predictor::Predictor(const std::string& file_or_directory, const PredictorOptions& options, const NoteTaker& note)
     : context_(settings_of(options)), loaded_(load_model(file_or_directory, load_options(options))) {
   take_tokenizer(options, note);

@@ -30,9 +30,6 @@ using NoteTaker = std::function<void(const std::string&)>;
 /// device lacks; Error where there is no such device.
 Context::Settings context_settings(int64_t threads, Precision precision, DeviceChoice device);
 
-/// Whether evaluation (or training) with this model looks at dependency parses.
-bool needs_parses(const DistilBertConfig& config, bool training);
-
 /// Does not move: what it gives out refers to it. Any number of threads may ask it at the same time.
 class Predictor {
  public:

@@ -139,10 +139,7 @@ void Replay::find_files(const ReplayOptions& options) {
     return parse_sparsity_json(object, fields.need("layers", fields.whole("layers", 1, INT32_MAX)),
                                fields.need("attention_heads", fields.whole("attention_heads", 1, INT32_MAX)), origin_);
   }();
-  bool parsed = false;
-  for (size_t l = 0; l < sparsity.layers.size(); ++l)
-    parsed |= sparsity.method == SparseMethod::syntax && sparsity.applies(static_cast<int64_t>(l), true);
-  if (parsed) {
+  if (sparsity.needs_parses(true)) {
     place(options_.parses, options.parses.empty() ? folder.train_parses : options.parses, "parses", "--parses");
   } else {
     options_.parses.clear();

@@ -12,6 +12,7 @@
 #include "data/labels.h"
 #include "engine/context.h"
 #include "engine/fail.h"
+#include "model/methods/method.h"
 #include "train/durable/interrupt.h"
 #include "train/durable/output_directory.h"
 #include "train/durable/sha256.h"
@@ -141,14 +142,14 @@ void report_lost_sparsity(Progress& progress, const SparsityConfig& of_weights, 
 void take_over_spans(Progress& progress, const DistilBert& model, SparsityConfig& now, bool init_given) {
   const SparsityConfig& before = model.config().sparsity;
   const std::vector<std::vector<double>> spans = model.spans();
-  if (spans.empty() || now.method != SparseMethod::learned_span) return;
+  if (spans.empty() || !about(now.method).learns_spans) return;
   bool same = !init_given;
   for (int64_t l = 0; l < model.config().layers; ++l) same &= now.has_spans(l) == before.has_spans(l);
   if (same) now.spans = spans;
   progress.message(same ? "the weights' learned degrees go on; --span-init would start them afresh"
                         : fmt::format("the weights' learned degrees are not taken over, {}: all start at {:g}",
                                       init_given ? "as --span-init was given" : "as they are of other layers",
-                                      now.span_init));
+                                      now.span_init.value()));
 }
 
 void report_truncation(Progress& progress, const char* what, const TokenizedDataset& data, int64_t max_length) {
@@ -189,17 +190,13 @@ void require_data_sets(const DataFiles& files, const TrainOptions& options) {
 }
 
 void keep_needed_parses(DataFiles& files, const TrainOptions& options, const SparsityConfig& sparsity) {
-  bool train = false, dev = false;
-  for (int64_t l = 0; l < static_cast<int64_t>(sparsity.layers.size()); ++l) {
-    const bool syntax = sparsity.method == SparseMethod::syntax;
-    train |= syntax && sparsity.applies(l, true);
-    dev |= syntax && sparsity.applies(l, false);
-  }
-  train |= dev && (options.eval_train > 0 || options.selection_part > 0);
-  const auto keep = [](std::string& parses, bool needed, const char* option, const char* what) {
+  const bool dev = sparsity.needs_parses(false);
+  const bool train = sparsity.needs_parses(true) || (dev && (options.eval_train > 0 || options.selection_part > 0));
+  const auto keep = [&](std::string& parses, bool needed, const char* option, const char* what) {
     if (!needed) parses.clear();
     if (needed && parses.empty())
-      fail<UsageError>("--sparse-method syntax needs the {} sentences' dependency parses: give {} FILE", what, option);
+      fail<UsageError>("--sparse-method {} needs the {} sentences' dependency parses: give {} FILE",
+                       method_name(sparsity.method), what, option);
   };
   keep(files.train_parses, train, "--parses", "training");
   keep(files.dev_parses, dev, "--dev-parses", "evaluation");

@@ -6,6 +6,7 @@
 #include "data/input/json.h"
 #include "engine/backend.h"
 #include "engine/fail.h"
+#include "model/methods/method.h"
 #include "train/durable/interrupt.h"
 #include "train/durable/process_info.h"
 #include "train/inference/precision.h"
@@ -136,8 +137,7 @@ void Session::log_step(const StepReport& report) {
                       {"learning_rate", report.learning_rate},
                       {"grad_norm", report.grad_norm},
                       {"tokens_per_second", rate()}};
-    if (loaded_.model.config().sparsity.method == SparseMethod::learned_span)
-      line["span_penalty"] = report.span_penalty;
+    if (about(loaded_.model.config().sparsity.method).learns_spans) line["span_penalty"] = report.span_penalty;
     write_metrics(line);
     s.loss_sum = 0;
     s.loss_count = 0;

@@ -88,15 +88,9 @@ const Settings<TrainOptions>& train_settings() {
 
 ordered_json settings_record(const TrainOptions& options, Recorded which) {
   ordered_json record;
-  const auto as_json = [](const auto& value) -> ordered_json {
-    if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::monostate>)
-      return {};
-    else
-      return value;
-  };
   for (const Setting<O>& setting : train_settings())
     if (setting.recorded == Recorded::fingerprint || setting.recorded == which)
-      record[setting.key()] = std::visit(as_json, setting.get(options));
+      record[setting.key()] = as_json<ordered_json>(setting.get(options));
   return record;
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "model/methods/method.h"
 #include "train/page/charts.h"
 #include "train/page/html.h"
 #include "train/study/report_sections.h"
@@ -150,7 +151,7 @@ Table mcnemar_table(const StudyResults& study) {
 bool whole_last_layer(const StudyArm& arm) {
   return arm.any_complete([](const StudyRun& run) {
     const SparsityConfig& c = run.sparse_attention;
-    return c.method == SparseMethod::percentile && c.applies(std::ssize(c.layers) - 1, true);
+    return about(c.method).whole_matrix && c.applies(std::ssize(c.layers) - 1, true);
   });
 }
 
@@ -163,10 +164,13 @@ std::string pairing_words(const StudyResults& study) {
     if (whole_last_layer(study.arms[c.arm]) != whole_last_layer(study.base()) && !c.seeds.empty())
       names.push_back(escape(study.arms[c.arm].name));
   if (names.empty()) return text;
+  std::vector<std::string> methods;
+  for (const Method* method : all_methods())
+    if (method->whole_matrix) methods.push_back(fmt::format("<code>{}</code>", method->word));
   return text + fmt::format(
-                    " With <code>percentile</code> the last layer is computed for all tokens instead of [CLS] alone, "
+                    " With {} the last layer is computed for all tokens instead of [CLS] alone, "
                     "so that dropout draws other numbers there: in that layer {} and the baseline do not share it.",
-                    listed(names));
+                    listed(methods), listed(names));
 }
 
 RowChart difference_chart(const StudyResults& study) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 
+#include "model/methods/method.h"
 #include "train/page/charts.h"
 #include "train/page/html.h"
 #include "train/study/report_sections.h"
@@ -18,35 +19,13 @@ constexpr double claimed_saving = 0.2;  // of a layer, at 80 % sparsity: arXiv 2
 double dense_total(const SentenceFlops& f) { return f.total - f.attention + f.attention_dense; }
 double attention_share(const StudyRun& r) { return r.flops.attention_dense / dense_total(r.flops); }
 
-// Whether all scores must be there before an evaluation can tell which keys stay.
-bool by_scores(SparseMethod method) {
-  switch (method) {
-    case SparseMethod::top_k:
-    case SparseMethod::top_k_ties:
-    case SparseMethod::percentile:
-    case SparseMethod::threshold:
-    case SparseMethod::bottom_k:
-    case SparseMethod::attention_drop:
-    case SparseMethod::sparsemax:
-    case SparseMethod::entmax15:
-      return true;
-    case SparseMethod::random_k:
-    case SparseMethod::neighbour:
-    case SparseMethod::bigbird:
-    case SparseMethod::lexical:
-    case SparseMethod::syntax:
-    case SparseMethod::learned_span:
-      break;
-  }
-  return false;
-}
 // What can be saved of everything, of runs of one kind; NaN of the others.
 double saved(const StudyRun& r) {
-  const double needed = by_scores(r.sparse_attention.method) ? r.flops.attention_scored : r.flops.attention;
+  const double needed = about(r.sparse_attention.method).by_scores() ? r.flops.attention_scored : r.flops.attention;
   return (r.flops.attention_dense - needed) / dense_total(r.flops);
 }
-double saved_by_lists(const StudyRun& r) { return by_scores(r.sparse_attention.method) ? unknown : saved(r); }
-double saved_by_scores(const StudyRun& r) { return by_scores(r.sparse_attention.method) ? saved(r) : unknown; }
+double saved_by_lists(const StudyRun& r) { return about(r.sparse_attention.method).by_scores() ? unknown : saved(r); }
+double saved_by_scores(const StudyRun& r) { return about(r.sparse_attention.method).by_scores() ? saved(r) : unknown; }
 
 // The kernels and numbers of threads of an arm's complete runs.
 using Machine = std::pair<std::string, int64_t>;

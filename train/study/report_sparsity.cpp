@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/methods/method.h"
 #include "train/page/charts.h"
 #include "train/page/html.h"
 #include "train/study/report_sections.h"
@@ -94,22 +95,16 @@ std::vector<std::string> training_only(const SparsityConfig& c) {
     sparse = true;
     requested += c.sparsity(l) / static_cast<double>(c.layers.size());
   }
-  if (sparse && c.method == SparseMethod::attention_drop)
-    words.push_back(fmt::format("each of the strongest {} of the scores removed with probability {:g}",
-                                percent(requested, 1), c.attention_drop));
-  else if (sparse)
-    words.push_back(c.by_measure() ? fmt::format("by {}, no sparsity requested", method_name(c.method))
-                                   : fmt::format("{} requested, by {}", percent(requested, 1), method_name(c.method)));
+  const Method& method = about(c.method);
+  const std::string part = percent(requested, 1);
+  if (sparse)
+    words.push_back(method.removes   ? method.removes(c, part)
+                    : c.by_measure() ? fmt::format("by {}, no sparsity requested", method.word)
+                                     : fmt::format("{} requested, by {}", part, method.word));
   if (c.key_dropout > 0 && active)
     words.push_back(fmt::format("each kept key removed with probability {:g}{}", c.key_dropout,
                                 c.key_dropout_columns ? ", by columns" : ""));
   return words;
-}
-
-bool sparse_at_evaluation(const SparsityConfig& c) {
-  for (int64_t l = 0; l < static_cast<int64_t>(c.layers.size()); ++l)
-    if (c.applies(l, false)) return true;
-  return false;
 }
 
 Table layer_table(const StudyResults& study) {
@@ -192,7 +187,7 @@ std::string sparser_in_training(const StudyResults& study) {
     const SparsityConfig& c = arm.complete_runs()[0]->sparse_attention;
     const std::vector<std::string> words = training_only(c);
     if (!words.empty())
-      (sparse_at_evaluation(c) ? more : alone).push_back(fmt::format("{} ({})", escape(arm.name), listed(words)));
+      (c.applies_somewhere(false) ? more : alone).push_back(fmt::format("{} ({})", escape(arm.name), listed(words)));
   }
   std::string html;
   if (!alone.empty())

@@ -17,6 +17,7 @@
 
 #include "engine/context.h"
 #include "engine/fail.h"
+#include "model/methods/method.h"
 #include "train/durable/append_file.h"
 #include "train/durable/console.h"
 #include "train/durable/interrupt.h"
@@ -59,7 +60,8 @@ OptionMap inputs_of(const OptionMap& options, uint64_t seed) {
   };
   take(data_options);
   take(std::array{"selection-part"});
-  if (option_or(options, "sparse-method") == "syntax")
+  const std::optional<SparseMethod> method = parse_method(option_or(options, "sparse-method"));
+  if (method && about(*method).needs_parses)
     take(std::array{"sparse-method", "parses", "dev-parses", "sparse-train", "sparse-eval", "eval-train"});
   if (inputs.contains("selection-part")) inputs["seed"] = fmt::format("{}", seed);  // it decides which part
   return inputs;

@@ -292,6 +292,8 @@ static void test_wrong_use(crisp_context* context, const char* base, const struc
   CHECK(crisp_context_set(context, "precision", "f16") == CRISP_USAGE);
   CHECK(crisp_context_set(context, "device", "tpu") == CRISP_USAGE);
   CHECK(crisp_context_set(context, "new-head", "yes") == CRISP_USAGE);
+  CHECK(crisp_context_set(context, "window", "-1") == CRISP_USAGE);
+  CHECK(strstr(crisp_context_error(context), "window must be a whole number from 0 to") != NULL);
   CHECK(crisp_context_set(context, "epochs", "3 or 4") == CRISP_USAGE);
   CHECK(crisp_context_set_allocator(context, take_memory, NULL, NULL) == CRISP_USAGE);
 

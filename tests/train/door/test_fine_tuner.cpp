@@ -228,6 +228,21 @@ TEST_CASE("a training without steps saves the model as it is") {
   CHECK(words.values == sample.model.word_embeddings().detach().to_vector());
 }
 
+TEST_CASE("a tuner takes every option of sparse attention by its name") {
+  FineTuner::Options options = short_training();
+  options.sparse_method = "neighbour";
+  options.sparse = {{"window", "2"}, {"sparse-layers", "late"}, {"keep", "cls,sep"}};
+  const ModelFiles files = FineTuner(sample_weights(), sample_examples(4), options).save_to_memory();
+  const SparsityConfig saved = parse_config(files.at("config.json"), "config.json").sparsity;
+  CHECK(saved.describe() == "neighbour: at most 2 away, in layers 2,3");
+  CHECK((saved.keep_first && saved.keep_last && !saved.keep_diagonal));
+
+  using O = FineTuner::Options;
+  CHECK(contains(refusal([](O& o) { o.sparse = {{"window", "-1"}}; }), "window must be a whole number from 0 to"));
+  CHECK(contains(refusal([](O& o) { o.sparse = {{"windows", "1"}}; }), "sparse attention has no setting \"windows\""));
+  CHECK(contains(refusal([](O& o) { o.sparse = {{"window", "1"}}; }), "--window belongs to --sparse-method neighbour"));
+}
+
 TEST_CASE("trainings that make no sense are refused") {
   using O = FineTuner::Options;
   CHECK(contains(refusal([](O& o) { o.learning_rate = 0; }), "learning-rate must be a number above 0, not '0'"));

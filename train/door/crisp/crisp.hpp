@@ -173,9 +173,12 @@ class FineTuner {
 
   /// With the defaults of crisp-train; `precision` f32 trains f32 weights whatever the file holds.
   struct Options : Classifier::Options, TrainerOptions {
-    std::optional<double> dropout = {};         // every rate of the model; unset: config.json's
-    std::string sparsity = "dense";             // of attention: "0.8", a number a layer "0,0,0.5,..", or a preset
-    std::string sparse_method = "top-k";        // what is kept: crisp-train's --sparse-method
+    std::optional<double> dropout = {};  // every rate of the model; unset: config.json's
+    std::string sparsity = "";  // of attention: "0.8", a number a layer "0,0,0.5,..", or a preset; "": dense, unless
+                                // sparse_method goes by a measure of its own
+    std::string sparse_method = "top-k";  // what is kept: crisp-train's --sparse-method
+    /// Its other options of sparse attention, by their names: {{"sparse-layers", "late"}, {"sparse-train", "off"}}.
+    std::map<std::string, std::string> sparse = {};
     std::vector<std::string> label_names = {};  // of the labels 0, 1, ...; empty: the model's
     bool new_head = false;                      // a new classification head even where the model has one
     int64_t eval_steps = 0;  // optimizer steps between evaluations in run(); 0: at the end of each epoch

@@ -2,6 +2,7 @@
 a head), CRISP_PREDICT (the program; may be absent)."""
 
 import gc
+import json
 import math
 import os
 import pickle
@@ -56,6 +57,15 @@ class Answers(unittest.TestCase):
         writable = {name: bytearray(content) for name, content in files.items()}
         self.assertEqual(crisp.Model(writable, threads=1).predict(TEXTS), from_path)
         self.assertEqual(crisp.Model(self.path, threads=2).label_names, ["bad", "good"])
+
+    def test_options_of_sparse_attention_by_name(self):
+        tuner = crisp.FineTuner(
+            SAMPLE, TRAIN, max_steps=1, sparse_method="bigbird", bigbird=[3, 1, 1], sparse_train=False, keep="cls"
+        )
+        settings = json.loads(bytes(tuner.save_to_memory()["config.json"]))["crisp"]
+        self.assertEqual((settings["bigbird"], settings["sparse_train"], settings["keep"]), ([3, 1, 1], False, ["cls"]))
+        with self.assertRaisesRegex(crisp.UsageError, "--window belongs to --sparse-method neighbour"):
+            crisp.FineTuner(SAMPLE, TRAIN, window=2)
 
     def test_crisp_predict_says_the_same(self):
         program = os.environ.get("CRISP_PREDICT")

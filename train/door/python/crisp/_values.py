@@ -72,7 +72,7 @@ def small_int(value: int, what: str) -> int:
 
 
 def encode_setting(name: str, value: object) -> bytes:
-    if name == "new_head":
+    if isinstance(value, bool) or name == "new_head":
         return value.encode() if isinstance(value, str) else b"on" if value else b"off"
     if name == "label_names":
         if isinstance(value, str) or not isinstance(value, Iterable):
@@ -82,7 +82,7 @@ def encode_setting(name: str, value: object) -> bytes:
             if b"," in label or label != label.strip():
                 raise UsageError(f"label_names: {label.decode(errors='replace')!r} has a comma, or spaces around it")
         return b",".join(names)
-    if name == "sparsity" and not isinstance(value, str) and isinstance(value, Iterable):
+    if not isinstance(value, str) and isinstance(value, Iterable):
         value = ",".join(str(v) for v in value)
     return encode(str(value), name)
 
