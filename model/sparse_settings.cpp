@@ -59,7 +59,7 @@ Setting<O> keep_setting() {
     for (const std::string& part : parts)
       if (part != "cls" && part != "sep" && part != "diagonal")
         return must_be("some of cls,sep,diagonal, or none", text);
-    const auto has = [&](const char* word) { return std::ranges::find(parts, word) != parts.end(); };
+    const auto has = [&](const char* word) { return std::find(parts.begin(), parts.end(), word) != parts.end(); };
     o.keep_first = has("cls"), o.keep_last = has("sep"), o.keep_diagonal = has("diagonal");
     return "";
   };

@@ -43,8 +43,8 @@ const std::vector<std::pair<std::string, SparseMethod>>& scope_words() {
 }
 
 bool SparseSettings::by_measure() const {
-  const Method& of = about(method);
-  return !of.by_sparsity || std::ranges::any_of(of.options(), [&](const MethodOption& option) {
+  const std::vector<MethodOption>& options = about(method).options();
+  return !about(method).by_sparsity || std::any_of(options.begin(), options.end(), [&](const MethodOption& option) {
     return option.is_measure && option.given(*this);
   });
 }

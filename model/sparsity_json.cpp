@@ -152,9 +152,8 @@ SparsityConfig parse_sparsity_json(const json& object, int64_t layers, int64_t h
       fail<BadInput>("{}: the measure of \"sparse_method\" {} is missing", where, method.word);
   c.set_defaults();
   if (c.layers.empty() && c.by_measure()) c.layers.assign(static_cast<size_t>(layers), 0.0);
-  const bool by_default = c.requested == "dense" && std::ranges::any_of(scope_words(), [&](const auto& scope) {
-                            return scope.second == c.method;
-                          });
+  bool by_default = false;
+  for (const auto& [older, scope] : scope_words()) by_default |= c.requested == "dense" && scope == c.method;
   if (c.layers.empty() && !by_default)
     fail<BadInput>("{}: \"layer_sparsity\" is missing: {} by {} needs a number for each layer", where,
                    quote(c.requested), method.word);
