@@ -322,7 +322,7 @@ TEST_CASE("a broken sparsity section is refused") {
   CHECK(mentions(section({{"sparse_method", "neighbour"}}), "\"layer_sparsity\" is missing: \"dense\" by neighbour"));
   CHECK(parse(section({{"sparsity", "dense"}})).sparsity.dense());
   CHECK(mentions(section({{"sparse_method", "bigbird"}, {"bigbird", {1, 2}}}),
-                 "\"bigbird\" is [1,2]; it must be three whole numbers"));
+                 "\"bigbird\" is [1, 2]; it must be three whole numbers"));
   CHECK(mentions(section({{"sparse_method", "bigbird"}, {"bigbird", {1, -2, 0}}}), "it must be three whole numbers"));
   CHECK(mentions(section({{"sparse_method", "bigbird"}, {"bigbird", {0, 2, 0}}}), "the first or the last above 0"));
   CHECK(mentions(section({{"sparse_layers", {0, 3}}}), "holds 3, but there are 3 layers"));
