@@ -1,5 +1,6 @@
 """The wheel: the package with libcrisp.so in it, which needs the C library alone. From a checkout:
-pip install ./train/door/python. CRISP_LIBRARY names a library that was built before; else CMake builds one."""
+pip install ./train/door/python. CMake builds the library, in the folder build-python of the checkout or in the one that
+CRISP_BUILD names; CRISP_LIBRARY names a library that was built before."""
 
 import os
 import re
@@ -35,12 +36,15 @@ class BuildWithLibrary(build_py):
         shutil.copyfile(library, (Path(__file__).parent if editable else Path(self.build_lib)) / "crisp" / soname)
 
     def build_library(self):
-        build = root / "build-python"
+        if not shutil.which("cmake"):
+            sys.exit("To build Crisp's library takes CMake; CRISP_LIBRARY may name one that was built before.")
+        build = root / os.environ.get("CRISP_BUILD", "build-python")
         options = ["-DCRISP_BUILD_TESTS=OFF", "-DCRISP_BUILD_TOOLS=OFF", "-DCRISP_CUDA=OFF", "-DCRISP_STANDALONE=ON"]
         if shutil.which("ninja"):
             options += ["-G", "Ninja"]
         subprocess.run(["cmake", "-S", root, "-B", build, *options], check=True)
-        subprocess.run(["cmake", "--build", build, "--target", "crisp_shared", "--parallel"], check=True)
+        jobs = str(len(os.sched_getaffinity(0)))  # make would start all at once
+        subprocess.run(["cmake", "--build", build, "--target", "crisp_shared", "--parallel", jobs], check=True)
         return build / "train" / "door" / "install" / soname
 
 
