@@ -26,6 +26,8 @@ requirement() {
     catch2) echo header catch2/catch.hpp catch2/catch_all.hpp ;;
     clang-format-14) echo command clang-format-14 ;;
     debootstrap) echo command debootstrap ;;
+    g++-aarch64-linux-gnu) echo command aarch64-linux-gnu-g++ ;;
+    qemu-user-static) echo command qemu-aarch64-static ;;
     python3) echo command python3 ;;
     *) die "tools/lib.sh: no rule to find the package $1" ;;
   esac
@@ -112,4 +114,14 @@ configure() {
     options+=(--fresh -G Ninja)
   fi
   cmake -S "$root" -B "$root/build" "${options[@]}" "$@"
+}
+
+# count_results FILE: the numbers of a file of ctest --output-junit.
+count_results() {
+  local failed skipped
+  [ -e "$1" ] || return 0
+  # attribute KEY: a number of the <testsuite> element.
+  attribute() { sed -n "s/^[[:space:]]*\(<testsuite .*\)\{0,1\}$2=\"\([0-9]*\)\".*/\2/p" "$1" | head -n 1; }
+  failed=$(attribute "$1" failures) skipped=$(($(attribute "$1" skipped) + $(attribute "$1" disabled)))
+  say "$(($(attribute "$1" tests) - failed - skipped)) passed, $failed failed, $skipped skipped"
 }
