@@ -153,7 +153,8 @@ TEST_CASE("a directory of learned degrees holds no tensor that transformers does
   for (size_t l = 0; l < 3; ++l) {
     CHECK(line["eval_layer_sparsity_requested"][l].dump() == "null");
     for (size_t h = 0; h < 3; ++h)
-      CHECK(line["span_windows"][l][h] == std::floor(model.spans()[l][h] + model.config().sparsity.span_ramp.value() / 2));
+      CHECK(line["span_windows"][l][h] ==
+            std::floor(model.spans()[l][h] + model.config().sparsity.span_ramp.value() / 2));
   }
   CHECK(line["eval_sparsity"] > 0.0);
 }
