@@ -11,30 +11,30 @@ namespace {
 
 using namespace setting;
 
-using O = FineTuner::Options;
+using Tuning = FineTuner::Options;
 
 // What a setting of sparse attention was given, nullptr for nothing.
-const std::string* given(const O& o, const std::string& name) {
+const std::string* given(const Tuning& o, const std::string& name) {
   if (const auto found = o.sparse.find(name); found != o.sparse.end()) return &found->second;
   if (name == "sparsity" && !o.sparsity.empty()) return &o.sparsity;
   return name == "sparse-method" ? &o.sparse_method : nullptr;
 }
 
 // Kept as text until the model's layers are known.
-Setting<O> as_text(const Setting<SparsityOptions>& setting) {
-  const auto set = [setting, name = setting.name()](O& o, const std::string& text) {
+Setting<Tuning> as_text(const Setting<SparsityOptions>& setting) {
+  const auto set = [setting, name = setting.name()](Tuning& o, const std::string& text) {
     SparsityOptions read;
     std::string complaint = setting.set(read, text);
     if (complaint.empty())
       (name == "sparsity" ? o.sparsity : name == "sparse-method" ? o.sparse_method : o.sparse[name]) = text;
     return complaint;
   };
-  const auto get = [setting, name = setting.name()](const O& o) {
+  const auto get = [setting, name = setting.name()](const Tuning& o) {
     SparsityOptions read;
     if (const std::string* text = given(o, name)) setting.set(read, *text);
     return setting.get(read);
   };
-  const auto complaint = [setting, name = setting.name()](const O& o) {
+  const auto complaint = [setting, name = setting.name()](const Tuning& o) {
     SparsityOptions read;
     const std::string* text = given(o, name);
     return text ? setting.set(read, *text) : "";
