@@ -121,7 +121,9 @@ SafetensorsFile SafetensorsFile::open(InputFile file) {
   result.index_.reserve(result.tensors_.size());
   for (size_t i = 0; i < result.tensors_.size(); ++i) result.index_.emplace(result.tensors_[i].name, i);
   if (result.file_.descriptor() < 0) return result;
-  void* const map = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, result.file_.descriptor(), 0);
+  const auto length = static_cast<size_t>(size);
+  if (length != size) fail("{}: has {} bytes, for which this machine has no addresses", path, size);
+  void* const map = ::mmap(nullptr, length, PROT_READ, MAP_PRIVATE, result.file_.descriptor(), 0);
   if (map == MAP_FAILED) fail("{}: cannot be mapped into memory: {}", path, std::strerror(errno));
   result.map_ = static_cast<const std::byte*>(map);
   return result;
