@@ -156,6 +156,67 @@ TEST_CASE("infinite values: only a key that was not selected hides one") {
   CHECK(result(Selection::top_k_row, 0.4, infinity) == Approx(1).epsilon(1e-15));
 }
 
+TEST_CASE("at every density, with many ties, attention and its gradients equal plain loops", "[isa]") {
+  // Where many keys are kept, whole products with a mask take the place of lists. Quarters: scores are exact.
+  const bool cpu = test_device() == Device::cpu;
+  const std::vector<int32_t> lengths = cpu ? std::vector<int32_t>{1, 2, 16, 17, 40, 130} : std::vector<int32_t>{1, 17};
+  const Tensor offsets = offsets_of(lengths);
+  const int64_t total = std::accumulate(lengths.begin(), lengths.end(), int64_t{0}), heads = 2, dim = 2 * 12;
+  const auto quarters = [&](uint64_t seed) {
+    std::vector<double> x = numbers({total, dim}, seed).to_vector();
+    for (double& e : x) e = std::round(4 * e) / 4;
+    return tensor_of(x, {total, dim}, DType::f32).set_requires_grad();
+  };
+  const Tensor q = quarters(1), k = quarters(2), v = quarters(3), dout = numbers({total, dim}, 4, DType::f32);
+  for (const Selection selection : {Selection::top_k_row, Selection::top_k_ties, Selection::bottom_k}) {
+    for (const double s : {0.02, 0.1, 0.25, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.98}) {
+      AttentionRule rule = rule_of(selection, s, heads);
+      rule.scale = 0.25;
+      rule.keep_first = s == 0.1 || s == 0.8;
+      rule.dropout = {0.1, {.seed = 7, .stream = Stream::dropout}};
+      INFO("selection " << static_cast<int>(selection) << ", sparsity " << s);
+      const NaiveAttention expected = naive_attention(q, k, v, offsets, offsets, rule, dout.to_vector());
+      for (const Tensor& t : {q, k, v}) t.clear_grad();
+      Tape tape;
+      AttentionStats stats;
+      const Tensor out = attention(tape, q, k, v, {offsets, offsets}, rule, &stats);
+      tape.backward(sum(tape, mul(tape, out, dout)));
+      CHECK(relative_error(out.to_vector(), expected.out) < 6e-6);
+      CHECK(relative_error(q.grad().to_vector(), expected.dq) < 6e-6);
+      CHECK(relative_error(k.grad().to_vector(), expected.dk) < 6e-6);
+      CHECK(relative_error(v.grad().to_vector(), expected.dv) < 6e-6);
+      CHECK(stats.kept.to_vector() == expected.kept);
+      CHECK(relative_error(stats.log_kept.to_vector(), expected.log_kept) < 1e-14);
+      CHECK(relative_error(stats.entropy.to_vector(), expected.entropy) < 6e-6);
+    }
+  }
+}
+
+TEST_CASE("what a key that was not kept holds does no harm, few or many being kept") {
+  // Key 2 of 20 has the lowest score of every query, and an infinite key or value.
+  const int64_t n = 20;
+  for (const bool infinite_key : {false, true}) {
+    for (const double s : {0.05, 0.3, 0.5, 0.8}) {
+      std::vector<double> keys(n), values(n);
+      for (int64_t j = 0; j < n; ++j) keys[j] = 0.1 * static_cast<double>(j), values[j] = static_cast<double>(j % 3);
+      keys[2] = infinite_key ? -infinity : -9;
+      values[2] = infinite_key ? 1 : infinity;
+      const Tensor q = full({n, 1}, DType::f32, 1).set_requires_grad(),
+                   k = tensor_of(keys, {n, 1}, DType::f32).set_requires_grad(),
+                   v = tensor_of(values, {n, 1}, DType::f32).set_requires_grad();
+      const Tensor offsets = offsets_of({static_cast<int32_t>(n)});
+      Tape tape;
+      const Tensor out = attention(tape, q, k, v, {offsets, offsets}, rule_of(Selection::top_k_row, s));
+      tape.backward(sum(tape, out));
+      INFO("sparsity " << s << (infinite_key ? ", key" : ", value"));
+      for (const Tensor& t : {out, q.grad(), k.grad(), v.grad()})
+        for (const double x : t.to_vector()) REQUIRE(std::isfinite(x));
+      CHECK(v.grad().to_vector()[2] == 0);
+      CHECK(k.grad().to_vector()[2] == 0);
+    }
+  }
+}
+
 TEST_CASE("keys that are not numbers leave nothing of the result") {
   // One such key makes one score of every row NaN; it counts as the largest.
   const Tensor offsets = offsets_of({5});

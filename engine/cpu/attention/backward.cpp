@@ -10,10 +10,20 @@
 namespace crisp::CRISP_ISA {
 namespace {
 
-// From dP in scratch.scores and the weights: there becomes dS times the scale, and P in scratch.weights.
+// A short row (is_short()) as a weight for each key. Whole vectors of zeros are written.
+template <class T>
+CRISP_INLINE const T* spread_row(int64_t n_k, int64_t count, const T* row, T* out) {
+  for (int64_t j = 0; j < n_k; j += lanes<T>) store(out + j, Vec<T>{});
+  const auto* positions = reinterpret_cast<const int32_t*>(row + count);
+  for (int64_t t = 0; t < count; ++t) out[positions[t]] = row[t];
+  return out;
+}
+
+// From dP in scratch.scores and the weights: there becomes dS times the scale, and P in scratch.weights. `counts` are
+// null where all keys are kept.
 template <class T>
 void softmax_rows_backward(const AttentionShape& s, const AttentionBlock& b, int64_t rows, const T* weights,
-                           const T* factors, const AttentionScratch<T>& scratch) {
+                           const int32_t* counts, const T* factors, const AttentionScratch<T>& scratch) {
   constexpr int64_t width = lanes<T>;
   const int64_t last = b.padded - width, in_last = b.n_k - last;
   const Vec<T> scale = broadcast(static_cast<T>(s.scale));
@@ -21,6 +31,7 @@ void softmax_rows_backward(const AttentionShape& s, const AttentionBlock& b, int
     T* g = scratch.scores + r * b.padded;
     T* p = scratch.weights + r * b.padded;
     const T* w = weights + r * b.n_k;
+    if (counts && is_short(counts[r], b.n_k)) w = spread_row(b.n_k, counts[r], w, scratch.spread);
     const T* f = factors ? factors + r * b.n_k : nullptr;
     Vec<T> sums{};
     for (int64_t c = 0; c <= last; c += width) {
@@ -63,14 +74,16 @@ void dense_backward(const AttentionShape& s, const AttentionBlock& b, const Atte
     put_slice<T>(b.n_k, d, nullptr, x.dv, b.k_row, x.beta_v);
     return;
   }
-  transpose_padded(b.n_k, d, x.v, b.k_row, scratch.transposed, b.padded);
+  transpose_padded(b.n_k, d, x.v, b.k_row, scratch.transposed, b.transposed_row);
   const RowSlice<T> keys = close_rows<T>(b.n_k, d, {x.k, b.k_row}, scratch.compact_a);
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
     const T* factors = weight_factors(s, b, first, rows, scratch);
     const T* d_rows = x.dout + first * dim;
-    small_product(rows, b.padded, d, {d_rows, dim, 1}, scratch.transposed, b.padded, scratch.scores, b.padded, false);
-    softmax_rows_backward(s, b, rows, x.weights + first * b.n_k, factors, scratch);
+    small_product(rows, b.padded, d, {d_rows, dim, 1}, scratch.transposed, b.transposed_row, scratch.scores, b.padded,
+                  false);
+    softmax_rows_backward(s, b, rows, x.weights + first * b.n_k, by_lists(s) ? x.counts + first : nullptr, factors,
+                          scratch);
     const MatrixView<T> p_columns{scratch.weights, 1, b.padded}, g_columns{scratch.scores, 1, b.padded};
     if (x.dq)
       small_product(rows, d, b.n_k, {scratch.scores, b.padded, 1}, keys.data, keys.row, x.dq + first * b.q_row, b.q_row,
@@ -237,6 +250,17 @@ void listed_backward(const AttentionShape& s, const AttentionBlock& b, const Att
   put_groups(b.n_k, d, dv, x.dv, b.k_row, x.beta_v);
 }
 
+// Whether a block whose keys are not all kept takes the dense way, with weights of 0: where so many are kept that
+// whole products are faster than lists. A key that was not kept must then not make a NaN of its 0.
+template <class T>
+bool mostly_kept(const AttentionShape& s, const AttentionBlock& b, const AttentionGradient<T>& x) {
+  if (s.normaliser != Normaliser::softmax || s.span_ramp > 0) return false;
+  int64_t kept = 0;
+  for (int64_t i = 0; i < b.n_q; ++i) kept += x.counts[i];
+  return 25 * kept > 12 * b.n_q * b.n_k && all_finite<T>(b.n_k, s.head_dim, {x.k, b.k_row}) &&
+         all_finite<T>(b.n_k, s.head_dim, {x.v, b.k_row});
+}
+
 template <class T>
 void attention_backward(const AttentionShape& s, const AttentionGradient<T>& call) {
   for_blocks<T>(
@@ -248,7 +272,7 @@ void attention_backward(const AttentionShape& s, const AttentionGradient<T>& cal
         if (x.dv) x.dv += b.k;
         double* span_sum = x.dspan ? x.span_sums + index : nullptr;
         if (span_sum) *span_sum = 0;
-        if (by_lists(s)) {
+        if (by_lists(s) && !mostly_kept(s, b, x)) {
           listed_backward(s, b, x, span_sum, scratch);
         } else {
           dense_backward(s, b, x, scratch);

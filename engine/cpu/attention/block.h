@@ -17,6 +17,8 @@ struct AttentionBlock {
   int64_t q_row, k_row, dim;  // from such a slice to the next: of queries, of keys and values, of results
   int64_t head, first_query;  // its head; the row of q that its first query is
   int64_t padded;             // n_k rounded up to whole vectors: the distance of rows in scratch memory
+  int64_t transposed_row;     // that of rows of the transposed keys or values: an odd number of vectors, so that a
+                              // column's elements spread over the first-level cache
   int64_t at_once;            // queries that are worked on together, so that their rows of scores stay in the cache
 };
 
@@ -41,6 +43,7 @@ CRISP_INLINE AttentionBlock attention_block(const AttentionShape& s, int64_t ind
           .head = head,
           .first_query = s.q_offsets[sequence],
           .padded = padded,
+          .transposed_row = (padded / lanes<T> | 1) * lanes<T>,
           .at_once = min_of(n_q, max_of(8, 16384 / padded))};
 }
 
@@ -57,7 +60,7 @@ CRISP_INLINE KeyList key_list(const AttentionShape& s, const AttentionBlock& b, 
 /// A thread's scratch memory, cut up for one block. Matrices of rows are at_once x padded.
 template <class T>
 struct AttentionScratch {
-  T* transposed;                         // keys (forward) or values (backward): [head_dim, padded]
+  T* transposed;                         // keys (forward) or values (backward): [head_dim, transposed_row]
   T *scores, *weights;                   // rows, and a vector more
   T* factors;                            // of dropout, as dropout_factors() wants them
   T *compact_a, *compact_b, *compact_c;  // copies of slices, as close_rows() makes them
@@ -65,9 +68,9 @@ struct AttentionScratch {
   // To select keys, and for lists of selected ones:
   Int<T>* keys;                 // rows of a vector's lanes, each a vector longer
   Int<T>* beside;               // the same with rows side by side
-  Int<T>* between;              // one row, and a vector more
   Int<T>* all_keys;             // those of the whole block, for a percentile
-  T* gradients;                 // rows, and a vector more: beside the positions, backward
+  T *gradients, *kept_factors;  // one array, rows and a vector more: beside the positions, backward and forward
+  T* spread;                    // a row of weights, backward
   int32_t *positions, *starts;  // rows of positions one after the other; where each row's begin
   int32_t* candidates;          // a row of positions
   T *chance, *columns;          // what random numbers say: of rows, of one row
@@ -80,7 +83,7 @@ struct AttentionScratch {
       next += divide_up(count * static_cast<int64_t>(sizeof(E)), 64) * 64;
     };
     const int64_t rows = b.at_once * b.padded, row = b.padded + lanes<T>;
-    take(transposed, s.head_dim * b.padded);
+    take(transposed, s.head_dim * b.transposed_row);
     take(scores, rows + lanes<T>);
     take(weights, rows + lanes<T>);
     take(factors, s.dropout.p > 0 ? dropout_room(b.at_once * b.n_k) + lanes<T> : 0);
@@ -93,9 +96,10 @@ struct AttentionScratch {
     take(sums_b, lists ? b.n_k * s.head_dim : 0);
     take(keys, lists ? lanes<T> * row : 0);
     take(beside, lists ? lanes<T> * b.padded : 0);
-    take(between, lists ? row : 0);
     take(all_keys, lists && s.selection == Selection::percentile_head ? b.n_q * b.n_k + lanes<T> : 0);
     take(gradients, lists ? rows + lanes<T> : 0);
+    kept_factors = gradients;
+    take(spread, lists ? b.padded : 0);
     take(positions, lists ? rows + 16 : 0);
     take(starts, lists ? b.at_once + 1 : 0);
     take(candidates, drop_top ? b.padded + 16 : 0);
@@ -146,6 +150,20 @@ RowSlice<T> close_rows(int64_t rows, int64_t cols, RowSlice<T> x, T* copy) {
     for (int64_t c = 0; c < cols; ++c) copy[i * cols + c] = x.data[i * x.row + c];
   }
   return {copy, cols};
+}
+
+/// Whether a slice [rows, cols] has finite elements only.
+template <class T>
+bool all_finite(int64_t rows, int64_t cols, RowSlice<T> x) {
+  Vec<T> sums{};
+  for (int64_t i = 0; i < rows; ++i) {
+    const T* row = x.data + i * x.row;
+    prefetch_row(x.data + min_of(i + 8, rows - 1) * x.row, cols);
+    int64_t c = 0;
+    for (; c + lanes<T> <= cols; c += lanes<T>) sums += load(row + c) * T(0);
+    if (c < cols) sums += load_first(row + c, cols - c) * T(0);
+  }
+  return sum_of_lanes<T>(sums)[0] == T(0);
 }
 
 /// The width of groups of columns. On AVX2, halves of heads of 64: a group of 128 keys then stays in the first-level
@@ -332,9 +350,11 @@ template <class T>
 CRISP_INLINE void sum_lists(int64_t rows, const int32_t* starts, const int32_t* positions, const T* factors,
                             const ColumnGroups<T>& x, int64_t cols, T* out, int64_t out_row, bool add) {
   for_groups(x.width, cols, [&](int64_t c, int64_t here) CRISP_INLINED {
-    for (int64_t r = 0; r < rows; ++r)
+    for (int64_t r = 0; r < rows; ++r) {
+      if (c == 0) prefetch_row(out + min_of(r + 8, rows - 1) * out_row, cols);  // a row that will be written
       sum_listed_rows(starts[r + 1] - starts[r], positions + starts[r], factors + starts[r], x.data + c * x.next,
                       x.row > 0 ? x.row : here, here, out + r * out_row + c, add);
+    }
   });
 }
 /// add_to_listed_rows() for them, with rows of x; `sums` [sum_rows, cols] lie in groups of group_width<T>.

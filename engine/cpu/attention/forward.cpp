@@ -6,23 +6,12 @@
 
 #include "engine/cpu/attention/block.h"
 #include "engine/cpu/attention/lists.h"
+#include "engine/cpu/attention/normalise.h"
 #include "engine/cpu/attention/small_product.h"
 #include "engine/cpu/simd/math.h"
 
 namespace crisp::CRISP_ISA {
 namespace {
-
-// The entropy of a row of weights exp(x) / sum, from x and exp(x): -sum of p log p = log sum - sum of p x.
-template <class T>
-double row_entropy(int64_t n, const T* x, const T* exponentials, T sum) {
-  double total = 0;
-#pragma omp simd reduction(+ : total)
-  for (int64_t j = 0; j < n; ++j) {
-    const auto e = static_cast<double>(exponentials[j]), product = e * static_cast<double>(x[j]);
-    total += e == 0 ? 0 : product;  // x may be -infinity there
-  }
-  return formulas::Softmax<double, Math>::entropy(static_cast<double>(sum), total);
-}
 
 // `rows` rows of scores become weights, and in `dropped` what multiplies the values. Returns the entropy, if wanted.
 template <class T>
@@ -69,151 +58,13 @@ double softmax_rows(const AttentionShape& s, const AttentionBlock& b, int64_t ro
   return entropy;
 }
 
-// --- from lists of kept scores to weights ----------------------------------------------------------------------------
-
-// Subtracts each row's largest score.
-template <class T>
-CRISP_INLINE void centre_lists(int64_t rows, const int32_t* starts, T* x) {
-  constexpr int64_t width = lanes<T>;
-  for (int64_t r = 0; r < rows; ++r) {
-    const int64_t end = starts[r + 1];
-    Vec<T> best = broadcast(static_cast<T>(-INFINITY));
-    int64_t t = starts[r];
-    for (; t + width <= end; t += width) {
-      const Vec<T> v = load(x + t);
-      best = v > best ? v : best;
-    }
-    T largest = max_of_lanes<T>(best)[0];
-    for (; t < end; ++t) largest = x[t] > largest ? x[t] : largest;
-    for (t = starts[r]; t < end; ++t) x[t] -= largest;
-  }
-}
-
-// Leaves a row's weights of the kept keys, w times `factor`, for the backward pass: see is_short().
-template <class T>
-CRISP_INLINE void put_row(int64_t n_k, int64_t count, const int32_t* positions, const T* w, T factor, T* row,
-                          int32_t* row_count) {
-  *row_count = static_cast<int32_t>(count);
-  if (is_short(count, n_k)) {
-    map_close(count, w, row, [=](auto x) CRISP_INLINED { return x * factor; });
-    map_close(count, positions, reinterpret_cast<int32_t*>(row + count), [](auto x) { return x; });
-    return;
-  }
-  for (int64_t j = 0; j < n_k; ++j) row[j] = 0;
-  for (int64_t t = 0; t < count; ++t) row[positions[t]] = w[t] * factor;
-}
-
-// The softmax over the kept keys of each of `rows` rows: from their scores in scratch.weights, whose row r is at
-// starts[r] .. starts[r + 1], to `weights` and `counts`, and in scratch.weights what multiplies the values. Returns
-// the entropy, if wanted.
-template <class T>
-double softmax_lists(const AttentionBlock& b, int64_t rows, const AttentionScratch<T>& scratch, const T* factors,
-                     T* weights, int32_t* counts, bool want_entropy) {
-  using Softmax = formulas::Softmax<T, Math>;
-  T* x = scratch.weights;
-  centre_lists(rows, scratch.starts, x);
-  T* e = scratch.scores;  // no longer needed
-  const int64_t total = scratch.starts[rows];
-  for (int64_t t = 0; t < total; t += lanes<T>) store(e + t, Math::exp(load(x + t)));
-  double entropy = 0;
-  for (int64_t r = 0; r < rows; ++r) {
-    const int64_t begin = scratch.starts[r], end = scratch.starts[r + 1];
-    Vec<T> sums{};
-    int64_t whole = begin;
-    for (; whole + lanes<T> <= end; whole += lanes<T>) sums += load(e + whole);
-    sums += load_first(e + whole, end - whole);
-    const T sum = sum_of_lanes<T>(sums)[0];
-    if (want_entropy) entropy += row_entropy(end - begin, x + begin, e + begin, sum);
-    const T inverse = T(1) / sum;
-    put_row(b.n_k, end - begin, scratch.positions + begin, e + begin, inverse, weights + r * b.n_k, counts + r);
-    if (factors) {
-      const T* f = factors + r * b.n_k;
-      for (int64_t t = begin; t < end; ++t)
-        x[t] = formulas::weight_dropout(Softmax::value(e[t], inverse), f[scratch.positions[t]]);
-    } else {
-#pragma omp simd
-      for (int64_t t = begin; t < end; ++t) x[t] = Softmax::value(e[t], inverse);
-    }
-  }
-  return entropy;
-}
-
-// The t for which the weights of x - t add up to 1, for scores x whose largest is 0: Newton's method from t = -1,
-// where the sum is at least 1. The sum falls and is convex in t, so the steps never go past the solution; for
-// sparsemax they end on it, because it is linear between two scores. NaN where a score is.
-template <class Formula, class T>
-double sparse_threshold(int64_t n, const T* x) {
-  int32_t broken = 0;
-#pragma omp simd reduction(+ : broken)
-  for (int64_t j = 0; j < n; ++j) broken += x[j] != x[j];
-  if (broken > 0) return NAN;
-  double t = -1;
-  for (int64_t step = 0; step < n + 64; ++step) {
-    double weights = 0, slopes = 0;
-#pragma omp simd reduction(+ : weights, slopes)
-    for (int64_t j = 0; j < n; ++j) {
-      const double above = static_cast<double>(x[j]) - t, over = above > 0 ? above : 0;
-      weights += Formula::weight(over);
-      slopes += Formula::slope(over);
-    }
-    const double next = formulas::next_threshold<Formula>(t, weights, slopes);
-    if (!(next > t)) break;
-    t = next;
-  }
-  return t;
-}
-
-// Sparsemax and 1.5-entmax, whose Formula computes in f64, as softmax_lists(). Keys without a weight leave the lists.
-template <class Formula, class T>
-double sparse_lists(const AttentionBlock& b, int64_t rows, const AttentionScratch<T>& scratch, const T* factors,
-                    T* weights, int32_t* counts, bool want_entropy) {
-  T *x = scratch.weights, *w = scratch.scores;  // the scores are no longer needed
-  centre_lists(rows, scratch.starts, x);
-  double entropy = 0;
-  int32_t out = 0, end = 0;
-  for (int64_t r = 0; r < rows; ++r) {
-    const int32_t begin = end;
-    end = scratch.starts[r + 1];
-    if constexpr (Formula::score_factor != 1)
-      for (int64_t t = begin; t < end; ++t) x[t] *= static_cast<T>(Formula::score_factor);
-    const double limit = sparse_threshold<Formula>(end - begin, x + begin);
-    const T* f = factors ? factors + r * b.n_k : nullptr;
-    const int32_t kept = out;
-    for (int32_t t = begin; t < end; ++t) {
-      const double over = static_cast<double>(x[t]) - limit;
-      if (over <= 0) continue;
-      const T v = static_cast<T>(Formula::weight(over));
-      if (v == T(0)) continue;
-      const int32_t j = scratch.positions[t];
-      scratch.positions[out] = j;
-      w[out] = v;
-      x[out++] = f ? formulas::weight_dropout(v, f[j]) : v;
-      if (want_entropy) entropy -= static_cast<double>(v) * std::log(static_cast<double>(v));
-    }
-    scratch.starts[r + 1] = out;
-    put_row(b.n_k, out - kept, scratch.positions + kept, w + kept, T(1), weights + r * b.n_k, counts + r);
-  }
-  return entropy;
-}
-
-template <class T>
-CRISP_INLINE double normalise_lists(const AttentionShape& s, const AttentionBlock& b, int64_t rows,
-                                    const AttentionScratch<T>& scratch, const T* factors, T* weights, int32_t* counts,
-                                    bool want_entropy) {
-  if (s.normaliser == Normaliser::sparsemax)
-    return sparse_lists<formulas::Sparsemax<double, Math>>(b, rows, scratch, factors, weights, counts, want_entropy);
-  if (s.normaliser == Normaliser::entmax15)
-    return sparse_lists<formulas::Entmax15<double, Math>>(b, rows, scratch, factors, weights, counts, want_entropy);
-  return softmax_lists(b, rows, scratch, factors, weights, counts, want_entropy);
-}
-
 // --- blocks ----------------------------------------------------------------------------------------------------------
 
 // Rows of scores before they are scaled: q k'.
 template <class T>
 void raw_scores(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, const T* q,
                 const AttentionScratch<T>& scratch) {
-  small_product(rows, b.padded, s.head_dim, {q + first * b.q_row, b.q_row, 1}, scratch.transposed, b.padded,
+  small_product(rows, b.padded, s.head_dim, {q + first * b.q_row, b.q_row, 1}, scratch.transposed, b.transposed_row,
                 scratch.scores, b.padded, false);
 }
 
@@ -240,31 +91,53 @@ struct BlockStats {
   double kept = 0, entropy = 0, log_kept = 0;
 };
 
+// Whether a block of which k keys a query are kept takes the dense way, with scores of -infinity for the other keys:
+// where so many are kept that whole products are faster than lists. A key that was not kept must then not make a NaN of
+// its weight of 0.
+template <class T>
+bool mostly_kept(const AttentionShape& s, const AttentionBlock& b, const AttentionCall<T>& x) {
+  return sizeof(T) == 4 && keeps_largest(s) && s.normaliser == Normaliser::softmax && !(s.key_dropout.p > 0) &&
+         s.scale > 0 && b.n_k > 0 && !is_short(top_k_count(s.sparsity, b.n_k), b.n_k) &&
+         all_finite<T>(b.n_k, s.head_dim, {x.v, b.k_row});
+}
+
+// All keys; where by_lists(), the others are masked.
 template <class T>
 BlockStats dense_forward(const AttentionShape& s, const AttentionBlock& b, const AttentionCall<T>& x,
                          const AttentionScratch<T>& scratch) {
   const int64_t dim = b.dim, d = s.head_dim;
-  transpose_padded(b.n_k, d, x.k, b.k_row, scratch.transposed, b.padded);
+  transpose_padded(b.n_k, d, x.k, b.k_row, scratch.transposed, b.transposed_row);
   const RowSlice<T> values = close_rows<T>(b.n_k, d, {x.v, b.k_row}, scratch.compact_a);
-  BlockStats stats{.kept = static_cast<double>(b.n_q * b.n_k)};
+  BlockStats stats;
+  ThresholdHint<T> hint;
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
     const T* factors = weight_factors(s, b, first, rows, scratch);
     raw_scores(s, b, first, rows, x.q, scratch);
+    if constexpr (sizeof(T) == 4) {
+      if (by_lists(s)) {
+        stats.kept +=
+            static_cast<double>(mask_rows(s, b, first, rows, x.stats ? &stats.log_kept : nullptr, hint, scratch));
+        for (int64_t r = 0; r < rows; ++r) x.counts[first + r] = static_cast<int32_t>(b.n_k);  // a weight for each
+      }
+    }
     stats.entropy += softmax_rows(s, b, rows, scratch.scores, factors, x.weights + first * b.n_k, scratch.weights,
                                   x.stats != nullptr);
     small_product(rows, d, b.n_k, {scratch.weights, b.padded, 1}, values.data, values.row, x.out + first * dim, dim,
                   false);
   }
-  if (x.stats && b.n_q > 0) stats.log_kept = static_cast<double>(b.n_q) * std::log(static_cast<double>(b.n_k));
+  if (x.stats && !by_lists(s) && b.n_q > 0) {
+    stats.kept = static_cast<double>(b.n_q * b.n_k);
+    stats.log_kept = static_cast<double>(b.n_q) * std::log(static_cast<double>(b.n_k));
+  }
   return stats;
 }
 
-// The scaled scores of the listed keys, in scratch.weights: from whole rows of scores where `rows_of_keys` is null,
-// else computed one by one.
+// What lies beside the listed positions: the scaled scores, in scratch.weights, from whole rows of scores where
+// `rows_of_keys` is null, else computed one by one; and dropout's factors, if there are any, in scratch.kept_factors.
 template <class T>
-void gather_scores(const AttentionShape& s, const AttentionBlock& b, int64_t rows, const T* q,
-                   const RowSlice<T>* rows_of_keys, const AttentionScratch<T>& scratch) {
+void gather_beside(const AttentionShape& s, const AttentionBlock& b, int64_t rows, const T* q,
+                   const RowSlice<T>* rows_of_keys, const T* factors, const AttentionScratch<T>& scratch) {
   const T scale = static_cast<T>(s.scale);
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t begin = scratch.starts[r], count = scratch.starts[r + 1] - begin;
@@ -276,6 +149,7 @@ void gather_scores(const AttentionShape& s, const AttentionBlock& b, int64_t row
     } else {
       gather_row(count, positions, scratch.scores + r * b.padded, scale, x);
     }
+    if (factors) gather_row(count, positions, factors + r * b.n_k, T(1), scratch.kept_factors + begin);
   }
 }
 
@@ -307,7 +181,7 @@ BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, cons
   if (few) {
     rows_of_keys = close_rows<T>(b.n_k, d, {x.k, b.k_row}, scratch.compact_b);
   } else {
-    transpose_padded(b.n_k, d, x.k, b.k_row, scratch.transposed, b.padded);
+    transpose_padded(b.n_k, d, x.k, b.k_row, scratch.transposed, b.transposed_row);
   }
   Int<T> limit = 0;
   if (s.selection == Selection::percentile_head) limit = block_threshold(s, b, x.q, scratch);
@@ -322,16 +196,16 @@ BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, cons
     const int64_t rows = min_of(b.at_once, b.n_q - first);
     const T* factors = weight_factors(s, b, first, rows, scratch);
     if (!few) raw_scores(s, b, first, rows, x.q, scratch);
-    if (!select_rows(s, b, first, rows, limit, span, hint, scratch))
-      gather_scores(s, b, rows, x.q + first * b.q_row, few ? &rows_of_keys : nullptr, scratch);
+    if (!select_rows(s, b, first, rows, limit, span, factors, hint, scratch))
+      gather_beside(s, b, rows, x.q + first * b.q_row, few ? &rows_of_keys : nullptr, factors, scratch);
     if (s.span_ramp > 0) add_gates(s, first, rows, span, scratch);
-    if (s.key_dropout.p > 0) drop_keys(s, b, first, rows, columns, scratch.weights, scratch);
+    if (s.key_dropout.p > 0) drop_keys(s, b, first, rows, columns, scratch);
     if (x.stats)
       for (int64_t r = 0; r < rows; ++r)
         stats.log_kept += std::log(static_cast<double>(scratch.starts[r + 1] - scratch.starts[r]));
     stats.entropy +=
-        normalise_lists(s, b, rows, scratch, factors, x.weights + first * b.n_k, x.counts + first, x.stats != nullptr);
-    sum_lists(rows, scratch.starts, scratch.positions, scratch.weights, values, d, x.out + first * dim, dim, false);
+        normalise_lists(s, b, rows, scratch, x.weights + first * b.n_k, x.counts + first, x.stats != nullptr);
+    sum_lists(rows, scratch.starts, scratch.positions, scratch.scores, values, d, x.out + first * dim, dim, false);
     stats.kept += scratch.starts[rows];
   }
   return stats;
@@ -342,7 +216,8 @@ void attention(const AttentionShape& s, const AttentionCall<T>& call) {
   for_blocks<T>(
       s, call, [=](int64_t index, const AttentionBlock& b, AttentionCall<T>& x, const AttentionScratch<T>& scratch) {
         x.out += b.out;
-        const BlockStats stats = by_lists(s) ? listed_forward(s, b, x, scratch) : dense_forward(s, b, x, scratch);
+        const BlockStats stats =
+            by_lists(s) && !mostly_kept(s, b, x) ? listed_forward(s, b, x, scratch) : dense_forward(s, b, x, scratch);
         if (!x.stats) return;
         x.stats[index] = stats.kept;
         x.stats[s.batch * s.heads + index] = stats.entropy;

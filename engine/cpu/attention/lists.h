@@ -15,12 +15,12 @@ CRISP_INLINE bool is_protected(const AttentionShape& s, const AttentionBlock& b,
   return (s.keep_first && j == 0) || (s.keep_last && j == b.n_k - 1) || (s.keep_diagonal && j == i);
 }
 
-/// Query i's protected keys rank first.
-template <class T>
-CRISP_INLINE void raise_protected(const AttentionShape& s, const AttentionBlock& b, int64_t i, Int<T>* keys) {
-  if (s.keep_first) keys[0] = largest_key<T>;
-  if (s.keep_last) keys[b.n_k - 1] = largest_key<T>;
-  if (s.keep_diagonal && i < b.n_k) keys[i] = largest_key<T>;
+/// f(j) for each of query i's protected keys.
+template <class F>
+CRISP_INLINE void for_protected(const AttentionShape& s, const AttentionBlock& b, int64_t i, F f) {
+  if (s.keep_first) f(0);
+  if (s.keep_last) f(b.n_k - 1);
+  if (s.keep_diagonal && i < b.n_k) f(i);
 }
 
 /// The gate of a learned span between query i and key j.
@@ -43,11 +43,10 @@ CRISP_INLINE int64_t positions_in_span(const AttentionShape& s, const AttentionB
 /// Every key but those of the n - k largest that chance removes: where `chance` is 0.
 template <class T>
 CRISP_INLINE int64_t positions_not_dropped(const AttentionShape& s, const AttentionBlock& b, int64_t i, int64_t k,
-                                           const T* chance, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch,
-                                           int32_t* positions) {
+                                           const T* chance, const AttentionScratch<T>& scratch, int32_t* positions) {
   const int64_t candidates = b.n_k - k;
   int32_t* largest = scratch.candidates;
-  if (candidates > 0) top_k<T>(scratch.keys, b.n_k, candidates, hint, scratch.between, largest);
+  if (candidates > 0) top_k<T>(scratch.keys, b.n_k, candidates, largest);
   int64_t count = 0;
   for (int64_t j = 0, c = 0; j < b.n_k; ++j) {
     const bool candidate = c < candidates && largest[c] == j;
@@ -59,31 +58,32 @@ CRISP_INLINE int64_t positions_not_dropped(const AttentionShape& s, const Attent
   return count;
 }
 
-/// The keys by which query i's scores x, before they are scaled, are compared.
+/// The keys by which query i's scores x, before they are scaled, are compared, and a few behind them below all scores.
 template <class T>
 CRISP_INLINE void row_keys(const AttentionShape& s, const AttentionBlock& b, int64_t i, const T* x, Int<T>* keys) {
   const T scale = static_cast<T>(s.selection == Selection::bottom_k ? -s.scale : s.scale);
 #pragma omp simd
   for (int64_t j = 0; j < b.n_k; ++j) keys[j] = key_of(scale * x[j]);
-  if (s.selection != Selection::drop_top) raise_protected<T>(s, b, i, keys);
+  for (int64_t j = 0; j < 4; ++j) keys[b.n_k + j] = key_of(static_cast<T>(-INFINITY));
+  if (s.selection != Selection::drop_top) for_protected(s, b, i, [=](int64_t j) { keys[j] = largest_key<T>; });
 }
 
 /// Positions of the keys that query i keeps, from its scores x before they are scaled; how many. `limit` is the key of
 /// the block's threshold, if it has one.
 template <class T>
 int64_t select_row(const AttentionShape& s, const AttentionBlock& b, int64_t i, int64_t k, const T* x, Int<T> limit,
-                   const T* chance, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch, int32_t* positions) {
+                   const T* chance, const AttentionScratch<T>& scratch, int32_t* positions) {
   Int<T>* keys = scratch.keys;
   row_keys(s, b, i, x, keys);
-  if (s.selection == Selection::drop_top) return positions_not_dropped(s, b, i, k, chance, hint, scratch, positions);
+  if (s.selection == Selection::drop_top) return positions_not_dropped(s, b, i, k, chance, scratch, positions);
   if (s.selection == Selection::top_k_ties)
-    return positions_at_least(keys, b.n_k, keep_largest<T>(keys, b.n_k, k, hint, scratch.between).key, positions);
+    return positions_at_least(keys, b.n_k, keep_largest<T>(keys, b.n_k, k).key, positions);
   if (s.selection == Selection::percentile_head || s.selection == Selection::threshold) {
     const int64_t count = positions_at_least(keys, b.n_k, limit, positions);
     if (count > 0) return count;
     k = 1;  // a row without a score at the threshold keeps its largest
   }
-  top_k<T>(keys, b.n_k, k, hint, scratch.between, positions);
+  top_k<T>(keys, b.n_k, k, positions);
   return k;
 }
 
@@ -93,61 +93,140 @@ CRISP_INLINE void gather_row(int64_t count, const int32_t* positions, const T* x
   for (int64_t t = 0; t < count; ++t) listed[t] = scale * x[positions[t]];
 }
 
-/// Lists of the k largest scores, of queries first + from .. first + from + rows, at most as many as a vector has
-/// lanes: their part of select_rows(), with thresholds that are looked for side by side, and of gather_scores().
+/// What a row's kept keys are taken from: its scores before they are scaled, and its dropout factors, null without
+/// dropout; and where they go, beside the positions.
 template <class T>
-void select_largest_of_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t from, int64_t rows,
-                            int64_t k, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch) {
+struct RowOfKeys {
+  const T *x, *factors;
+  T scale;
+  int32_t* positions;
+  T *listed, *kept_factors;
+
+  CRISP_INLINE RowOfKeys(const AttentionShape& s, const AttentionBlock& b, int64_t r, const T* row_factors,
+                         const AttentionScratch<T>& scratch)
+      : x(scratch.scores + r * b.padded),
+        factors(row_factors ? row_factors + r * b.n_k : nullptr),
+        scale(static_cast<T>(s.scale)),
+        positions(scratch.positions + scratch.starts[r]),
+        listed(scratch.weights + scratch.starts[r]),
+        kept_factors(scratch.kept_factors + scratch.starts[r]) {}
+
+  /// The chosen lanes of a vector of keys, j the first, as those after the first `before` of the list. Whole vectors
+  /// are read and written.
+  CRISP_INLINE void put(int64_t j, Vec<int32_t> index, LaneBits kept, int64_t before) const {
+    store_compressed(positions + before, index, kept);
+    store_compressed(listed + before, scale * load(x + j), kept);
+    if (factors) store_compressed(kept_factors + before, load(factors + j), kept);
+  }
+  /// What lies beside the first `count` positions, which are there.
+  CRISP_INLINE void gather(int64_t count) const {
+    gather_row(count, positions, x, scale, listed);
+    if (factors) gather_row(count, positions, factors, T(1), kept_factors);
+  }
+};
+
+/// Whether a query's k largest (or smallest) scores are kept, whatever the other queries' are.
+CRISP_INLINE bool keeps_largest(const AttentionShape& s) {
+  return s.selection == Selection::top_k_row || s.selection == Selection::top_k_ties ||
+         s.selection == Selection::bottom_k;
+}
+
+/// Thresholds of the k largest scores of queries first + from .. first + from + rows, at most as many as a vector has
+/// lanes, looked for side by side. Their keys are left in scratch.keys, b.padded + lanes apart.
+template <class T>
+CRISP_INLINE RowThresholds thresholds_of_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first,
+                                              int64_t from, int64_t rows, int64_t k, ThresholdHint<T>& hint,
+                                              const AttentionScratch<T>& scratch) {
   constexpr int64_t width = lanes<T>;
   const int64_t stride = b.padded + width;
-  for (int64_t r = 0; r < rows; ++r)
-    row_keys(s, b, first + from + r, scratch.scores + (from + r) * b.padded, scratch.keys + r * stride);
+  const Vec<T> scale = broadcast(static_cast<T>(s.selection == Selection::bottom_k ? -s.scale : s.scale));
   for (int64_t j = 0; j < b.n_k; j += width) {
     Vec<Int<T>> square[width];
-    for (int64_t r = 0; r < width; ++r) square[r] = load(scratch.keys + min_of(r, rows - 1) * stride + j);
+    for (int64_t r = 0; r < width; ++r) {
+      const int64_t row = min_of(r, rows - 1);
+      square[r] = keys_of(scale * load(scratch.scores + (from + row) * b.padded + j));
+      store(scratch.keys + row * stride + j, square[r]);
+    }
     transpose_square<Int<T>>(square);
     for (int64_t i = 0; i < width; ++i) store(scratch.beside + (j + i) * width, square[i]);
   }
-  const RowThresholds thresholds = keep_largest_of_rows(scratch.beside, b.n_k, k, hint);
-  const T scale = static_cast<T>(s.scale);
+  for (int64_t r = 0; r < rows; ++r)
+    for_protected(s, b, first + from + r, [&](int64_t j) CRISP_INLINED {
+      scratch.keys[r * stride + j] = scratch.beside[j * width + r] = largest_key<T>;
+    });
+  return keep_largest_of_rows(scratch.beside, b.n_k, k, hint);
+}
+
+/// Lists of the k largest scores of such queries: their part of select_rows(), with what lies beside the positions.
+template <class T>
+void select_largest_of_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t from, int64_t rows,
+                            int64_t k, const T* factors, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch) {
+  const RowThresholds thresholds = thresholds_of_rows(s, b, first, from, rows, k, hint, scratch);
   for (int64_t r = 0; r < rows; ++r) {
-    const Int<T>* keys = scratch.keys + r * stride;
-    int32_t* positions = scratch.positions + scratch.starts[from + r];
-    const T* x = scratch.scores + (from + r) * b.padded;
-    T* listed = scratch.weights + scratch.starts[from + r];
+    const Int<T>* keys = scratch.keys + r * (b.padded + lanes<T>);
+    const RowOfKeys<T> row(s, b, from + r, factors, scratch);
     int64_t count = thresholds.count[r];
     if (count == k || s.selection == Selection::top_k_ties) {
       for_lanes_at_least(keys, b.n_k, thresholds.key[r],
-                         [=](int64_t j, Vec<int32_t> index, LaneBits kept, int64_t before) CRISP_INLINED {
-                           store_compressed(positions + before, index, kept);
-                           store_compressed(listed + before, scale * load(x + j), kept);
-                         });
+                         [=](int64_t j, Vec<int32_t> index, LaneBits kept, int64_t before)
+                             CRISP_INLINED { row.put(j, index, kept, before); });
     } else {
       count = k;
-      list_largest<T>(keys, b.n_k, k, {thresholds.key[r], thresholds.count[r]}, positions);
-      gather_row(count, positions, x, scale, listed);
+      list_largest<T>(keys, b.n_k, k, {thresholds.key[r], thresholds.count[r]}, row.positions);
+      row.gather(k);
     }
     scratch.starts[from + r + 1] = scratch.starts[from + r] + static_cast<int32_t>(count);
   }
 }
 
+/// The other way to keep the k largest scores of `rows` queries from `first` on: all other scores become -infinity.
+/// Returns how many are kept in all; to log_kept, unless it is null, are added the logs of how many each row keeps.
+template <class T>
+int64_t mask_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, double* log_kept,
+                  ThresholdHint<T>& hint, const AttentionScratch<T>& scratch) {
+  constexpr int64_t width = lanes<T>;
+  const int64_t k = top_k_count(s.sparsity, b.n_k);
+  const Vec<T> nothing = broadcast(static_cast<T>(-INFINITY));
+  int64_t kept = 0;
+  for (int64_t from = 0; from < rows; from += width) {
+    const int64_t here = min_of(width, rows - from);
+    const RowThresholds thresholds = thresholds_of_rows(s, b, first, from, here, k, hint, scratch);
+    for (int64_t r = 0; r < here; ++r) {
+      Int<T>* keys = scratch.keys + r * (b.padded + width);
+      T* x = scratch.scores + (from + r) * b.padded;
+      Int<T> limit = thresholds.key[r];
+      int64_t count = thresholds.count[r];
+      if (count != k && s.selection != Selection::top_k_ties) {
+        list_largest<T>(keys, b.n_k, k, {limit, count}, scratch.positions);
+        for (int64_t j = 0; j < b.n_k; ++j) keys[j] = 0;
+        for (int64_t t = 0; t < k; ++t) keys[scratch.positions[t]] = 1;
+        limit = 1;
+        count = k;
+      }
+      for (int64_t j = 0; j < b.n_k; j += width)
+        store(x + j, load(keys + j) >= broadcast(limit) ? load(x + j) : nothing);
+      kept += count;
+      if (log_kept) *log_kept += std::log(static_cast<double>(count));
+    }
+  }
+  return kept;
+}
+
 /// The lists of `rows` queries from `first` on, into scratch.positions and scratch.starts; scratch.scores are their
 /// scores before they are scaled, which Selection::listed and a span do without. Returns whether the scaled scores lie
-/// beside the positions already, in scratch.weights.
+/// beside the positions already, in scratch.weights, and the kept ones of dropout's `factors` in scratch.kept_factors.
 template <class T>
 bool select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, Int<T> limit,
-                 double span, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch) {
+                 double span, const T* factors, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch) {
   const int64_t k = top_k_count(s.sparsity, b.n_k);
   const T* chance = nullptr;
   if (s.selection == Selection::drop_top)
     chance = dropout_factors<T>({s.drop_p, s.drop_key}, b.weights + first * b.n_k, rows * b.n_k, scratch.chance);
   scratch.starts[0] = 0;
-  if constexpr (rows_side_by_side<T>) {
-    const bool largest = s.selection == Selection::top_k_row || s.selection == Selection::top_k_ties ||
-                         s.selection == Selection::bottom_k;
-    if (largest && rows > 1 && s.span_ramp == 0) {
+  if constexpr (sizeof(T) == 4) {
+    if (keeps_largest(s) && rows > 1) {
       for (int64_t r = 0; r < rows; r += lanes<T>)
-        select_largest_of_rows(s, b, first, r, min_of(lanes<T>, rows - r), k, hint, scratch);
+        select_largest_of_rows(s, b, first, r, min_of(lanes<T>, rows - r), k, factors, hint, scratch);
       return true;
     }
   }
@@ -165,7 +244,7 @@ bool select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first
       count = b.n_k;
       for (int64_t j = 0; j < count; ++j) positions[j] = static_cast<int32_t>(j);
     } else {
-      count = select_row(s, b, i, k, scratch.scores + r * b.padded, limit, chance ? chance + r * b.n_k : nullptr, hint,
+      count = select_row(s, b, i, k, scratch.scores + r * b.padded, limit, chance ? chance + r * b.n_k : nullptr,
                          scratch, positions);
     }
     scratch.starts[r + 1] = scratch.starts[r] + static_cast<int32_t>(count);
@@ -173,11 +252,12 @@ bool select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first
   return false;
 }
 
-/// Takes keys that chance removes out of the lists and of the lists of scores x beside them. `columns` are the factors
-/// of whole columns, null where each entry has its own.
+/// Takes keys that chance removes out of the lists, with what lies beside them. `columns` are the factors of whole
+/// columns, null where each entry has its own.
 template <class T>
-void drop_keys(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, const T* columns, T* x,
+void drop_keys(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, const T* columns,
                const AttentionScratch<T>& scratch) {
+  T *x = scratch.weights, *kept = scratch.kept_factors;
   const T* entries = nullptr;
   if (!columns)
     entries = dropout_factors<T>({s.key_dropout.p, s.key_dropout.key}, b.weights + first * b.n_k, rows * b.n_k,
@@ -189,21 +269,24 @@ void drop_keys(const AttentionShape& s, const AttentionBlock& b, int64_t first, 
     const T* factors = columns ? columns : entries + r * b.n_k;
     const int32_t from = out;
     int32_t best = scratch.positions[begin];
-    T best_score = x[begin];
+    T best_score = x[begin], best_factor = kept[begin];
     for (int32_t t = begin; t < end; ++t) {
       const int32_t j = scratch.positions[t];
       const T score = x[t];
       if (key_of(score) > key_of(best_score)) {
         best = j;
         best_score = score;
+        best_factor = kept[t];
       }
       const bool stays = factors[j] != T(0) || score != score || is_protected(s, b, first + r, j);
       scratch.positions[out] = j;
       x[out] = score;
+      kept[out] = kept[t];
       out += stays;
     }
     if (out == from) {
       scratch.positions[out] = best;
+      kept[out] = best_factor;
       x[out++] = best_score;
     }
     scratch.starts[r + 1] = out;

@@ -137,51 +137,32 @@ Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k, KeyRange<Int
   return {low, count};
 }
 
-/// Where the thresholds of the rows before lay. That of the next row is near, mostly.
-template <class T>
-struct ThresholdHint {
-  T centre = 0, reach = 0;  // reach 0: nothing is known
-};
-
-// The keys of from <= key < to, in order, to `between`; how many are at or above each. `keys` can be read and `between`
-// be written up to a whole vector more.
-struct Counts {
-  int64_t from, to;
-};
-CRISP_INLINE Counts keys_between(const int32_t* keys, int64_t n, int32_t from, int32_t to, int32_t* between) {
-  const Vec<int32_t> first = broadcast(from), end = broadcast(to);
-  int64_t at_first = 0, at_end = 0;
-  for (int64_t j = 0; j < n; j += lanes<int32_t>) {
-    const Vec<int32_t> some = load(keys + j);
-    const LaneBits above = at_least(some, first) & first_lanes<int32_t>(n - j), beyond = at_least(some, end) & above;
-    store_compressed(between + at_first - at_end, some, above ^ beyond);
-    at_first += count_lanes(above);
-    at_end += count_lanes(beyond);
-  }
-  return {at_first, at_end};
-}
-
-// keep_largest() for few keys, by counting for each of them how many are larger.
+// keep_largest() for few keys, by counting for each of them how many are larger. After the n keys come some, to a
+// multiple of 4, that are larger than none of them.
 constexpr int64_t few_keys = lanes<int32_t> < 8 ? 6 * lanes<int32_t> : 48;
 template <int Vectors>
 CRISP_INLINE Threshold<float> keep_largest_of_vectors(const int32_t* keys, int64_t n, int64_t k) {
-  Vec<int32_t> all[Vectors], minus_larger[Vectors] = {}, found = broadcast(INT32_MAX);
-  for (int v = 0; v < Vectors; ++v) {
-    const int64_t first = v * lanes<int32_t>;
-    all[v] = first_indices<int32_t>() < static_cast<int32_t>(n - first) ? load(keys + first) : broadcast(INT32_MIN);
-  }
-  for (int64_t i = 0; i < n; ++i) {
-    const Vec<int32_t> own = broadcast(keys[i]);
+  Vec<int32_t> all[Vectors], larger[Vectors] = {}, found = broadcast(INT32_MAX);
+  for (int v = 0; v < Vectors; ++v) all[v] = load(keys + v * lanes<int32_t>);
+  for (int64_t i = 0; i < n; i += 4) {
+#pragma GCC unroll 4
+    for (int u = 0; u < 4; ++u) {
+      const Vec<int32_t> own = broadcast(keys[i + u]);
 #pragma GCC unroll 6
-    for (int v = 0; v < Vectors; ++v) minus_larger[v] += own > all[v];
+      for (int v = 0; v < Vectors; ++v) larger[v] = own > all[v] ? larger[v] + 1 : larger[v];
+    }
   }
   // The least key that fewer than k are larger than.
+  int64_t count = 0;
   for (int v = 0; v < Vectors; ++v) {
-    const Vec<int32_t> candidate = minus_larger[v] > static_cast<int32_t>(-k) ? all[v] : broadcast(INT32_MAX);
+    const LaneBits in_row = first_lanes<int32_t>(max_of(0, n - v * lanes<int32_t>));
+    const Vec<int32_t> chosen = larger[v] < static_cast<int32_t>(k),
+                       inside = first_indices<int32_t>() < static_cast<int32_t>(n - v * lanes<int32_t>);
+    const Vec<int32_t> candidate = (chosen & inside) ? all[v] : broadcast(INT32_MAX);
     found = candidate < found ? candidate : found;
+    count += count_lanes(true_lanes(chosen) & in_row);
   }
-  const int32_t key = ~max_of_lanes<int32_t>(~found)[0];
-  return {key, count_at_least(keys, n, key)};
+  return {~max_of_lanes<int32_t>(~found)[0], count};
 }
 template <int Vectors = 1>
 CRISP_INLINE Threshold<float> keep_largest_of_few(const int32_t* keys, int64_t n, int64_t k) {
@@ -190,30 +171,12 @@ CRISP_INLINE Threshold<float> keep_largest_of_few(const int32_t* keys, int64_t n
   return keep_largest_of_vectors<Vectors>(keys, n, k);
 }
 
-/// The same, after a look at where the threshold was in the row before, which may save most of the counts. `keys` can
-/// be read and `between` be written up to a whole vector more.
+/// The same in any case. `keys` can be read up to a whole vector more; what follows the n keys there is larger than
+/// none of them.
 template <class T>
-Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k, [[maybe_unused]] ThresholdHint<T>& hint,
-                          [[maybe_unused]] Int<T>* between) {
-  if constexpr (sizeof(T) == 4) {
+CRISP_INLINE Threshold<T> keep_largest(const Int<T>* keys, int64_t n, int64_t k) {
+  if constexpr (sizeof(T) == 4)
     if (n <= few_keys) return keep_largest_of_few(keys, n, k);
-    if (hint.reach > 0) {
-      const int32_t from = key_of<T>(hint.centre - hint.reach), to = key_of<T>(hint.centre + hint.reach);
-      const Counts above = keys_between(keys, n, from, to, between);
-      const int64_t inside = above.from - above.to;
-      if (above.from >= k && above.to < k && (inside <= few_keys || 4 * inside <= n)) {
-        const Threshold<T> threshold = inside <= few_keys
-                                           ? keep_largest_of_few(between, inside, k - above.to)
-                                           : keep_largest<T>(between, inside, k - above.to, KeyRange(between, inside));
-        hint.centre = score_of<T>(threshold.key);
-        return {threshold.key, above.to + threshold.count};
-      }
-    }
-    const KeyRange all(keys, n);
-    const Threshold<T> threshold = keep_largest<T>(keys, n, k, all);
-    hint = {score_of<T>(threshold.key), (score_of<T>(all.high) - score_of<T>(all.low)) / 16};
-    return threshold;
-  }
   return keep_largest<T>(keys, n, k, KeyRange(keys, n));
 }
 
@@ -237,17 +200,29 @@ void list_largest(const Int<T>* keys, int64_t n, int64_t k, Threshold<T> thresho
   }
 }
 
-/// The same, with the threshold. `between` has room for a vector more than n.
+/// The same, with the threshold.
 template <class T>
-void top_k(const Int<T>* keys, int64_t n, int64_t k, ThresholdHint<T>& hint, Int<T>* between, int32_t* positions) {
-  list_largest<T>(keys, n, k, keep_largest<T>(keys, n, k, hint, between), positions);
+void top_k(const Int<T>* keys, int64_t n, int64_t k, int32_t* positions) {
+  list_largest<T>(keys, n, k, keep_largest<T>(keys, n, k), positions);
 }
 
-/// Whether thresholds of as many rows as a vector has lanes are looked for at once. Without AVX-512 that is faster than
-/// row after row; with it, it has not been tried.
+/// Where the thresholds of the rows before lay. That of the next row is near, mostly.
 template <class T>
-constexpr bool rows_side_by_side = sizeof(T) == 4 && lanes<T> <= 8;
+struct ThresholdHint {
+  T centre = 0, reach = 0;  // reach 0: nothing is known
+};
 
+/// One more in the lanes where `truth`, a comparison, holds.
+CRISP_INLINE Vec<int32_t> count_where(Vec<int32_t> count, Vec<int32_t> truth) {
+#if defined(__AVX512F__)
+  return truth ? count + 1 : count;  // one instruction with a mask
+#else
+  return count - truth;
+#endif
+}
+
+/// Thresholds of as many rows as a vector has lanes are looked for at once: the keys lie side by side, and no sums over
+/// lanes are needed.
 struct RowThresholds {
   Vec<int32_t> key, count;  // of each row, as Threshold
 };
@@ -267,7 +242,7 @@ CRISP_INLINE RowIntervals whole_intervals(const int32_t* keys, int64_t n, int64_
     const V key = load(keys + j * lanes<int32_t>), is_top = key == top, below = is_top ? lowest : key;
     low = key < low ? key : low;
     high = below > high ? below : high;
-    beyond -= is_top;
+    beyond = count_where(beyond, is_top);
   }
   const V done = beyond >= static_cast<int32_t>(k);
   return {.low = done ? top : low,
@@ -280,12 +255,12 @@ CRISP_INLINE RowIntervals whole_intervals(const int32_t* keys, int64_t n, int64_
 CRISP_INLINE bool intervals_between(const int32_t* keys, int64_t n, int64_t k, int32_t from, int32_t to,
                                     RowIntervals& found) {
   using V = Vec<int32_t>;
-  const V first = broadcast(from), end = broadcast(to), all = broadcast(static_cast<int32_t>(n));
-  V below_first[2] = {}, below_end[2] = {};
+  const V first = broadcast(from), end = broadcast(to);
+  V from_first[2] = {}, from_end[2] = {};
   const auto count = [&](int64_t j, int i) CRISP_INLINED {
     const V key = load(keys + j * lanes<int32_t>);
-    below_first[i] += key < first;
-    below_end[i] += key < end;
+    from_first[i] = count_where(from_first[i], key >= first);
+    from_end[i] = count_where(from_end[i], key >= end);
   };
   int64_t j = 0;
   for (; j + 2 <= n; j += 2) {
@@ -293,7 +268,7 @@ CRISP_INLINE bool intervals_between(const int32_t* keys, int64_t n, int64_t k, i
     count(j + 1, 1);
   }
   if (j < n) count(j, 0);
-  const V at_first = all + (below_first[0] + below_first[1]), at_end = all + (below_end[0] + below_end[1]);
+  const V at_first = from_first[0] + from_first[1], at_end = from_end[0] + from_end[1];
   found = {.low = first, .high = end - 1, .count = at_first, .beyond = at_end};
   const auto wanted = static_cast<int32_t>(k);
   return true_lanes((at_first < wanted) | (at_end >= wanted)) == 0;
@@ -304,7 +279,7 @@ CRISP_INLINE RowThresholds keep_largest_of_rows(const int32_t* keys, int64_t n, 
   using V = Vec<int32_t>;
   using F = Vec<float>;
   constexpr int64_t width = lanes<int32_t>;
-  const V wanted = broadcast(static_cast<int32_t>(k)), all = broadcast(static_cast<int32_t>(n));
+  const V wanted = broadcast(static_cast<int32_t>(k));
   RowIntervals interval;
   if (!(hint.reach > 0) ||
       !intervals_between(keys, n, k, key_of(hint.centre - hint.reach), key_of(hint.centre + hint.reach), interval))
@@ -322,18 +297,19 @@ CRISP_INLINE RowThresholds keep_largest_of_rows(const int32_t* keys, int64_t n, 
     const auto distance = reinterpret_cast<Vec<uint32_t>>(high) - reinterpret_cast<Vec<uint32_t>>(low);
     V middle = high - reinterpret_cast<V>(distance >> 1);
     if (step < 24) {
-      const F part = step % 4 == 3
-                         ? broadcast(0.5f)
-                         : __builtin_convertvector(count - wanted, F) / __builtin_convertvector(count - beyond, F);
+      // Half a key more than false position on either side: fewer steps that move one end by nothing.
+      const F part = step % 8 == 7 ? broadcast(0.5f)
+                                   : (__builtin_convertvector(count - wanted, F) + 0.5f) /
+                                         (__builtin_convertvector(count - beyond, F) + 1.0f);
       const V guess = keys_of((1.0f - part) * scores_of(low) + part * scores_of(high));
       middle = ((guess > low) & (guess <= high)) ? guess : middle;
     }
-    V below[4] = {};
+    V parts[4] = {};
     int64_t j = 0;
     for (; j + 4 <= n; j += 4)
-      for (int i = 0; i < 4; ++i) below[i] += load(keys + (j + i) * width) < middle;
-    for (; j < n; ++j) below[0] += load(keys + j * width) < middle;
-    const V above = all + ((below[0] + below[1]) + (below[2] + below[3]));
+      for (int i = 0; i < 4; ++i) parts[i] = count_where(parts[i], load(keys + (j + i) * width) >= middle);
+    for (; j < n; ++j) parts[0] = count_where(parts[0], load(keys + j * width) >= middle);
+    const V above = (parts[0] + parts[1]) + (parts[2] + parts[3]);
     const V up = open & (above >= wanted), down = open & (above < wanted);
     low = up ? middle : low;
     count = up ? above : count;
