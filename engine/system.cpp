@@ -54,10 +54,12 @@ size_t bytes_to_reserve() {
   return std::min(wanted, static_cast<size_t>(limit.rlim_cur / 2));
 }
 
-char* reserve(size_t bytes, bool huge) {
+char* reserve(size_t bytes, Backing backing) {
   constexpr size_t huge_page = size_t{2} << 20;
+  const bool huge = backing == Backing::huge_pages;
   const size_t more = huge ? huge_page : 0;
-  void* const place = ::mmap(nullptr, bytes + more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const int uncounted = backing == Backing::only_what_is_written ? MAP_NORESERVE : 0;
+  void* const place = ::mmap(nullptr, bytes + more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | uncounted, -1, 0);
   if (place == MAP_FAILED) return nullptr;
   char* const all = static_cast<char*>(place);
   if (!huge) return all;
@@ -156,7 +158,7 @@ constexpr std::align_val_t line{64};
 
 size_t page_size() { return static_cast<size_t>(line); }
 size_t bytes_to_reserve() { return 0; }
-char* reserve(size_t bytes, bool) { return static_cast<char*>(::operator new(bytes, line, std::nothrow)); }
+char* reserve(size_t bytes, Backing) { return static_cast<char*>(::operator new(bytes, line, std::nothrow)); }
 void unreserve(char* place, size_t) noexcept { ::operator delete(place, line); }
 bool make_usable(char* place, size_t bytes) noexcept {
   std::memset(place, 0, bytes);

@@ -20,9 +20,12 @@ size_t page_size();
 /// The bytes to reserve before any are needed: twice the machine's memory, since addresses cost nothing; under a limit
 /// (ulimit -v) half of it. Elsewhere 0: what is reserved is memory, so that only what is needed should be.
 size_t bytes_to_reserve();
-/// Addresses that nobody else has and that cannot be read yet, from a page's begin on; with `huge` from a multiple of
-/// 2 MiB on, and the system is asked for pages of that size. Null where it refuses. Elsewhere operator new's.
-char* reserve(size_t bytes, bool huge);
+/// How reserved addresses get memory: as all memory; in pages of 2 MiB, if the system will, from a multiple of that on;
+/// or only those pages that are written, however many more there are than memory.
+enum class Backing : uint8_t { ordinary, huge_pages, only_what_is_written };
+/// Addresses that nobody else has and that cannot be read yet, from a page's begin on. Null where the system refuses.
+/// Elsewhere operator new's.
+char* reserve(size_t bytes, Backing backing);
 /// All of what reserve() gave, usable or not.
 void unreserve(char* place, size_t bytes) noexcept;
 /// From now on these bytes can be read and written; they are 0. False when memory runs out.

@@ -38,10 +38,10 @@ struct BigBird {
 
 /// What belongs to one method each, in whose file it is an option; unset: not given.
 struct MethodNumbers {
-  std::optional<double> threshold;
-  std::optional<int64_t> window;
-  std::optional<double> lexical_threshold;
-  std::optional<int64_t> tree_distance;
+  std::optional<double> threshold;          // of scaled scores
+  std::optional<int64_t> window;            // positions
+  std::optional<double> lexical_threshold;  // cosine
+  std::optional<int64_t> tree_distance;     // edges
   std::optional<BigBird> bigbird;
   std::optional<double> attention_drop;  // probability
   // learned_span: how many positions the edge of a window takes to fall to 0; times the mean of all spans is added to
@@ -113,6 +113,7 @@ struct SparsityConfig : SparseSettings {
   bool applies_somewhere(bool training, double progress = 1) const;
   /// Whether some layer follows dependency parses.
   bool needs_parses(bool training) const;
+  /// Sets the numbers of the method that have a default and are not given.
   void set_defaults();
   bool operator==(const SparsityConfig&) const = default;
   /// In a few words, for people: "0.8 by top-k, in layers 2,3".

@@ -75,7 +75,7 @@ void read_option(const Fields& f, SparsityConfig& c, const MethodOption& option)
   if (value->is_array()) text = text.substr(1, text.size() - 2);
   const bool taken = option.set(c, text).empty();
   if (!taken || value->is_array() != std::holds_alternative<std::vector<int64_t>>(option.get(c)))
-    f.refuse(key.c_str(), *value, setting::range_of(option.set(c, "")));
+    f.refuse(key.c_str(), *value, option.range);
 }
 
 void read_spans(const Fields& f, SparsityConfig& c, int64_t layers, int64_t heads, const std::string& where) {

@@ -16,6 +16,7 @@ exit code 1, if a logit differs from PyTorch's by more than --tolerance.
 import argparse
 import importlib.metadata
 import json
+import math
 import os
 import re
 import statistics
@@ -283,8 +284,11 @@ def largest_differences(passes):
     spread = max(max(column) - min(column) for column in zip(*reference[ORDERS[0]]))
     differences = {}
     for (system, order), runs in passes.items():
-        pairs = [pair for run in runs for ours, its in zip(run["logits"], reference[order]) for pair in zip(ours, its)]
-        differences[system] = max(differences.get(system, 0.0), max(abs(x - y) for x, y in pairs))
+        pairs = [pair for run in runs for ours, its in zip(run["logits"], reference[order], strict=True)
+                 for pair in zip(ours, its, strict=True)]
+        # A NaN is no difference that could be compared.
+        worst = max(abs(x - y) if math.isfinite(x - y) else math.inf for x, y in pairs)
+        differences[system] = max(differences.get(system, 0.0), worst)
     return spread, differences
 
 

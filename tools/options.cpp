@@ -184,12 +184,9 @@ void add_train_options(CLI::App& app, TrainOptions& o, bool one_run) {
     if (!o.weights.empty() && !o.init.empty()) throw CLI::ValidationError("--weights", "excludes --init");
     if (o.selection_part > 0 && o.select_last)
       throw CLI::ValidationError("--selection-part", "is to choose the best evaluation on: excludes --select last");
-    if (app.count("--warmup-steps") > 0 && o.warmup_steps == 0) {
-      if (app.count("--warmup-ratio") > 0 && o.warmup_ratio > 0)
-        throw CLI::ValidationError("--warmup-steps",
-                                   fmt::format("0 is no warmup, but --warmup-ratio {:g} is one", o.warmup_ratio));
-      o.warmup_ratio = 0;
-    }
+    if (app.count("--warmup-steps") > 0 && o.warmup_steps == 0 && o.warmup_ratio > 0)
+      throw CLI::ValidationError("--warmup-steps",
+                                 fmt::format("0 is no warmup, but --warmup-ratio {:g} is one", o.warmup_ratio));
     const std::optional<SparsityConflict> conflict = find_sparsity_conflict(o.sparse);
     if (one_run && conflict) throw CLI::ValidationError(conflict->message);
   });

@@ -48,9 +48,9 @@ CLI::App* add_command(CLI::App& program, const std::string& name, const std::str
                       const std::string& footer = "");
 
 // --- Building blocks, for options that a program has beside these. `names` is "learning-rate,lr": the first is shown
-// in
-// --help, and each is accepted with '_' for '-' as well. The value that `variable` has now is the default shown. Of an
-// option given twice, the last counts. A value that is refused ends the parsing with one line saying what is allowed.
+// in --help, and each is accepted with '_' for '-' as well. The value that `variable` has now is the default shown. Of
+// an option given twice, the last counts. A value that is refused ends the parsing with one line saying what is
+// allowed.
 
 /// Help with one name per option, flags shown as such. Called by add_train_options.
 void set_help_style(CLI::App& app);

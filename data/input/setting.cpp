@@ -26,11 +26,6 @@ std::string setting::must_be(const std::string& range, const std::string& value)
   return fmt::format("must be {}, not '{}'", range, value);
 }
 
-std::string setting::range_of(const std::string& complaint) {
-  const std::string_view before = "must be ", after = ", not ''";
-  return complaint.substr(before.size(), complaint.size() - before.size() - after.size());
-}
-
 std::optional<bool> setting::position_of_switch(const std::string& text) {
   for (const char* word : {"on", "true"})
     if (text == word) return true;

@@ -42,7 +42,7 @@ enum class Recorded : uint8_t { no, yes, fingerprint };
 /// One choice of an object of the class Options.
 template <class Options>
 struct Setting {
-  std::string names;  // "learning-rate,lr": the first is its name, the others are understood, too
+  std::string names;  // "learning-rate,lr": the first is its name, command lines understand the others, too
   std::string type;   // what stands for the value where settings are listed, "N"; "" of a flag, which needs none
   std::string help;
   /// Takes a text. Returns what is wrong with it, "must be a number from 0 to 1, not '2'", and changes nothing then.
@@ -53,6 +53,7 @@ struct Setting {
   std::function<std::string(const Options&)> complaint;
   Recorded recorded = Recorded::no;
   std::string group = {};  // the heading that it stands under
+  std::string range = {};  // of numbers: "a number from 0 to 1"
 
   bool is_flag() const { return type.empty(); }
   std::string name() const { return names.substr(0, names.find(',')); }
@@ -62,13 +63,13 @@ struct Setting {
   /// The same choice of a class that has these options among others.
   template <class Derived>
   requires std::is_base_of_v<Options, Derived>
-  operator Setting<Derived>() const { return {names, type, help, set, get, complaint, recorded, group}; }
+  operator Setting<Derived>() const { return {names, type, help, set, get, complaint, recorded, group, range}; }
 };
 
 template <class Options>
 using Settings = std::vector<Setting<Options>>;
 
-/// nullptr for a name that none has.
+/// By its first name; nullptr for a name that none has.
 template <class Options>
 const Setting<Options>* find_setting(const Settings<Options>& settings, std::string_view name) {
   for (const Setting<Options>& setting : settings)
@@ -100,8 +101,6 @@ namespace setting {
 
 /// "must be RANGE, not 'VALUE'"
 std::string must_be(const std::string& range, const std::string& value);
-/// The range of what is so said of no value, "".
-std::string range_of(const std::string& complaint);
 
 template <class T>
 struct Value {
@@ -143,7 +142,8 @@ Setting<C> number(const char* names, T C::*member, Range range, const char* help
     else
       return range.contains(o.*member) ? "" : must_be(range.str(), show_value(get(o)));
   };
-  return {names, std::is_floating_point_v<Number> ? "X" : "N", help, set, get, complaint};
+  return {names,      std::is_floating_point_v<Number> ? "X" : "N", help, set, get, complaint, Recorded::no, {},
+          range.str()};
 }
 
 /// A word of a few; `shown`: those that are listed. The first word of a value is the one that is written.
@@ -164,7 +164,7 @@ Setting<C> word(const char* names, T C::*member, std::vector<std::pair<std::stri
     return {};
   };
   const auto complaint = [get, shown](const C& o) -> std::string {
-    return get(o).index() > 0 ? "" : must_be(std::string("one of ").append(shown), "a number of none of them");
+    return get(o).index() > 0 ? "" : must_be(std::string("one of ").append(shown), "a number that means none");
   };
   return {names, shown, help, set, get, complaint};
 }

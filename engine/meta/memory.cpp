@@ -28,7 +28,8 @@ void* Memory::allocate(size_t bytes, const char* label) {
     meter = meter_;
   }
   const std::string name = label ? label : meter ? meter->label_() : std::string();
-  char* const place = bytes > most_bytes ? nullptr : os::reserve(page_rounded(bytes), false);
+  char* const place =
+      bytes > most_bytes ? nullptr : os::reserve(page_rounded(bytes), os::Backing::only_what_is_written);
   if (!place) fail("no addresses for a block of {} bytes", bytes);
   const auto counted = static_cast<int64_t>(counted_bytes_(bytes));
   const std::lock_guard lock(mutex_);

@@ -10,13 +10,14 @@
 namespace crisp {
 namespace {
 
+constexpr const char* mixes = "three whole numbers NEAREST,RANDOM,GLOBAL, the first or the last above 0";
+
 std::string set_mix(MethodNumbers& numbers, const std::string& text) {
   const WholeNumbers range{0, longest_sentence};
   std::vector<int64_t> mix;
   for (const std::string& part : split(text, ','))
     if (const std::optional<int64_t> n = parse_number<int64_t>(part); n && range.contains(*n)) mix.push_back(*n);
-  if (mix.size() != 3 || split(text, ',').size() != 3 || mix[0] + mix[2] == 0)
-    return setting::must_be("three whole numbers NEAREST,RANDOM,GLOBAL, the first or the last above 0", text);
+  if (mix.size() != 3 || split(text, ',').size() != 3 || mix[0] + mix[2] == 0) return setting::must_be(mixes, text);
   numbers.bigbird = BigBird{mix[0], mix[1], mix[2]};
   return "";
 }
@@ -44,23 +45,29 @@ Kept rank(const ListedQuery& query, double* numbers) {
 
 }  // namespace
 
-const Method bigbird_method{
-    .word = "bigbird",
-    .keeps = "N nearest, R random, G global keys (arXiv 2007.14062)",
-    .instead = "`--bigbird N,R,G`",
-    .by_sparsity = false,
-    .declare =
-        [] {
-          return one_measure({"bigbird", "N,R,G", "N nearest keys, R random ones, G global ones from [CLS] on", set_mix,
-                              get_mix, [](const MethodNumbers&) { return std::string(); }});
-        },
-    .measure =
-        [](const SparseSettings& s) {
-          return fmt::format("{} nearest, {} random, {} global", s.bigbird.value().nearest, s.bigbird->random,
-                             s.bigbird->global);
-        },
-    .rank = rank,
-    .differs_by_head = [](const SparseSettings& s) { return s.bigbird.value().random > 0; },
-    .by_seed = true};
+const Method bigbird_method{.word = "bigbird",
+                            .keeps = "N nearest, R random, G global keys (arXiv 2007.14062)",
+                            .instead = "`--bigbird N,R,G`",
+                            .by_sparsity = false,
+                            .declare =
+                                [] {
+                                  return one_measure({"bigbird",
+                                                      "N,R,G",
+                                                      "N nearest keys, R random ones, G global ones from [CLS] on",
+                                                      set_mix,
+                                                      get_mix,
+                                                      [](const MethodNumbers&) { return std::string(); },
+                                                      Recorded::no,
+                                                      {},
+                                                      mixes});
+                                },
+                            .measure =
+                                [](const SparseSettings& s) {
+                                  return fmt::format("{} nearest, {} random, {} global", s.bigbird.value().nearest,
+                                                     s.bigbird->random, s.bigbird->global);
+                                },
+                            .rank = rank,
+                            .differs_by_head = [](const SparseSettings& s) { return s.bigbird.value().random > 0; },
+                            .by_seed = true};
 
 }  // namespace crisp

@@ -38,7 +38,7 @@ struct Kept {
   double within = 0;
   int64_t more = 0;
 };
-/// The numbers by which random-k ranks.
+/// What several methods rank by: random numbers of (seed, layer, head, query, key); positions between query and key.
 void rank_by_chance(const ListedQuery& query, double* numbers);
 void rank_by_distance(const ListedQuery& query, double* numbers);
 

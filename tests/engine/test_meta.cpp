@@ -4,6 +4,7 @@
 #include "engine/backend.h"
 #include "engine/cpu/memory/allocator.h"
 #include "engine/meta/meter.h"
+#include "engine/system.h"
 #include "tests/engine/helpers.h"
 
 using namespace crisp;
@@ -51,7 +52,11 @@ TEST_CASE("meta: a tensor of a terabyte has a shape and no memory") {
   CHECK(std::string(name_of(Device::meta)) == "meta");
   CHECK(std::string(name_of(Device::meta_cuda)) == "meta-cuda");
   CHECK(why_unavailable(Device::meta).empty());
-  CHECK(large.view_rows(1 << 18, 1).view({1 << 19}).view_rows(7, 2).to_vector() == std::vector<double>{0, 0});
+  const Tensor two = large.view_rows(1 << 18, 1).view({1 << 19}).view_rows(7, 2);
+  CHECK(two.to_vector() == std::vector<double>{0, 0});
+  if (os::bytes_to_reserve() == 0) return;  // here a tensor without data takes memory when it is written
+  two.copy_from(Tensor::from(std::vector<double>{1, 2}, {2}));
+  CHECK(two.to_vector() == std::vector<double>{1, 2});
 }
 
 TEST_CASE("meta: what the host wrote is there, and all else is 0", "[system]") {

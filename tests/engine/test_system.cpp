@@ -45,8 +45,10 @@ struct Descriptor {
 TEST_CASE("this program runs without Linux's calls", "[.portable]") { CHECK(portable); }
 
 TEST_CASE("what is made usable of a reservation is zero, whatever it held before", "[system]") {
-  for (const bool huge : {false, true}) {
-    char* const place = os::reserve(4 * mib, huge);
+  for (const os::Backing backing :
+       {os::Backing::ordinary, os::Backing::huge_pages, os::Backing::only_what_is_written}) {
+    const bool huge = backing == os::Backing::huge_pages;
+    char* const place = os::reserve(4 * mib, backing);
     REQUIRE(place != nullptr);
     CHECK(reinterpret_cast<uintptr_t>(place) % os::page_size() == 0);
     if (huge && !portable) CHECK(reinterpret_cast<uintptr_t>(place) % (2 * mib) == 0);
@@ -63,7 +65,7 @@ TEST_CASE("what is made usable of a reservation is zero, whatever it held before
     CHECK(all_are(place + mib, 3 * mib, 0));
     os::unreserve(place, 4 * mib);
   }
-  if (!sanitizer) CHECK(os::reserve(SIZE_MAX / 4, false) == nullptr);  // (theirs ends the program)
+  if (!sanitizer) CHECK(os::reserve(SIZE_MAX / 4, os::Backing::ordinary) == nullptr);  // (theirs ends the program)
 }
 
 TEST_CASE("who sleeps on a number is woken when it has changed", "[system]") {

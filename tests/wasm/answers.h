@@ -7,6 +7,7 @@
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,13 +46,17 @@ class Answers {
     if (!compares()) return "";
     const auto expected = all_.find(name);
     if (expected == all_.end()) return name + ": the other build has no such answer";
+    taken_.insert(name);
     const double error = relative_error(values, expected->second);
     return error < tolerance ? "" : fmt::format("{}: {:.1e} off the other build's", name, error);
   }
 
-  /// In the end: writes what is to be written.
+  /// In the end: writes what is to be written. Throws where answers of the other build were not asked for.
   void save() const {
+    if (compares() && taken_.size() != all_.size())
+      throw Error(fmt::format("the other build has {} answers, this one has {} of them", all_.size(), taken_.size()));
     if (!writes_) return;
+    if (all_.empty()) throw Error("there are no answers");
     std::ofstream file(path_);
     for (const auto& [name, values] : all_) {
       file << name << '\n';
@@ -64,6 +69,7 @@ class Answers {
  private:
   std::string path_;
   bool writes_ = false;
+  std::set<std::string> taken_;
   std::map<std::string, std::vector<double>> all_;
 };
 

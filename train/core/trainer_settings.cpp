@@ -6,6 +6,23 @@ namespace crisp {
 
 using namespace setting;
 
+namespace {
+
+// Before --warmup-ratio: of a record, which has both, the ratio is read last.
+Setting<TrainerOptions> warmup_steps_setting() {
+  Setting<TrainerOptions> made =
+      number("warmup-steps", &TrainerOptions::warmup_steps, WholeNumbers{0, most_steps},
+             "Steps in which the learning rate rises, instead of --warmup-ratio; 0: no warmup");
+  made.set = [set = made.set](TrainerOptions& o, const std::string& text) {
+    std::string complaint = set(o, text);
+    if (complaint.empty() && o.warmup_steps == 0) o.warmup_ratio = 0;
+    return complaint;
+  };
+  return made;
+}
+
+}  // namespace
+
 const Settings<TrainerOptions>& trainer_settings() {
   using O = TrainerOptions;
   constexpr Interval part{.low = 0, .high = 1}, above_0{.low = 0, .open_low = true},
@@ -31,10 +48,9 @@ const Settings<TrainerOptions>& trainer_settings() {
                            {"constant", ScheduleType::constant},
                            {"constant_with_warmup", ScheduleType::constant}},
                           "linear|cosine|constant", "Course of the learning rate after the warmup")),
+         fingerprint(warmup_steps_setting()),
          fingerprint(
              number("warmup-ratio", &O::warmup_ratio, part, "Part of all steps in which the learning rate rises")),
-         fingerprint(number("warmup-steps", &O::warmup_steps, steps,
-                            "The same in steps, instead of --warmup-ratio; 0: no warmup")),
          fingerprint(
              number("weight-decay", &O::weight_decay, Interval{}, "AdamW weight decay (not on biases and LayerNorm)")),
          fingerprint(number("beta1,adam-beta1", &O::beta1, part_below_1, "AdamW beta 1")),

@@ -35,7 +35,10 @@ Setting<O> label_names_setting() {
           "The classes' names (default: those of the weights' head, else the words in the data, sorted)",
           set,
           get,
-          [](const O&) { return std::string(); }};
+          [](const O& o) {
+            std::vector<std::string> read;
+            return o.label_names.empty() ? "" : parse_label_names(show_value(o.label_names), read);
+          }};
 }
 
 template <class O>

@@ -66,7 +66,8 @@ const Settings<FineTuner::Options>& tuner_settings() {
 SparsityOptions sparse_options(const FineTuner::Options& o) {
   SparsityOptions options;
   for (const auto& [name, text] : o.sparse)
-    if (!find_setting(sparse_settings(), name)) fail<UsageError>("sparse attention has no setting {}", quote(name));
+    if (name == "sparsity" || name == "sparse-method" || !find_setting(sparse_settings(), name))
+      fail<UsageError>("sparse attention has no other setting {}", quote(name));
   for (const Setting<SparsityOptions>& setting : sparse_settings())
     if (const std::string* text = given(o, setting.name())) setting.set(options, *text);
   return options;

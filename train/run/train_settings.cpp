@@ -105,9 +105,12 @@ TrainOptions read_settings_record(const json& record, const std::string& where) 
       if (setting.recorded == Recorded::fingerprint && !setting.is_flag()) fields.refuse_missing(key.c_str());
       continue;
     }
+    const ordered_json usual = as_json<ordered_json>(setting.get(options));
+    if (value->is_number() ? !usual.is_number() : value->type() != usual.type())
+      fields.refuse(key.c_str(), *value, std::string("a JSON ") + usual.type_name());
     if (value->is_array()) {  // of names, which may have commas
       for (const json& name : *value)
-        if (!name.is_string() || setting.name() != "label-names") fields.refuse(key.c_str(), *value, "names");
+        if (!name.is_string()) fields.refuse(key.c_str(), *value, "names");
       options.label_names = value->get<std::vector<std::string>>();
       continue;
     }

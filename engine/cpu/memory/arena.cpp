@@ -223,7 +223,7 @@ bool Arena::add_range(size_t total) {
   ranges_.reserve(ranges_.size() + 1);
   for (wanted = std::max(rounded_up(wanted, huge_page), least);;
        wanted = std::max(rounded_up(wanted / 2, huge_page), least)) {
-    if (char* const begin = os::reserve(wanted, true)) {
+    if (char* const begin = os::reserve(wanted, os::Backing::huge_pages)) {
       ranges_.push_back({begin, 0, wanted});
       return true;
     }

@@ -66,11 +66,11 @@ CRISP_API const char* crisp_context_error(const crisp_context* context);
 /* One setting as text, by the name of the programs' option without dashes in front. Models and tuners that are made
  * later follow it.
  *   threads 0, precision f32, device cpu, max-length 0, eval-batch-size 64                       of all
- *   epochs 3, max-steps 0, learning-rate 2e-5, batch-size 32, gradient-accumulation-steps 1, warmup-ratio 0.1,
- *   weight-decay 0.01, max-grad-norm 1, seed 42, dropout, sparsity dense, sparse-method top-k, label-names (a,b,..),
- *   new-head off, eval-steps 0, and crisp-train's other options of sparse attention (sparse-layers, window, ...)
- *                                                                                                of tuners
- * CRISP_USAGE for a name or a value that is none. */
+ *   epochs 3, max-steps 0, learning-rate 2e-5, batch-size 32, gradient-accumulation-steps 1,
+ *   schedule linear, warmup-ratio 0.1, warmup-steps (0: no warmup), weight-decay 0.01, beta1 0.9, beta2 0.999,
+ *   epsilon 1e-8, max-grad-norm 1, seed 42, dropout, label-names (a,b,..), new-head off, eval-steps 0,
+ *   sparsity dense, sparse-method top-k, and crisp-train's other options of sparse attention (sparse-layers, window,
+ * ...) of tuners CRISP_USAGE for a name or a value that is none. */
 CRISP_API int crisp_context_set(crisp_context* context, const char* name, const char* value);
 
 /* Takes lines for the user, without a line end: what was assumed or left out in loading. Called in the thread of the

@@ -43,7 +43,7 @@ class BuildWithLibrary(build_py):
         if shutil.which("ninja"):
             options += ["-G", "Ninja"]
         subprocess.run(["cmake", "-S", root, "-B", build, *options], check=True)
-        jobs = str(len(os.sched_getaffinity(0)))  # make would start all at once
+        jobs = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)  # make would start all at once
         subprocess.run(["cmake", "--build", build, "--target", "crisp_shared", "--parallel", jobs], check=True)
         return build / "train" / "door" / "install" / soname
 

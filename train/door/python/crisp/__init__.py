@@ -265,8 +265,8 @@ class Model:
 
 class FineTuner:
     """Fine-tunes a model on (text, label) pairs with the numbers of crisp-train. `settings` are its options with _ for
-    -: learning_rate, epochs, max_steps, batch_size, gradient_accumulation_steps, warmup_ratio, weight_decay,
-    max_grad_norm, seed, dropout, sparsity, sparse_method and what else there is of sparse attention (sparse_layers,
+    -: learning_rate, epochs, max_steps, batch_size, gradient_accumulation_steps, schedule, warmup_ratio, warmup_steps,
+    weight_decay, beta1, beta2, epsilon, max_grad_norm, seed, dropout, sparsity, sparse_method and what else there is of sparse attention (sparse_layers,
     window, ...), label_names, new_head, eval_steps, threads, precision, device, max_length, eval_batch_size.
     """
 
