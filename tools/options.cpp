@@ -13,6 +13,7 @@
 #include "data/labels.h"
 #include "model/config.h"
 #include "model/sparse_settings.h"
+#include "tools/arguments.h"
 #include "train/run/train_settings.h"
 
 namespace crisp {
@@ -76,7 +77,10 @@ CLI::Option* add_setting_parser(CLI::App& app, const std::string& names, const s
                                 std::function<std::string(const std::string&)> parse) {
   if (!type_name.empty()) return add_parsed(app, names, type_name, default_text, std::move(parse), description);
   const auto switch_on = [parse = std::move(parse)](int64_t count) { parse(count > 0 ? "on" : "off"); };
-  return app.add_flag_function(all_spellings(names), switch_on, description)->take_last();
+  const auto check = [](const std::string& text) {
+    return truth_of(text) ? std::string() : fmt::format("must be true or false, not '{}'", text);
+  };
+  return app.add_flag_function(all_spellings(names), switch_on, description)->take_last()->check(check);
 }
 
 CLI::Option* add_text(CLI::App& app, const std::string& names, std::string& variable, const std::string& description,

@@ -106,12 +106,12 @@ TEST_CASE("a record that is damaged is refused with the key") {
     changed[key] = value;
     return message_of<BadInput>([&] { read_settings_record(changed, "a record"); });
   };
-  CHECK(refusal("batch_size", 0) == "a record: \"batch_size\" must be a whole number from 1 to 1000000, not '0'");
+  CHECK(refusal("batch_size", 0) == "a record: \"batch_size\" must be a whole number from 1 to 1000000, not \"0\"");
   CHECK(contains(refusal("batch_size", "32"), "\"batch_size\" is \"32\"; it must be a JSON number"));
   CHECK(contains(refusal("batch_size", json::array()), "it must be a JSON number"));
   CHECK(contains(refusal("new_head", "off"), "it must be a JSON boolean"));
   CHECK(contains(refusal("weights", 5), "it must be a JSON string"));
-  CHECK(contains(refusal("schedule", "\x1b[2J"), "not '\\u001b[2J'"));
+  CHECK(contains(refusal("schedule", "\x1b[2J"), "not \"\\u001b[2J\""));
   CHECK(contains(refusal("batch_size", json::object()), "it must be a JSON number"));
   CHECK(contains(refusal("learning_rate", nullptr), "\"learning_rate\" is missing"));
   CHECK(contains(refusal("weights", json::array({"a"})), "\"weights\" is"));

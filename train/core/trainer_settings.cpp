@@ -1,5 +1,8 @@
 #include "train/core/trainer_settings.h"
 
+#include <fmt/format.h>
+
+#include "data/input/text.h"
 #include "train/inference/limits.h"
 
 namespace crisp {
@@ -22,6 +25,13 @@ Setting<TrainerOptions> warmup_steps_setting() {
 }
 
 }  // namespace
+
+std::string with_quoted(std::string complaint, const std::string& text) {
+  const std::string as_it_is = fmt::format("'{}'", text);
+  if (const size_t at = complaint.find(as_it_is); at != std::string::npos)
+    complaint.replace(at, as_it_is.size(), quote(text));
+  return complaint;
+}
 
 const Settings<TrainerOptions>& trainer_settings() {
   using O = TrainerOptions;

@@ -12,6 +12,9 @@
 
 namespace crisp {
 
+/// A setting's complaint about a stranger's text, which it shows as quote() does.
+std::string with_quoted(std::string complaint, const std::string& text);
+
 /// Of TrainerOptions, under the headings "Optimisation" and "Computation".
 const Settings<TrainerOptions>& trainer_settings();
 

@@ -1,5 +1,6 @@
 #include "data/input/text.h"
 #include "engine/fail.h"
+#include "train/core/trainer_settings.h"
 #include "train/door/c_handles.h"
 #include "train/door/state.h"
 
@@ -10,7 +11,7 @@ void apply_setting(FineTuner::Options& options, const std::string& name, const s
   const auto* setting = find_setting(tuner_settings(), name);
   if (!setting) fail<UsageError>("there is no setting {}", quote(name));
   if (const std::string complaint = setting->set(options, value); !complaint.empty())
-    fail<UsageError>("{} {}", name, printable_lines(complaint));
+    fail<UsageError>("{} {}", name, with_quoted(complaint, value));
 }
 
 }  // namespace crisp::door

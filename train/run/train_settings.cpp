@@ -102,7 +102,8 @@ TrainOptions read_settings_record(const json& record, const std::string& where) 
     const std::string key = setting.key();
     const json* value = fields.find(key.c_str());
     if (!value || *value == "") {
-      if (setting.recorded == Recorded::fingerprint && !setting.is_flag()) fields.refuse_missing(key.c_str());
+      const bool older = setting.is_flag() || setting.name() == "select";  // runs from before there was one
+      if (setting.recorded == Recorded::fingerprint && !older) fields.refuse_missing(key.c_str());
       continue;
     }
     const ordered_json usual = as_json<ordered_json>(setting.get(options));
@@ -118,7 +119,7 @@ TrainOptions read_settings_record(const json& record, const std::string& where) 
                              : value->is_boolean() ? show_value(value->get<bool>())
                                                    : value->dump();
     if (const std::string complaint = setting.set(options, text); !complaint.empty())
-      fail<BadInput>("{}: \"{}\" {}", where, key, printable_lines(complaint));
+      fail<BadInput>("{}: \"{}\" {}", where, key, with_quoted(complaint, text));
   }
   return options;
 }

@@ -286,7 +286,7 @@ static void test_wrong_use(crisp_context* context, const char* base, const struc
   CHECK(crisp_context_set(NULL, "threads", "1") == CRISP_USAGE);
   CHECK(crisp_context_set(context, NULL, "1") == CRISP_USAGE);
   CHECK(crisp_context_set(context, "threads", "many") == CRISP_USAGE);
-  CHECK(strcmp(crisp_context_error(context), "threads must be a whole number from 0 to 1024, not 'many'") == 0);
+  CHECK(strcmp(crisp_context_error(context), "threads must be a whole number from 0 to 1024, not \"many\"") == 0);
   CHECK(crisp_context_set(context, "thread", "1") == CRISP_USAGE);
   CHECK(strcmp(crisp_context_error(context), "there is no setting \"thread\"") == 0);
   CHECK(crisp_context_set(context, "precision", "f16") == CRISP_USAGE);
