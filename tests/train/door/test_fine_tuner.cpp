@@ -239,7 +239,10 @@ TEST_CASE("a tuner takes every option of sparse attention by its name") {
 
   using O = FineTuner::Options;
   CHECK(contains(refusal([](O& o) { o.sparse = {{"window", "-1"}}; }), "window must be a whole number from 0 to"));
-  CHECK(contains(refusal([](O& o) { o.sparse = {{"windows", "1"}}; }), "sparse attention has no other setting \"windows\""));
+  CHECK(contains(refusal([](O& o) {
+                   o.sparse = {{"windows", "1"}};
+                 }),
+                 "sparse attention has no other setting \"windows\""));
   CHECK(contains(refusal([](O& o) { o.sparse = {{"window", "1"}}; }), "--window belongs to --sparse-method neighbour"));
 }
 
