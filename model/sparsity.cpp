@@ -145,7 +145,7 @@ SparsityConfig parse_sparsity(const std::string& text, int64_t layers) {
   }
   const auto n = static_cast<size_t>(layers);
   for (const std::string& part : split(text, ',')) config.layers.push_back(*parse_number<double>(part));
-  if (config.layers.size() == 1) config.layers.assign(n, config.layers[0]);
+  if (config.layers.size() == 1) config.layers = std::vector<double>(n, config.layers[0]);
   if (config.layers.size() != n)
     fail<UsageError>("--sparsity {}: {} numbers for a model of {} layers; give one, or one for each layer", text,
                      config.layers.size(), layers);
