@@ -16,6 +16,13 @@ CRISP_INLINE uint32_t bf16_bits(float x) {
   return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
 }
 
+// Element i of the first half beside element i of the second.
+typedef uint16_t Halves __attribute__((vector_size(64)));
+typedef uint16_t HalvesOf8 __attribute__((vector_size(32)));
+constexpr Halves neighbours = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                               8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+constexpr HalvesOf8 neighbours_of_8 = {0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15};
+
 // Two neighbours along k in a word.
 struct Bf16Pairs {
   using Value = float;
@@ -35,9 +42,8 @@ struct Bf16Pairs {
     return bf16_bits(p[0]) | (left > 1 ? bf16_bits(p[1]) << 16 : 0u);
   }
   CRISP_INLINE static Vec<Word> across_k(const float* p, int64_t ld) {
-    const __m512i low = _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_loadu_ps(p))));
-    const __m512i high = _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_loadu_ps(p + ld))));
-    return reinterpret_cast<Vec<Word>>(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+    const auto rows = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(p + ld), _mm512_loadu_ps(p)));
+    return reinterpret_cast<Vec<Word>>(_mm512_permutexvar_epi16(reinterpret_cast<__m512i>(neighbours), rows));
   }
   CRISP_INLINE static Word word_across_k(const float* p, int64_t ld, int64_t left) {
     return bf16_bits(p[0]) | (left > 1 ? bf16_bits(p[ld]) << 16 : 0u);
@@ -45,9 +51,9 @@ struct Bf16Pairs {
   template <int n>
   CRISP_INLINE static void copy_across_k(const float* p, int64_t ld, Word* out) {
     static_assert(n == 8);
-    const __m256i low = _mm256_cvtepu16_epi32(reinterpret_cast<__m128i>(_mm256_cvtneps_pbh(_mm256_loadu_ps(p))));
-    const __m256i high = _mm256_cvtepu16_epi32(reinterpret_cast<__m128i>(_mm256_cvtneps_pbh(_mm256_loadu_ps(p + ld))));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_or_si256(low, _mm256_slli_epi32(high, 16)));
+    const auto rows = reinterpret_cast<__m256i>(_mm256_cvtne2ps_pbh(_mm256_loadu_ps(p + ld), _mm256_loadu_ps(p)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
+                        _mm256_permutexvar_epi16(reinterpret_cast<__m256i>(neighbours_of_8), rows));
   }
 };
 
