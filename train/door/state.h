@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -49,13 +48,11 @@ class ClassifierState {
   int batch_size() const { return batch_size_; }
   /// A batch of one text.
   Batch batch(std::string_view text) const;
-  /// Throws UsageError for a name that none has.
-  const Parameter& parameter(const std::string& name) const;
+  /// Of the model, or of another that shares its weights. Throws UsageError for a name that none has.
+  const Parameter& parameter(const std::string& name) const { return parameter(predictor_->model(), name); }
+  static const Parameter& parameter(const DistilBert& model, const std::string& name);
   /// Throws UsageError for a label that the model has not.
   void check_label(int32_t label) const;
-
-  /// Gradients lie in the model: one call at a time makes them.
-  mutable std::mutex gradients;
 
  private:
   void refuse_parses() const;
