@@ -18,7 +18,7 @@ PredictorOptions predictor_options(const Classifier::Options& o) {
 }  // namespace
 
 Log log_or_nothing(const Log& log) {
-  if (log) return log;
+  if (log) return [log](const std::string& line) { log(with_names_of_here(line)); };
   return [](const std::string&) {};
 }
 
@@ -116,7 +116,7 @@ Objective checked_objective(const door::ClassifierState& state, const Classifier
 }  // namespace
 
 Classifier::Classifier(const ModelSource& source, const Options& options)
-    : state_(std::make_unique<door::ClassifierState>(source, options)) {}
+    : state_(door::naming_settings([&] { return std::make_unique<door::ClassifierState>(source, options); })) {}
 Classifier::Classifier(const ModelSource& source) : Classifier(source, Options()) {}
 Classifier::Classifier(std::unique_ptr<door::ClassifierState> state) : state_(std::move(state)) {}
 Classifier::Classifier(Classifier&&) noexcept = default;
@@ -152,7 +152,8 @@ std::vector<Classifier::Prediction> Classifier::predict(const std::vector<std::s
       door::tokenized(texts, predictor.tokenizer(), predictor.max_length(), predictor.context().threads());
   std::vector<Prediction> all;
   all.reserve(texts.size());
-  for (auto& p : predictor.answer(data, state_->batch_size()).predictions) {
+  const auto answer = [&] { return predictor.answer(data, state_->batch_size()); };
+  for (auto& p : door::naming_settings(answer).predictions) {
     std::string name = predictor.config().label_name(p.label);
     all.push_back({p.label, std::move(name), std::move(p.logits), std::move(p.scores)});
   }
@@ -243,7 +244,9 @@ Classifier::Gradients Classifier::gradients(std::string_view text, const Objecti
   Tape tape(predictor.context());
   const Tensor logits = model.forward(tape, batch, {});
   for (const double x : logits.detach().to_vector())
-    if (!std::isfinite(x)) explain_not_finite(NotFinite(0, std::isnan(x) ? "nan" : "infinite"), predictor.loaded());
+    if (!std::isfinite(x))
+      door::naming_settings(
+          [&] { explain_not_finite(NotFinite(0, std::isnan(x) ? "nan" : "infinite"), predictor.loaded()); });
   const Tensor value = wanted.of(tape, logits);
   Gradients result{.value = value.item(), .tokens = {}, .parameters = {}};
   tape.backward(value);

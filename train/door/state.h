@@ -21,15 +21,29 @@ Log log_or_nothing(const Log& log);
 /// What a host may set, by the names of the programs' options: of a classifier, and of a tuner besides.
 const Settings<Classifier::Options>& classifier_settings();
 const Settings<FineTuner::Options>& tuner_settings();
+/// By the library's name of it, "batch_size", or the programs', "batch-size"; nullptr for another.
+const Setting<FineTuner::Options>* find_tuner_setting(const std::string& name);
 /// What they say of sparse attention. Throws UsageError for a name that no setting has.
 SparsityOptions sparse_options(const FineTuner::Options& options);
+
+/// A message of what stands below the door, which names settings as command lines do, "--batch-size 0": as here,
+/// "batch_size 0".
+std::string with_names_of_here(std::string message);
+/// In a catch clause: throws the exception again, with such a message.
+[[noreturn]] void rethrow_with_names_of_here();
+template <class F>
+auto naming_settings(F&& f) -> decltype(f()) try {
+  return f();
+} catch (const Error&) {
+  rethrow_with_names_of_here();
+}
 
 /// The options. Throws UsageError for what no model could take.
 template <class Options>
 const Options& checked(const Settings<Options>& settings, const Options& options) {
   for (const Setting<Options>& setting : settings)
     if (const std::string complaint = setting.complaint(options); !complaint.empty())
-      throw UsageError(setting.name() + " " + complaint);
+      throw UsageError(setting.key() + " " + complaint);
   return options;
 }
 
