@@ -221,7 +221,8 @@ CRISP_API void crisp_tuner_free(crisp_tuner* tuner);
 CRISP_API const char* crisp_tuner_error(const crisp_tuner* tuner);
 
 /* One optimizer step; `step` may be null. CRISP_USAGE when the training is finished. After CRISP_NOT_FINITE no weight
- * has changed, but the training cannot go on. */
+ * has changed, but the training cannot go on. Neither can it after any other error of a step, of which the model may
+ * have a part then. */
 CRISP_API int crisp_tuner_step(crisp_tuner* tuner, crisp_step* step);
 /* To the end. A function (which may be null) that returns other than 0 stops it: CRISP_STOPPED, and another call goes
  * on from there, to the same bits. They may call crisp_tuner_evaluate() and the functions that save, but neither free

@@ -227,7 +227,8 @@ class FineTuner {
   bool finished() const;
 
   /// One optimizer step. Throws UsageError when the training is finished, Diverged, naming the step and the tensor at
-  /// fault, when its loss or gradient is not finite: no weight has changed then, but the training cannot go on.
+  /// fault, when its loss or gradient is not finite: no weight has changed then, but the training cannot go on. Neither
+  /// can it after any other error of a step, of which the model may have a part then.
   Step step();
   /// Steps to the end, with evaluations. False: the observer has stopped it; another call goes on from there, to the
   /// same bits.
