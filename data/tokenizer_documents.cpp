@@ -1,13 +1,13 @@
 // The files that say what a tokenizer is.
 #include <algorithm>
 
+#include "data/input/json_writer.h"
 #include "data/text_file.h"
 #include "data/tokenizer_parts.h"
 
 namespace crisp {
 
 using namespace tokenizer_parts;
-using nlohmann::ordered_json;
 
 namespace {
 
@@ -40,33 +40,52 @@ std::vector<std::pair<std::string, std::string>> tokenizer_documents(const Token
   const auto is_special = [&](const std::string& name) {
     return std::any_of(added.begin(), added.end(), [&](const AddedToken& t) { return t.content == name && t.special; });
   };
-  ordered_json named = ordered_json::object();
-  for (const auto& [key, name] : {std::pair{"unk_token", s.unk},
-                                  {"sep_token", s.sep},
-                                  {"pad_token", s.pad},
-                                  {"cls_token", s.cls},
-                                  {"mask_token", s.mask}})
-    if (!name.empty() && (!files.json_decides || is_special(name))) named[key] = name;
-  documents.emplace_back(specials_name, named.dump(2) + "\n");
+  const auto name_specials = [&](JsonWriter& to) {
+    for (const auto& [key, name] : {std::pair{"unk_token", s.unk},
+                                    {"sep_token", s.sep},
+                                    {"pad_token", s.pad},
+                                    {"cls_token", s.cls},
+                                    {"mask_token", s.mask}})
+      if (!name.empty() && (!files.json_decides || is_special(name))) to.field(key, name);
+  };
+  JsonWriter specials;
+  name_specials(specials);
+  documents.emplace_back(specials_name, specials.finish() + "\n");
 
-  ordered_json config = named;
-  config["do_lower_case"] = s.lower_case;
-  config["strip_accents"] = s.strip_accents ? ordered_json(*s.strip_accents) : ordered_json();
-  config["tokenize_chinese_chars"] = s.tokenize_chinese_chars;
-  config["model_max_length"] = max_length;
-  if (s.truncate_left) config["truncation_side"] = "left";
-  if (s.split_special_tokens) config["split_special_tokens"] = true;
-  config["tokenizer_class"] = files.json_decides ? "PreTrainedTokenizerFast" : "DistilBertTokenizer";
+  JsonWriter config;
+  name_specials(config);
+  config.field("do_lower_case", s.lower_case);
+  if (s.strip_accents)
+    config.field("strip_accents", *s.strip_accents);
+  else
+    config.field("strip_accents", nullptr);
+  config.field("tokenize_chinese_chars", s.tokenize_chinese_chars);
+  config.field("model_max_length", max_length);
+  if (s.truncate_left) config.field("truncation_side", "left");
+  if (s.split_special_tokens) config.field("split_special_tokens", true);
+  config.field("tokenizer_class", files.json_decides ? "PreTrainedTokenizerFast" : "DistilBertTokenizer");
   // Each with its id, so that nobody has to guess; not where they are the usual ones alone.
   const bool usual = std::all_of(added.begin(), added.end(), [&](const AddedToken& t) {
     return s.names(t.content) && t.special && !t.normalized && !t.single_word && !t.lstrip && !t.rstrip;
   });
-  if (!usual)
-    for (const AddedToken& t : added)
-      config["added_tokens_decoder"][std::to_string(t.stated_id)] = {
-          {"content", t.content}, {"lstrip", t.lstrip},           {"normalized", t.normalized},
-          {"rstrip", t.rstrip},   {"single_word", t.single_word}, {"special", t.special}};
-  documents.emplace_back(config_name, config.dump(2) + "\n");
+  if (!usual) {
+    config.begin("added_tokens_decoder");
+    for (size_t i = 0; i < added.size(); ++i) {
+      const AddedToken& t = added[i];
+      if (i + 1 < added.size() && added[i + 1].stated_id == t.stated_id) continue;  // a key comes once
+      config.begin(std::to_string(t.stated_id));
+      config.field("content", t.content);
+      for (const auto& [key, value] : {std::pair{"lstrip", t.lstrip},
+                                       {"normalized", t.normalized},
+                                       {"rstrip", t.rstrip},
+                                       {"single_word", t.single_word},
+                                       {"special", t.special}})
+        config.field(key, value);
+      config.end();
+    }
+    config.end();
+  }
+  documents.emplace_back(config_name, config.finish() + "\n");
   return documents;
 }
 

@@ -1,6 +1,7 @@
 #include "engine/context.h"
 
 #include <algorithm>
+#include <mutex>
 
 #include "engine/fail.h"
 
@@ -19,15 +20,17 @@ const Context& Context::standard() {
 }
 
 Context::Kept Context::take(MakeScratch make) const {
-  const std::lock_guard lock(mutex_);
-  const auto found = std::find_if(idle_.begin(), idle_.end(), [&](const Kept& kept) { return kept.made_by == make; });
-  if (found == idle_.end()) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = std::find_if(idle_.begin(), idle_.end(), [&](const Kept& kept) { return kept.made_by == make; });
+    if (found != idle_.end()) {
+      Kept kept = std::move(*found);
+      idle_.erase(found);
+      return kept;
+    }
     idle_.reserve(++made_);  // so that giving back does not throw
-    return {make, make()};
   }
-  Kept kept = std::move(*found);
-  idle_.erase(found);
-  return kept;
+  return {make, make()};
 }
 
 void Context::give_back(Kept kept) const noexcept {

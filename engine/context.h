@@ -4,11 +4,11 @@
 
 #include <cstddef>
 #include <memory>
-#include <mutex>
 #include <utility>
 #include <vector>
 
 #include "engine/kernels.h"
+#include "engine/system.h"
 
 namespace crisp {
 
@@ -54,7 +54,7 @@ class Context {
   void give_back(Kept kept) const noexcept;
 
   Settings settings_;
-  mutable std::mutex mutex_;
+  mutable os::BriefMutex mutex_;
   mutable std::vector<Kept> idle_;
   mutable size_t made_ = 0;
 };

@@ -6,6 +6,8 @@
 #include <mutex>
 #include <utility>
 
+#include "engine/system.h"
+
 namespace crisp {
 namespace {
 
@@ -57,7 +59,7 @@ struct Waiting {
   double flops;
   void *begin, *end;
 };
-std::mutex waiting_mutex;
+os::BriefMutex waiting_mutex;
 std::vector<Waiting> waiting;
 
 void take_waiting(bool count) {

@@ -219,6 +219,41 @@ std::thread thread_without_signals(std::function<void()> body) {
 
 void call_in_children(void (*call)()) { pthread_atfork(nullptr, nullptr, call); }
 
+// All that there are. Usable before and after all other objects of static lifetime.
+struct BriefMutexes {
+  static void add(BriefMutex& one) {
+    const std::lock_guard lock(mutex);
+    one.next_ = first;
+    one.place_ = &first;
+    if (first) first->place_ = &one.next_;
+    first = &one;
+  }
+  static void remove(BriefMutex& one) {
+    const std::lock_guard lock(mutex);
+    *one.place_ = one.next_;
+    if (one.next_) one.next_->place_ = one.place_;
+  }
+  static void lock() {
+    mutex.lock();
+    for (BriefMutex* each = first; each; each = each->next_) each->lock();
+  }
+  static void unlock() {
+    for (BriefMutex* each = first; each; each = each->next_) each->unlock();
+    mutex.unlock();
+  }
+
+ private:
+  static constinit inline std::mutex mutex;
+  static constinit inline BriefMutex* first = nullptr;
+};
+
+BriefMutex::BriefMutex() {
+  static const int watched = pthread_atfork(BriefMutexes::lock, BriefMutexes::unlock, BriefMutexes::unlock);
+  static_cast<void>(watched);
+  BriefMutexes::add(*this);
+}
+BriefMutex::~BriefMutex() { BriefMutexes::remove(*this); }
+
 int64_t peak_resident_bytes() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
@@ -234,6 +269,8 @@ int64_t peak_resident_bytes() {
 
 std::thread thread_without_signals(std::function<void()> body) { return std::thread(std::move(body)); }
 void call_in_children(void (*)()) {}
+BriefMutex::BriefMutex() = default;
+BriefMutex::~BriefMutex() = default;
 int64_t peak_resident_bytes() { return 0; }
 
 #endif

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -54,6 +55,23 @@ void wake_all(std::atomic<int>& value);
 std::thread thread_without_signals(std::function<void()> body);
 /// `call` is called in every child after fork(). Where the system is no POSIX there is none.
 void call_in_children(void (*call)());
+/// Guards what takes moments. fork() waits for the threads that hold one: a child, which has none of them, finds each
+/// unlocked and what it guards whole. Who holds one neither forks, nor takes, makes or destroys another. Where the
+/// system is no POSIX, std::mutex.
+class BriefMutex {
+ public:
+  BriefMutex();
+  ~BriefMutex();
+  BriefMutex(const BriefMutex&) = delete;
+  BriefMutex& operator=(const BriefMutex&) = delete;
+  void lock() { mutex_.lock(); }
+  void unlock() { mutex_.unlock(); }
+
+ private:
+  friend struct BriefMutexes;
+  std::mutex mutex_;
+  BriefMutex *next_ = nullptr, **place_ = nullptr;  // in the list of all, and where that points to this one
+};
 
 // --- processes -------------------------------------------------------------------------------------------------------
 

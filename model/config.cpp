@@ -1,6 +1,11 @@
 #include "model/config.h"
 
+#include <map>
+#include <string>
+#include <vector>
+
 #include "data/input/json.h"
+#include "data/input/json_writer.h"
 #include "data/input/text.h"
 #include "engine/checked.h"
 #include "engine/fail.h"
@@ -170,27 +175,35 @@ DistilBertConfig parse_config(const std::string& text, const std::string& where)
 
 std::string config_json(const DistilBertConfig& c, DType dtype) {
   check_config(c, "config.json");
-  nlohmann::ordered_json j{{"architectures", nlohmann::ordered_json::array({"DistilBertForSequenceClassification"})},
-                           {"model_type", "distilbert"},
-                           {"sinusoidal_pos_embds", false},
-                           {"activation", "gelu"}};
-  for (const Size& s : sizes) j[s.distilbert] = c.*s.member;
-  for (const Number& n : numbers) j[n.distilbert] = c.*n.member;
-  j["pad_token_id"] = 0;
-  j["tie_weights_"] = true;
+  JsonWriter to;
+  to.field("architectures", std::vector<std::string>{"DistilBertForSequenceClassification"});
+  to.field("model_type", "distilbert");
+  to.field("sinusoidal_pos_embds", false);
+  to.field("activation", "gelu");
+  for (const Size& s : sizes) to.field(s.distilbert, c.*s.member);
+  for (const Number& n : numbers) to.field(n.distilbert, c.*n.member);
+  to.field("pad_token_id", 0);
+  to.field("tie_weights_", true);
+  std::map<std::string, int64_t> label_of;  // the last one that has the name, as in Python
+  to.begin("id2label");
   for (int64_t l = 0; l < c.num_labels; ++l) {
-    j["id2label"][std::to_string(l)] = c.label_name(l);
-    j["label2id"][c.label_name(l)] = l;
+    to.field(std::to_string(l), c.label_name(l));
+    label_of[c.label_name(l)] = l;
   }
+  to.end();
+  to.begin("label2id");
+  for (int64_t l = 0; l < c.num_labels; ++l)
+    if (const auto named = label_of.extract(c.label_name(l))) to.field(named.key(), named.mapped());
+  to.end();
   for (const auto& [name, type] : problem_types)
-    if (c.problem_type == type) j["problem_type"] = name;
-  j["torch_dtype"] = dtype == DType::f64 ? "float64" : "float32";
+    if (c.problem_type == type) to.field("problem_type", name);
+  to.field("torch_dtype", dtype == DType::f64 ? "float64" : "float32");
   if (!c.sparsity.layers.empty()) {
-    const nlohmann::ordered_json settings = sparsity_json(c.sparsity);
-    for (const auto& [key, value] : settings.items())
-      if (!value.is_null()) j["crisp"][key] = value;
+    to.begin("crisp");
+    write_sparsity(to, c.sparsity);
+    to.end();
   }
-  return j.dump(2) + "\n";
+  return to.finish() + "\n";
 }
 
 }  // namespace crisp

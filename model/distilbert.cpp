@@ -61,6 +61,35 @@ DistilBert DistilBert::clone() const {
   return copy;
 }
 
+DistilBert DistilBert::with_own_gradients() const {
+  DistilBert copy(*this);
+  auto own = [each = copy.parameters_.begin()](Tensor& tensor) mutable {
+    const bool by_rows = tensor.gradient().by_rows();
+    tensor = tensor.detach().set_requires_grad(tensor.requires_grad());
+    if (by_rows) tensor.take_grad_by_rows();
+    (each++)->tensor = tensor;
+  };
+  const auto own_both = [&](auto& part) {
+    own(part.weight);
+    own(part.bias);
+  };
+  // In the order of parameters().
+  own(copy.words_);
+  own(copy.positions_);
+  own_both(copy.embedding_norm_);
+  for (Layer& l : copy.layers_) {
+    for (Linear* part : {&l.query, &l.key, &l.value, &l.out}) own_both(*part);
+    own_both(l.attention_norm);
+    for (Linear* part : {&l.up, &l.down}) own_both(*part);
+    own_both(l.output_norm);
+  }
+  own_both(copy.pre_classifier_);
+  own_both(copy.classifier_);
+  for (Layer& l : copy.layers_)
+    if (l.span) own(l.span);
+  return copy;
+}
+
 Tensor DistilBert::add(const std::string& name, const Tensor& tensor, bool decays, bool in_head) {
   tensor.set_name(name).set_requires_grad();
   parameters_.push_back({name, tensor, decays, in_head});

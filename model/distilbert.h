@@ -37,7 +37,8 @@ struct ForwardMode {
   std::vector<Tensor>* hidden = nullptr;
 };
 
-/// Its tensors are handles, so a copy would share the weights: it moves, and clone() copies.
+/// Its tensors are handles, so a copy would share weights and gradients: it moves, clone() copies the weights, and
+/// with_own_gradients() shares them alone.
 class DistilBert {
  public:
   /// Allocates the parameters, uninitialised: call initialise() or fill all of parameters().
@@ -48,6 +49,8 @@ class DistilBert {
   /// A model with the same settings and copies of the weights (of one in training: of Trainer::model()); gradients are
   /// not copied.
   DistilBert clone() const;
+  /// The same weights; gradients are apart from this model's, so that threads may ask for theirs at the same time.
+  DistilBert with_own_gradients() const;
 
   /// Weights N(0, initializer_range), biases 0, LayerNorm 1 and 0, from the init stream of `seed`.
   void initialise(uint64_t seed);
@@ -82,6 +85,8 @@ class DistilBert {
   Device device() const { return device_; }
 
  private:
+  DistilBert(const DistilBert&) = default;
+
   struct Linear : LinearLayer {
     std::string scope;  // for messages: "q_lin"
   };

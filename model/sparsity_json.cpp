@@ -1,8 +1,14 @@
 #include "model/sparsity_json.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <string>
+#include <type_traits>
+#include <variant>
+#include <vector>
 
 #include "data/input/json.h"
+#include "data/input/json_writer.h"
 #include "data/input/text.h"
 #include "engine/fail.h"
 #include "model/methods/method.h"
@@ -93,33 +99,59 @@ void read_spans(const Fields& f, SparsityConfig& c, int64_t layers, int64_t head
   }
 }
 
+// put(key, value) for each setting in the order in which they are written; nullptr for what the method does not use.
+template <class Put>
+void put_each(const SparsityConfig& c, Put put) {
+  const auto put_if = [&](bool used, const std::string& key, const auto& value) {
+    if (used)
+      put(key, value);
+    else
+      put(key, nullptr);
+  };
+  std::vector<int64_t> active;
+  for (int64_t l = 0; l < static_cast<int64_t>(c.layers.size()); ++l)
+    if (c.is_active(l)) active.push_back(l);
+  std::vector<std::string> keep;
+  if (c.keep_first) keep.emplace_back("cls");
+  if (c.keep_last) keep.emplace_back("sep");
+  if (c.keep_diagonal) keep.emplace_back("diagonal");
+  put("sparsity", c.requested);
+  put("layer_sparsity", c.layers);
+  put("sparse_method", method_name(c.method));
+  put_if(active.size() < c.layers.size(), "sparse_layers", active);
+  put_if(c.reversed, "sparsity_reverse", true);
+  put("sparse_train", c.in_training);
+  put("sparse_eval", c.at_evaluation);
+  put_if(c.ramp > 0, "sparsity_ramp", c.ramp);
+  put_if(!keep.empty(), "keep", keep);
+  put_if(about(c.method).by_seed, "mask_seed", c.seed);
+  put_if(c.key_dropout > 0, "drop_attention", c.key_dropout);
+  put_if(c.key_dropout > 0, "drop_attention_unit", std::string(c.key_dropout_columns ? "column" : "entry"));
+  for (const Method* method : all_methods())
+    for (const MethodOption& option : method->options()) {
+      const auto put_value = [&]<class Value>(const Value& value) {
+        if constexpr (std::is_same_v<Value, std::monostate>)
+          put(option.key(), nullptr);
+        else
+          put_if(method == &about(c.method), option.key(), value);
+      };
+      std::visit(put_value, option.get(c));
+    }
+  put_if(!c.spans.empty(), "spans", c.spans);
+}
+
 }  // namespace
 
 ordered_json sparsity_json(const SparsityConfig& c) {
-  const auto only = [](bool used, const ordered_json& value) { return used ? value : ordered_json(); };
-  ordered_json active = ordered_json::array(), keep = ordered_json::array();
-  for (int64_t l = 0; l < static_cast<int64_t>(c.layers.size()); ++l)
-    if (c.is_active(l)) active.push_back(l);
-  if (c.keep_first) keep.push_back("cls");
-  if (c.keep_last) keep.push_back("sep");
-  if (c.keep_diagonal) keep.push_back("diagonal");
-  ordered_json object{{"sparsity", c.requested},
-                      {"layer_sparsity", c.layers},
-                      {"sparse_method", method_name(c.method)},
-                      {"sparse_layers", only(active.size() < c.layers.size(), active)},
-                      {"sparsity_reverse", only(c.reversed, true)},
-                      {"sparse_train", c.in_training},
-                      {"sparse_eval", c.at_evaluation},
-                      {"sparsity_ramp", only(c.ramp > 0, c.ramp)},
-                      {"keep", only(!keep.empty(), keep)},
-                      {"mask_seed", only(about(c.method).by_seed, c.seed)},
-                      {"drop_attention", only(c.key_dropout > 0, c.key_dropout)},
-                      {"drop_attention_unit", only(c.key_dropout > 0, c.key_dropout_columns ? "column" : "entry")}};
-  for (const Method* method : all_methods())
-    for (const MethodOption& option : method->options())
-      object[option.key()] = only(method == &about(c.method), as_json<ordered_json>(option.get(c)));
-  object["spans"] = only(!c.spans.empty(), c.spans);
+  ordered_json object;
+  put_each(c, [&](const std::string& key, const auto& value) { object[key] = value; });
   return object;
+}
+
+void write_sparsity(JsonWriter& to, const SparsityConfig& c) {
+  put_each(c, [&](const std::string& key, const auto& value) {
+    if constexpr (!std::is_same_v<decltype(value), const std::nullptr_t&>) to.field(key, value);
+  });
 }
 
 SparsityConfig parse_sparsity_json(const json& object, int64_t layers, int64_t heads, const std::string& where) {

@@ -1,5 +1,6 @@
 #include "weights/file_changes.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,6 +9,8 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <memory>
+#include <string_view>
 
 #include "engine/fail.h"
 #include "weights/atomic_file.h"
@@ -128,11 +131,19 @@ bool entry_exists(const std::string& path) {
 }
 
 std::vector<std::string> entries_of(const std::string& directory) {
+  // libstdc++'s directory_iterator ends the process where there is no memory for it.
+  struct Close {
+    void operator()(DIR* listed) const { ::closedir(listed); }
+  };
+  const std::unique_ptr<DIR, Close> listed(::opendir(directory.c_str()));
   std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error))
-    names.push_back(it->path().filename().string());
-  if (error) fail("{}: cannot be listed: {}", directory, error.message());
+  errno = listed ? 0 : errno;
+  while (const dirent* const entry = listed ? ::readdir(listed.get()) : nullptr) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+    errno = 0;
+  }
+  if (errno != 0) fail("{}: cannot be listed: {}", directory, std::strerror(errno));
   std::sort(names.begin(), names.end());
   return names;
 }

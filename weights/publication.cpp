@@ -1,6 +1,7 @@
 #include "weights/publication.h"
 
 #include <algorithm>
+#include <exception>
 #include <filesystem>
 
 #include "engine/fail.h"
@@ -31,7 +32,7 @@ void announce_publication(const std::string& directory, const std::string& stagi
   } catch (...) {
     try {
       remove_tree(staging);
-    } catch (const Error&) {  // the next one does
+    } catch (const std::exception&) {  // the next one does
     }
     throw;
   }

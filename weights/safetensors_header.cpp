@@ -6,6 +6,7 @@
 #include <set>
 #include <unordered_set>
 
+#include "data/input/json_writer.h"
 #include "data/input/text.h"
 #include "engine/fail.h"
 
@@ -275,15 +276,20 @@ std::string format_safetensors_header(const std::vector<TensorEntry>& tensors,
   for (const TensorEntry& t : tensors) check_utf8(t.name);
   for (const auto& [key, value] : metadata) check_utf8(key), check_utf8(value);
 
-  std::string text = "{";
-  const auto separate = [&] { text += text.size() > 1 ? "," : ""; };
-  if (!metadata.empty()) text += fmt::format("\"__metadata__\":{}", Json(metadata).dump());
-  for (const TensorEntry& t : tensors) {
-    separate();
-    text += fmt::format(R"({}:{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})", Json(t.name).dump(),
-                        name_of(t.dtype), Json(t.shape).dump(), t.begin, t.end);
+  JsonWriter to(JsonLayout::compact);
+  if (!metadata.empty()) {
+    to.begin("__metadata__");
+    for (const auto& [key, value] : metadata) to.field(key, value);
+    to.end();
   }
-  text += "}";
+  for (const TensorEntry& t : tensors) {
+    to.begin(t.name);
+    to.field("dtype", name_of(t.dtype));
+    to.field("shape", t.shape);
+    to.field("data_offsets", std::vector<uint64_t>{t.begin, t.end});
+    to.end();
+  }
+  std::string text = to.finish();
   text.append((8 - text.size() % 8) % 8, ' ');
   return text;
 }

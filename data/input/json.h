@@ -32,7 +32,7 @@ nlohmann::ordered_json parse_ordered_json(std::string_view text, const std::stri
 
 /// A value that asks for no memory when it goes. nlohmann's own does (its destructor keeps what is inside a list or
 /// object in another list meanwhile), and where there is none that is the end of the process: a library's values are
-/// these.
+/// these, and what it writes goes through JsonWriter.
 class JsonDocument : public nlohmann::json {
  public:
   JsonDocument() = default;

@@ -27,9 +27,9 @@ std::string setting::must_be(const std::string& range, const std::string& value)
 }
 
 std::optional<bool> setting::position_of_switch(const std::string& text) {
-  for (const char* word : {"on", "true"})
+  for (const char* word : {"on", "true", "1"})
     if (text == word) return true;
-  for (const char* word : {"off", "false"})
+  for (const char* word : {"off", "false", "0"})
     if (text == word) return false;
   return std::nullopt;
 }

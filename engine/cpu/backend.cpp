@@ -144,6 +144,7 @@ bool amx_usable() {
 const char* cpu_bf16_unit() { return amx_usable() ? "amx" : has_avx512_bf16() ? "avx512_bf16" : ""; }
 
 const Backend& cpu_backend() {
+  amx_usable();  // found out before anything computes, so that no child of fork() meets a thread that is at it
   static const Kernels<float> f32 = with_sums<float>();
   static const Kernels<double> f64 = with_sums<double>();
   const auto peak_bytes = [] { return allocator_stats().peak_bytes_in_use; };

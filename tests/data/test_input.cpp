@@ -12,6 +12,7 @@
 
 #include "data/input/file.h"
 #include "data/input/json.h"
+#include "data/input/json_writer.h"
 #include "data/input/parse_text.h"
 #include "data/input/text.h"
 #include "engine/error.h"
@@ -305,4 +306,48 @@ TEST_CASE("numbers: the C library's way reads what from_chars reads") {
   }
   CHECK(std::isnan(crisp::parse_real("nan").value()));
   CHECK(std::isnan(crisp::parse_real("-NaN").value()));
+}
+
+TEST_CASE("what is written as JSON is what nlohmann's value would dump") {
+  using nlohmann::ordered_json;
+  const std::string text = "a \"quoted\" line\n\t\\ ünd \x01";
+  const std::vector<std::vector<double>> lists{{1, 0.1}, {}, {-0.0, 1e300}};
+  const ordered_json value{{"null", nullptr},
+                           {"yes", true},
+                           {"small", int32_t{-3}},
+                           {"large", UINT64_MAX},
+                           {"real", 2e-05},
+                           {"whole real", 1.0},
+                           {text, text},
+                           {"words", {"a", "b"}},
+                           {"none", ordered_json::array()},
+                           {"lists", lists},
+                           {"empty", ordered_json::object()},
+                           {"outer", {{"a", 1}, {"inner", {{"b", std::nan("")}}}, {"c", 2}}},
+                           {"last", "x"}};
+  for (const auto& [layout, indent] : {std::pair{crisp::JsonLayout::indented, 2}, {crisp::JsonLayout::compact, -1}}) {
+    crisp::JsonWriter to(layout);
+    to.field("null", nullptr);
+    to.field("yes", true);
+    to.field("small", int32_t{-3});
+    to.field("large", UINT64_MAX);
+    to.field("real", 2e-05);
+    to.field("whole real", 1.0);
+    to.field(text, text);
+    to.field("words", std::vector<std::string>{"a", "b"});
+    to.field("none", std::vector<int64_t>{});
+    to.field("lists", lists);
+    to.begin("empty");
+    to.end();
+    to.begin("outer");
+    to.field("a", 1);
+    to.begin("inner");
+    to.field("b", std::nan(""));
+    to.end();
+    to.field("c", 2);
+    to.end();
+    to.field("last", "x");
+    CHECK(to.finish() == value.dump(indent));
+  }
+  CHECK(crisp::JsonWriter().finish() == "{}");
 }

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +13,8 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
+#include <thread>
 
 #include "tests/data/files.h"
 #include "tests/engine/helpers.h"
@@ -81,6 +84,45 @@ TEST_CASE("who sleeps on a number is woken when it has changed", "[system]") {
   os::wake_all(number);
   for (std::thread& sleeper : sleepers) sleeper.join();
   CHECK(seen == 3);
+}
+
+TEST_CASE("a child of fork() finds every brief mutex free, and what it guards whole", "[system]") {
+  struct Guarded {
+    os::BriefMutex mutex;
+    int begun = 0, ended = 0;
+    void change() {
+      const std::lock_guard lock(mutex);
+      ++begun;
+      for (int i = 0; i < 100; ++i) std::this_thread::yield();
+      ++ended;
+    }
+  } first, second;
+  std::atomic<bool> over = false;
+  std::vector<std::thread> threads;
+  for (Guarded* guarded : {&first, &second, &first})
+    threads.emplace_back([&over, guarded] {
+      while (!over) guarded->change();
+    });
+  threads.emplace_back([&] {
+    while (!over) Guarded().change();  // others come and go
+  });
+  int wrong = 0;
+  for (int i = 0; i < 50; ++i) {
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      ::alarm(300);
+      first.change();
+      second.change();
+      ::_exit(first.begun == first.ended && second.begun == second.ended ? 0 : 1);
+    }
+    int status = -1;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    wrong += status != 0;
+  }
+  over = true;
+  for (std::thread& t : threads) t.join();
+  CHECK(wrong == 0);
 }
 
 TEST_CASE("a thread that stays on a processor may use that one", "[system]") {

@@ -1,5 +1,6 @@
 // The gradient of the whole model against central differences along random directions through all parameters, in f64.
 #include "engine/gradcheck.h"
+#include "tests/model/methods.h"
 #include "tests/support/catch.h"
 #include "tests/support/small_model.h"
 
@@ -54,4 +55,36 @@ TEST_CASE("a single layer, a single head and a head of width 1 have the right gr
   must_pass(check(config, "0.5", SparseMethod::top_k, true, 4e-6));
   config.heads = config.dim;
   must_pass(check(config, "0.5", SparseMethod::percentile, false, 4e-6));
+}
+
+TEST_CASE("a model with gradients of its own has the weights and the gradients of the first, and leaves it none") {
+  for (const MethodCase& c : method_cases()) {
+    CAPTURE(c.name);
+    const DistilBert model = method_model(c.options, DType::f32);
+    const Batch batch = pack_parsed(random_sequences({1, 3, 8, 13}, model.config().vocab_size));
+    const Tensor labels = labels_for(batch.size(), model.config().num_labels);
+    const auto backward = [&](const DistilBert& of) {
+      Tape tape;
+      tape.backward(cross_entropy(tape, of.forward(tape, batch, {.training = true, .seed = 11, .step = 3}), labels));
+    };
+    const DistilBert own = model.with_own_gradients();
+    backward(own);
+    REQUIRE(own.parameters().size() == model.parameters().size());
+    for (size_t i = 0; i < own.parameters().size(); ++i) {
+      const Parameter &p = own.parameters()[i], &first = model.parameters()[i];
+      CHECK(p.name == first.name);
+      CHECK(p.tensor.name() == first.tensor.name());
+      CHECK(p.tensor.raw() == first.tensor.raw());
+      CHECK(p.tensor.gradient().by_rows() == first.tensor.gradient().by_rows());
+      CHECK_FALSE(first.tensor.gradient());
+    }
+    CHECK(own.word_embeddings().same_as(own.parameters()[0].tensor));
+    backward(model);
+    for (size_t i = 0; i < own.parameters().size(); ++i) {
+      CAPTURE(own.parameters()[i].name);
+      const Tensor gradient = own.parameters()[i].tensor.grad(), expected = model.parameters()[i].tensor.grad();
+      REQUIRE(static_cast<bool>(gradient) == static_cast<bool>(expected));
+      if (gradient) CHECK(gradient.to_vector() == expected.to_vector());
+    }
+  }
 }

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <array>
-#include <mutex>
 #include <utility>
 
 #include "engine/error.h"
+#include "engine/system.h"
 #include "train/door/crisp/crisp.h"
 
 namespace crisp::door {
@@ -32,7 +32,7 @@ class Failures {
   const char* last() const noexcept { return text_.get(); }
 
  private:
-  std::mutex mutex_;
+  os::BriefMutex mutex_;
   ErrorText text_;
 };
 

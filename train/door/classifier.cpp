@@ -18,7 +18,7 @@ PredictorOptions predictor_options(const Classifier::Options& o) {
 }  // namespace
 
 Log log_or_nothing(const Log& log) {
-  if (log) return log;
+  if (log) return [log](const std::string& line) { log(with_names_of_here(line)); };
   return [](const std::string&) {};
 }
 
@@ -63,8 +63,8 @@ Batch ClassifierState::batch(std::string_view text) const {
   return to_batch(packed, predictor_->model(), Labels::without);
 }
 
-const Parameter& ClassifierState::parameter(const std::string& name) const {
-  for (const Parameter& p : predictor_->model().parameters())
+const Parameter& ClassifierState::parameter(const DistilBert& model, const std::string& name) {
+  for (const Parameter& p : model.parameters())
     if (p.name == name) return p;
   fail<UsageError>("the model has no parameter of the name '{}'", name);
 }
@@ -93,23 +93,12 @@ NumberArray gradient_of(const Tensor& tensor) {
 
 // Each word of a text stands at a position of its own, and the two embeddings are added: so the gradient of position
 // i's row is that of the embedding of the word there.
-NumberArray gradient_of_tokens(const DistilBert& model, int64_t tokens) {
-  for (const Parameter& p : model.parameters())
-    if (p.name == "distilbert.embeddings.position_embeddings.weight") {
-      NumberArray all = gradient_of(p.tensor);
-      all.values.resize(static_cast<size_t>(tokens * all.shape[1]));
-      all.shape[0] = tokens;
-      return all;
-    }
-  fail("the model has no position embeddings");
+NumberArray gradient_of_tokens(const Parameter& positions, int64_t tokens) {
+  NumberArray all = gradient_of(positions.tensor);
+  all.values.resize(static_cast<size_t>(tokens * all.shape[1]));
+  all.shape[0] = tokens;
+  return all;
 }
-
-struct ClearGradients {
-  const DistilBert& model;
-  ~ClearGradients() {
-    for (const Parameter& p : model.parameters()) p.tensor.clear_grad();
-  }
-};
 
 Objective checked_objective(const door::ClassifierState& state, const Classifier::Objective& wanted) {
   if ((wanted.loss_of < 0) == (wanted.logit_of < 0))
@@ -127,7 +116,7 @@ Objective checked_objective(const door::ClassifierState& state, const Classifier
 }  // namespace
 
 Classifier::Classifier(const ModelSource& source, const Options& options)
-    : state_(std::make_unique<door::ClassifierState>(source, options)) {}
+    : state_(door::naming_settings([&] { return std::make_unique<door::ClassifierState>(source, options); })) {}
 Classifier::Classifier(const ModelSource& source) : Classifier(source, Options()) {}
 Classifier::Classifier(std::unique_ptr<door::ClassifierState> state) : state_(std::move(state)) {}
 Classifier::Classifier(Classifier&&) noexcept = default;
@@ -163,7 +152,8 @@ std::vector<Classifier::Prediction> Classifier::predict(const std::vector<std::s
       door::tokenized(texts, predictor.tokenizer(), predictor.max_length(), predictor.context().threads());
   std::vector<Prediction> all;
   all.reserve(texts.size());
-  for (auto& p : predictor.answer(data, state_->batch_size()).predictions) {
+  const auto answer = [&] { return predictor.answer(data, state_->batch_size()); };
+  for (auto& p : door::naming_settings(answer).predictions) {
     std::string name = predictor.config().label_name(p.label);
     all.push_back({p.label, std::move(name), std::move(p.logits), std::move(p.scores)});
   }
@@ -238,20 +228,29 @@ Classifier::Gradients Classifier::gradients(std::string_view text, const Objecti
                                             const std::vector<std::string>& parameters) const {
   const Predictor& predictor = state_->predictor();
   const crisp::Objective wanted = checked_objective(*state_, objective);
+  // Of this call alone: other threads ask for theirs at the same time, and what a child of fork() finds is whole.
+  const DistilBert model = predictor.model().with_own_gradients();
+  for (const Parameter& p : model.parameters()) p.tensor.set_requires_grad(false);
+  const auto want = [&](const std::string& name) {
+    const Parameter& p = door::ClassifierState::parameter(model, name);
+    p.tensor.set_requires_grad();
+    return &p;
+  };
+  const Parameter* const positions = want("distilbert.embeddings.position_embeddings.weight");
   std::vector<const Parameter*> chosen;
-  for (const std::string& name : parameters) chosen.push_back(&state_->parameter(name));
+  for (const std::string& name : parameters) chosen.push_back(want(name));
   const Batch batch = state_->batch(text);
 
-  const std::scoped_lock lock(state_->gradients);
-  const ClearGradients afterwards{predictor.model()};
   Tape tape(predictor.context());
-  const Tensor logits = predictor.model().forward(tape, batch, {});
+  const Tensor logits = model.forward(tape, batch, {});
   for (const double x : logits.detach().to_vector())
-    if (!std::isfinite(x)) explain_not_finite(NotFinite(0, std::isnan(x) ? "nan" : "infinite"), predictor.loaded());
+    if (!std::isfinite(x))
+      door::naming_settings(
+          [&] { explain_not_finite(NotFinite(0, std::isnan(x) ? "nan" : "infinite"), predictor.loaded()); });
   const Tensor value = wanted.of(tape, logits);
   Gradients result{.value = value.item(), .tokens = {}, .parameters = {}};
   tape.backward(value);
-  result.tokens = gradient_of_tokens(predictor.model(), batch.words().size());
+  result.tokens = gradient_of_tokens(*positions, batch.words().size());
   for (const Parameter* p : chosen) result.parameters.emplace(p->name, gradient_of(p->tensor));
   return result;
 }

@@ -36,7 +36,7 @@ FineTunerState::FineTunerState(const ModelSource& source, const std::vector<Fine
     log(note);
   for (const bool training : {true, false})
     if (loaded_.model.config().sparsity.needs_parses(training))
-      fail<UsageError>("sparse-method {} follows dependency parses; crisp-train takes them, the library not",
+      fail<UsageError>("sparse_method {} follows dependency parses; crisp-train takes them, the library not",
                        method_name(loaded_.model.config().sparsity.method));
   tokenizer_ = load_tokenizer(loaded_, options.max_length);
   for (const std::string& note : tokenizer_->notes()) log(note);
@@ -54,7 +54,7 @@ LoadedModel FineTunerState::load(const ModelSource& source, int64_t num_labels) 
   const LoadModelOptions load{.dtype = dtype_for(options_.precision),
                               .device = device_for(options_.device),
                               .num_labels = num_labels,
-                              .num_labels_from = options_.label_names.empty() ? "the examples have" : "label-names has",
+                              .num_labels_from = options_.label_names.empty() ? "the examples have" : "label_names has",
                               .label_names = options_.label_names,
                               .dropout = options_.dropout,
                               .seed = options_.seed,
@@ -84,9 +84,12 @@ FineTuner::Step FineTunerState::step() {
     fail<UsageError>("the training is finished: all {} steps are done", trainer_->total_steps());
   StepReport report;
   try {
-    while (!trainer_->micro_step(report)) {
-    }
+    naming_settings([&] {
+      while (!trainer_->micro_step(report)) {
+      }
+    });
   } catch (const std::exception& error) {
+    broken_ = "an error";  // which takes no memory, should there be none
     broken_ = error.what();
     throw;
   }
@@ -118,8 +121,9 @@ bool FineTunerState::run(FineTuner::Observer& observer) {
 }
 
 FineTuner::Evaluation FineTunerState::evaluate(const TokenizedDataset& data) {
-  const Evaluation e =
-      crisp::evaluate(trainer_->model(), data, options_.eval_batch_size, Statistics::none, {}, context_);
+  const Evaluation e = naming_settings([&] {
+    return crisp::evaluate(trainer_->model(), data, options_.eval_batch_size, Statistics::none, {}, context_);
+  });
   return {.step = trainer_->state().step, .correct = e.correct, .total = e.total, .loss = e.loss};
 }
 
@@ -149,7 +153,8 @@ ModelFiles FineTunerState::save_to_memory() {
 
 FineTuner::FineTuner(const ModelSource& source, const std::vector<Example>& train,
                      const std::vector<Example>& evaluation, const Options& options)
-    : state_(std::make_unique<door::FineTunerState>(source, train, evaluation, options)) {}
+    : state_(door::naming_settings(
+          [&] { return std::make_unique<door::FineTunerState>(source, train, evaluation, options); })) {}
 FineTuner::FineTuner(FineTuner&&) noexcept = default;
 FineTuner& FineTuner::operator=(FineTuner&&) noexcept = default;
 FineTuner::~FineTuner() = default;
@@ -161,7 +166,7 @@ FineTuner::Step FineTuner::step() { return state_->step(); }
 bool FineTuner::run(Observer& observer) { return state_->run(observer); }
 void FineTuner::run() {
   Observer nobody;
-  state_->run(nobody);
+  run(nobody);
 }
 FineTuner::Evaluation FineTuner::evaluate(const std::vector<Example>& examples) { return state_->evaluate(examples); }
 Classifier FineTuner::classifier() { return Classifier(state_->classifier()); }

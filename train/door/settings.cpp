@@ -1,5 +1,11 @@
 #include "train/inference/settings.h"
 
+#include <algorithm>
+#include <exception>
+#include <string_view>
+#include <type_traits>
+#include <typeinfo>
+
 #include "data/input/text.h"
 #include "engine/fail.h"
 #include "model/sparse_settings.h"
@@ -13,9 +19,15 @@ using namespace setting;
 
 using Tuning = FineTuner::Options;
 
+std::string with(char wanted, char instead_of, std::string name) {
+  std::replace(name.begin(), name.end(), instead_of, wanted);
+  return name;
+}
+
 // What a setting of sparse attention was given, nullptr for nothing.
 const std::string* given(const Tuning& o, const std::string& name) {
-  if (const auto found = o.sparse.find(name); found != o.sparse.end()) return &found->second;
+  for (const auto& [its_name, text] : o.sparse)
+    if (with('-', '_', its_name) == name) return &text;
   if (name == "sparsity" && !o.sparsity.empty()) return &o.sparsity;
   return name == "sparse-method" ? &o.sparse_method : nullptr;
 }
@@ -63,14 +75,52 @@ const Settings<FineTuner::Options>& tuner_settings() {
   return all;
 }
 
+const Setting<Tuning>* find_tuner_setting(const std::string& name) {
+  return find_setting(tuner_settings(), with('-', '_', name));
+}
+
 SparsityOptions sparse_options(const FineTuner::Options& o) {
   SparsityOptions options;
-  for (const auto& [name, text] : o.sparse)
+  for (const auto& [its_name, text] : o.sparse) {
+    const std::string name = with('-', '_', its_name);
     if (name == "sparsity" || name == "sparse-method" || !find_setting(sparse_settings(), name))
-      fail<UsageError>("sparse attention has no other setting {}", quote(name));
+      fail<UsageError>("sparse attention has no other setting {}", quote(its_name));
+  }
   for (const Setting<SparsityOptions>& setting : sparse_settings())
     if (const std::string* text = given(o, setting.name())) setting.set(options, *text);
   return options;
+}
+
+std::string with_names_of_here(std::string message) {
+  const auto is_of_name = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; };
+  for (size_t at = message.find("--"); at != std::string::npos; at = message.find("--", at)) {
+    const bool begins = at == 0 || std::string_view(" (`'\"\n").find(message[at - 1]) != std::string_view::npos;
+    size_t end = at += 2;
+    while (end < message.size() && is_of_name(message[end])) ++end;
+    const Setting<Tuning>* const setting = find_setting(tuner_settings(), message.substr(at, end - at));
+    if (begins && setting) message.replace(at - 2, end - at + 2, setting->key());
+  }
+  return message;
+}
+
+void rethrow_with_names_of_here() {
+  // A class of the host's own, which its function has thrown, stays what it is. What diverged has classes of ours.
+  const auto rethrow = []<class E>(const E& error) {
+    if (typeid(error) != typeid(E) && !std::is_same_v<E, Diverged>) throw;
+    throw E(with_names_of_here(error.what()));
+  };
+  try {
+    throw;
+  } catch (const Diverged& error) {
+    rethrow(error);
+  } catch (const BadInput& error) {
+    rethrow(error);
+  } catch (const UsageError& error) {
+    rethrow(error);
+  } catch (const Error& error) {
+    rethrow(error);
+  }
+  std::terminate();  // is not reached
 }
 
 }  // namespace crisp::door

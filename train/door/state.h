@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,15 +21,29 @@ Log log_or_nothing(const Log& log);
 /// What a host may set, by the names of the programs' options: of a classifier, and of a tuner besides.
 const Settings<Classifier::Options>& classifier_settings();
 const Settings<FineTuner::Options>& tuner_settings();
+/// By the library's name of it, "batch_size", or the programs', "batch-size"; nullptr for another.
+const Setting<FineTuner::Options>* find_tuner_setting(const std::string& name);
 /// What they say of sparse attention. Throws UsageError for a name that no setting has.
 SparsityOptions sparse_options(const FineTuner::Options& options);
+
+/// A message of what stands below the door, which names settings as command lines do, "--batch-size 0": as here,
+/// "batch_size 0".
+std::string with_names_of_here(std::string message);
+/// In a catch clause: throws the exception again, with such a message.
+[[noreturn]] void rethrow_with_names_of_here();
+template <class F>
+auto naming_settings(F&& f) -> decltype(f()) try {
+  return f();
+} catch (const Error&) {
+  rethrow_with_names_of_here();
+}
 
 /// The options. Throws UsageError for what no model could take.
 template <class Options>
 const Options& checked(const Settings<Options>& settings, const Options& options) {
   for (const Setting<Options>& setting : settings)
     if (const std::string complaint = setting.complaint(options); !complaint.empty())
-      throw UsageError(setting.name() + " " + complaint);
+      throw UsageError(setting.key() + " " + complaint);
   return options;
 }
 
@@ -49,13 +62,11 @@ class ClassifierState {
   int batch_size() const { return batch_size_; }
   /// A batch of one text.
   Batch batch(std::string_view text) const;
-  /// Throws UsageError for a name that none has.
-  const Parameter& parameter(const std::string& name) const;
+  /// Of the model, or of another that shares its weights. Throws UsageError for a name that none has.
+  const Parameter& parameter(const std::string& name) const { return parameter(predictor_->model(), name); }
+  static const Parameter& parameter(const DistilBert& model, const std::string& name);
   /// Throws UsageError for a label that the model has not.
   void check_label(int32_t label) const;
-
-  /// Gradients lie in the model: one call at a time makes them.
-  mutable std::mutex gradients;
 
  private:
   void refuse_parses() const;

@@ -11,6 +11,7 @@
 #include "engine/cpu/memory/arena.h"
 #include "engine/cpu/memory/poison.h"
 #include "engine/error.h"
+#include "engine/system.h"
 
 namespace crisp {
 namespace {
@@ -137,7 +138,7 @@ class Cache {
     poison(place, slab_bytes);
   }
 
-  std::mutex mutex_;
+  os::BriefMutex mutex_;
   Arena arena_;
   std::array<BlockHeader*, classes> free_{};
   Slab* slabs_ = nullptr;

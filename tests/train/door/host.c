@@ -9,6 +9,7 @@
 #include <locale.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,8 @@ static int messages = 2;
 #define FUNCTIONS(F)                                                                                            \
   F(crisp_version) F(crisp_last_error) F(crisp_context_new) F(crisp_context_free) F(crisp_context_set)          \
   F(crisp_model_load) F(crisp_model_free) F(crisp_model_predict) F(crisp_model_gradient) F(crisp_free)          \
-  F(crisp_tuner_new) F(crisp_tuner_run) F(crisp_tuner_save) F(crisp_tuner_free)
+  F(crisp_model_error) F(crisp_model_label_name) F(crisp_tuner_new) F(crisp_tuner_run) F(crisp_tuner_step)      \
+  F(crisp_tuner_save) F(crisp_tuner_free)
 /* clang-format on */
 #define DECLARE(name) __typeof__(name)* name;
 #define FIND(name)                            \
@@ -77,18 +79,47 @@ static answers predict(const crisp_model* model) {
 
 static int same(answers a, answers b) { return memcmp(&a, &b, sizeof a) == 0; }
 
-static void make_model(const char* sample) {
+/* Of the tokens, and of a parameter behind all layers: the first values of both. */
+typedef struct {
+  double values[2 * 64];
+} slopes;
+
+static slopes differentiate(const crisp_model* model) {
+  slopes all;
+  for (int i = 0; i < 2; ++i) {
+    crisp_array* gradient = NULL;
+    const char* of = i ? "distilbert.transformer.layer.0.attention.q_lin.weight" : NULL;
+    CHECK(api.crisp_model_gradient(model, texts[2], CRISP_LOSS, 1, of, NULL, &gradient) == CRISP_OK);
+    CHECK(gradient->size > 64);
+    memcpy(all.values + (size_t)i * 64, gradient->values, sizeof all / 2);
+    api.crisp_free(gradient);
+  }
+  return all;
+}
+
+static void fail_in(const crisp_model* model) {
+  const char* name = NULL;
+  CHECK(api.crisp_model_label_name(model, 99, &name) == CRISP_USAGE);
+  CHECK(strstr(api.crisp_model_error(model), "99"));
+}
+
+static crisp_tuner* make_tuner(const char* path, const char* steps) {
   const crisp_example examples[] = {{"a moving film", 1}, {"the plot is dull", 0}, {"what an ending", 1}};
   crisp_context* context = NULL;
   crisp_tuner* tuner = NULL;
   CHECK(api.crisp_context_new(&context) == CRISP_OK);
-  CHECK(api.crisp_context_set(context, "max-steps", "3") == CRISP_OK);
+  CHECK(api.crisp_context_set(context, "max-steps", steps) == CRISP_OK);
   CHECK(api.crisp_context_set(context, "threads", "2") == CRISP_OK);
-  CHECK(api.crisp_tuner_new(context, sample, examples, 3, NULL, 0, &tuner) == CRISP_OK);
+  CHECK(api.crisp_tuner_new(context, path, examples, 3, NULL, 0, &tuner) == CRISP_OK);
+  api.crisp_context_free(context);
+  return tuner;
+}
+
+static void make_model(const char* sample) {
+  crisp_tuner* tuner = make_tuner(sample, "3");
   CHECK(api.crisp_tuner_run(tuner, NULL, NULL, NULL) == CRISP_OK);
   CHECK(api.crisp_tuner_save(tuner, path_of_model, 1) == CRISP_OK);
   api.crisp_tuner_free(tuner);
-  api.crisp_context_free(context);
 }
 
 /* A number of /proc/self/status: "Threads:", "VmRSS:" in kB. */
@@ -151,6 +182,72 @@ static void predict_in_a_child(const crisp_model* model, answers expected) {
   CHECK(same(predict(model), expected)); /* and the parent goes on */
 }
 
+/* What the threads of a busy host do all the time, each with its own number of rounds. */
+static void predict_once(void* model) { predict(model); }
+static void differentiate_once(void* model) { differentiate(model); }
+static void fail_once(void* model) { fail_in(model); }
+static void train_once(void* tuner) { CHECK(api.crisp_tuner_step(tuner, NULL) == CRISP_OK); }
+static void load_once(void* unused) {
+  (void)unused;
+  api.crisp_model_free(load("1"));
+}
+typedef struct {
+  void (*once)(void*);
+  void* of;
+  atomic_long rounds;
+} busy;
+static atomic_int over;
+static void* keep_busy(void* one) {
+  busy* b = one;
+  for (; !over; ++b->rounds) b->once(b->of);
+  return NULL;
+}
+
+/* Whatever the other threads are doing when a process forks, the child has its models. */
+static void children_of_a_busy_host(crisp_model* model, answers expected) {
+  enum { threads = 7, children = 50 };
+  crisp_tuner* tuner = make_tuner(path_of_model, "1000000");
+  busy all[threads] = {{predict_once, model, 0},
+                       {predict_once, model, 0},
+                       {differentiate_once, model, 0},
+                       {differentiate_once, model, 0},
+                       {fail_once, model, 0},
+                       {train_once, tuner, 0},
+                       {load_once, NULL, 0}};
+  const slopes expected_slopes = differentiate(model);
+  pthread_t ids[threads];
+  for (int i = 0; i < threads; ++i) CHECK(pthread_create(&ids[i], NULL, keep_busy, &all[i]) == 0);
+  const struct timespec moment = {0, 1000000};
+  for (int i = 0; i < threads; ++i)
+    while (all[i].rounds < 2) nanosleep(&moment, NULL);
+  for (int i = 0; i < children; ++i) {
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+      alarm(300); /* one that waits for a thread that it has not waits for ever */
+      const slopes now = differentiate(model);
+      CHECK(memcmp(&now, &expected_slopes, sizeof now) == 0);
+      CHECK(same(predict(model), expected));
+      fail_in(model);
+      if (i % 8 == 0) {
+        crisp_model* own = load("2");
+        CHECK(same(predict(own), expected));
+        api.crisp_model_free(own);
+      }
+      _exit(0);
+    }
+    int result = 0;
+    CHECK(waitpid(child, &result, 0) == child);
+    if (!WIFEXITED(result)) dprintf(messages, "child %d ended by signal %d\n", i, WTERMSIG(result));
+    CHECK(WIFEXITED(result) && WEXITSTATUS(result) == 0);
+  }
+  over = 1;
+  for (int i = 0; i < threads; ++i) CHECK(pthread_join(ids[i], NULL) == 0);
+  const slopes now = differentiate(model);
+  CHECK(memcmp(&now, &expected_slopes, sizeof now) == 0);
+  api.crisp_tuner_free(tuner);
+}
+
 static answers expected_of_all;
 static void* work(void* model) {
   for (int i = 0; i < 5; ++i) CHECK(same(predict(model), expected_of_all));
@@ -207,11 +304,10 @@ int main(int argc, char** argv) {
   make_model(argv[2]);
   crisp_model* model = load("2");
   const answers expected = predict(model);
-  crisp_array* gradient = NULL;
-  CHECK(api.crisp_model_gradient(model, texts[0], CRISP_LOSS, 1, NULL, NULL, &gradient) == CRISP_OK);
-  api.crisp_free(gradient);
+  differentiate(model);
   idle_threads_sleep(model);
   predict_in_a_child(model, expected);
+  children_of_a_busy_host(model, expected);
   a_hundred_threads(expected);
   api.crisp_model_free(model);
   CHECK(dlclose(library) == 0);

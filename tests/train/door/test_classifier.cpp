@@ -253,7 +253,7 @@ TEST_CASE("options that make no sense are refused") {
   using O = Classifier::Options;
   CHECK(contains(refused([](O& o) { o.threads = -1; }), "threads must be a whole number from 0 to 1024, not '-1'"));
   CHECK(contains(refused([](O& o) { o.threads = 100000; }), "threads must be"));
-  CHECK(contains(refused([](O& o) { o.eval_batch_size = 0; }), "eval-batch-size must be a whole number from 1 to"));
+  CHECK(contains(refused([](O& o) { o.eval_batch_size = 0; }), "eval_batch_size must be a whole number from 1 to"));
   CHECK(contains(refused([](O& o) { o.max_length = 1; }), "maximum length of 1"));
   CHECK(contains(refused([](O& o) { o.max_length = 129; }), "128 positions"));
   CHECK(contains(refused([](O& o) { o.precision = Precision::tf32; }), "tf32"));

@@ -243,21 +243,24 @@ TEST_CASE("a tuner takes every option of sparse attention by its name") {
                    o.sparse = {{"windows", "1"}};
                  }),
                  "sparse attention has no other setting \"windows\""));
-  CHECK(contains(refusal([](O& o) { o.sparse = {{"window", "1"}}; }), "--window belongs to --sparse-method neighbour"));
+  CHECK(contains(refusal([](O& o) {
+                   o.sparse = {{"window", "1"}};
+                 }),
+                 "window belongs to sparse_method neighbour, not top-k"));
 }
 
 TEST_CASE("trainings that make no sense are refused") {
   using O = FineTuner::Options;
-  CHECK(contains(refusal([](O& o) { o.learning_rate = 0; }), "learning-rate must be a number above 0, not '0'"));
-  CHECK(contains(refusal([](O& o) { o.learning_rate = NAN; }), "learning-rate must be a number above 0, not 'nan'"));
+  CHECK(contains(refusal([](O& o) { o.learning_rate = 0; }), "learning_rate must be a number above 0, not '0'"));
+  CHECK(contains(refusal([](O& o) { o.learning_rate = NAN; }), "learning_rate must be a number above 0, not 'nan'"));
   CHECK(contains(refusal([](O& o) { o.epochs = -1; }), "epochs must be a number from 0 to 1000000, not '-1'"));
-  CHECK(contains(refusal([](O& o) { o.max_steps = -1; }), "max-steps must be"));
-  CHECK(contains(refusal([](O& o) { o.batch_size = 0; }), "batch-size must be a whole number from 1 to"));
-  CHECK(contains(refusal([](O& o) { o.gradient_accumulation_steps = 0; }), "gradient-accumulation-steps must be"));
-  CHECK(contains(refusal([](O& o) { o.warmup_ratio = 2; }), "warmup-ratio must be a number from 0 to 1, not '2'"));
+  CHECK(contains(refusal([](O& o) { o.max_steps = -1; }), "max_steps must be"));
+  CHECK(contains(refusal([](O& o) { o.batch_size = 0; }), "batch_size must be a whole number from 1 to"));
+  CHECK(contains(refusal([](O& o) { o.gradient_accumulation_steps = 0; }), "gradient_accumulation_steps must be"));
+  CHECK(contains(refusal([](O& o) { o.warmup_ratio = 2; }), "warmup_ratio must be a number from 0 to 1, not '2'"));
   CHECK(contains(refusal([](O& o) { o.dropout = 1; }), "dropout must be"));
   CHECK(contains(refusal([](O& o) { o.sparsity = std::string("2"); }), "sparsity"));
-  CHECK(contains(refusal([](O& o) { o.sparse_method = std::string("best"); }), "sparse-method must be one of top-k|"));
+  CHECK(contains(refusal([](O& o) { o.sparse_method = std::string("best"); }), "sparse_method must be one of top-k|"));
   CHECK(contains(refusal([](O& o) { o.sparse_method = std::string("syntax"), o.sparsity = std::string("0.5"); }),
                  "dependency parses"));
   CHECK(contains(refusal([](O& o) { o.label_names = {"one"}; }), "1 names of labels, but 2 labels"));
@@ -286,6 +289,7 @@ TEST_CASE("a training that diverges ends with the step and cannot go on") {
   const std::string message = message_of<Diverged>([&] { tuner.run(); });
   INFO(message);
   CHECK(contains(message, "step"));
+  CHECK(contains(message, "Try a lower learning_rate"));
   CHECK(tuner.steps_done() < 20);
   CHECK(contains(message_of<UsageError>([&] { tuner.step(); }), std::string("cannot go on: ").append(message)));
 }

@@ -1,6 +1,8 @@
 // What crisp::Classifier shows of a model, against the formulas, and its gradients against differences of its answers.
+#include <atomic>
 #include <cmath>
 #include <numeric>
+#include <thread>
 
 #include "tests/train/door/door.h"
 
@@ -123,6 +125,24 @@ TEST_CASE("gradients of one call leave nothing for the next") {
   CHECK(once.tokens.values == again.tokens.values);
   CHECK(once.parameters.at(words).values == again.parameters.at(words).values);
   CHECK(once.parameters.at("classifier.bias").values == again.parameters.at("classifier.bias").values);
+}
+
+TEST_CASE("a gradient has the same bits alone, among all others, and while other threads ask for theirs") {
+  const Classifier model(ModelSource::memory(small_classifier()), with_precision(Precision::f32));
+  const Classifier::Objective objective = Classifier::Objective::loss(1);
+  const Classifier::Gradients all = model.gradients(text, objective, model.parameter_names());
+  std::atomic<int> different = 0;
+  const auto ask = [&] {
+    for (const std::string& name : model.parameter_names()) {
+      const Classifier::Gradients one = model.gradients(text, objective, {name});
+      different += one.value != all.value || one.tokens.values != all.tokens.values;
+      different += one.parameters.at(name).values != all.parameters.at(name).values;
+    }
+  };
+  std::vector<std::thread> threads(3);
+  for (std::thread& t : threads) t = std::thread(ask);
+  for (std::thread& t : threads) t.join();
+  CHECK(different == 0);
 }
 
 TEST_CASE("the first token's last hidden state makes the logits") {

@@ -8,6 +8,10 @@
  * Threads. Different handles may be used at the same time. Of one model handle, all functions that take it as const may
  * be; of a context or a tuner handle, none. A context may be freed while models made with it live.
  *
+ * fork(). The child may use every handle that no other thread was changing or making at that moment, as if the other
+ * threads' calls had not been, and make new ones; memory that those calls had taken stays taken in the child. Not so
+ * before the process's first load has ended, and not what is on a GPU.
+ *
  * Texts are UTF-8 without a NUL; bytes that are no UTF-8 are passed over. Numbers are doubles whatever a model computes
  * with, so that nothing is rounded. Arrays are row-major.
  */
@@ -63,14 +67,21 @@ CRISP_API void crisp_context_free(crisp_context* context);
 /* As crisp_last_error(), of the last call with this context that failed. */
 CRISP_API const char* crisp_context_error(const crisp_context* context);
 
-/* One setting as text, by the name of the programs' option without dashes in front. Models and tuners that are made
- * later follow it.
- *   threads 0, precision f32, device cpu, max-length 0, eval-batch-size 64                       of all
- *   epochs 3, max-steps 0, learning-rate 2e-5, batch-size 32, gradient-accumulation-steps 1,
- *   schedule linear, warmup-ratio 0.1, warmup-steps (0: no warmup), weight-decay 0.01, beta1 0.9, beta2 0.999,
- *   epsilon 1e-8, max-grad-norm 1, seed 42, dropout, label-names (a,b,..), new-head off, eval-steps 0,
- *   sparsity dense, sparse-method top-k, and crisp-train's other options of sparse attention (sparse-layers, window,
- * ...) of tuners CRISP_USAGE for a name or a value that is none. */
+/* One setting as text. Models and tuners that are made later follow it. A - may stand for a _: these are the programs'
+ * options. All there are, each with its default:
+ *
+ * of all: threads 0, precision f32, device cpu, max_length 0, eval_batch_size 64;
+ *
+ * of tuners: epochs 3, max_steps 0, learning_rate 2e-05, batch_size 32, gradient_accumulation_steps 1, schedule linear,
+ *   warmup_steps 0 (by warmup_ratio, or none where 0 is given), warmup_ratio 0.1, weight_decay 0.01, beta1 0.9,
+ *   beta2 0.999, epsilon 1e-08, max_grad_norm 1, seed 42, dropout, label_names (a,b,..), new_head off, eval_steps 0;
+ *
+ * of tuners, of sparse attention: sparsity dense, sparse_method top-k, sparse_layers all, sparsity_reverse off,
+ *   sparsity_ramp 0, sparse_train on, sparse_eval on, keep none, drop_key 0, drop_attention 0,
+ *   drop_attention_unit entry, attention_threshold, attention_drop 0.5, window, bigbird (N,R,G), lexical_threshold,
+ *   tree_distance, span_ramp 4, span_init 8, span_penalty 0, span_learning_rate 0.01.
+ *
+ * CRISP_USAGE for a name or a value that is none. */
 CRISP_API int crisp_context_set(crisp_context* context, const char* name, const char* value);
 
 /* Takes lines for the user, without a line end: what was assumed or left out in loading. Called in the thread of the
@@ -210,7 +221,8 @@ CRISP_API void crisp_tuner_free(crisp_tuner* tuner);
 CRISP_API const char* crisp_tuner_error(const crisp_tuner* tuner);
 
 /* One optimizer step; `step` may be null. CRISP_USAGE when the training is finished. After CRISP_NOT_FINITE no weight
- * has changed, but the training cannot go on. */
+ * has changed, but the training cannot go on. Neither can it after any other error of a step, of which the model may
+ * have a part then. */
 CRISP_API int crisp_tuner_step(crisp_tuner* tuner, crisp_step* step);
 /* To the end. A function (which may be null) that returns other than 0 stops it: CRISP_STOPPED, and another call goes
  * on from there, to the same bits. They may call crisp_tuner_evaluate() and the functions that save, but neither free

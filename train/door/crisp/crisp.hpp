@@ -71,7 +71,11 @@ struct NumberArray {
 };
 
 /// A DistilBERT or BERT classifier that answers for texts. Any number of threads may use the const functions of one
-/// object at the same time; gradients() takes turns. A moved-from object is good for assignment and destruction alone.
+/// object at the same time. A moved-from object is good for assignment and destruction alone.
+///
+/// A child of fork() may use every object that no other thread was changing or making at that moment, as if the other
+/// threads' calls had not been; memory that those had taken stays taken in the child. Not so before the process's first
+/// load has ended, and not what is on a GPU.
 class Classifier {
  public:
   struct Options {
@@ -177,7 +181,7 @@ class FineTuner {
     std::string sparsity = "";  // of attention: "0.8", a number a layer "0,0,0.5,..", or a preset; "": dense, unless
                                 // sparse_method goes by a measure of its own
     std::string sparse_method = "top-k";  // what is kept: crisp-train's --sparse-method
-    /// Its other options of sparse attention, by their names: {{"sparse-layers", "late"}, {"sparse-train", "off"}}.
+    /// Its other options of sparse attention: {{"sparse_layers", "late"}, {"sparse_train", "off"}}; crisp.h lists them.
     std::map<std::string, std::string> sparse = {};
     std::vector<std::string> label_names = {};  // of the labels 0, 1, ...; empty: the model's
     bool new_head = false;                      // a new classification head even where the model has one
@@ -223,7 +227,8 @@ class FineTuner {
   bool finished() const;
 
   /// One optimizer step. Throws UsageError when the training is finished, Diverged, naming the step and the tensor at
-  /// fault, when its loss or gradient is not finite: no weight has changed then, but the training cannot go on.
+  /// fault, when its loss or gradient is not finite: no weight has changed then, but the training cannot go on. Neither
+  /// can it after any other error of a step, of which the model may have a part then.
   Step step();
   /// Steps to the end, with evaluations. False: the observer has stopped it; another call goes on from there, to the
   /// same bits.

@@ -64,8 +64,40 @@ class Answers(unittest.TestCase):
         )
         settings = json.loads(bytes(tuner.save_to_memory()["config.json"]))["crisp"]
         self.assertEqual((settings["bigbird"], settings["sparse_train"], settings["keep"]), ([3, 1, 1], False, ["cls"]))
-        with self.assertRaisesRegex(crisp.UsageError, "--window belongs to --sparse-method neighbour"):
+        with self.assertRaisesRegex(crisp.UsageError, "^window belongs to sparse_method neighbour, not top-k$"):
             crisp.FineTuner(SAMPLE, TRAIN, window=2)
+
+    def test_switches_and_lists_as_python_has_them(self):
+        def written(**settings):
+            tuner = crisp.FineTuner(SAMPLE, TRAIN, max_steps=1, sparsity="0.5", **settings)
+            return json.loads(bytes(tuner.save_to_memory()["config.json"]))["crisp"]
+
+        class Numpys:  # as numpy.bool_ is printed
+            def __init__(self, value):
+                self.value = value
+
+            def __str__(self):
+                return str(self.value)
+
+        for on in (True, 1, "on", "true", "1", Numpys(True)):
+            self.assertIs(written(sparsity_reverse=on)["sparsity_reverse"], True, on)
+            self.assertIs(written(sparse_train=on)["sparse_train"], True, on)
+        for off in (False, 0, "off", "false", "0", Numpys(False), None):
+            self.assertNotIn("sparsity_reverse", written(sparsity_reverse=off), off)
+            self.assertIs(written(sparse_eval=off)["sparse_eval"], off is None, off)
+        for neither in (2, -1, 1.0, "yes", "", [], "True"):
+            with self.assertRaisesRegex(crisp.UsageError, "^sparsity_reverse ", msg=repr(neither)):
+                crisp.FineTuner(SAMPLE, TRAIN, sparsity_reverse=neither)
+        for none in ([], (), "none", None):
+            self.assertNotIn("keep", written(keep=none))
+        self.assertEqual(written(keep=["cls", "sep"])["keep"], ["cls", "sep"])
+        self.assertEqual(written(sparse_layers=range(2, 4))["sparse_layers"], [2, 3])
+        for name in ("sparsity", "sparse_layers", "bigbird"):
+            with self.assertRaisesRegex(crisp.UsageError, f"^{name} is an empty list; None is the default$"):
+                crisp.FineTuner(SAMPLE, TRAIN, **{name: []})
+        for label_names in ([], (), None):  # the model's
+            tuner = crisp.FineTuner(SAMPLE, TRAIN, max_steps=1, label_names=label_names)
+            self.assertEqual(tuner.model().label_names, ["LABEL_0", "LABEL_1"])
 
     def test_crisp_predict_says_the_same(self):
         program = os.environ.get("CRISP_PREDICT")
@@ -209,10 +241,10 @@ class FineTuning(unittest.TestCase):
 
     def test_a_new_head_only_where_it_is_asked_for(self):
         files = tuned().save_to_memory()
-        for asked in (False, "off", True, "on"):
+        for asked in (False, 0, "off", True, 1, "on"):
             tuner = crisp.FineTuner(files, TRAIN, new_head=asked, log=lambda line: None)
             kept = tuner.model().parameter("classifier.weight") == crisp.Model(files).parameter("classifier.weight")
-            self.assertEqual(kept, asked in (False, "off"))
+            self.assertEqual(kept, asked in (False, 0, "off"))
 
     def test_lines_for_the_user(self):
         lines = []
@@ -250,7 +282,7 @@ class Refusals(unittest.TestCase):
             crisp.Model({"model.safetensors": b"no weights"})
         with self.assertRaisesRegex(crisp.UsageError, "precision"):
             crisp.Model(SAMPLE, precision="f17")
-        with self.assertRaisesRegex(crisp.UsageError, "learning-speed"):
+        with self.assertRaisesRegex(crisp.UsageError, "learning_speed"):
             crisp.FineTuner(SAMPLE, TRAIN, learning_speed=1)
         with self.assertRaisesRegex(crisp.UsageError, "no example"):
             crisp.FineTuner(SAMPLE, [])

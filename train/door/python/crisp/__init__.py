@@ -264,10 +264,17 @@ class Model:
 
 
 class FineTuner:
-    """Fine-tunes a model on (text, label) pairs with the numbers of crisp-train. `settings` are its options with _ for
-    -: learning_rate, epochs, max_steps, batch_size, gradient_accumulation_steps, schedule, warmup_ratio, warmup_steps,
-    weight_decay, beta1, beta2, epsilon, max_grad_norm, seed, dropout, sparsity, sparse_method and what else there is of sparse attention (sparse_layers,
-    window, ...), label_names, new_head, eval_steps, threads, precision, device, max_length, eval_batch_size.
+    """Fine-tunes a model on (text, label) pairs with the numbers of crisp-train. `settings` are its options:
+
+    threads, precision, device, max_length, eval_batch_size, epochs, max_steps, learning_rate, batch_size,
+    gradient_accumulation_steps, schedule, warmup_steps, warmup_ratio, weight_decay, beta1, beta2, epsilon,
+    max_grad_norm, seed, dropout, label_names, new_head, eval_steps, sparsity, sparse_method, sparse_layers,
+    sparsity_reverse, sparsity_ramp, sparse_train, sparse_eval, keep, drop_key, drop_attention, drop_attention_unit,
+    attention_threshold, attention_drop, window, bigbird, lexical_threshold, tree_distance, span_ramp, span_init,
+    span_penalty, span_learning_rate.
+
+    Numbers, texts, lists (or texts with commas: sparse_layers=[2, 3] is "2,3"), and True or False, 1 or 0, "on" or
+    "off" for what is on or off. None is the default; keep=[] keeps no key first.
     """
 
     def __init__(

@@ -72,8 +72,8 @@ def small_int(value: int, what: str) -> int:
 
 
 def encode_setting(name: str, value: object) -> bytes:
-    if isinstance(value, bool) or name == "new_head":
-        return value.encode() if isinstance(value, str) else b"on" if value else b"off"
+    if not isinstance(value, str) and str(value) in ("True", "False"):  # numpy's, too
+        return b"on" if str(value) == "True" else b"off"
     if name == "label_names":
         if isinstance(value, str) or not isinstance(value, Iterable):
             raise UsageError("label_names must be a list of names")
@@ -84,6 +84,10 @@ def encode_setting(name: str, value: object) -> bytes:
         return b",".join(names)
     if not isinstance(value, str) and isinstance(value, Iterable):
         value = ",".join(str(v) for v in value)
+        if not value and name == "keep":
+            return b"none"
+        if not value:
+            raise UsageError(f"{name} is an empty list; None is the default")
     return encode(str(value), name)
 
 
@@ -123,7 +127,7 @@ class Context:
         for name, value in settings.items():
             if value is not None:
                 setting = encode_setting(name, value)
-                check(_lib.crisp_context_set(self.handle(), encode(name.replace("_", "-"), "a name"), setting))
+                check(_lib.crisp_context_set(self.handle(), encode(name, "a name"), setting))
         if log is None:
             return
 
