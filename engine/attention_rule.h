@@ -64,7 +64,10 @@ struct AttentionRule {
   Tensor span = {};
   double span_ramp = 0;
 
-  Dropout dropout = {};  // on the weights
+  /// On the weights. A query that keeps more than half of its keys draws by key: element = index into the weights of
+  /// the batch. Any other draws for the kept keys alone, by their place among them: the j-th kept key takes the element
+  /// of key j. (With sparsemax and entmax15, keys with a weight above 0 count as kept.)
+  Dropout dropout = {};
 };
 
 /// What was kept, summed over the batch: for each head in f64 [heads], on the operands' device, since reading them

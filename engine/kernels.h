@@ -189,8 +189,15 @@ struct AttentionShape {
   Normaliser normaliser = Normaliser::softmax;
   KeyDropout key_dropout = {};
   double span_ramp = 0;  // above 0: there is a span
-  Dropout dropout = {};  // on the weights, element = index into `weights`
+  /// On the weights. The element of a weight is its key's index into `weights`; but a row of which at most half of the
+  /// keys have a part in the weights (AttentionCall::counts) draws numbers for these alone: the j-th of them, from 0
+  /// and in the order of keys, has the element of key j.
+  Dropout dropout = {};
 };
+
+/// Whether dropout of a row of n_k keys, `count` of which have a part in the weights, goes by place: see
+/// AttentionShape::dropout.
+CRISP_INLINE bool drops_by_place(int64_t count, int64_t n_k) { return 2 * count <= n_k; }
 
 /// Whether rows go by lists of kept keys; else all keys take part, in a plain softmax.
 CRISP_INLINE bool by_lists(const AttentionShape& s) {

@@ -190,10 +190,17 @@ NaiveAttention naive_attention(const Tensor& q, const Tensor& k, const Tensor& v
         const Row w = normalised(rule.normaliser, z, keep, gate);
         r.log_kept[h] += std::log(static_cast<double>(std::count(keep.begin(), keep.end(), true)));
         Row dropped(n_k), dw(n_k);
+        Mask has_part = keep;
+        if (rule.normaliser != Normaliser::softmax)
+          for (size_t j = 0; j < n_k; ++j) has_part[j] = w[j] > 0;
+        const auto parts = static_cast<size_t>(std::count(has_part.begin(), has_part.end(), true));
+        size_t before = 0;  // keys that have a part
         for (size_t j = 0; j < n_k; ++j) {
-          r.kept[h] += rule.normaliser == Normaliser::softmax ? keep[j] : w[j] > 0;
+          r.kept[h] += has_part[j];
           if (w[j] > 0) r.entropy[h] -= w[j] * std::log(w[j]);
-          const bool stays = keeps(random_word(rule.dropout.key, index + j), rule.dropout.p);
+          const uint64_t element = index + (2 * parts > n_k ? j : before);
+          before += has_part[j];
+          const bool stays = keeps(random_word(rule.dropout.key, element), rule.dropout.p);
           const double factor = stays ? 1 / (1 - rule.dropout.p) : 0;
           dropped[j] = w[j] * factor;
           for (int64_t c = 0; c < width; ++c) {

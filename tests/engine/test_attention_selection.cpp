@@ -192,6 +192,58 @@ TEST_CASE("at every density, with many ties, attention and its gradients equal p
   }
 }
 
+TEST_CASE("dropout draws by place where at most half of the keys are kept, else by key; backward, too") {
+  // Two sequences; with unit keys and values the output is the weights after dropout, and dv is its transpose by dout.
+  const RandomKey key{.seed = 5, .stream = Stream::dropout, .step = 3, .site = 1};
+  const std::vector<int64_t> lengths =
+      test_device() == Device::cpu ? std::vector<int64_t>{1, 2, 9, 40, 70} : std::vector<int64_t>{2, 9, 40};
+  for (const DType type : {DType::f64, DType::f32}) {
+    for (const int64_t n : lengths) {
+      const auto size = static_cast<size_t>(n);
+      std::vector<double> units(2 * size * size);
+      for (size_t i = 0; i < 2 * size; ++i) units[i * size + i % size] = 1;
+      const Tensor q = numbers({2 * n, n}, 6, type, 0, 2), k = tensor_of(units, {2 * n, n}, type),
+                   dout = numbers({2 * n, n}, 7, type);
+      const Tensor v = tensor_of(units, {2 * n, n}, type).set_requires_grad();
+      const Tensor offsets = offsets_of({static_cast<int32_t>(n), static_cast<int32_t>(n)});
+      for (const Normaliser normaliser : {Normaliser::softmax, Normaliser::sparsemax, Normaliser::entmax15}) {
+        for (const double s : {0.0, 0.3, 0.5, 0.6, 0.9}) {
+          INFO(name_of(type) << ", " << n << " keys, sparsity " << s << ", normaliser "
+                             << static_cast<int>(normaliser));
+          AttentionRule rule = rule_of(Selection::top_k_row, s);
+          rule.normaliser = normaliser;
+          const auto output = [&] {
+            v.clear_grad();
+            Tape tape;
+            const Tensor out = attention(tape, q, k, v, {offsets, offsets}, rule);
+            tape.backward(sum(tape, mul(tape, out, dout)));
+            return out.to_vector();
+          };
+          const std::vector<double> weights = output();
+          rule.dropout = {0.4, key};
+          const std::vector<double> dropped = output(), dv = v.grad().to_vector(), d = dout.to_vector();
+          std::vector<double> expected(weights.size()), expected_dv(weights.size());
+          for (size_t row = 0; row < 2 * size; ++row) {
+            const bool by_place = 2 * count_positive(&weights[row * size], n) <= n;
+            size_t place = 0;
+            for (size_t j = 0; j < size; ++j) {
+              const size_t e = row * size + j;
+              if (weights[e] == 0) continue;
+              if (keeps(random_word(key, row * size + (by_place ? place : j)), 0.4)) expected[e] = weights[e] / 0.6;
+              ++place;
+              for (size_t c = 0; c < size; ++c)
+                expected_dv[(row / size * size + j) * size + c] += expected[e] * d[row * size + c];
+            }
+          }
+          const double most = type == DType::f64 ? 1e-14 : 1e-6;
+          CHECK(relative_error(dropped, expected) < most);
+          CHECK(relative_error(dv, expected_dv) < most);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("what a key that was not kept holds does no harm, few or many being kept") {
   // Key 2 of 20 has the lowest score of every query, and an infinite key or value.
   const int64_t n = 20;

@@ -93,9 +93,17 @@ Tensor plain_attention(Tape& t, const Tensor& q, const Tensor& k, const Tensor& 
       for (size_t i = 0; i < keep.size(); ++i) {
         mask[i] = keep[i] ? 0 : -1e30;
         if (kept) *kept += keep[i];
-        const bool stays = keeps(random_word(rule.dropout.key, weight_index++), rule.dropout.p);
+        // By key, or by place where at most half of the row are kept.
+        const size_t n = static_cast<size_t>(n_k), row = i / n * n;
+        const auto before = [&](size_t end) {
+          return static_cast<size_t>(std::count(keep.begin() + static_cast<std::ptrdiff_t>(row),
+                                                keep.begin() + static_cast<std::ptrdiff_t>(end), true));
+        };
+        const size_t element = 2 * before(row + n) > n ? i : row + before(i);
+        const bool stays = keeps(random_word(rule.dropout.key, weight_index + element), rule.dropout.p);
         dropped[i] = stays ? 1 / (1 - rule.dropout.p) : 0;
       }
+      weight_index += keep.size();
       const auto constant = [&](const std::vector<double>& values) { return vec(values, q.dtype()).view({n_q, n_k}); };
       const Tensor weights = mul(t, softmax(t, add(t, scores, constant(mask))), constant(dropped));
       heads.push_back(matmul(t, weights, head(v, ko[0], n_k)));

@@ -115,6 +115,7 @@ std::string format_checkpoint_state(const CheckpointState& state) {
   document["logs"] = {
       {"metrics_bytes", logs.metrics_bytes}, {"event_file", logs.event_file}, {"event_bytes", logs.event_bytes}};
   document["instruction_set"] = state.kernels;
+  document["random_numbers"] = state.random_numbers;
   document["settings"] = ordered_json::parse(state.settings);
   // The event file's name holds the host's, which need not be UTF-8.
   return document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + '\n';
@@ -126,9 +127,16 @@ CheckpointState parse_checkpoint_state(const std::string& text, const std::strin
   CheckpointState state{.train = {},
                         .logs = read_logs(JsonFields(needed_object(fields, "logs"), where)),
                         .kernels = fields.text("instruction_set").value_or(""),
-                        .settings = needed_object(fields, "settings").dump()};
+                        .settings = needed_object(fields, "settings").dump(),
+                        .random_numbers = fields.whole("random_numbers", 1, INT64_MAX).value_or(1)};
   for_each_number(state.train, NumberReader{fields});
   return state;
+}
+
+std::string random_numbers_note(const CheckpointState& state, const DistilBertConfig& config) {
+  const bool sparse = config.sparsity.applies_somewhere(true) || config.sparsity.key_dropout > 0;
+  if (state.random_numbers == drawn_numbers || config.attention_dropout == 0 || !sparse) return "";
+  return "the checkpoint is of another version of Crisp, which drew other numbers for the dropout of sparse attention";
 }
 
 std::string data_digest(const TokenizedDataset& data) {
@@ -198,7 +206,8 @@ void write_checkpoint(const std::string& directory, Trainer& trainer, const Toke
     for (NamedTensor& t : gradients(trainer.model().parameters())) optimizer.push_back(std::move(t));
   save_tensors(directory + optimizer_file, optimizer, Flush::by_caller);
   const CheckpointState state{trainer.state(), logs,
-                              kernels_in_use(trainer.context().products(), trainer.model().device()), fingerprint};
+                              kernels_in_use(trainer.context().products(), trainer.model().device()), fingerprint,
+                              drawn_numbers};
   write_file_atomically(directory + state_file, format_checkpoint_state(state), Flush::by_caller);
 }
 

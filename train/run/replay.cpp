@@ -208,6 +208,8 @@ void Replay::load() {
   if (state.kernels != now)
     notes_.push_back(fmt::format("the run had {} kernels, here are {} ones: the last bits may differ from its",
                                  state.kernels.empty() ? "other" : state.kernels, now));
+  if (const std::string note = random_numbers_note(state, loaded_->model.config()); !note.empty())
+    notes_.push_back(note + ": what is repeated is not what the run did");
 }
 
 }  // namespace crisp

@@ -84,6 +84,8 @@ void Session::open_logs() {
         "the checkpoint was written with {} kernels, and {} ones go on: the last bits may differ from "
         "those of an uninterrupted run",
         before, now);
+  if (const std::string note = random_numbers_note(state, trainer_.model().config()); !complete_ && !note.empty())
+    progress_.message("{}: what follows is not what an uninterrupted run would have given", note);
 }
 
 // --resume where no checkpoint can be used. Logs alone are worth little and are replaced; a model or the results of a

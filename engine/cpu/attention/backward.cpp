@@ -23,22 +23,24 @@ CRISP_INLINE const T* spread_row(int64_t n_k, int64_t count, const T* row, T* ou
 // null where all keys are kept.
 template <class T>
 void softmax_rows_backward(const AttentionShape& s, const AttentionBlock& b, int64_t rows, const T* weights,
-                           const int32_t* counts, const T* factors, const AttentionScratch<T>& scratch) {
+                           const int32_t* counts, const AttentionScratch<T>& scratch) {
   constexpr int64_t width = lanes<T>;
   const int64_t last = b.padded - width, in_last = b.n_k - last;
-  const Vec<T> scale = broadcast(static_cast<T>(s.scale));
+  const Vec<T> scale = broadcast(static_cast<T>(s.scale)), up = broadcast(formulas::dropout_factor<T>(s.dropout.p));
+  const bool dropout = s.dropout.p > 0;
   for (int64_t r = 0; r < rows; ++r) {
     T* g = scratch.scores + r * b.padded;
     T* p = scratch.weights + r * b.padded;
     const T* w = weights + r * b.n_k;
     if (counts && is_short(counts[r], b.n_k)) w = spread_row(b.n_k, counts[r], w, scratch.spread);
-    const T* f = factors ? factors + r * b.n_k : nullptr;
+    const auto weights_at = [=](int64_t c)
+                                CRISP_INLINED { return c < last ? load(w + c) : load_first(w + c, in_last); };
     Vec<T> sums{};
     for (int64_t c = 0; c <= last; c += width) {
-      const Vec<T> a = c < last ? load(w + c) : load_first(w + c, in_last);
-      Vec<T> dropped = a, gradient = load(g + c);
-      if (f) {
-        const Vec<T> factor = load(f + c);
+      Vec<T> a = weights_at(c), dropped = a, gradient = load(g + c);
+      if (dropout) {
+        const Vec<T> factor = marked_factor<T>(a, up);
+        a = unmarked<T>(a);
         dropped = formulas::weight_dropout(a, factor);
         gradient = formulas::dropout(gradient, factor);
       }
@@ -49,7 +51,7 @@ void softmax_rows_backward(const AttentionShape& s, const AttentionBlock& b, int
     }
     sums = sum_of_lanes<T>(sums);
     for (int64_t c = 0; c <= last; c += width) {
-      const Vec<T> a = c < last ? load(w + c) : load_first(w + c, in_last);
+      const Vec<T> a = dropout ? unmarked<T>(weights_at(c)) : weights_at(c);
       store(g + c, formulas::normaliser_gradient(scale * a, load(g + c), sums));
     }
   }
@@ -78,12 +80,10 @@ void dense_backward(const AttentionShape& s, const AttentionBlock& b, const Atte
   const RowSlice<T> keys = close_rows<T>(b.n_k, d, {x.k, b.k_row}, scratch.compact_a);
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
-    const T* factors = weight_factors(s, b, first, rows, scratch);
     const T* d_rows = x.dout + first * dim;
     small_product(rows, b.padded, d, {d_rows, dim, 1}, scratch.transposed, b.transposed_row, scratch.scores, b.padded,
                   false);
-    softmax_rows_backward(s, b, rows, x.weights + first * b.n_k, by_lists(s) ? x.counts + first : nullptr, factors,
-                          scratch);
+    softmax_rows_backward(s, b, rows, x.weights + first * b.n_k, by_lists(s) ? x.counts + first : nullptr, scratch);
     const MatrixView<T> p_columns{scratch.weights, 1, b.padded}, g_columns{scratch.scores, 1, b.padded};
     if (x.dq)
       small_product(rows, d, b.n_k, {scratch.scores, b.padded, 1}, keys.data, keys.row, x.dq + first * b.q_row, b.q_row,
@@ -148,11 +148,9 @@ double span_backward(const AttentionShape& s, int64_t i, double span, int64_t co
   return total;
 }
 
-// The positions of the weights that are not 0, and beside them the weights and their factors (if there are any). All
-// have room for a vector more.
+// The positions of the weights that are not 0, and beside them the weights. Both have room for a vector more.
 template <class T>
-CRISP_INLINE int64_t list_nonzero(int64_t n, const T* weights, const T* factors, int32_t* positions, T* listed,
-                                  T* listed_factors) {
+CRISP_INLINE int64_t list_nonzero(int64_t n, const T* weights, int32_t* positions, T* listed) {
   int64_t count = 0;
   if constexpr (sizeof(T) == 4) {
     constexpr int64_t width = lanes<T>;
@@ -163,34 +161,38 @@ CRISP_INLINE int64_t list_nonzero(int64_t n, const T* weights, const T* factors,
       const LaneBits kept = nonzero(some);
       store_compressed(positions + count, index, kept);
       store_compressed(listed + count, some, kept);
-      if (factors)
-        store_compressed(listed_factors + count, here == width ? load(factors + j) : load_first(factors + j, here),
-                         kept);
       count += count_lanes(kept);
     }
   } else {
     for (int64_t j = 0; j < n; ++j) {
       positions[count] = static_cast<int32_t>(j);
       listed[count] = weights[j];
-      if (factors) listed_factors[count] = factors[j];
       count += weights[j] != T(0);
     }
   }
   return count;
 }
 
-// The lists of a row as the forward pass left it: positions, weights and their factors (if there are any), as
-// list_nonzero(); how many.
+// The lists of a row as the forward pass left it: positions and weights, as list_nonzero(); how many.
 template <class T>
-CRISP_INLINE int64_t take_row(int64_t n_k, int64_t count, const T* row, const T* factors, int32_t* positions,
-                              T* weights, T* listed_factors) {
-  if (!is_short(count, n_k)) return list_nonzero(n_k, row, factors, positions, weights, listed_factors);
+CRISP_INLINE int64_t take_row(int64_t n_k, int64_t count, const T* row, int32_t* positions, T* weights) {
+  if (!is_short(count, n_k)) return list_nonzero(n_k, row, positions, weights);
   const auto same = [](auto x) { return x; };
-  map_close(count, row, weights, same);
-  map_close(count, reinterpret_cast<const int32_t*>(row + count), positions, same);
-  if (factors)
-    for (int64_t t = 0; t < count; ++t) listed_factors[t] = factors[positions[t]];
+  map_close(same, count, weights, row);
+  map_close(same, count, positions, reinterpret_cast<const int32_t*>(row + count));
   return count;
+}
+
+// Dropout, backward, by the marks of the weights w, which lose them: of the gradients g, and p = dropout(w). Whole
+// vectors are written.
+template <class T>
+CRISP_INLINE void listed_dropout(int64_t count, Vec<T> up, T* w, T* g, T* p) {
+  for (int64_t t = 0; t < count; t += lanes<T>) {
+    const Vec<T> marked = load(w + t), factor = marked_factor<T>(marked, up), weight = unmarked<T>(marked);
+    store(w + t, weight);
+    store(g + t, formulas::dropout(load(g + t), factor));
+    store(p + t, formulas::weight_dropout(weight, factor));
+  }
 }
 
 // gradient = sums + beta gradient; `sums` lie in groups as add_lists() leaves them.
@@ -211,15 +213,15 @@ void listed_backward(const AttentionShape& s, const AttentionBlock& b, const Att
   T *dk = scratch.sums_a, *dv = scratch.sums_b;
   for (int64_t e = 0; e < b.n_k * d; ++e) dk[e] = dv[e] = 0;
   const int32_t *starts = scratch.starts, *positions = scratch.positions;
+  const bool dropout = s.dropout.p > 0;
+  const Vec<T> up = broadcast(formulas::dropout_factor<T>(s.dropout.p));
   // Each product in a pass of its own over the block's rows: one of the four matrices at a time in the cache.
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
     const T *q = x.q + first * b.q_row, *dout = x.dout + first * dim;
-    const T* factors = weight_factors(s, b, first, rows, scratch);
     scratch.starts[0] = 0;
     for (int64_t r = 0; r < rows; ++r) {
       const T* a = x.weights + (first + r) * b.n_k;
-      const T* f = factors ? factors + r * b.n_k : nullptr;
       if (r + 1 < rows) {
         const int64_t next = x.counts[first + r + 1];
         prefetch_row(a + b.n_k, is_short(next, b.n_k) ? 2 * next : b.n_k);
@@ -227,21 +229,15 @@ void listed_backward(const AttentionShape& s, const AttentionBlock& b, const Att
       }
       const int32_t begin = starts[r];
       T *w = scratch.weights + begin, *p = scratch.scores + begin, *g = scratch.gradients + begin;
-      const int64_t count = take_row(b.n_k, x.counts[first + r], a, f, scratch.positions + begin, w, p);
+      const int64_t count = take_row(b.n_k, x.counts[first + r], a, scratch.positions + begin, w);
       dot_listed_rows(count, positions + begin, dout + r * dim, values.data, values.row, d, g);
-      if (f) {
-#pragma omp simd
-        for (int64_t t = 0; t < count; ++t) {
-          g[t] = formulas::dropout(g[t], p[t]);
-          p[t] *= w[t];
-        }
-      }
+      if (dropout) listed_dropout(count, up, w, g, p);
       if (span_sum)
         *span_sum += span_backward(s, first + r, static_cast<double>(x.span[b.head]), count, positions + begin, w, g);
       normaliser_backward(s.normaliser, static_cast<T>(s.scale), count, w, g);
       scratch.starts[r + 1] = begin + static_cast<int32_t>(count);
     }
-    const T *p = factors ? scratch.scores : scratch.weights, *g = scratch.gradients;
+    const T *p = dropout ? scratch.scores : scratch.weights, *g = scratch.gradients;
     if (x.dv) add_lists(rows, starts, positions, p, dout, dim, d, dv, b.n_k);
     if (x.dk) add_lists(rows, starts, positions, g, q, b.q_row, d, dk, b.n_k);
     if (x.dq) sum_lists(rows, starts, positions, g, keys, d, x.dq + first * b.q_row, b.q_row, x.beta_q != 0);

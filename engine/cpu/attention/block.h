@@ -62,18 +62,20 @@ template <class T>
 struct AttentionScratch {
   T* transposed;                         // keys (forward) or values (backward): [head_dim, transposed_row]
   T *scores, *weights;                   // rows, and a vector more
-  T* factors;                            // of dropout, as dropout_factors() wants them
+  T* factors;                            // of dropout, as dropout_factors() or list_factors() want them
   T *compact_a, *compact_b, *compact_c;  // copies of slices, as close_rows() makes them
   T *sums_a, *sums_b;                    // gradients of slices that grow by listed rows
   // To select keys, and for lists of selected ones:
   Int<T>* keys;                 // rows of a vector's lanes, each a vector longer
   Int<T>* beside;               // the same with rows side by side
   Int<T>* all_keys;             // those of the whole block, for a percentile
-  T *gradients, *kept_factors;  // one array, rows and a vector more: beside the positions, backward and forward
+  T* gradients;                 // rows and a vector more: beside the positions, backward
   T* spread;                    // a row of weights, backward
   int32_t *positions, *starts;  // rows of positions one after the other; where each row's begin
   int32_t* candidates;          // a row of positions
   T *chance, *columns;          // what random numbers say: of rows, of one row
+  uint64_t* drawn;              // of list_factors(): the blocks of random words,
+  int32_t* factor_starts;       // and where each row's factors begin
   int64_t bytes;
 
   CRISP_INLINE AttentionScratch(const AttentionShape& s, const AttentionBlock& b, void* memory) {
@@ -83,10 +85,11 @@ struct AttentionScratch {
       next += divide_up(count * static_cast<int64_t>(sizeof(E)), 64) * 64;
     };
     const int64_t rows = b.at_once * b.padded, row = b.padded + lanes<T>;
+    const int64_t drawn_blocks = s.dropout.p > 0 ? b.at_once * (b.n_k / 4 + 2) : 0;  // a row may begin and end in one
     take(transposed, s.head_dim * b.transposed_row);
     take(scores, rows + lanes<T>);
     take(weights, rows + lanes<T>);
-    take(factors, s.dropout.p > 0 ? dropout_room(b.at_once * b.n_k) + lanes<T> : 0);
+    take(factors, s.dropout.p > 0 ? dropout_room(4 * drawn_blocks) + lanes<T> : 0);
     const bool lists = by_lists(s), drop_top = s.selection == Selection::drop_top;
     const int64_t slice = max_of(b.at_once, b.n_k) * s.head_dim;
     take(compact_a, slice);
@@ -98,13 +101,14 @@ struct AttentionScratch {
     take(beside, lists ? lanes<T> * b.padded : 0);
     take(all_keys, lists && s.selection == Selection::percentile_head ? b.n_q * b.n_k + lanes<T> : 0);
     take(gradients, lists ? rows + lanes<T> : 0);
-    kept_factors = gradients;
     take(spread, lists ? b.padded : 0);
     take(positions, lists ? rows + 16 : 0);
     take(starts, lists ? b.at_once + 1 : 0);
     take(candidates, drop_top ? b.padded + 16 : 0);
     take(chance, drop_top || s.key_dropout.p > 0 ? dropout_room(b.at_once * b.n_k) + lanes<T> : 0);
     take(columns, s.key_dropout.columns ? dropout_room(b.n_k) + lanes<T> : 0);
+    take(drawn, lists && s.dropout.p > 0 ? drawn_blocks + blocks_at_once : 0);
+    take(factor_starts, lists && s.dropout.p > 0 ? b.at_once : 0);
     bytes = next - static_cast<char*>(memory);
   }
 };
@@ -113,17 +117,17 @@ struct AttentionScratch {
 /// each of the n_k keys, 0 where a key was not kept.
 CRISP_INLINE bool is_short(int64_t count, int64_t n_k) { return 2 * count <= n_k; }
 
-/// to[t] = f(from[t]), for vectors or elements, without touching what lies behind `to`: the last vector overlaps the
-/// one before.
-template <class E, class F>
-CRISP_INLINE void map_close(int64_t count, const E* from, E* to, F f) {
+/// to[t] = f(from[t], ..), for vectors or elements, without touching what lies behind `to`: the last vector overlaps
+/// the one before.
+template <class F, class E, class... From>
+CRISP_INLINE void map_close(F f, int64_t count, E* to, const From*... from) {
   constexpr int64_t width = lanes<E>;
   if (count < width) {
-    for (int64_t t = 0; t < count; ++t) to[t] = f(from[t]);
+    for (int64_t t = 0; t < count; ++t) to[t] = f(from[t]...);
     return;
   }
-  for (int64_t t = 0; t + width < count; t += width) store(to + t, f(load(from + t)));
-  store(to + count - width, f(load(from + count - width)));
+  for (int64_t t = 0; t + width < count; t += width) store(to + t, f(load(from + t)...));
+  store(to + count - width, f(load(from + count - width)...));
 }
 
 /// A slice of rows, `row` apart.
@@ -224,12 +228,15 @@ void for_blocks(const AttentionShape& s, const Call& call, F f) {
   });
 }
 
-/// The factors of dropout for the weights of `rows` queries from `first` on; null without dropout.
+/// A marked_weight() without its mark, and the factor of dropout that the mark stands for; `up` is dropout_factor().
 template <class T>
-const T* weight_factors(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows,
-                        const AttentionScratch<T>& scratch) {
-  if (!(s.dropout.p > 0)) return nullptr;
-  return dropout_factors(s.dropout, b.weights + first * b.n_k, rows * b.n_k, scratch.factors);
+CRISP_INLINE Vec<T> unmarked(Vec<T> weight) {
+  constexpr Int<T> mark = sizeof(T) == 4 ? Int<T>(INT32_MIN) : Int<T>(INT64_MIN);
+  return reinterpret_cast<Vec<T>>(reinterpret_cast<Vec<Int<T>>>(weight) & ~mark);
+}
+template <class T>
+CRISP_INLINE Vec<T> marked_factor(Vec<T> weight, Vec<T> up) {
+  return reinterpret_cast<Vec<Int<T>>>(weight) < 0 ? Vec<T>{} : up;
 }
 
 namespace detail {

@@ -13,6 +13,14 @@
 namespace crisp::CRISP_ISA {
 namespace {
 
+// The factors of dropout for all weights of `rows` queries from `first` on; null without dropout.
+template <class T>
+const T* weight_factors(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows,
+                        const AttentionScratch<T>& scratch) {
+  if (!(s.dropout.p > 0)) return nullptr;
+  return dropout_factors(s.dropout, b.weights + first * b.n_k, rows * b.n_k, scratch.factors);
+}
+
 // `rows` rows of scores become weights, and in `dropped` what multiplies the values. Returns the entropy, if wanted.
 template <class T>
 double softmax_rows(const AttentionShape& s, const AttentionBlock& b, int64_t rows, T* scores, const T* factors,
@@ -46,13 +54,14 @@ double softmax_rows(const AttentionShape& s, const AttentionBlock& b, int64_t ro
     T* w = weights + r * b.n_k;
     const T* f = factors ? factors + r * b.n_k : nullptr;
     for (int64_t c = 0; c <= last; c += width) {
-      const Vec<T> v = Softmax::value(load(e + c), inverse);
+      const Vec<T> v = Softmax::value(load(e + c), inverse), factor = f ? load(f + c) : Vec<T>{};
+      const Vec<T> left = f ? formulas::marked_weight(v, factor) : v;
       if (c < last) {
-        store(w + c, v);
+        store(w + c, left);
       } else {
-        store_first(w + c, v, in_last);
+        store_first(w + c, left, in_last);
       }
-      store(e + c, f ? formulas::weight_dropout(v, load(f + c)) : v);
+      store(e + c, f ? formulas::weight_dropout(v, factor) : v);
     }
   }
   return entropy;
@@ -134,10 +143,10 @@ BlockStats dense_forward(const AttentionShape& s, const AttentionBlock& b, const
 }
 
 // What lies beside the listed positions: the scaled scores, in scratch.weights, from whole rows of scores where
-// `rows_of_keys` is null, else computed one by one; and dropout's factors, if there are any, in scratch.kept_factors.
+// `rows_of_keys` is null, else computed one by one.
 template <class T>
 void gather_beside(const AttentionShape& s, const AttentionBlock& b, int64_t rows, const T* q,
-                   const RowSlice<T>* rows_of_keys, const T* factors, const AttentionScratch<T>& scratch) {
+                   const RowSlice<T>* rows_of_keys, const AttentionScratch<T>& scratch) {
   const T scale = static_cast<T>(s.scale);
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t begin = scratch.starts[r], count = scratch.starts[r + 1] - begin;
@@ -149,7 +158,6 @@ void gather_beside(const AttentionShape& s, const AttentionBlock& b, int64_t row
     } else {
       gather_row(count, positions, scratch.scores + r * b.padded, scale, x);
     }
-    if (factors) gather_row(count, positions, factors + r * b.n_k, T(1), scratch.kept_factors + begin);
   }
 }
 
@@ -194,17 +202,16 @@ BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, cons
   ThresholdHint<T> hint;
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
-    const T* factors = weight_factors(s, b, first, rows, scratch);
     if (!few) raw_scores(s, b, first, rows, x.q, scratch);
-    if (!select_rows(s, b, first, rows, limit, span, factors, hint, scratch))
-      gather_beside(s, b, rows, x.q + first * b.q_row, few ? &rows_of_keys : nullptr, factors, scratch);
+    if (!select_rows(s, b, first, rows, limit, span, hint, scratch))
+      gather_beside(s, b, rows, x.q + first * b.q_row, few ? &rows_of_keys : nullptr, scratch);
     if (s.span_ramp > 0) add_gates(s, first, rows, span, scratch);
     if (s.key_dropout.p > 0) drop_keys(s, b, first, rows, columns, scratch);
     if (x.stats)
       for (int64_t r = 0; r < rows; ++r)
         stats.log_kept += std::log(static_cast<double>(scratch.starts[r + 1] - scratch.starts[r]));
     stats.entropy +=
-        normalise_lists(s, b, rows, scratch, x.weights + first * b.n_k, x.counts + first, x.stats != nullptr);
+        normalise_lists(s, b, first, rows, scratch, x.weights + first * b.n_k, x.counts + first, x.stats != nullptr);
     sum_lists(rows, scratch.starts, scratch.positions, scratch.scores, values, d, x.out + first * dim, dim, false);
     stats.kept += scratch.starts[rows];
   }

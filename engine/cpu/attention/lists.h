@@ -93,36 +93,29 @@ CRISP_INLINE void gather_row(int64_t count, const int32_t* positions, const T* x
   for (int64_t t = 0; t < count; ++t) listed[t] = scale * x[positions[t]];
 }
 
-/// What a row's kept keys are taken from: its scores before they are scaled, and its dropout factors, null without
-/// dropout; and where they go, beside the positions.
+/// What a row's kept keys are taken from, its scores before they are scaled; and where they go, beside the positions.
 template <class T>
 struct RowOfKeys {
-  const T *x, *factors;
+  const T* x;
   T scale;
   int32_t* positions;
-  T *listed, *kept_factors;
+  T* listed;
 
-  CRISP_INLINE RowOfKeys(const AttentionShape& s, const AttentionBlock& b, int64_t r, const T* row_factors,
+  CRISP_INLINE RowOfKeys(const AttentionShape& s, const AttentionBlock& b, int64_t r,
                          const AttentionScratch<T>& scratch)
       : x(scratch.scores + r * b.padded),
-        factors(row_factors ? row_factors + r * b.n_k : nullptr),
         scale(static_cast<T>(s.scale)),
         positions(scratch.positions + scratch.starts[r]),
-        listed(scratch.weights + scratch.starts[r]),
-        kept_factors(scratch.kept_factors + scratch.starts[r]) {}
+        listed(scratch.weights + scratch.starts[r]) {}
 
   /// The chosen lanes of a vector of keys, j the first, as those after the first `before` of the list. Whole vectors
   /// are read and written.
   CRISP_INLINE void put(int64_t j, Vec<int32_t> index, LaneBits kept, int64_t before) const {
     store_compressed(positions + before, index, kept);
     store_compressed(listed + before, scale * load(x + j), kept);
-    if (factors) store_compressed(kept_factors + before, load(factors + j), kept);
   }
   /// What lies beside the first `count` positions, which are there.
-  CRISP_INLINE void gather(int64_t count) const {
-    gather_row(count, positions, x, scale, listed);
-    if (factors) gather_row(count, positions, factors, T(1), kept_factors);
-  }
+  CRISP_INLINE void gather(int64_t count) const { gather_row(count, positions, x, scale, listed); }
 };
 
 /// Whether a query's k largest (or smallest) scores are kept, whatever the other queries' are.
@@ -160,11 +153,11 @@ CRISP_INLINE RowThresholds thresholds_of_rows(const AttentionShape& s, const Att
 /// Lists of the k largest scores of such queries: their part of select_rows(), with what lies beside the positions.
 template <class T>
 void select_largest_of_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t from, int64_t rows,
-                            int64_t k, const T* factors, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch) {
+                            int64_t k, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch) {
   const RowThresholds thresholds = thresholds_of_rows(s, b, first, from, rows, k, hint, scratch);
   for (int64_t r = 0; r < rows; ++r) {
     const Int<T>* keys = scratch.keys + r * (b.padded + lanes<T>);
-    const RowOfKeys<T> row(s, b, from + r, factors, scratch);
+    const RowOfKeys<T> row(s, b, from + r, scratch);
     int64_t count = thresholds.count[r];
     if (count == k || s.selection == Selection::top_k_ties) {
       for_lanes_at_least(keys, b.n_k, thresholds.key[r],
@@ -214,10 +207,10 @@ int64_t mask_rows(const AttentionShape& s, const AttentionBlock& b, int64_t firs
 
 /// The lists of `rows` queries from `first` on, into scratch.positions and scratch.starts; scratch.scores are their
 /// scores before they are scaled, which Selection::listed and a span do without. Returns whether the scaled scores lie
-/// beside the positions already, in scratch.weights, and the kept ones of dropout's `factors` in scratch.kept_factors.
+/// beside the positions already, in scratch.weights.
 template <class T>
 bool select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, Int<T> limit,
-                 double span, const T* factors, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch) {
+                 double span, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch) {
   const int64_t k = top_k_count(s.sparsity, b.n_k);
   const T* chance = nullptr;
   if (s.selection == Selection::drop_top)
@@ -226,7 +219,7 @@ bool select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first
   if constexpr (sizeof(T) == 4) {
     if (keeps_largest(s) && rows > 1) {
       for (int64_t r = 0; r < rows; r += lanes<T>)
-        select_largest_of_rows(s, b, first, r, min_of(lanes<T>, rows - r), k, factors, hint, scratch);
+        select_largest_of_rows(s, b, first, r, min_of(lanes<T>, rows - r), k, hint, scratch);
       return true;
     }
   }
@@ -257,7 +250,7 @@ bool select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first
 template <class T>
 void drop_keys(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, const T* columns,
                const AttentionScratch<T>& scratch) {
-  T *x = scratch.weights, *kept = scratch.kept_factors;
+  T* x = scratch.weights;
   const T* entries = nullptr;
   if (!columns)
     entries = dropout_factors<T>({s.key_dropout.p, s.key_dropout.key}, b.weights + first * b.n_k, rows * b.n_k,
@@ -269,28 +262,58 @@ void drop_keys(const AttentionShape& s, const AttentionBlock& b, int64_t first, 
     const T* factors = columns ? columns : entries + r * b.n_k;
     const int32_t from = out;
     int32_t best = scratch.positions[begin];
-    T best_score = x[begin], best_factor = kept[begin];
+    T best_score = x[begin];
     for (int32_t t = begin; t < end; ++t) {
       const int32_t j = scratch.positions[t];
       const T score = x[t];
       if (key_of(score) > key_of(best_score)) {
         best = j;
         best_score = score;
-        best_factor = kept[t];
       }
       const bool stays = factors[j] != T(0) || score != score || is_protected(s, b, first + r, j);
       scratch.positions[out] = j;
       x[out] = score;
-      kept[out] = kept[t];
       out += stays;
     }
     if (out == from) {
       scratch.positions[out] = best;
-      kept[out] = best_factor;
       x[out++] = best_score;
     }
     scratch.starts[r + 1] = out;
   }
+}
+
+/// The factors of dropout for the weights of `rows` queries' lists, row r's from scratch.factor_starts[r] on, where a
+/// vector more can be read; null without dropout.
+template <class T>
+const T* list_factors(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows,
+                      const AttentionScratch<T>& scratch) {
+  if (!(s.dropout.p > 0)) return nullptr;
+  const int32_t* starts = scratch.starts;
+  int64_t blocks = 0;
+  bool by_key = false;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t count = starts[r + 1] - starts[r], element = b.weights + (first + r) * b.n_k, skip = element % 4;
+    const bool by_place = drops_by_place(count, b.n_k);
+    by_key |= !by_place;
+    scratch.factor_starts[r] = static_cast<int32_t>(4 * blocks + skip);
+    const int64_t here = divide_up(skip + (by_place ? count : b.n_k), 4);
+    Vec<uint64_t> block = first_indices<uint64_t>() + static_cast<uint64_t>(element / 4);
+    for (int64_t i = 0; i < here; i += lanes<uint64_t>, block += uint64_t{lanes<uint64_t>})
+      store(scratch.drawn + blocks + i, block);
+    blocks += here;
+  }
+  T* factors = scratch.factors;
+  const uint64_t* drawn = scratch.drawn;
+  factors_of_blocks(
+      s.dropout, blocks, [=](int64_t i) CRISP_INLINED { return load(drawn + i); }, factors);
+  if (!by_key) return factors;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t count = starts[r + 1] - starts[r];
+    T* row = factors + scratch.factor_starts[r];
+    if (!drops_by_place(count, b.n_k)) gather_row(count, scratch.positions + starts[r], row, T(1), row);
+  }
+  return factors;
 }
 
 }  // namespace crisp::CRISP_ISA

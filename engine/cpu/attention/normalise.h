@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "engine/cpu/attention/block.h"
+#include "engine/cpu/attention/lists.h"
 #include "engine/cpu/simd/math.h"
 #include "engine/formulas.h"
 
@@ -40,18 +40,25 @@ CRISP_INLINE void centre_lists(int64_t rows, const int32_t* starts, T* x) {
   }
 }
 
-// Leaves a row's weights of the kept keys, w times `factor`, for the backward pass: see is_short().
+// Leaves a row's weights of the kept keys, w times `factor`, for the backward pass: see is_short() and marked_weight().
+// `dropped` are the factors of dropout, null without.
 template <class T>
-CRISP_INLINE void put_row(int64_t n_k, int64_t count, const int32_t* positions, const T* w, T factor, T* row,
-                          int32_t* row_count) {
+CRISP_INLINE void put_row(int64_t n_k, int64_t count, const int32_t* positions, const T* w, T factor, const T* dropped,
+                          T* row, int32_t* row_count) {
   *row_count = static_cast<int32_t>(count);
+  const auto weight = [=](auto x) CRISP_INLINED { return x * factor; };
+  const auto marked = [=](auto x, auto f) CRISP_INLINED { return formulas::marked_weight(x * factor, f); };
   if (is_short(count, n_k)) {
-    map_close(count, w, row, [=](auto x) CRISP_INLINED { return x * factor; });
-    map_close(count, positions, reinterpret_cast<int32_t*>(row + count), [](auto x) { return x; });
+    if (dropped) {
+      map_close(marked, count, row, w, dropped);
+    } else {
+      map_close(weight, count, row, w);
+    }
+    map_close([](auto x) { return x; }, count, reinterpret_cast<int32_t*>(row + count), positions);
     return;
   }
   for (int64_t j = 0; j < n_k; ++j) row[j] = 0;
-  for (int64_t t = 0; t < count; ++t) row[positions[t]] = w[t] * factor;
+  for (int64_t t = 0; t < count; ++t) row[positions[t]] = dropped ? marked(w[t], dropped[t]) : weight(w[t]);
 }
 
 // The lanes of v that belong to a list of which `left` elements are left; `other` in the rest.
@@ -63,9 +70,9 @@ CRISP_INLINE Vec<T> in_list(Vec<T> v, int64_t left, Vec<T> other) {
 // The softmax over the kept keys of each of `rows` rows: from their scores in scratch.weights, whose row r is at
 // starts[r] .. starts[r + 1], to `weights` and `counts`, and in scratch.scores, which are no longer needed, what
 // multiplies the values. Whole vectors are written, row after row: what lies behind a row's end is the next one's.
-// Returns the entropy, if wanted.
+// `factors` are list_factors(). Returns the entropy, if wanted.
 template <class T>
-double softmax_lists(const AttentionBlock& b, int64_t rows, const AttentionScratch<T>& scratch, bool dropout,
+double softmax_lists(const AttentionBlock& b, int64_t rows, const AttentionScratch<T>& scratch, const T* factors,
                      T* weights, int32_t* counts, bool want_entropy) {
   using Softmax = formulas::Softmax<Vec<T>, Math>;
   constexpr int64_t width = lanes<T>;
@@ -74,7 +81,7 @@ double softmax_lists(const AttentionBlock& b, int64_t rows, const AttentionScrat
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t begin = scratch.starts[r], count = scratch.starts[r + 1] - begin;
     T *x = scratch.weights + begin, *e = scratch.scores + begin, *row = weights + r * b.n_k;
-    const T* f = scratch.kept_factors + begin;
+    const T* f = factors ? factors + scratch.factor_starts[r] : nullptr;
     // A row that will be written, likely as long as this one.
     if (r + 4 < rows) prefetch_row(row + 4 * b.n_k, is_short(count, b.n_k) ? 2 * count : b.n_k);
     Vec<T> largest = nothing;
@@ -95,10 +102,10 @@ double softmax_lists(const AttentionBlock& b, int64_t rows, const AttentionScrat
       entropy += row_entropy(count, x, e, sums[0]);
     }
     const Vec<T> inverse = T(1) / sums;
-    put_row(b.n_k, count, scratch.positions + begin, e, inverse[0], row, counts + r);
+    put_row(b.n_k, count, scratch.positions + begin, e, inverse[0], f, row, counts + r);
     for (int64_t t = 0; t < count; t += width) {
       const Vec<T> v = Softmax::value(load(e + t), inverse);
-      store(e + t, dropout ? formulas::weight_dropout(v, load(f + t)) : v);
+      store(e + t, f ? formulas::weight_dropout(v, load(f + t)) : v);
     }
   }
   return entropy;
@@ -129,10 +136,10 @@ double sparse_threshold(int64_t n, const T* x) {
   return t;
 }
 
-// Sparsemax and 1.5-entmax, whose Formula computes in f64, as softmax_lists(). Keys without a weight leave the lists.
+// Sparsemax and 1.5-entmax, whose Formula computes in f64: scores in scratch.weights become weights, and keys without
+// one leave the lists. Returns the entropy, if wanted.
 template <class Formula, class T>
-double sparse_lists(const AttentionBlock& b, int64_t rows, const AttentionScratch<T>& scratch, bool dropout, T* weights,
-                    int32_t* counts, bool want_entropy) {
+double sparse_lists(int64_t rows, const AttentionScratch<T>& scratch, bool want_entropy) {
   T* x = scratch.weights;  // kept weights take the place of scores that have been read
   centre_lists(rows, scratch.starts, x);
   double entropy = 0;
@@ -143,33 +150,43 @@ double sparse_lists(const AttentionBlock& b, int64_t rows, const AttentionScratc
     if constexpr (Formula::score_factor != 1)
       for (int64_t t = begin; t < end; ++t) x[t] *= static_cast<T>(Formula::score_factor);
     const double limit = sparse_threshold<Formula>(end - begin, x + begin);
-    const int32_t kept = out;
     for (int32_t t = begin; t < end; ++t) {
       const double over = static_cast<double>(x[t]) - limit;
       if (over <= 0) continue;
       const T v = static_cast<T>(Formula::weight(over));
       if (v == T(0)) continue;
       scratch.positions[out] = scratch.positions[t];
-      scratch.scores[out] = dropout ? formulas::weight_dropout(v, scratch.kept_factors[t]) : v;
       x[out++] = v;
       if (want_entropy) entropy -= static_cast<double>(v) * std::log(static_cast<double>(v));
     }
     scratch.starts[r + 1] = out;
-    put_row(b.n_k, out - kept, scratch.positions + kept, x + kept, T(1), weights + r * b.n_k, counts + r);
   }
   return entropy;
 }
 
+// What softmax_lists() leaves of such weights.
 template <class T>
-CRISP_INLINE double normalise_lists(const AttentionShape& s, const AttentionBlock& b, int64_t rows,
-                                    const AttentionScratch<T>& scratch, T* weights, int32_t* counts,
-                                    bool want_entropy) {
-  const bool dropout = s.dropout.p > 0;
-  if (s.normaliser == Normaliser::sparsemax)
-    return sparse_lists<formulas::Sparsemax<double, Math>>(b, rows, scratch, dropout, weights, counts, want_entropy);
-  if (s.normaliser == Normaliser::entmax15)
-    return sparse_lists<formulas::Entmax15<double, Math>>(b, rows, scratch, dropout, weights, counts, want_entropy);
-  return softmax_lists(b, rows, scratch, dropout, weights, counts, want_entropy);
+void put_lists(const AttentionBlock& b, int64_t rows, const AttentionScratch<T>& scratch, const T* factors, T* weights,
+               int32_t* counts) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t begin = scratch.starts[r], count = scratch.starts[r + 1] - begin;
+    const T *w = scratch.weights + begin, *f = factors ? factors + scratch.factor_starts[r] : nullptr;
+    put_row(b.n_k, count, scratch.positions + begin, w, T(1), f, weights + r * b.n_k, counts + r);
+    for (int64_t t = 0; t < count; ++t) scratch.scores[begin + t] = f ? formulas::weight_dropout(w[t], f[t]) : w[t];
+  }
+}
+
+// Dropout's numbers are drawn when the lists are as long as they will stay.
+template <class T>
+double normalise_lists(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows,
+                       const AttentionScratch<T>& scratch, T* weights, int32_t* counts, bool want_entropy) {
+  if (s.normaliser == Normaliser::softmax)
+    return softmax_lists(b, rows, scratch, list_factors(s, b, first, rows, scratch), weights, counts, want_entropy);
+  const double entropy = s.normaliser == Normaliser::sparsemax
+                             ? sparse_lists<formulas::Sparsemax<double, Math>>(rows, scratch, want_entropy)
+                             : sparse_lists<formulas::Entmax15<double, Math>>(rows, scratch, want_entropy);
+  put_lists(b, rows, scratch, list_factors(s, b, first, rows, scratch), weights, counts);
+  return entropy;
 }
 
 }  // namespace crisp::CRISP_ISA

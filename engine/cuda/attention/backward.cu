@@ -16,13 +16,19 @@ struct GradientRow {
   T* g;
 };
 
-// f(j, weight) for the keys that belong to this lane and have a part.
+// f(j, marked_weight()) for the keys that belong to this lane and have a part.
 template <bool Lists, class T, class F>
-__device__ __forceinline__ void for_weights(const GradientRow<T>& row, F f) {
+__device__ __forceinline__ void for_marked(const GradientRow<T>& row, F f) {
   for (int j = threadIdx.x % warp; j < row.n; j += warp) {
     const T w = row.weights[j];
     if (!Lists || w != T(0)) f(j, w);
   }
+}
+
+// The same with the weight itself.
+template <bool Lists, class T, class F>
+__device__ __forceinline__ void for_weights(const GradientRow<T>& row, F f) {
+  for_marked<Lists>(row, [&](int j, T w) { f(j, unmarked(w)); });
 }
 
 // From the gradients of the weights to those of the raw scores, scaled; of keys without a part nothing is said.
@@ -78,9 +84,8 @@ __global__ void __launch_bounds__(attention_threads, 2)
       if (r >= rows.count) continue;
       const GradientRow<T> row{rows.query(r), b.n_k, weights + rows.offset(r, b.n_k), row_of(r)};
       if (s.dropout.p > 0) {
-        const int64_t element = b.weights + rows.offset(r, b.n_k);
-        for_weights<Lists>(
-            row, [&](int j, T) { row.g[j] = formulas::dropout(row.g[j], weight_factor<T>(s.dropout, element + j)); });
+        const T up = formulas::dropout_factor<T>(s.dropout.p);
+        for_marked<Lists>(row, [&](int j, T w) { row.g[j] = formulas::dropout(row.g[j], marked_factor(w, up)); });
       }
       const T scale = static_cast<T>(s.scale);
       if constexpr (Lists) {
@@ -127,6 +132,7 @@ __global__ void __launch_bounds__(attention_threads, 2)
   T *g = shared_memory<T>(), *p = g + 32 * key_tile;
   const int own = threadIdx.x / warp, lane = threadIdx.x % warp, cols = static_cast<int>(s.head_dim);
   const bool want_k = x.dk != nullptr, want_v = x.dv != nullptr;
+  const T up = formulas::dropout_factor<T>(s.dropout.p);
   for (int tile = static_cast<int>(group); tile * key_tile < b.n_k; tile += groups) {
     const int j0 = tile * key_tile;
     for (int c0 = 0; c0 < cols; c0 += 64) {
@@ -140,7 +146,7 @@ __global__ void __launch_bounds__(attention_threads, 2)
           const T w = is_there && want_v ? x.weights[at] : T(0);
           g[i * key_tile + lane] = is_there && want_k ? gradients[at] : T(0);
           p[i * key_tile + lane] = is_there && want_v && s.dropout.p > 0 && !(Lists && w == T(0))
-                                       ? formulas::weight_dropout(w, weight_factor<T>(s.dropout, at))
+                                       ? formulas::weight_dropout(unmarked(w), marked_factor(w, up))
                                        : w;
         }
         __syncthreads();

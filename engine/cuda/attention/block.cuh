@@ -92,6 +92,16 @@ __device__ __forceinline__ T weight_factor(const Dropout& dropout, int64_t eleme
   return chance_keeps(dropout.key, dropout.p, element) ? formulas::dropout_factor<T>(dropout.p) : T(0);
 }
 
+/// A marked_weight() without its mark, and the factor of dropout that the mark stands for; `up` is dropout_factor().
+template <class T>
+__device__ __forceinline__ T unmarked(T weight) {
+  return std::bit_cast<T>(static_cast<UInt<T>>(std::bit_cast<UInt<T>>(weight) & (~UInt<T>{0} >> 1)));
+}
+template <class T>
+__device__ __forceinline__ T marked_factor(T weight, T up) {
+  return std::bit_cast<UInt<T>>(weight) > (~UInt<T>{0} >> 1) ? T(0) : up;
+}
+
 // --- products --------------------------------------------------------------------------------------------------------
 
 /// Of how many keys a row of the work of a warp fits into shared memory; longer rows lie in device memory.

@@ -56,20 +56,21 @@ __global__ void __launch_bounds__(attention_threads, 2)
       } else {
         made = softmax_row(row, want_entropy);
       }
+      if (s.dropout.p > 0) mark_dropped<Lists>(s.dropout, row, made.count);
       factor[r] = made.factor;
       if (want_entropy && lane == 0) {
         extra.entropies[b.rows + i] = made.entropy;
         extra.logs[b.rows + i] = Math::log(static_cast<double>(kept));
       }
     }
+    const T up = formulas::dropout_factor<T>(s.dropout.p);
     weighted_sums(
         rows.count, call.v + b.k, b.k_row, b.n_k, cols, memory.room,
         [&](int r, int j, bool last) {
           const T x = row_of(r)[j], w = x * factor[r];
-          const int64_t at = rows.offset(r, b.n_k) + j;
-          if (last) weights[at] = Lists && is_absent(x) ? T(0) : w;
+          if (last) weights[rows.offset(r, b.n_k) + j] = Lists && is_absent(x) ? T(0) : w;
           if (Lists && is_absent(x)) return x;
-          return s.dropout.p > 0 ? formulas::weight_dropout(w, weight_factor<T>(s.dropout, b.weights + at)) : w;
+          return s.dropout.p > 0 ? formulas::weight_dropout(unmarked(w), marked_factor(w, up)) : w;
         },
         [&](int r, int c, T sum) { call.out[b.out + rows.query(r) * b.dim + c] = sum; });
   }

@@ -106,4 +106,25 @@ __device__ __forceinline__ RowWeights<T> normalise_row(Normaliser normaliser, co
   return softmax_row(row, want_entropy);
 }
 
+/// Marks what dropout drops of a row that normalise_row() has left, `count` of whose keys have a part: see
+/// marked_weight().
+template <bool Lists, class T>
+__device__ __forceinline__ void mark_dropped(const Dropout& dropout, const ScoreRow<T>& row, int count) {
+  const bool by_place = drops_by_place(count, row.n);
+  const int lane = threadIdx.x % warp;
+  int before = 0;  // keys with a part
+  for (int j0 = 0; j0 < row.n; j0 += 32) {
+    const int j = j0 + lane;
+    const T x = j < row.n ? row.x[j] : absent<T>();
+    const bool has_part = j < row.n && !(Lists && is_absent(x));
+    int place = j;
+    if (Lists && by_place) {
+      const unsigned parts = __ballot_sync(all_lanes, has_part);
+      place = before + __popc(parts & ((1u << lane) - 1));
+      before += __popc(parts);
+    }
+    if (j < row.n) row.x[j] = has_part ? formulas::marked_weight(x, weight_factor<T>(dropout, row.element + place)) : x;
+  }
+}
+
 }  // namespace crisp::CRISP_CUDA_NAMESPACE

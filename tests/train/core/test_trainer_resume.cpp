@@ -53,6 +53,30 @@ struct Run {
 
 }  // namespace
 
+TEST_CASE("a checkpoint says which random numbers its run drew, and one of sparse dropout by other ones is told") {
+  const CheckpointState now{.train = {}, .logs = {}, .kernels = "avx2", .settings = "{}"};
+  const std::string written = format_checkpoint_state(now);
+  CHECK(parse_checkpoint_state(written, "state").random_numbers == drawn_numbers);
+  nlohmann::json document = nlohmann::json::parse(written);
+  document.erase("random_numbers");
+  const CheckpointState before = parse_checkpoint_state(document.dump(), "state");
+  CHECK(before.random_numbers == 1);
+  DistilBertConfig config = small_run_config();
+  config.attention_dropout = 0.1;
+  config.sparsity = {};
+  CHECK(random_numbers_note(before, config).empty());  // dense
+  config.sparsity.layers.assign(static_cast<size_t>(config.layers), 0.8);
+  CHECK(random_numbers_note(now, config).empty());
+  CHECK(random_numbers_note(before, config).find("drew other numbers") != std::string::npos);
+  config.sparsity.in_training = false;
+  CHECK(random_numbers_note(before, config).empty());
+  config.sparsity.key_dropout = 0.6;
+  CHECK_FALSE(random_numbers_note(before, config).empty());
+  config.sparsity.in_training = true;
+  config.attention_dropout = 0;
+  CHECK(random_numbers_note(before, config).empty());
+}
+
 TEST_CASE("resuming at any micro-step gives the bits of the run that never stopped") {
   const TempDir directory;
   const TokenizerFiles vocabulary = small_tokenizer();
