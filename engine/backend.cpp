@@ -31,6 +31,7 @@ const Backend& profiled(const Backend& original) {
                             .join = original.join,
                             .wait = original.wait,
                             .moments = original.moments,
+                            .answers = original.answers,
                             .steps = nullptr,  // each kernel is timed by itself, so none is put off
                             .products_form_squares = original.products_form_squares,
                             .products_sum_operands = original.products_sum_operands,

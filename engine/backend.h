@@ -21,6 +21,17 @@ struct Moments {
   void (*forget)(void* moment) noexcept;
 };
 
+/// Answers of the device that the host asks for now and reads later: see Answer (answer.h).
+struct Answers {
+  static constexpr size_t most_bytes = 256;
+  /// The bytes at `from` as they are when all that was called before has run. Belongs to the caller.
+  void* (*ask)(const void* from, size_t bytes);
+  /// Waits until the answer has come, not for what was called since. Throws Error where something before it failed.
+  void (*read)(const void* answer, void* to, size_t bytes);
+  /// Gives it back, whether it has come or not.
+  void (*forget)(void* answer) noexcept;
+};
+
 /// How the calls of a training step reach a device.
 enum class StepMode : uint8_t {
   calls,      // each by itself
@@ -63,6 +74,8 @@ struct Backend {
   void (*wait)();
   /// Null where a kernel has run when its call returns, so that the host's clock times it.
   const Moments* moments;
+  /// Null where the host has an answer as soon as it asks.
+  const Answers* answers = nullptr;
   /// Null where there is nothing to gather.
   const Steps* steps = nullptr;
   /// Whether sums of squares cost next to nothing where a product has just been written (GemmCall::sum_squares); else

@@ -296,8 +296,9 @@ struct Kernels {
   void (*all_finite)(int64_t n, const T* x, int32_t* out);
 
   void (*fill)(int64_t n, double value, T* x);
-  /// x = min(max(x, low), high); a NaN stays.
-  void (*clamp)(int64_t n, double low, double high, T* x);
+  /// x = min(max(x, low), high); a NaN stays. `clip` may be null; where it says that the step is not finite, nothing is
+  /// changed.
+  void (*clamp)(int64_t n, double low, double high, T* x, const ClipResult* clip);
 
   // matrix product
   void (*gemm)(const GemmCall<T>&);

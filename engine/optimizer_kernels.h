@@ -23,7 +23,7 @@ struct ClipResult {
   double loss;       // of the step, or 0
   double penalty;    // told beside the loss, or 0
   double factor;     // formulas::clip_factor
-  double is_finite;  // 1 if norms and loss are finite, else 0: then the optimizer changes nothing
+  double is_finite;  // 1 if norms and loss are finite, of all steps before, too; else 0: the optimizer changes nothing
 };
 
 /// From sums of squares, one per gradient, and from losses, each of one element: loss = loss_before + the sum of
@@ -38,8 +38,9 @@ struct ClipCall {
   const T* const* losses = nullptr;
   const double* shares = nullptr;
   int64_t loss_count = 0;
-  const T* penalty = nullptr;  // one element, or null
-  double max_norm = 0;         // 0: factor is 1
+  const T* penalty = nullptr;          // one element, or null
+  double max_norm = 0;                 // 0: factor is 1
+  const ClipResult* before = nullptr;  // of the step before, which the host may not have read yet, or null
   ClipResult* result = nullptr;
 };
 

@@ -183,9 +183,9 @@ Tensor DistilBert::span_penalty(Tape& tape) const {
   return scale(tape, mean(tape, concat(tape, spans, 0)), penalty);
 }
 
-void DistilBert::clamp_spans(const Context& context) const {
+void DistilBert::clamp_spans(const Context& context, const Tensor& clip) const {
   for (const Layer& layer : layers_)
-    if (layer.span) crisp::clamp(layer.span, 0, static_cast<double>(config_.max_positions), context);
+    if (layer.span) crisp::clamp(layer.span, 0, static_cast<double>(config_.max_positions), context, clip);
 }
 
 Tensor DistilBert::apply(Tape& tape, const Linear& layer, const Tensor& x) {

@@ -74,8 +74,9 @@ class DistilBert {
   std::vector<std::vector<double>> spans() const;
   /// span_penalty times the mean over all learned degrees, for the loss; an empty handle where there is none.
   Tensor span_penalty(Tape& tape) const;
-  /// Brings learned degrees that an update has moved out of 0 .. max_positions back: the loss is flat outside.
-  void clamp_spans(const Context& context) const;
+  /// Brings learned degrees that an update has moved out of 0 .. max_positions back: the loss is flat outside. `clip`,
+  /// unless it is empty, is the update's clip_gradients(): where it is not finite, nothing changes.
+  void clamp_spans(const Context& context, const Tensor& clip = {}) const;
 
   /// In a fixed order: embeddings, layers, head, learned spans.
   const std::vector<Parameter>& parameters() const { return parameters_; }

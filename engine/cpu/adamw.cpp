@@ -34,7 +34,8 @@ void clip(const ClipCall<T>& call) {
   for (int64_t i = 0; i < call.loss_count; ++i) r.loss += call.shares[i] * static_cast<double>(*call.losses[i]);
   r.penalty = call.penalty ? static_cast<double>(*call.penalty) : 0;
   r.factor = formulas::clip_factor(r.norm, call.max_norm);
-  r.is_finite = (r.norm + r.other + r.loss) - (r.norm + r.other + r.loss) == 0 ? 1 : 0;
+  const bool stopped = call.before && call.before->is_finite == 0;
+  r.is_finite = !stopped && (r.norm + r.other + r.loss) - (r.norm + r.other + r.loss) == 0 ? 1 : 0;
 }
 
 // What a gradient is multiplied with.

@@ -42,7 +42,8 @@ void fill(int64_t n, double value, T* x) {
 }
 
 template <class T>
-void clamp(int64_t n, double low, double high, T* x) {
+void clamp(int64_t n, double low, double high, T* x, const ClipResult* clip) {
+  if (clip && clip->is_finite == 0) return;
   const T least = static_cast<T>(low), most = static_cast<T>(high);
   for_elements(n, [=](int64_t i) CRISP_INLINED { x[i] = x[i] < least ? least : x[i] > most ? most : x[i]; });
 }

@@ -46,7 +46,7 @@ __global__ void sum_numbers(const __grid_constant__ Numbers<T> numbers, double* 
 template <class T>
 __global__ void find_clip(const __grid_constant__ Numbers<double> squares,
                           const __grid_constant__ Numbers<double> others, const __grid_constant__ Numbers<T> losses,
-                          const T* penalty, double max_norm, ClipResult* result) {
+                          const T* penalty, double max_norm, const ClipResult* before, ClipResult* result) {
   double* const space = shared_memory<double>();
   ClipResult r{};
   r.norm = sqrt(sum_of(squares, space));
@@ -54,7 +54,8 @@ __global__ void find_clip(const __grid_constant__ Numbers<double> squares,
   r.loss = sum_of(losses, space);
   r.penalty = penalty ? static_cast<double>(*penalty) : 0;
   r.factor = formulas::clip_factor(r.norm, max_norm);
-  r.is_finite = (r.norm + r.other + r.loss) - (r.norm + r.other + r.loss) == 0 ? 1 : 0;
+  const bool stopped = before && before->is_finite == 0;
+  r.is_finite = !stopped && (r.norm + r.other + r.loss) - (r.norm + r.other + r.loss) == 0 ? 1 : 0;
   if (threadIdx.x == 0) *result = r;
 }
 
@@ -83,7 +84,8 @@ void clip(const ClipCall<T>& call) {
   const auto squares = gather(call.squares, nullptr, call.count, 0, room);
   const auto others = gather(call.other_squares, nullptr, call.other_count, 0, room + 1);
   const auto losses = gather(call.losses, call.shares, call.loss_count, call.loss_before, room + 2);
-  launch("clip", one_block, find_clip<T>, squares, others, losses, call.penalty, call.max_norm, call.result);
+  launch("clip", one_block, find_clip<T>, squares, others, losses, call.penalty, call.max_norm, call.before,
+         call.result);
 }
 
 // What a gradient is multiplied with.

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "engine/context.h"
+#include "engine/cuda/answers.h"
 #include "engine/cuda/branch.h"
 #include "engine/cuda/cublas_lt.h"
 #include "engine/cuda/memory.h"
@@ -157,6 +158,7 @@ const Backend& backend() {
                             .join = join,
                             .wait = wait,
                             .moments = &moments(),
+                            .answers = &answers(),
                             .steps = &steps(),
                             .products_form_squares = cuda_rules::products_form_squares,
                             .products_sum_operands = cuda_rules::products_sum_operands,

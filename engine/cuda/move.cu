@@ -48,9 +48,12 @@ void fill(int64_t n, double value, T* x) {
 }
 
 template <class T>
-void clamp(int64_t n, double low, double high, T* x) {
+void clamp(int64_t n, double low, double high, T* x, const ClipResult* clip) {
   const T least = static_cast<T>(low), most = static_cast<T>(high);
-  for_elements("clamp", n, [=] __device__(int64_t i) { x[i] = x[i] < least ? least : x[i] > most ? most : x[i]; });
+  for_elements("clamp", n, [=] __device__(int64_t i) {
+    if (clip && clip->is_finite == 0) return;
+    x[i] = x[i] < least ? least : x[i] > most ? most : x[i];
+  });
 }
 
 template <class T>

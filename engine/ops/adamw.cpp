@@ -85,7 +85,7 @@ void check_due(const Tensor& table, int64_t steps, std::span<const int32_t> rows
 }  // namespace
 
 Tensor clip_gradients(const Context& context, std::span<const Tensor> clipped, std::span<const Tensor> others,
-                      const StepLoss& loss, double max_norm) {
+                      const StepLoss& loss, double max_norm, const Tensor& before) {
   if (clipped.empty() && others.empty()) fail("adamw: there are no parameters");
   if (!(max_norm >= 0)) fail("adamw: the largest norm must be a number from 0, not {}", max_norm);
   if (loss.losses.size() != loss.shares.size())
@@ -95,6 +95,7 @@ Tensor clip_gradients(const Context& context, std::span<const Tensor> clipped, s
        {std::pair("the parameter", clipped), std::pair("the parameter", others), std::pair("the loss", loss.losses)})
     for (const Tensor& t : tensors) check_together(any, t, any.dtype(), role);
   check_together(any, loss.penalty, any.dtype(), "the penalty");
+  check_clip(any, before);
   for (const Tensor& t : loss.losses)
     if (!t || t.numel() != 1) fail("adamw: a loss must have one element; {} has {}", t.label(), t ? t.numel() : 0);
   if (loss.penalty && loss.penalty.numel() != 1) fail("adamw: the penalty must have one element");
@@ -135,6 +136,7 @@ Tensor clip_gradients(const Context& context, std::span<const Tensor> clipped, s
              .loss_count = std::ssize(losses),
              .penalty = k(loss.penalty),
              .max_norm = max_norm,
+             .before = result_in(before),
              .result = result_in(result)});
   });
   return result;
@@ -143,6 +145,12 @@ Tensor clip_gradients(const Context& context, std::span<const Tensor> clipped, s
 ClipResult read_clip(const Tensor& clip) {
   if (clip.shape() != clip_shape) fail("read_clip: {} is not what clip_gradients() gives", clip.label());
   return *result_in(clip.to(Device::cpu));
+}
+
+ClipResult read_clip(const Answer& clip) {
+  ClipResult result{};
+  clip.read(&result, sizeof result);
+  return result;
 }
 
 void adamw(const Context& context, std::span<const AdamWPart> parts, const Tensor& clip) {
@@ -181,11 +189,12 @@ void adamw_rows(const Context& context, const AdamWPart& part, const Integers& r
 }
 
 void catch_up_rows(const Context& context, const AdamWPart& part, std::span<const AdamWRates> rates,
-                   std::span<const int32_t> rows, std::span<const int32_t> from) {
+                   std::span<const int32_t> rows, std::span<const int32_t> from, const Tensor& clip) {
   check_table(part);
   if (part.gradient) fail("adamw: rows of {} that wait have no gradient", part.parameter.label());
   check_part(part, {});
   check_due(part.parameter, std::ssize(rates), rows, from);
+  check_clip(part.parameter, clip);
   const auto n = std::ssize(rows);
   if (n == 0) return;
   const Tensor both = Tensor::empty({2, n}, DType::i32);
@@ -197,7 +206,7 @@ void catch_up_rows(const Context& context, const AdamWPart& part, std::span<cons
     call.n = n;
     call.rows = k.ids(there);
     call.from = k.ids(there) + n;
-    k->adamw_rows(call, nullptr);
+    k->adamw_rows(call, result_in(clip));
   });
 }
 
@@ -210,8 +219,9 @@ double sum_squares(const Tensor& x, const Context& context) {
   return sum.item();
 }
 
-void clamp(const Tensor& x, double low, double high, const Context& context) {
-  run(context, x, [&](auto k) { k->clamp(x.numel(), low, high, k(x)); });
+void clamp(const Tensor& x, double low, double high, const Context& context, const Tensor& clip) {
+  check_clip(x, clip);
+  run(context, x, [&](auto k) { k->clamp(x.numel(), low, high, k(x), result_in(clip)); });
 }
 
 bool all_finite(const Tensor& x, const Context& context) {

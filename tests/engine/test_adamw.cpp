@@ -234,6 +234,61 @@ TEST_CASE("clipping scales to the largest norm, and a step that is not finite ch
   }
 }
 
+TEST_CASE("after a step that was not finite no later one changes anything", "[isa]") {
+  const Context& context = Context::standard();
+  for (const DType type : {DType::f32, DType::f64}) {
+    const Tensor a = numbers({70, 3}, 1, type).set_requires_grad();
+    const Tensor loss = scalar(0.5, type);
+    const std::array shares{1.0};
+    const auto clip_of = [&](const Tensor& gradient, const Tensor& before) {
+      a.set_grad(gradient);
+      return clip_gradients(context, {&a, 1}, {}, {.losses = {&loss, 1}, .shares = shares}, 1, before);
+    };
+    const Tensor gradient = numbers({70, 3}, 2, type), none;
+    const Tensor failed = clip_of(full({70, 3}, type, HUGE_VAL), none), alone = clip_of(gradient, none),
+                 next = clip_of(gradient, failed), third = clip_of(gradient, next), good = clip_of(gradient, alone);
+    CHECK(same_bits(good, alone));
+    CHECK(read_clip(alone).is_finite == 1);
+    CHECK(read_clip(failed).is_finite == 0);
+    for (const Tensor& late : {next, third}) {
+      CHECK(read_clip(late).is_finite == 0);
+      CHECK(read_clip(late).norm == read_clip(alone).norm);
+      CHECK(read_clip(late).loss == read_clip(alone).loss);
+    }
+
+    // What each of the updates makes of the parameter and its moments.
+    const AdamWStep rule{.learning_rate = 0.1,
+                         .beta1 = 0.9,
+                         .beta2 = 0.99,
+                         .epsilon = 1e-8,
+                         .weight_decay = 0.1,
+                         .gradient_scale = 1,
+                         .step = 1};
+    const std::array rates{adamw_rates(rule)};
+    const std::array<int32_t, 2> rows{3, 60}, from{0, 0};
+    const std::vector<Tensor> start{a.detach(), numbers({70, 3}, 3, type), full({70, 3}, type, 0.25)};
+    const auto after = [&](const Tensor& clip, int update) {
+      std::vector<Tensor> now;
+      for (const Tensor& t : start) now.push_back(t.clone());
+      AdamWPart part{now[0], a.grad(), now[1], now[2], rule};
+      if (update == 0) crisp::adamw(context, {&part, 1}, clip);
+      part.gradient = {};
+      if (update == 1) catch_up_rows(context, part, rates, rows, from, clip);
+      if (update == 2) crisp::clamp(now[0], -0.1, 0.1, context, clip);
+      return now;
+    };
+    const auto same = [](const std::vector<Tensor>& x, const std::vector<Tensor>& y) {
+      return std::equal(x.begin(), x.end(), y.begin(), y.end(), same_bits);
+    };
+    for (const int update : {0, 1, 2}) {
+      INFO(name_of(type) << ", update " << update);
+      for (const Tensor& clip : {failed, next, third}) CHECK(same(after(clip, update), start));
+      CHECK(!same(after(good, update), start));
+      if (update > 0) CHECK(same(after(good, update), after(none, update)));
+    }
+  }
+}
+
 TEST_CASE("clipping takes any number of gradients and losses", "[isa]") {
   // A GPU adds up so many in one launch and takes several for more: sizes around one of them and two. Few tensors, each
   // many times.

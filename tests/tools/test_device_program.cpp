@@ -62,6 +62,58 @@ TEST_CASE("a run on the GPU takes the CPU's course, and its model predicts on bo
   CHECK(moved.exit_code == 0);  // it has ended: nothing is left to do
 }
 
+TEST_CASE("what a run on the GPU logs and learns does not hang on how often it logs") {
+  const Workshop at;
+  const auto with = [](const char* logging) {
+    return Words{"--max-steps",  "8", "--max-eval-samples", "8",     "--sparsity",   "0.5",
+                 "--eval-steps", "5", "--logging-steps",    logging, "--batch-size", "4"};
+  };
+  REQUIRE(at.start(on_gpu("each", with("1"))).exit_code == 0);
+  REQUIRE(at.start(on_gpu("third", with("3"))).exit_code == 0);
+  CHECK(read_file(at / "each/model.safetensors") == read_file(at / "third/model.safetensors"));
+  // The lines of each step, and those of a run that logs every third (and the last), as they must be after them.
+  double sum = 0;
+  int steps = 0;
+  std::vector<json> expected;
+  for (json line : at.metrics("each")) {
+    line.erase("tokens_per_second");
+    if (!line.contains("grad_norm")) {
+      expected.push_back(line);
+      continue;
+    }
+    sum += line.at("loss").get<double>();
+    ++steps;
+    const auto step = line.at("step").get<int>();
+    if (step % 3 != 0 && step != 8) continue;
+    line["loss"] = sum / steps;
+    expected.push_back(line);
+    sum = steps = 0;
+  }
+  std::vector<json> lines = at.metrics("third");
+  for (json& line : lines) line.erase("tokens_per_second");
+  CHECK(lines == expected);
+  const json a = at.read_json("each/all_results.json"), b = at.read_json("third/all_results.json");
+  for (const char* key : {"train_loss", "last_eval_loss", "best_step", "step"}) CHECK(a.at(key) == b.at(key));
+}
+
+TEST_CASE("a run on the GPU that diverges names the same step however often it logs") {
+  const Workshop at;
+  std::vector<std::string> messages;
+  for (const char* logging : {"1", "50"}) {
+    const std::string out = std::string("out").append(logging);
+    const Outcome outcome =
+        at.start(on_gpu(out, {"--max-steps", "30", "--batch-size", "4", "--learning-rate", "1e30", "--warmup-steps",
+                              "0", "--max-eval-samples", "8", "--logging-steps", logging}));
+    CHECK(outcome.exit_code == 4);
+    const size_t begin = outcome.err.find("crisp-train: ");
+    REQUIRE(begin != std::string::npos);
+    messages.push_back(outcome.err.substr(begin, outcome.err.find(';', begin) - begin));
+  }
+  INFO(messages[0]);
+  CHECK(contains(messages[0], " at step "));
+  CHECK(messages[0] == messages[1]);
+}
+
 TEST_CASE("a run that was begun on the GPU goes on on the CPU, and says that bits may differ") {
   const Workshop at;
   REQUIRE(at.start(on_gpu("out", three_steps)).exit_code == 0);

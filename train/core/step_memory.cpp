@@ -78,8 +78,7 @@ meta::Meter::Peak step_memory(const DistilBertConfig& config, const TokenizedDat
   training.max_steps = steps + 1;  // the last one of a run makes the next batch no more
   Trainer trainer(model, data, training, context);
   purpose.tape = &trainer.tape();
-  StepReport report;
-  while (trainer.state().step < steps) trainer.micro_step(report);
+  while (trainer.state().step < steps) trainer.advance();
   return meter.peak();
 }
 

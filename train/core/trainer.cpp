@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/backend.h"
 #include "engine/fail.h"
 #include "engine/op.h"
 #include "engine/ops.h"
@@ -72,7 +73,8 @@ Trainer::Trainer(DistilBert& model, const TokenizedDataset& data, const TrainerO
            .epsilon = options.epsilon,
            .weight_decay = options.weight_decay,
            .span_rate = model.config().sparsity.span_learning_rate.value_or(0) / options.learning_rate_or_default(),
-           .defer_rows = true},
+           .defer_rows = true,
+           .steps_ahead = backend(model.device()).launches_kernels ? steps_ahead : 0},
           context),
       tape_(context) {
   if (data.size() == 0) fail<UsageError>("there is nothing to train on: the training set is empty");
@@ -81,6 +83,11 @@ Trainer::Trainer(DistilBert& model, const TokenizedDataset& data, const TrainerO
   const auto micro_steps = static_cast<size_t>(std::min(options.gradient_accumulation_steps, batches_per_epoch_));
   losses_.reserve(micro_steps);
   shares_.reserve(micro_steps);
+  unread_.resize(std::max<size_t>(1, optimizer_.steps_ahead()));
+  for (Unread& step : unread_) {
+    step.losses.reserve(micro_steps);
+    step.shares.reserve(micro_steps);
+  }
   restore_position();
 }
 
@@ -103,6 +110,7 @@ void Trainer::restore_position() {
   optimizer_.set_steps(state_.step);
   order_epoch_ = prepared_ = -1;
   forget_losses();
+  forget_unread();
   // Gradients of a step that is not part of the restored run.
   if (state_.accumulated == 0) clear_gradients();
 }
@@ -178,7 +186,19 @@ void Trainer::forget_losses() {
   shares_.clear();
 }
 
+void Trainer::forget_unread() {
+  for (Unread& step : unread_) {
+    step.losses.clear();
+    step.shares.clear();
+  }
+}
+
 void Trainer::read_losses() {
+  settle();
+  read_pending_losses();
+}
+
+void Trainer::read_pending_losses() {
   const int64_t first = state_.micro_step - std::ssize(losses_);
   for (size_t i = 0; i < losses_.size(); ++i) {
     const double loss = losses_[i].item();
@@ -191,7 +211,15 @@ void Trainer::read_losses() {
 void Trainer::check_between_operations(std::function<void()> check) { check_ = std::move(check); }
 
 bool Trainer::micro_step(StepReport& report) {
+  if (!advance()) return false;
+  report = settle();
+  return true;
+}
+
+bool Trainer::advance() {
   check_parameters();
+  if (state_.accumulated == 0)
+    while (!optimizer_.has_room()) read_oldest();
   prepare(state_.micro_step);
   StepCalls calls(model_.device());
   const Group group = group_of(state_.micro_step);
@@ -208,30 +236,62 @@ bool Trainer::micro_step(StepReport& report) {
     return false;
   }
 
-  // What the host wants to know of the device it asks last.
-  const double learning_rate = options_.learning_rate_or_default() * schedule_.factor(state_.step);
+  Unread& step = unread_[optimizer_.unread()];
+  step.learning_rate = options_.learning_rate_or_default() * schedule_.factor(state_.step);
   const StepLoss parts{state_.pending_loss, losses_, shares_, span_penalty_};
-  const ClipResult clip = optimizer_.step(learning_rate, options_.max_grad_norm, parts, [&] {
-    calls.end();
-    if (state_.step + 1 < total_steps()) prepare(state_.micro_step);
-  });
-  if (!std::isfinite(clip.loss)) {
-    read_losses();
-    report_loss(clip.loss, state_.micro_step - 1);  // none is broken by itself: their sum overflowed
-  }
-  const double norms = clip.norm + clip.other;
-  if (!std::isfinite(norms)) report_norm(norms);
-  report = {.loss = clip.loss, .span_penalty = clip.penalty, .grad_norm = clip.norm, .learning_rate = learning_rate};
-  model_.clamp_spans(tape_.context());
+  optimizer_.enqueue(step.learning_rate, options_.max_grad_norm, parts,
+                     [this](const Tensor& clip) { model_.clamp_spans(context(), clip); });
+  calls.end();
+  if (state_.step + 1 < total_steps()) prepare(state_.micro_step);
+  step.state = state_;
+  step.losses.swap(losses_);
+  step.shares.swap(shares_);
   ++state_.step;
-  if (finished()) optimizer_.catch_up();
-  state_.loss_sum += report.loss;
-  state_.total_loss_sum += report.loss;
-  ++state_.loss_count;
   state_.pending_loss = 0;
   state_.accumulated = 0;
-  forget_losses();
+  // What the host wants to know of the device it asks last.
+  if (optimizer_.steps_ahead() == 0 || finished()) settle();
+  if (finished()) optimizer_.catch_up();
   return true;
+}
+
+const StepReport& Trainer::settle() {
+  while (optimizer_.unread() > 0) read_oldest();
+  return report_;
+}
+
+void Trainer::read_oldest() {
+  const ClipResult clip = optimizer_.read_oldest();
+  if (clip.is_finite == 0) {
+    go_back();
+    if (!std::isfinite(clip.loss)) {
+      read_pending_losses();
+      report_loss(clip.loss, state_.micro_step - 1);  // none is broken by itself: their sum overflowed
+    }
+    report_norm(clip.norm + clip.other);
+  }
+  Unread& step = unread_.front();
+  report_ = {
+      .loss = clip.loss, .span_penalty = clip.penalty, .grad_norm = clip.norm, .learning_rate = step.learning_rate};
+  state_.loss_sum += report_.loss;
+  state_.total_loss_sum += report_.loss;
+  ++state_.loss_count;
+  step.losses.clear();
+  step.shares.clear();
+  std::rotate(unread_.begin(), unread_.begin() + 1, unread_.end());
+}
+
+// To the end of the oldest unread step, of which the optimizer has done nothing.
+void Trainer::go_back() {
+  Unread& step = unread_.front();
+  const TrainState now = std::exchange(state_, step.state);
+  state_.loss_sum = now.loss_sum;
+  state_.total_loss_sum = now.total_loss_sum;
+  state_.loss_count = now.loss_count;
+  losses_.swap(step.losses);
+  shares_.swap(step.shares);
+  forget_unread();
+  if (optimizer_.steps_ahead() > 0) clear_gradients();  // those of a later step
 }
 
 // Parameters come first in time, then the forward pass in order, which runs once more and keeps its values this time.

@@ -80,6 +80,16 @@ class Trainer {
   /// micro-batches run once more, watched. A loss that is not finite is told when the step is complete, or by
   /// read_losses(). After any exception but one from `check` below the trainer cannot go on.
   bool micro_step(StepReport& report);
+  /// One micro-step whose result the host need not wait for; true when it completed an optimizer step. On a device that
+  /// launches kernels up to `steps_ahead` optimizer steps may be unread when it returns: state() counts them as done,
+  /// but for the sums of losses, which settle() brings up to date. The device has work meanwhile, and every bit is that
+  /// of micro_step(). A step that is not finite is told by a later advance() or settle(), with state(), the model and
+  /// the StepDiverged of micro_step(): no weight has changed since. Elsewhere each step is read at once.
+  bool advance();
+  /// Reads what is unread, and returns the report of the last optimizer step that this trainer has done. Throws
+  /// StepDiverged as micro_step() does.
+  const StepReport& settle();
+  static constexpr size_t steps_ahead = 2;
   /// Calls `check` before each operation of a micro-step for as long as the micro-step can be given up without a trace;
   /// `check` does that by throwing. Not while gradients are added to those of earlier micro-steps.
   void check_between_operations(std::function<void()> check);
@@ -92,20 +102,22 @@ class Trainer {
 
   const TrainState& state() const { return state_; }
   TrainState& state() { return state_; }
+  /// With every step read: see settle().
   AdamW& optimizer() {
     check_parameters();
+    settle();
     return optimizer_;
   }
   /// The model with all parameters up to date. Between two micro-steps, before the run is finished, the rows of the
   /// word embeddings that the last steps did not need wait in the model that was given to the constructor: look at it
-  /// through this function.
+  /// through this function, which reads all steps as settle() does.
   DistilBert& model() {
     optimizer().catch_up();
     return model_;
   }
 
-  /// Brings state().pending_loss up to date, for who saves the state in the middle of an optimizer step: the losses of
-  /// its micro-steps stay on the device until it is complete. Throws Diverged as micro_step() does.
+  /// Settles, and brings state().pending_loss up to date, for who saves the state in the middle of an optimizer step:
+  /// the losses of its micro-steps stay on the device until it is complete. Throws Diverged as micro_step() does.
   void read_losses();
   /// Sets the position in the data after state() has been restored.
   void restore_position();
@@ -116,6 +128,13 @@ class Trainer {
     int64_t first, count;  // its micro-steps
     int64_t sentences;     // in all of them
   };
+  // An optimizer step that has been called for, as it was when its result would have been read at once.
+  struct Unread {
+    TrainState state = {};
+    double learning_rate = 0;
+    std::vector<Tensor> losses = {};
+    std::vector<double> shares = {};
+  };
   void check_parameters() const;
   Group group_of(int64_t micro_step) const;
   void prepare(int64_t micro_step);
@@ -123,6 +142,10 @@ class Trainer {
   void backward(const Tensor& loss, double share);
   void clear_gradients();
   void forget_losses();
+  void forget_unread();
+  void read_pending_losses();
+  void read_oldest();
+  void go_back();
   [[noreturn]] void report_loss(double loss, int64_t micro_step);
   [[noreturn]] void report_norm(double norm);
   BrokenTensor first_broken_value(int64_t micro_step);
@@ -145,6 +168,8 @@ class Trainer {
   Tensor span_penalty_;         // of the last micro-step
   std::vector<Tensor> losses_;  // of the micro-steps since the last optimizer step whose losses nobody has read yet
   std::vector<double> shares_;  // what each counts for in the step's loss
+  std::vector<Unread> unread_;  // as many of them as the optimizer has, the oldest first
+  StepReport report_;           // of the last step that was read
   TrainState state_;
 };
 

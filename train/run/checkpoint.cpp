@@ -215,6 +215,7 @@ CheckpointState read_checkpoint(const std::string& directory, Trainer& trainer, 
   const std::string path = directory + state_file;
   CheckpointState state = parse_checkpoint_state(read_input(path, input_limit::state), path);
   check_same_run(state.settings, fingerprint, directory);
+  trainer.settle();  // what it has done is not to be added to what is restored
   trainer.state() = state.train;
   // After model() nothing of it waits any more, so nothing overwrites what is loaded.
   load_tensors(directory + "/model.safetensors", weights_of(trainer.model()));

@@ -130,9 +130,9 @@ void Session::write_metrics(const ordered_json& line) {
 
 void Session::log_step(const StepReport& report) {
   TrainState& s = trainer_.state();
-  last_loss_ = s.loss_sum / static_cast<double>(s.loss_count);
-  const bool due = options_.logging_steps > 0 && s.step % options_.logging_steps == 0;
-  if (due || s.step == trainer_.total_steps()) {
+  if (s.loss_count > 0) last_loss_ = s.loss_sum / static_cast<double>(s.loss_count);  // as far as it has been read
+  const bool due = at_multiple_of(options_.logging_steps);
+  if (due || trainer_.finished()) {
     ordered_json line{{"step", s.step},
                       {"epoch", trainer_.epoch()},
                       {"loss", last_loss_},
@@ -161,7 +161,7 @@ bool Session::evaluation_due() const {
   const TrainState& s = trainer_.state();
   if (s.last_evaluation == s.step) return false;
   if (trainer_.finished()) return true;
-  if (options_.eval_steps > 0) return s.step > 0 && s.step % options_.eval_steps == 0;
+  if (options_.eval_steps > 0) return s.step > 0 && at_multiple_of(options_.eval_steps);
   return s.step > 0 && s.step % trainer_.steps_per_epoch() == 0;
 }
 
@@ -242,20 +242,27 @@ void Session::finish_step() {
   const int64_t step = trainer_.state().step;
   const bool evaluated = evaluation_due();
   if (evaluated) evaluate_now();
-  const bool save_due = options_.save_steps > 0 ? step % options_.save_steps == 0 : evaluated;
+  const bool save_due = options_.save_steps > 0 ? at_multiple_of(options_.save_steps) : evaluated;
   // A model that is taken as it is (--epochs 0) has no optimizer to save.
   if (step > 0 && (save_due || selected_ || ended())) save();
   publish();
 }
 
+// Whether the step just made is one whose numbers are needed now: to be logged, or before an evaluation or a
+// checkpoint.
+bool Session::numbers_due() const {
+  return at_multiple_of(options_.logging_steps) || at_multiple_of(options_.save_steps) || evaluation_due();
+}
+
 void Session::train() {
-  StepReport report;
+  StepReport report;  // of the last step that has been read
   bool first = true;
   while (!ended()) {
     leave_if_interrupted();
     save_if_asked();
     const auto begin = Clock::now();
-    const bool stepped = trainer_.micro_step(report);
+    const bool stepped = trainer_.advance();
+    if (stepped && (first || numbers_due())) report = trainer_.settle();
     const double seconds = seconds_since(begin);
     timed_seconds_ += seconds;
     trainer_.state().train_seconds += seconds;

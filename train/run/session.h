@@ -92,6 +92,8 @@ class Session : RunParts {
            trainer_.state().evaluations_without_gain >= options_.early_stopping_patience;
   }
   bool evaluation_due() const;
+  bool numbers_due() const;
+  bool at_multiple_of(int64_t steps) const { return steps > 0 && trainer_.state().step % steps == 0; }
   double rate() const { return timed_seconds_ > 0 ? static_cast<double>(timed_tokens_) / timed_seconds_ : 0; }
   void write_metrics(const nlohmann::ordered_json& line);
 

@@ -110,7 +110,7 @@ void moves(const Kernels<T>& k) {
   Arrays<T> x;
   const int64_t rows = 5;
   k.fill(1000, 2, x(1000));
-  k.clamp(1000, -1, 1, x(1000));
+  k.clamp(1000, -1, 1, x(1000), nullptr);
   k.copy_2d(rows, wide, x(rows * 3 * wide) + wide, 3 * wide, x(rows * wide), wide, 1);
   k.copy_2d(rows, wide, x(wide), 0, x(rows * wide), wide, 0);
   k.transpose(2, 64, narrow, x(2 * 64 * narrow), x(2 * 64 * narrow), 1);

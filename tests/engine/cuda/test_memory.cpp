@@ -1,6 +1,7 @@
 // Memory, copies, waits and times of the CUDA backend.
 #include <map>
 
+#include "engine/answer.h"
 #include "engine/ops.h"
 #include "engine/profile.h"
 #include "tests/engine/cuda/device.h"
@@ -124,4 +125,38 @@ TEST_CASE("a wait ends when all that was called has run") {
   backend(Device::cuda).wait();
   CHECK(emulator::counters().launches == 2);
   CHECK(emulator::counters().waits == 1);
+}
+
+TEST_CASE("who reads an answer waits for what was called before it was asked for, and for nothing else") {
+  const EmulatedGpu gpu;
+  CRISP_CUDA_NAMESPACE::Memory::the().keep_blocks(true);
+  const Tensor x = Tensor::full({4}, DType::f64, 0.5, Device::cuda);
+  emulator::counters() = {};
+  Tape tape(Tape::Mode::inference);
+  const auto read = [](const Answer& answer) {
+    std::vector<double> values(4);
+    answer.read(values.data(), sizeof(double) * values.size());
+    return values;
+  };
+  const Tensor y = exp(tape, x);
+  Answer first(y);
+  const Tensor z = exp(tape, y);
+  const Answer second(z);
+  { const Answer nobody_reads(y); }
+  const Answer third(z);  // at the place of that one
+  const Tensor more = exp(tape, z);
+  CHECK(emulator::counters().launches == 0);
+  const Answer moved = std::move(first);
+  const double once = read(moved)[3];
+  CHECK(once == Approx(std::exp(0.5)).epsilon(1e-14));
+  CHECK(emulator::counters().launches == 1);
+  CHECK(read(moved) == std::vector(4, once));
+  const double twice = read(third)[0];
+  CHECK(twice == Approx(std::exp(once)).epsilon(1e-14));
+  CHECK(read(second) == std::vector(4, twice));
+  CHECK(emulator::counters().launches == 2);
+  CHECK_THROWS_WITH(Answer(Tensor::zeros({33}, DType::f64, Device::cuda)),
+                    Catch::Contains("an answer has at most 256 bytes"));
+  float less = 0;
+  CHECK_THROWS_WITH(second.read(&less, sizeof less), Catch::Contains("an answer of 32 bytes is read as 4"));
 }

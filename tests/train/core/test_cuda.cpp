@@ -158,3 +158,38 @@ TEST_CASE("a warmed-up step waits once and takes no more memory") {
   while (!trainer.finished()) trainer.micro_step(report);
   CHECK(CRISP_CUDA_NAMESPACE::Memory::the().bytes_held() == held);
 }
+
+TEST_CASE("in a run that is ahead the host waits for the step before the last, and never for all that it has called") {
+  CRISP_CUDA_NAMESPACE::Memory::the().keep_blocks(true);
+  const DistilBertConfig config = small_run_config();
+  const TokenizedDataset data = small_data(96, 4, 18);
+  const TrainerOptions options = options_for(8, 1, 3);
+  constexpr int warm = 14, steps = 6;
+  // Launches that have run when the host has called for 1, 2, .. steps.
+  std::vector<uint64_t> at_once;
+  {
+    DistilBert model = model_on(Device::cuda, small_run_model(config));
+    Trainer trainer(model, data, options);
+    StepReport report;
+    for (int i = 0; i < warm; ++i) trainer.micro_step(report);
+    emulator::counters() = {};
+    for (int i = 0; i < steps; ++i) {
+      trainer.micro_step(report);
+      at_once.push_back(emulator::counters().launches);
+    }
+    CHECK(emulator::counters().waits == steps);
+  }
+  DistilBert model = model_on(Device::cuda, small_run_model(config));
+  Trainer trainer(model, data, options);
+  for (int i = 0; i < warm; ++i) trainer.advance();
+  trainer.settle();  // a line of the log
+  emulator::counters() = {};
+  for (size_t i = 0; i < steps; ++i) {
+    trainer.advance();
+    constexpr size_t ahead = Trainer::steps_ahead;
+    CHECK(emulator::counters().launches == (i < ahead ? 0 : at_once[i - ahead]));
+    CHECK(emulator::counters().waits == (i < ahead ? 0 : i + 1 - ahead));  // for the oldest of the steps
+  }
+  trainer.settle();  // the next one
+  CHECK(emulator::counters().launches == at_once.back());
+}

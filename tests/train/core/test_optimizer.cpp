@@ -42,17 +42,16 @@ double scale_at(int64_t step) { return step % 3 == 0 ? 0.25 : 1.0; }
 
 // A table and a dense weight, whose gradients depend on what they hold.
 struct Run {
-  Run(DType type, bool by_rows, bool defer, int64_t width = cols, const Context& with = Context::standard())
+  Run(DType type, bool by_rows, bool defer, int64_t width = cols, const Context& with = Context::standard(),
+      size_t ahead = 0)
       : context(with) {
     table = Tensor::normal({rows, width}, type, {.seed = 1}).set_requires_grad();
     table.set_name("table");
     weight = Tensor::normal({3, width}, type, {.seed = 2}).set_requires_grad();
     if (by_rows) table.take_grad_by_rows();
     parameters = {{"table", table, true, false}, {"weight", weight, false, false}};
-    start(defer);
-  }
-  void start(bool defer) {
-    optimizer = std::make_unique<AdamW>(parameters, AdamWOptions{.weight_decay = 0.1, .defer_rows = defer}, context);
+    const AdamWOptions options{.weight_decay = 0.1, .defer_rows = defer, .steps_ahead = ahead};
+    optimizer = std::make_unique<AdamW>(parameters, options, context);
   }
   // Of the loss times `scale`.
   void backward(const Tensor& ids, double scale = 1) {
@@ -67,6 +66,15 @@ struct Run {
   }
   void steps(int64_t from, int64_t to) {
     for (int64_t s = from; s < to; ++s) step(s);
+  }
+  // One whose result may stay unread; the loss is multiplied with `factor` besides.
+  void step_ahead(int64_t s, double factor = 1) {
+    while (!optimizer->has_room()) REQUIRE(optimizer->read_oldest().is_finite == 1);
+    backward(ids_at(s), scale_at(s) * factor);
+    optimizer->enqueue(rate_at(s), 0);
+  }
+  void read_all() {
+    while (optimizer->unread() > 0) REQUIRE(optimizer->read_oldest().is_finite == 1);
   }
   // Copies of everything, up to date.
   std::vector<Tensor> state() {
@@ -208,6 +216,58 @@ TEST_CASE("a step clips by the norm of all gradients, and one that is not finite
       CHECK(run.optimizer->steps() == 2);
       CHECK(run.weight.gradient());
       CHECK(same(run.state(), before));
+    }
+  }
+}
+
+TEST_CASE("steps that are read late have the bits of steps that are read at once") {
+  for (const DType type : {DType::f32, DType::f64}) {
+    Run at_once(type, true, true), late(type, true, true, cols, Context::standard(), 3);
+    at_once.steps(0, 200);
+    const std::vector<Tensor> expected = at_once.state();
+    at_once.steps(200, 540);  // more than are remembered
+    size_t most = 0;
+    for (int64_t s = 0; s < 540; ++s) {
+      late.step_ahead(s);
+      most = std::max(most, late.optimizer->unread());
+      CHECK(late.optimizer->steps() == s + 1);
+      if (s != 199) continue;
+      CHECK(contains(message_of<Error>([&] { late.optimizer->catch_up(); }), "have not been read"));
+      late.read_all();
+      CHECK(same(late.state(), expected));
+    }
+    CHECK(most == 3);
+    late.read_all();
+    CHECK(same(late.state(), at_once.state()));
+  }
+}
+
+TEST_CASE("a step that is not finite takes those after it back, and the run can go on without them") {
+  for (const DType type : {DType::f32, DType::f64}) {
+    for (const size_t ahead : {1, 2, 3}) {
+      for (const int64_t broken : {0, 21, 509}) {
+        if (broken == 509 && ahead < 3) continue;  // where as many steps are remembered as can be
+        INFO(name_of(type) << ", step " << broken << ", " << ahead << " ahead");
+        Run at_once(type, true, true), late(type, true, true, cols, Context::standard(), ahead);
+        at_once.steps(0, broken);
+        for (int64_t s = 0; s < broken; ++s) late.step_ahead(s);
+        late.step_ahead(broken, HUGE_VAL);
+        // As many more as can be called for before its result must be read.
+        for (size_t more = 1; more < ahead; ++more) late.step_ahead(late.optimizer->steps());
+        CHECK(late.optimizer->steps() == broken + static_cast<int64_t>(ahead));
+        while (late.optimizer->steps() - static_cast<int64_t>(late.optimizer->unread()) < broken)
+          REQUIRE(late.optimizer->read_oldest().is_finite == 1);
+        CHECK(late.optimizer->read_oldest().is_finite == 0);
+        CHECK(late.optimizer->unread() == 0);
+        CHECK(late.optimizer->steps() == broken);
+        CHECK(same(late.state(), at_once.state()));
+        for (int64_t s = broken; s < broken + 30; ++s) {
+          at_once.step(s);
+          late.step_ahead(s);
+        }
+        late.read_all();
+        CHECK(same(late.state(), at_once.state()));
+      }
     }
   }
 }
