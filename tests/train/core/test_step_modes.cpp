@@ -93,7 +93,9 @@ TEST_CASE("20 steps in graphs have the bits of steps call by call") {
       check_same(calls, whole);
       CHECK(calls.graphs == 0);
       CHECK(graphs.graphs > 2 * graphs.micro_steps);
-      CHECK(whole.graphs == whole.micro_steps);
+      // One more where what is sent to the device fills a piece of pinned memory in the middle of a step.
+      CHECK(whole.graphs >= whole.micro_steps);
+      CHECK(whole.graphs <= whole.micro_steps + 1);
       INFO(graphs.made << " of " << graphs.graphs << " graphs are new, " << whole.made << " of " << whole.graphs);
       CHECK(graphs.made <= 16);
       CHECK(whole.made <= 16);
