@@ -9,7 +9,7 @@ using namespace crisp;
 using namespace crisp::test;
 
 int main(int argc, char** argv) {
-  return run_checks(argc, argv, [](const std::vector<std::string>&, Answers& answers, const auto& report) {
+  return run_checks(argc, argv, [](const std::vector<std::string>&, crisp::test::Answers& answers, const auto& report) {
     for (const Op* op : all_ops()) {
       const std::vector<Sample> samples = op->samples();
       int64_t derivatives = 0;
