@@ -192,7 +192,7 @@ TEST_CASE("at every density, with many ties, attention and its gradients equal p
   }
 }
 
-TEST_CASE("dropout draws by place where at most half of the keys are kept, else by key; backward, too") {
+TEST_CASE("dropout draws by place where at most half of the keys are kept, else by key, and so backward") {
   // Two sequences; with unit keys and values the output is the weights after dropout, and dv is its transpose by dout.
   const RandomKey key{.seed = 5, .stream = Stream::dropout, .step = 3, .site = 1};
   const std::vector<int64_t> lengths =
