@@ -17,7 +17,7 @@ int64_t count_labels(const std::vector<FineTuner::Example>& train, const FineTun
   for (const FineTuner::Example& e : train) count = std::max<int64_t>(count, int64_t{e.label} + 1);
   if (o.label_names.empty()) return count;
   const auto named = std::ssize(o.label_names);
-  if (named < count) fail<UsageError>("there are {} names of labels, but {} labels", named, count);
+  if (named < count) fail<UsageError>("label_names has {}, but the examples have {} labels", named, count);
   return named;
 }
 

@@ -100,6 +100,8 @@ std::string with_names_of_here(std::string message) {
     const Setting<Tuning>* const setting = find_setting(tuner_settings(), message.substr(at, end - at));
     if (begins && setting) message.replace(at - 2, end - at + 2, setting->key());
   }
+  constexpr std::string_view programs_advice = "; give --vocab FILE";  // here a vocabulary is one of the model's files
+  if (message.ends_with(programs_advice)) message.resize(message.size() - programs_advice.size());
   return message;
 }
 

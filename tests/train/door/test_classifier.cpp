@@ -219,8 +219,10 @@ TEST_CASE("what cannot be loaded is refused with its class and a message") {
   ModelFiles other = small_classifier();
   other.at("vocab.txt") += "one\ntwo\n";
   CHECK(contains(refused(other), "this is not its vocabulary"));
-  CHECK(contains(message_of<UsageError>([&] { const Classifier c(ModelSource::memory(without("vocab.txt"))); }),
-                 "no vocab.txt"));
+  const std::string without_vocabulary =
+      message_of<UsageError>([&] { const Classifier c(ModelSource::memory(without("vocab.txt"))); });
+  CHECK(contains(without_vocabulary, "no vocab.txt"));
+  CHECK_FALSE(contains(without_vocabulary, "--"));
 
   CHECK(contains(message_of<BadInput>([] { const Classifier model(sample_weights()); }), "no classification head"));
   CHECK(contains(message_of<BadInput>([] { const Classifier model("no/such/model"); }), "no/such/model"));

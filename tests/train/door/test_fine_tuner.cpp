@@ -263,7 +263,7 @@ TEST_CASE("trainings that make no sense are refused") {
   CHECK(contains(refusal([](O& o) { o.sparse_method = std::string("best"); }), "sparse_method must be one of top-k|"));
   CHECK(contains(refusal([](O& o) { o.sparse_method = std::string("syntax"), o.sparsity = std::string("0.5"); }),
                  "dependency parses"));
-  CHECK(contains(refusal([](O& o) { o.label_names = {"one"}; }), "1 names of labels, but 2 labels"));
+  CHECK(contains(refusal([](O& o) { o.label_names = {"one"}; }), "label_names has 1, but the examples have 2 labels"));
   CHECK(contains(refusal([](O& o) { o.threads = -2; }), "threads must be a whole number from 0 to 1024, not '-2'"));
 
   const FineTuner::Options options = short_training();

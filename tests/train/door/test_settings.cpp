@@ -84,6 +84,7 @@ TEST_CASE("messages name settings as the library does") {
   CHECK(with_names_of_here("--window belongs to --sparse-method neighbour, not top-k") ==
         "window belongs to sparse_method neighbour, not top-k");
   CHECK(with_names_of_here("give (--max-length 7)\n--sparsity-ramp") == "give (max_length 7)\nsparsity_ramp");
+  CHECK(with_names_of_here("there is no vocab.txt beside x; give --vocab FILE") == "there is no vocab.txt beside x");
   for (const char* other : {"", "--", "a -- b", "--vocab FILE", "/tmp/--window", "x--window", "--windows", "--window-"})
     CHECK(with_names_of_here(other) == other);
 

@@ -313,7 +313,7 @@ class Refusals(unittest.TestCase):
                 model.gradient("a film", loss=number, logit=None)
             with self.assertRaises(crisp.UsageError, msg=repr(number)):
                 crisp.FineTuner(SAMPLE, [("a film", number)])
-        for names in (["a,b", "c"], [" a", "b"], "ab", 5, [1, 2]):
+        for names in (["a,b", "c"], [" a", "b"], [""], ["", "b"], "ab", 5, True, [1, 2]):
             with self.assertRaises(crisp.UsageError, msg=repr(names)):
                 crisp.FineTuner(SAMPLE, TRAIN, label_names=names)
         for source in (None, 5, ["a"]):
