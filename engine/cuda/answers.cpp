@@ -49,8 +49,8 @@ void forget(void* answer) noexcept {
 }
 
 void* ask(const void* from, size_t bytes) {
-  Place* const place = take_place();
   const AtOnce at_once;  // nothing says when an event of a graph comes
+  Place* const place = take_place();
   cudaError_t error = cudaMemcpyAsync(place->memory, from, bytes, cudaMemcpyDeviceToHost, stream());
   if (error == cudaSuccess) error = cudaEventRecord(place->has_come, stream());
   if (error != cudaSuccess) forget(place);

@@ -1,6 +1,7 @@
 #include "train/core/optimizer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/fail.h"
 
@@ -89,9 +90,10 @@ void AdamW::enqueue(double learning_rate, double max_grad_norm, const StepLoss& 
                  parameters_[table.index].tensor.gradient().rows(), clip);
   if (also) also(clip);
 
+  Answer answer(clip);  // the only one that a step waits for; where it cannot be asked for, the step does not count
   Unread& step = steps_called_[unread_++];
   step.clip = clip;
-  step.answer = Answer(clip);  // the only one that a step waits for
+  step.answer = std::move(answer);
   ++steps_;
   for (Table& table : tables_)
     if (has_gradient(table.index)) note_step(table, part(table.index, learning_rate, steps_).step);

@@ -238,17 +238,18 @@ bool Trainer::advance() {
 
   Unread& step = unread_[optimizer_.unread()];
   step.learning_rate = options_.learning_rate_or_default() * schedule_.factor(state_.step);
+  step.state = state_;
   const StepLoss parts{state_.pending_loss, losses_, shares_, span_penalty_};
   optimizer_.enqueue(step.learning_rate, options_.max_grad_norm, parts,
                      [this](const Tensor& clip) { model_.clamp_spans(context(), clip); });
-  calls.end();
-  if (state_.step + 1 < total_steps()) prepare(state_.micro_step);
-  step.state = state_;
+  // Before anything else can fail: the optimizer counts the step.
   step.losses.swap(losses_);
   step.shares.swap(shares_);
   ++state_.step;
   state_.pending_loss = 0;
   state_.accumulated = 0;
+  calls.end();
+  if (!finished()) prepare(state_.micro_step);
   // What the host wants to know of the device it asks last.
   if (optimizer_.steps_ahead() == 0 || finished()) settle();
   if (finished()) optimizer_.catch_up();

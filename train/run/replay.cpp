@@ -209,7 +209,7 @@ void Replay::load() {
     notes_.push_back(fmt::format("the run had {} kernels, here are {} ones: the last bits may differ from its",
                                  state.kernels.empty() ? "other" : state.kernels, now));
   if (const std::string note = random_numbers_note(state, loaded_->model.config()); !note.empty())
-    notes_.push_back(note + ": what is repeated is not what the run did");
+    notes_.push_back(note + ": what is repeated may differ from what the run did");
 }
 
 }  // namespace crisp

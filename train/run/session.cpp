@@ -85,7 +85,7 @@ void Session::open_logs() {
         "those of an uninterrupted run",
         before, now);
   if (const std::string note = random_numbers_note(state, trainer_.model().config()); !complete_ && !note.empty())
-    progress_.message("{}: what follows is not what an uninterrupted run would have given", note);
+    progress_.message("{}: what follows may differ from what an uninterrupted run would have given", note);
 }
 
 // --resume where no checkpoint can be used. Logs alone are worth little and are replaced; a model or the results of a

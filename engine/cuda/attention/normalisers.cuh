@@ -123,7 +123,9 @@ __device__ __forceinline__ void mark_dropped(const Dropout& dropout, const Score
       place = before + __popc(parts & ((1u << lane) - 1));
       before += __popc(parts);
     }
-    if (j < row.n) row.x[j] = has_part ? formulas::marked_weight(x, weight_factor<T>(dropout, row.element + place)) : x;
+    // Not a NaN, which a sign could make absent().
+    const bool marks = has_part && x == x;
+    if (j < row.n) row.x[j] = marks ? formulas::marked_weight(x, weight_factor<T>(dropout, row.element + place)) : x;
   }
 }
 

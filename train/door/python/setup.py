@@ -40,7 +40,7 @@ class BuildWithLibrary(build_py):
             sys.exit("To build Crisp's library takes CMake; CRISP_LIBRARY may name one that was built before.")
         build = root / os.environ.get("CRISP_BUILD", "build-python")
         options = ["-DCRISP_BUILD_TESTS=OFF", "-DCRISP_BUILD_TOOLS=OFF", "-DCRISP_CUDA=OFF", "-DCRISP_STANDALONE=ON",
-                   "-DCMAKE_SHARED_LINKER_FLAGS=-Wl,--strip-all"]
+                   f"-DCMAKE_SHARED_LINKER_FLAGS={os.environ.get('LDFLAGS', '')} -Wl,--strip-all"]
         if shutil.which("ninja"):
             options += ["-G", "Ninja"]
         subprocess.run(["cmake", "-S", root, "-B", build, *options], check=True)
