@@ -332,12 +332,6 @@ template <class T>
 CRISP_INLINE T weight_dropout(T w, T f) {
   return w * f;
 }
-/// How attention's forward pass leaves a weight for the backward pass, which draws nothing again: with a sign, which no
-/// weight has, where the factor f drops it.
-template <class T>
-CRISP_INLINE T marked_weight(T w, T f) {
-  return f == T{} ? -w : w;
-}
 template <class T>
 CRISP_INLINE T dropout_factor(double p) {
   return static_cast<T>(1 / (1 - p));

@@ -198,6 +198,12 @@ struct AttentionShape {
 /// Whether dropout of a row of n_k keys, `count` of which have a part in the weights, goes by place: see
 /// AttentionShape::dropout.
 CRISP_INLINE bool drops_by_place(int64_t count, int64_t n_k) { return 2 * count <= n_k; }
+/// How attention's forward pass leaves a weight for the backward pass, which draws nothing again: with a sign, which no
+/// weight has, where the factor f drops it.
+template <class T>
+CRISP_INLINE T marked_weight(T w, T f) {
+  return f == T{} ? -w : w;
+}
 
 /// Whether rows go by lists of kept keys; else all keys take part, in a plain softmax.
 CRISP_INLINE bool by_lists(const AttentionShape& s) {

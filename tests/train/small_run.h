@@ -10,6 +10,7 @@
 #include "data/batch.h"
 #include "data/tokenizer_files.h"
 #include "data/wordpiece.h"
+#include "tests/support/catch.h"
 #include "tests/support/small_model.h"
 #include "train/core/trainer.h"
 #include "train/run/train_options.h"
@@ -120,6 +121,17 @@ inline std::vector<StepReport> finish(Trainer& trainer) {
   while (!trainer.finished())
     if (trainer.micro_step(report)) reports.push_back(report);
   return reports;
+}
+
+/// Where a run is, but for its time.
+inline void same_state(const TrainState& a, const TrainState& b) {
+  CHECK(a.step == b.step);
+  CHECK(a.micro_step == b.micro_step);
+  CHECK(a.accumulated == b.accumulated);
+  CHECK(a.loss_sum == b.loss_sum);
+  CHECK(a.pending_loss == b.pending_loss);
+  CHECK(a.loss_count == b.loss_count);
+  CHECK(a.total_loss_sum == b.total_loss_sum);
 }
 
 }  // namespace crisp::test

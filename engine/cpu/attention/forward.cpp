@@ -55,7 +55,7 @@ double softmax_rows(const AttentionShape& s, const AttentionBlock& b, int64_t ro
     const T* f = factors ? factors + r * b.n_k : nullptr;
     for (int64_t c = 0; c <= last; c += width) {
       const Vec<T> v = Softmax::value(load(e + c), inverse), factor = f ? load(f + c) : Vec<T>{};
-      const Vec<T> left = f ? formulas::marked_weight(v, factor) : v;
+      const Vec<T> left = f ? marked_weight(v, factor) : v;
       if (c < last) {
         store(w + c, left);
       } else {

@@ -47,7 +47,7 @@ CRISP_INLINE void put_row(int64_t n_k, int64_t count, const int32_t* positions, 
                           T* row, int32_t* row_count) {
   *row_count = static_cast<int32_t>(count);
   const auto weight = [=](auto x) CRISP_INLINED { return x * factor; };
-  const auto marked = [=](auto x, auto f) CRISP_INLINED { return formulas::marked_weight(x * factor, f); };
+  const auto marked = [=](auto x, auto f) CRISP_INLINED { return marked_weight(x * factor, f); };
   if (is_short(count, n_k)) {
     if (dropped) {
       map_close(marked, count, row, w, dropped);

@@ -125,7 +125,7 @@ __device__ __forceinline__ void mark_dropped(const Dropout& dropout, const Score
     }
     // Not a NaN, which a sign could make absent().
     const bool marks = has_part && x == x;
-    if (j < row.n) row.x[j] = marks ? formulas::marked_weight(x, weight_factor<T>(dropout, row.element + place)) : x;
+    if (j < row.n) row.x[j] = marks ? marked_weight(x, weight_factor<T>(dropout, row.element + place)) : x;
   }
 }
 

@@ -51,6 +51,9 @@ Run train(StepMode mode, const DistilBertConfig& config, const TrainerOptions& o
   DistilBert model = small_run_model(config);
   Trainer trainer(model, data, options);
   if (interrupt) trainer.check_between_operations(interrupt);
+  // What is sent to a GPU goes through pieces of pinned memory of a megabyte, and a step in which one is full becomes
+  // two graphs. This fills one, whatever ran before; all that the run sends finds room in the next.
+  Tensor::zeros({1 << 18}, DType::f32, Device::cpu).to(test_device());
   Run run;
   StepReport report;
   while (!trainer.finished()) {
@@ -93,9 +96,7 @@ TEST_CASE("20 steps in graphs have the bits of steps call by call") {
       check_same(calls, whole);
       CHECK(calls.graphs == 0);
       CHECK(graphs.graphs > 2 * graphs.micro_steps);
-      // One more where what is sent to the device fills a piece of pinned memory in the middle of a step.
-      CHECK(whole.graphs >= whole.micro_steps);
-      CHECK(whole.graphs <= whole.micro_steps + 1);
+      CHECK(whole.graphs == whole.micro_steps);
       INFO(graphs.made << " of " << graphs.graphs << " graphs are new, " << whole.made << " of " << whole.graphs);
       CHECK(graphs.made <= 16);
       CHECK(whole.made <= 16);

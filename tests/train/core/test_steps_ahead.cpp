@@ -30,16 +30,6 @@ void same_report(const StepReport& a, const StepReport& b) {
   CHECK(a.learning_rate == b.learning_rate);
 }
 
-void same_state(const TrainState& a, const TrainState& b) {
-  CHECK(a.step == b.step);
-  CHECK(a.micro_step == b.micro_step);
-  CHECK(a.accumulated == b.accumulated);
-  CHECK(a.loss_sum == b.loss_sum);
-  CHECK(a.pending_loss == b.pending_loss);
-  CHECK(a.loss_count == b.loss_count);
-  CHECK(a.total_loss_sum == b.total_loss_sum);
-}
-
 // Parameters and moments.
 std::vector<Tensor> everything(Trainer& trainer) {
   std::vector<Tensor> all = weights_now(trainer.model());

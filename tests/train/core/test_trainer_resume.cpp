@@ -24,16 +24,6 @@ std::string fingerprint_of(const TrainOptions& options, const TokenizedDataset& 
   return run_fingerprint(options, data, data, model.config(), "");
 }
 
-void same_state(const TrainState& a, const TrainState& b) {
-  CHECK(a.step == b.step);
-  CHECK(a.micro_step == b.micro_step);
-  CHECK(a.accumulated == b.accumulated);
-  CHECK(a.loss_sum == b.loss_sum);
-  CHECK(a.pending_loss == b.pending_loss);
-  CHECK(a.loss_count == b.loss_count);
-  CHECK(a.total_loss_sum == b.total_loss_sum);
-}
-
 // A run of its own model over the common data.
 struct Run {
   Run(const TokenizedDataset& data, DType dtype, uint64_t seed = 3)

@@ -166,6 +166,13 @@ static void open_and_close(answers expected) {
   CHECK(status("VmRSS:") < early + 8 * 1024);
 }
 
+static void must_end_well(pid_t child) {
+  int result = 0;
+  CHECK(waitpid(child, &result, 0) == child);
+  if (WIFSIGNALED(result)) dprintf(messages, "a child ended by signal %d\n", WTERMSIG(result));
+  CHECK(WIFEXITED(result) && WEXITSTATUS(result) == 0);
+}
+
 static void predict_in_a_child(const crisp_model* model, answers expected) {
   const pid_t child = fork();
   CHECK(child >= 0);
@@ -176,9 +183,7 @@ static void predict_in_a_child(const crisp_model* model, answers expected) {
     api.crisp_model_free(own);
     _exit(0);
   }
-  int result = 0;
-  CHECK(waitpid(child, &result, 0) == child);
-  CHECK(WIFEXITED(result) && WEXITSTATUS(result) == 0);
+  must_end_well(child);
   CHECK(same(predict(model), expected)); /* and the parent goes on */
 }
 
@@ -236,10 +241,7 @@ static void children_of_a_busy_host(crisp_model* model, answers expected) {
       }
       _exit(0);
     }
-    int result = 0;
-    CHECK(waitpid(child, &result, 0) == child);
-    if (!WIFEXITED(result)) dprintf(messages, "child %d ended by signal %d\n", i, WTERMSIG(result));
-    CHECK(WIFEXITED(result) && WEXITSTATUS(result) == 0);
+    must_end_well(child);
   }
   over = 1;
   for (int i = 0; i < threads; ++i) CHECK(pthread_join(ids[i], NULL) == 0);
