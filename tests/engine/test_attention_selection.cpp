@@ -278,8 +278,12 @@ TEST_CASE("keys that are not numbers leave nothing of the result") {
   Tape tape(Tape::Mode::inference);
   for (const Selection selection : selections) {
     for (const Tensor& keys : {one, all}) {
-      const auto out = attention(tape, q, keys, v, {offsets, offsets}, rule_of(selection, 0.8)).to_vector();
-      CHECK(std::all_of(out.begin(), out.end(), [](double x) { return std::isnan(x); }));
+      for (const double p : {0.0, 0.9}) {  // dropped or not: 0 times a NaN is one, too
+        AttentionRule rule = rule_of(selection, 0.8);
+        rule.dropout = {p, {.seed = 1, .stream = Stream::dropout}};
+        const auto out = attention(tape, q, keys, v, {offsets, offsets}, rule).to_vector();
+        CHECK(std::all_of(out.begin(), out.end(), [](double x) { return std::isnan(x); }));
+      }
     }
   }
 }
