@@ -96,11 +96,11 @@ TEST_CASE("what is kept is exactly what is defined, with ties, and a row adds up
   }
 }
 
-TEST_CASE("the k-th score is found in long rows, however much they differ", "[isa]") {
+TEST_CASE("the k-th score is found in rows of all kinds, however much they differ", "[isa]") {
   // An emulated GPU with checks takes too long for more; that it keeps the CPU's keys of long rows has tests of its
   // own.
   const std::vector<int64_t> lengths =
-      test_device() == Device::cpu ? std::vector<int64_t>{49, 64, 100, 257} : std::vector<int64_t>{49, 100};
+      test_device() == Device::cpu ? std::vector<int64_t>{17, 32, 49, 64, 100, 257} : std::vector<int64_t>{49, 100};
   const double spreads[] = {1e-3, 0.1, 1, 5, 0}, centres[] = {-50, 0, 40, 3};
   for (const DType type : {DType::f32, DType::f64}) {
     for (const int64_t n : lengths) {
@@ -109,7 +109,10 @@ TEST_CASE("the k-th score is found in long rows, however much they differ", "[is
       for (size_t i = 0; i < size; ++i) {
         for (size_t j = 0; j < size; ++j) {
           double& x = scores[i * size + j];
-          if (i % 7 == 3) x = std::round(4 * x) / 4;  // ties
+          if (i % 7 == 3) x = std::round(4 * x) / 4;                                 // ties
+          if (i % 7 == 4) x *= std::abs(x) / 2;                                      // long tails
+          if (i % 7 == 5) x = x / 64 + (j % 3 == 0 ? 4 : -4);                        // two heaps, nothing between
+          if (i % 7 == 6) x = (j % 2 == 0 ? 0.02 : -0.02) * static_cast<double>(j);  // evenly
           x = centres[i / 3 % 4] + spreads[i / 5 % 5] * x;
         }
       }

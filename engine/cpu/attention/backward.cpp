@@ -10,13 +10,20 @@
 namespace crisp::CRISP_ISA {
 namespace {
 
-// A short row (is_short()) as a weight for each key. Whole vectors of zeros are written.
+// Short rows (is_short()) as a weight for each key, in scratch.gradients. All before any is read: a vector would wait
+// for the single elements just written. Whole vectors of zeros are written.
 template <class T>
-CRISP_INLINE const T* spread_row(int64_t n_k, int64_t count, const T* row, T* out) {
-  for (int64_t j = 0; j < n_k; j += lanes<T>) store(out + j, Vec<T>{});
-  const auto* positions = reinterpret_cast<const int32_t*>(row + count);
-  for (int64_t t = 0; t < count; ++t) out[positions[t]] = row[t];
-  return out;
+void spread_rows(const AttentionBlock& b, int64_t rows, const T* weights, const int32_t* counts,
+                 const AttentionScratch<T>& scratch) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t count = counts[r];
+    if (!is_short(count, b.n_k)) continue;
+    const T* row = weights + r * b.n_k;
+    T* out = scratch.gradients + r * b.padded;
+    for (int64_t j = 0; j < b.n_k; j += lanes<T>) store(out + j, Vec<T>{});
+    const auto* positions = reinterpret_cast<const int32_t*>(row + count);
+    for (int64_t t = 0; t < count; ++t) out[positions[t]] = row[t];
+  }
 }
 
 // From dP in scratch.scores and the weights: there becomes dS times the scale, and P in scratch.weights. `counts` are
@@ -28,11 +35,12 @@ void softmax_rows_backward(const AttentionShape& s, const AttentionBlock& b, int
   const int64_t last = b.padded - width, in_last = b.n_k - last;
   const Vec<T> scale = broadcast(static_cast<T>(s.scale)), up = broadcast(formulas::dropout_factor<T>(s.dropout.p));
   const bool dropout = s.dropout.p > 0;
+  if (counts) spread_rows(b, rows, weights, counts, scratch);
   for (int64_t r = 0; r < rows; ++r) {
     T* g = scratch.scores + r * b.padded;
     T* p = scratch.weights + r * b.padded;
-    const T* w = weights + r * b.n_k;
-    if (counts && is_short(counts[r], b.n_k)) w = spread_row(b.n_k, counts[r], w, scratch.spread);
+    const bool spread = counts && is_short(counts[r], b.n_k);
+    const T* w = spread ? scratch.gradients + r * b.padded : weights + r * b.n_k;
     const auto weights_at = [=](int64_t c)
                                 CRISP_INLINED { return c < last ? load(w + c) : load_first(w + c, in_last); };
     Vec<T> sums{};
@@ -246,14 +254,16 @@ void listed_backward(const AttentionShape& s, const AttentionBlock& b, const Att
   put_groups(b.n_k, d, dv, x.dv, b.k_row, x.beta_v);
 }
 
-// Whether a block whose keys are not all kept takes the dense way, with weights of 0: where so many are kept that
-// whole products are faster than lists. A key that was not kept must then not make a NaN of its 0.
+// Whether a block whose keys are not all kept takes the dense way, with weights of 0: where so many are kept, or there
+// are so few (heads of 64 gain by lists from 24 keys on), that whole products are faster. A key that was not kept must
+// then not make a NaN of its 0.
 template <class T>
-bool mostly_kept(const AttentionShape& s, const AttentionBlock& b, const AttentionGradient<T>& x) {
+bool masks_pay(const AttentionShape& s, const AttentionBlock& b, const AttentionGradient<T>& x) {
   if (s.normaliser != Normaliser::softmax || s.span_ramp > 0) return false;
   int64_t kept = 0;
   for (int64_t i = 0; i < b.n_q; ++i) kept += x.counts[i];
-  return 25 * kept > 12 * b.n_q * b.n_k && all_finite<T>(b.n_k, s.head_dim, {x.k, b.k_row}) &&
+  const bool small = b.n_k <= 32 && s.head_dim <= 32;
+  return (small || 25 * kept > 12 * b.n_q * b.n_k) && all_finite<T>(b.n_k, s.head_dim, {x.k, b.k_row}) &&
          all_finite<T>(b.n_k, s.head_dim, {x.v, b.k_row});
 }
 
@@ -268,7 +278,7 @@ void attention_backward(const AttentionShape& s, const AttentionGradient<T>& cal
         if (x.dv) x.dv += b.k;
         double* span_sum = x.dspan ? x.span_sums + index : nullptr;
         if (span_sum) *span_sum = 0;
-        if (by_lists(s) && !mostly_kept(s, b, x)) {
+        if (by_lists(s) && !masks_pay(s, b, x)) {
           listed_backward(s, b, x, span_sum, scratch);
         } else {
           dense_backward(s, b, x, scratch);

@@ -66,11 +66,11 @@ struct AttentionScratch {
   T *compact_a, *compact_b, *compact_c;  // copies of slices, as close_rows() makes them
   T *sums_a, *sums_b;                    // gradients of slices that grow by listed rows
   // To select keys, and for lists of selected ones:
-  Int<T>* keys;                 // rows of a vector's lanes, each a vector longer
-  Int<T>* beside;               // the same with rows side by side
+  Int<T>* keys;                 // a row and a vector more
+  T* compared;                  // of SelectedRows: rows as many as a vector has lanes,
+  T* candidates_of_rows;        // and the memory of thresholds_of_rows()
   Int<T>* all_keys;             // those of the whole block, for a percentile
-  T* gradients;                 // rows and a vector more: beside the positions, backward
-  T* spread;                    // a row of weights, backward
+  T* gradients;                 // rows and a vector more: beside the positions, or of spread_rows(), backward
   int32_t *positions, *starts;  // rows of positions one after the other; where each row's begin
   int32_t* candidates;          // a row of positions
   T *chance, *columns;          // what random numbers say: of rows, of one row
@@ -97,11 +97,11 @@ struct AttentionScratch {
     take(compact_c, slice);
     take(sums_a, lists ? b.n_k * s.head_dim : 0);
     take(sums_b, lists ? b.n_k * s.head_dim : 0);
-    take(keys, lists ? lanes<T> * row : 0);
-    take(beside, lists ? lanes<T> * b.padded : 0);
+    take(keys, lists ? row : 0);
+    take(compared, lists ? lanes<T> * b.padded : 0);
+    take(candidates_of_rows, lists ? (lanes<T> + 1) * (row + 16) : 0);
     take(all_keys, lists && s.selection == Selection::percentile_head ? b.n_q * b.n_k + lanes<T> : 0);
     take(gradients, lists ? rows + lanes<T> : 0);
-    take(spread, lists ? b.padded : 0);
     take(positions, lists ? rows + 16 : 0);
     take(starts, lists ? b.at_once + 1 : 0);
     take(candidates, drop_top ? b.padded + 16 : 0);

@@ -118,15 +118,17 @@ BlockStats dense_forward(const AttentionShape& s, const AttentionBlock& b, const
   transpose_padded(b.n_k, d, x.k, b.k_row, scratch.transposed, b.transposed_row);
   const RowSlice<T> values = close_rows<T>(b.n_k, d, {x.v, b.k_row}, scratch.compact_a);
   BlockStats stats;
-  ThresholdHint<T> hint;
+  ThresholdWindow around;
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
     const T* factors = weight_factors(s, b, first, rows, scratch);
     raw_scores(s, b, first, rows, x.q, scratch);
     if constexpr (sizeof(T) == 4) {
       if (by_lists(s)) {
-        stats.kept +=
-            static_cast<double>(mask_rows(s, b, first, rows, x.stats ? &stats.log_kept : nullptr, hint, scratch));
+        const int64_t k = top_k_count(s.sparsity, b.n_k);
+        for (int64_t r = 0; r < rows; r += lanes<T>)
+          stats.kept += static_cast<double>(mask_rows({s, b, first, r, min_of(lanes<T>, rows - r), k, scratch},
+                                                      x.stats ? &stats.log_kept : nullptr, around));
         for (int64_t r = 0; r < rows; ++r) x.counts[first + r] = static_cast<int32_t>(b.n_k);  // a weight for each
       }
     }
@@ -199,11 +201,11 @@ BlockStats listed_forward(const AttentionShape& s, const AttentionBlock& b, cons
   if (s.key_dropout.p > 0 && s.key_dropout.columns && b.n_q > 0)
     columns = dropout_factors<T>({s.key_dropout.p, s.key_dropout.key}, b.weights, b.n_k, scratch.columns);
   BlockStats stats;
-  ThresholdHint<T> hint;
+  ThresholdWindow around;
   for (int64_t first = 0; first < b.n_q; first += b.at_once) {
     const int64_t rows = min_of(b.at_once, b.n_q - first);
     if (!few) raw_scores(s, b, first, rows, x.q, scratch);
-    if (!select_rows(s, b, first, rows, limit, span, hint, scratch))
+    if (!select_rows(s, b, first, rows, limit, span, around, scratch))
       gather_beside(s, b, rows, x.q + first * b.q_row, few ? &rows_of_keys : nullptr, scratch);
     if (s.span_ramp > 0) add_gates(s, first, rows, span, scratch);
     if (s.key_dropout.p > 0) drop_keys(s, b, first, rows, columns, scratch);

@@ -7,6 +7,7 @@
 
 #include "engine/cpu/attention/block.h"
 #include "engine/cpu/attention/select.h"
+#include "engine/cpu/attention/thresholds.h"
 #include "engine/formulas.h"
 
 namespace crisp::CRISP_ISA {
@@ -14,6 +15,8 @@ namespace crisp::CRISP_ISA {
 CRISP_INLINE bool is_protected(const AttentionShape& s, const AttentionBlock& b, int64_t i, int64_t j) {
   return (s.keep_first && j == 0) || (s.keep_last && j == b.n_k - 1) || (s.keep_diagonal && j == i);
 }
+
+CRISP_INLINE bool protects(const AttentionShape& s) { return s.keep_first || s.keep_last || s.keep_diagonal; }
 
 /// f(j) for each of query i's protected keys.
 template <class F>
@@ -93,114 +96,108 @@ CRISP_INLINE void gather_row(int64_t count, const int32_t* positions, const T* x
   for (int64_t t = 0; t < count; ++t) listed[t] = scale * x[positions[t]];
 }
 
-/// What a row's kept keys are taken from, its scores before they are scaled; and where they go, beside the positions.
-template <class T>
-struct RowOfKeys {
-  const T* x;
-  T scale;
-  int32_t* positions;
-  T* listed;
-
-  CRISP_INLINE RowOfKeys(const AttentionShape& s, const AttentionBlock& b, int64_t r,
-                         const AttentionScratch<T>& scratch)
-      : x(scratch.scores + r * b.padded),
-        scale(static_cast<T>(s.scale)),
-        positions(scratch.positions + scratch.starts[r]),
-        listed(scratch.weights + scratch.starts[r]) {}
-
-  /// The chosen lanes of a vector of keys, j the first, as those after the first `before` of the list. Whole vectors
-  /// are read and written.
-  CRISP_INLINE void put(int64_t j, Vec<int32_t> index, LaneBits kept, int64_t before) const {
-    store_compressed(positions + before, index, kept);
-    store_compressed(listed + before, scale * load(x + j), kept);
-  }
-  /// What lies beside the first `count` positions, which are there.
-  CRISP_INLINE void gather(int64_t count) const { gather_row(count, positions, x, scale, listed); }
-};
-
 /// Whether a query's k largest (or smallest) scores are kept, whatever the other queries' are.
 CRISP_INLINE bool keeps_largest(const AttentionShape& s) {
   return s.selection == Selection::top_k_row || s.selection == Selection::top_k_ties ||
          s.selection == Selection::bottom_k;
 }
 
-/// Thresholds of the k largest scores of queries first + from .. first + from + rows, at most as many as a vector has
-/// lanes, looked for side by side. Their keys are left in scratch.keys, b.padded + lanes apart.
-template <class T>
-CRISP_INLINE RowThresholds thresholds_of_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first,
-                                              int64_t from, int64_t rows, int64_t k, ThresholdHint<T>& hint,
-                                              const AttentionScratch<T>& scratch) {
-  constexpr int64_t width = lanes<T>;
-  const int64_t stride = b.padded + width;
-  const Vec<T> scale = broadcast(static_cast<T>(s.selection == Selection::bottom_k ? -s.scale : s.scale));
-  for (int64_t j = 0; j < b.n_k; j += width) {
-    Vec<Int<T>> square[width];
-    for (int64_t r = 0; r < width; ++r) {
-      const int64_t row = min_of(r, rows - 1);
-      square[r] = keys_of(scale * load(scratch.scores + (from + row) * b.padded + j));
-      store(scratch.keys + row * stride + j, square[r]);
-    }
-    transpose_square<Int<T>>(square);
-    for (int64_t i = 0; i < width; ++i) store(scratch.beside + (j + i) * width, square[i]);
+/// Rows of scores whose largest are kept, at most as many as a vector has lanes, from query first + from on.
+struct SelectedRows {
+  const AttentionShape& s;
+  const AttentionBlock& b;
+  int64_t first, from, rows, k;
+  const AttentionScratch<float>& scratch;
+
+  CRISP_INLINE float* scores(int64_t r) const { return scratch.scores + (from + r) * b.padded; }
+  CRISP_INLINE float scale() const {
+    return static_cast<float>(s.selection == Selection::bottom_k ? -s.scale : s.scale);
   }
-  for (int64_t r = 0; r < rows; ++r)
-    for_protected(s, b, first + from + r, [&](int64_t j) CRISP_INLINED {
-      scratch.keys[r * stride + j] = scratch.beside[j * width + r] = largest_key<T>;
-    });
-  return keep_largest_of_rows(scratch.beside, b.n_k, k, hint);
-}
+  /// What is compared: the scores, or a copy in which protected keys are NaN.
+  CRISP_INLINE const float* compared(int64_t r) const {
+    return protects(s) ? scratch.compared + r * b.padded : scores(r);
+  }
+
+  CRISP_INLINE RowThresholds thresholds(ThresholdWindow& around) const {
+    if (protects(s))
+      for (int64_t r = 0; r < rows; ++r) {
+        float* copy = scratch.compared + r * b.padded;
+        for (int64_t j = 0; j < b.padded; j += lanes<float>) store(copy + j, load(scores(r) + j));
+        for_protected(s, b, first + from + r, [=](int64_t j) CRISP_INLINED { copy[j] = NAN; });
+      }
+    if (b.n_k > sorted_scores && !(around.reach > 0)) {  // begin with what the first row says
+      row_keys(s, b, first + from, scores(0), scratch.keys);
+      const KeyRange range(scratch.keys, b.n_k);
+      around.centre = score_of<float>(keep_largest<float>(scratch.keys, b.n_k, k, range).key);
+      around.reach = (score_of<float>(range.high) - score_of<float>(range.low)) / 16;
+    }
+    return thresholds_of_rows([this](int64_t r) CRISP_INLINED { return compared(r); }, rows, b.n_k, scale(), k, around,
+                              scratch.candidates_of_rows);
+  }
+
+  /// Whether a threshold says which keys are kept.
+  CRISP_INLINE bool says(const RowThresholds& thresholds, int64_t r) const {
+    return thresholds.count[r] == k || (thresholds.count[r] > k && s.selection == Selection::top_k_ties);
+  }
+  /// Else: the positions of these keys; how many.
+  CRISP_INLINE int64_t positions(int64_t r, int32_t* positions) const {
+    return select_row<float>(s, b, first + from + r, k, scores(r), 0, nullptr, scratch, positions);
+  }
+};
 
 /// Lists of the k largest scores of such queries: their part of select_rows(), with what lies beside the positions.
-template <class T>
-void select_largest_of_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t from, int64_t rows,
-                            int64_t k, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch) {
-  const RowThresholds thresholds = thresholds_of_rows(s, b, first, from, rows, k, hint, scratch);
-  for (int64_t r = 0; r < rows; ++r) {
-    const Int<T>* keys = scratch.keys + r * (b.padded + lanes<T>);
-    const RowOfKeys<T> row(s, b, from + r, scratch);
-    int64_t count = thresholds.count[r];
-    if (count == k || s.selection == Selection::top_k_ties) {
-      for_lanes_at_least(keys, b.n_k, thresholds.key[r],
-                         [=](int64_t j, Vec<int32_t> index, LaneBits kept, int64_t before)
-                             CRISP_INLINED { row.put(j, index, kept, before); });
+inline void select_largest_of_rows(const SelectedRows& x, ThresholdWindow& around) {
+  const RowThresholds thresholds = x.thresholds(around);
+  const AttentionScratch<float>& scratch = x.scratch;
+  const Vec<float> compared_scale = broadcast(x.scale()), scale = broadcast(static_cast<float>(x.s.scale));
+  for (int64_t r = 0; r < x.rows; ++r) {
+    int32_t* starts = scratch.starts + x.from + r;
+    int32_t* positions = scratch.positions + starts[0];
+    float* listed = scratch.weights + starts[0];
+    const float *scores = x.scores(r), *compared = x.compared(r);
+    int64_t count = 0;
+    if (x.says(thresholds, r)) {
+      const Vec<float> limit = broadcast(thresholds.limit[r]);
+      Vec<int32_t> index = first_indices<int32_t>();
+      for (int64_t j = 0; j < x.b.n_k; j += lanes<float>, index += lanes<int32_t>) {
+        const LaneBits kept = not_less(compared_scale * load(compared + j), limit) & first_lanes<float>(x.b.n_k - j);
+        store_compressed(positions + count, index, kept);
+        store_compressed(listed + count, scale * load(scores + j), kept);
+        count += count_lanes(kept);
+      }
     } else {
-      count = k;
-      list_largest<T>(keys, b.n_k, k, {thresholds.key[r], thresholds.count[r]}, row.positions);
-      row.gather(k);
+      count = x.positions(r, positions);
+      gather_row(count, positions, scores, scale[0], listed);
     }
-    scratch.starts[from + r + 1] = scratch.starts[from + r] + static_cast<int32_t>(count);
+    starts[1] = starts[0] + static_cast<int32_t>(count);
   }
 }
 
-/// The other way to keep the k largest scores of `rows` queries from `first` on: all other scores become -infinity.
-/// Returns how many are kept in all; to log_kept, unless it is null, are added the logs of how many each row keeps.
-template <class T>
-int64_t mask_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, double* log_kept,
-                  ThresholdHint<T>& hint, const AttentionScratch<T>& scratch) {
-  constexpr int64_t width = lanes<T>;
-  const int64_t k = top_k_count(s.sparsity, b.n_k);
-  const Vec<T> nothing = broadcast(static_cast<T>(-INFINITY));
+/// The other way to keep them: all other scores become -infinity. Returns how many are kept in all; to log_kept, unless
+/// it is null, are added the logs of how many each row keeps.
+inline int64_t mask_rows(const SelectedRows& x, double* log_kept, ThresholdWindow& around) {
+  const RowThresholds thresholds = x.thresholds(around);
+  const Vec<float> scale = broadcast(x.scale()), nothing = broadcast(-INFINITY);
   int64_t kept = 0;
-  for (int64_t from = 0; from < rows; from += width) {
-    const int64_t here = min_of(width, rows - from);
-    const RowThresholds thresholds = thresholds_of_rows(s, b, first, from, here, k, hint, scratch);
-    for (int64_t r = 0; r < here; ++r) {
-      Int<T>* keys = scratch.keys + r * (b.padded + width);
-      T* x = scratch.scores + (from + r) * b.padded;
-      Int<T> limit = thresholds.key[r];
-      int64_t count = thresholds.count[r];
-      if (count != k && s.selection != Selection::top_k_ties) {
-        list_largest<T>(keys, b.n_k, k, {limit, count}, scratch.positions);
-        for (int64_t j = 0; j < b.n_k; ++j) keys[j] = 0;
-        for (int64_t t = 0; t < k; ++t) keys[scratch.positions[t]] = 1;
-        limit = 1;
-        count = k;
-      }
-      for (int64_t j = 0; j < b.n_k; j += width)
-        store(x + j, load(keys + j) >= broadcast(limit) ? load(x + j) : nothing);
-      kept += count;
-      if (log_kept) *log_kept += std::log(static_cast<double>(count));
+  for (int64_t r = 0; r < x.rows; ++r) {
+    float* scores = x.scores(r);
+    const float* compared = x.compared(r);
+    int64_t count = x.k;
+    if (x.says(thresholds, r)) {
+      const Vec<float> limit = broadcast(thresholds.limit[r]);
+      if (thresholds.count[r] > x.k) count = detail::count_not_less(compared, x.b.n_k, scale, limit);
+      for (int64_t j = 0; j < x.b.n_k; j += lanes<float>)
+        store(scores + j, scale * load(compared + j) < limit ? nothing : load(scores + j));
+    } else {
+      int32_t* positions = x.scratch.positions;
+      float* listed = x.scratch.candidates_of_rows;
+      count = x.positions(r, positions);
+      gather_row(count, positions, scores, 1.0f, listed);
+      for (int64_t j = 0; j < x.b.n_k; ++j) scores[j] = -INFINITY;
+      for (int64_t t = 0; t < count; ++t) scores[positions[t]] = listed[t];
     }
+    kept += count;
+    if (log_kept) *log_kept += std::log(static_cast<double>(count));
   }
   return kept;
 }
@@ -210,7 +207,7 @@ int64_t mask_rows(const AttentionShape& s, const AttentionBlock& b, int64_t firs
 /// beside the positions already, in scratch.weights.
 template <class T>
 bool select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first, int64_t rows, Int<T> limit,
-                 double span, ThresholdHint<T>& hint, const AttentionScratch<T>& scratch) {
+                 double span, ThresholdWindow& around, const AttentionScratch<T>& scratch) {
   const int64_t k = top_k_count(s.sparsity, b.n_k);
   const T* chance = nullptr;
   if (s.selection == Selection::drop_top)
@@ -219,7 +216,7 @@ bool select_rows(const AttentionShape& s, const AttentionBlock& b, int64_t first
   if constexpr (sizeof(T) == 4) {
     if (keeps_largest(s) && rows > 1) {
       for (int64_t r = 0; r < rows; r += lanes<T>)
-        select_largest_of_rows(s, b, first, r, min_of(lanes<T>, rows - r), k, hint, scratch);
+        select_largest_of_rows({s, b, first, r, min_of(lanes<T>, rows - r), k, scratch}, around);
       return true;
     }
   }

@@ -23,15 +23,6 @@ CRISP_INLINE T score_of(Int<T> key) {
   return bit_cast<T>(key ^ ((key >> (8 * sizeof(T) - 1)) & largest_key<T>));
 }
 
-/// The same for vectors.
-CRISP_INLINE Vec<int32_t> keys_of(Vec<float> scores) {
-  const Vec<int32_t> bits = reinterpret_cast<Vec<int32_t>>(scores + 0.0f), top = broadcast(largest_key<float>);
-  return scores == scores ? bits ^ ((bits >> 31) & top) : top;
-}
-CRISP_INLINE Vec<float> scores_of(Vec<int32_t> keys) {
-  return reinterpret_cast<Vec<float>>(keys ^ ((keys >> 31) & broadcast(largest_key<float>)));
-}
-
 /// `keys` can be read up to a whole vector more.
 template <class K>
 CRISP_INLINE int64_t count_at_least(const K* keys, int64_t n, K limit) {
@@ -51,29 +42,18 @@ CRISP_INLINE int64_t count_at_least(const K* keys, int64_t n, K limit) {
   return count;
 }
 
-/// For the keys that are at least `limit`, f(first position, its vector of positions, which lanes, how many before),
-/// for keys of 4 bytes; how many there are. `keys` can be read up to a whole vector more.
-template <class F>
-CRISP_INLINE int64_t for_lanes_at_least(const int32_t* keys, int64_t n, int32_t limit, F f) {
-  int64_t count = 0;
-  Vec<int32_t> index = first_indices<int32_t>();
-  for (int64_t j = 0; j < n; j += lanes<int32_t>, index += lanes<int32_t>) {
-    const LaneBits kept = at_least(load(keys + j), broadcast(limit)) & first_lanes<int32_t>(n - j);
-    f(j, index, kept, count);
-    count += count_lanes(kept);
-  }
-  return count;
-}
-
 /// Writes the positions of the keys that are at least `limit`, in order, and returns how many there are. `keys` can be
 /// read and `positions` be written up to a whole vector more.
 template <class K>
 CRISP_INLINE int64_t positions_at_least(const K* keys, int64_t n, K limit, int32_t* positions) {
   int64_t count = 0;
   if constexpr (sizeof(K) == 4) {
-    count = for_lanes_at_least(keys, n, limit,
-                               [=](int64_t, Vec<int32_t> index, LaneBits kept, int64_t before)
-                                   CRISP_INLINED { store_compressed(positions + before, index, kept); });
+    Vec<int32_t> index = first_indices<int32_t>();
+    for (int64_t j = 0; j < n; j += lanes<int32_t>, index += lanes<int32_t>) {
+      const LaneBits kept = at_least(load(keys + j), broadcast(limit)) & first_lanes<int32_t>(n - j);
+      store_compressed(positions + count, index, kept);
+      count += count_lanes(kept);
+    }
   } else {
     for (int64_t j = 0; j < n; ++j) {
       positions[count] = static_cast<int32_t>(j);
@@ -204,118 +184,6 @@ void list_largest(const Int<T>* keys, int64_t n, int64_t k, Threshold<T> thresho
 template <class T>
 void top_k(const Int<T>* keys, int64_t n, int64_t k, int32_t* positions) {
   list_largest<T>(keys, n, k, keep_largest<T>(keys, n, k), positions);
-}
-
-/// Where the thresholds of the rows before lay. That of the next row is near, mostly.
-template <class T>
-struct ThresholdHint {
-  T centre = 0, reach = 0;  // reach 0: nothing is known
-};
-
-/// One more in the lanes where `truth`, a comparison, holds.
-CRISP_INLINE Vec<int32_t> count_where(Vec<int32_t> count, Vec<int32_t> truth) {
-#if defined(__AVX512F__)
-  return truth ? count + 1 : count;  // one instruction with a mask
-#else
-  return count - truth;
-#endif
-}
-
-/// Thresholds of as many rows as a vector has lanes are looked for at once: the keys lie side by side, and no sums over
-/// lanes are needed.
-struct RowThresholds {
-  Vec<int32_t> key, count;  // of each row, as Threshold
-};
-
-/// For each row, an interval of keys that contains its threshold.
-struct RowIntervals {
-  Vec<int32_t> low, high;
-  Vec<int32_t> count, beyond;  // keys at or above low, at least k; above high, fewer than k
-};
-
-/// From the least key to the largest that is no NaN and not protected. A row with k of these has its threshold.
-CRISP_INLINE RowIntervals whole_intervals(const int32_t* keys, int64_t n, int64_t k) {
-  using V = Vec<int32_t>;
-  const V top = broadcast(largest_key<float>), lowest = broadcast(INT32_MIN);
-  V low = top, high = lowest, beyond{};
-  for (int64_t j = 0; j < n; ++j) {
-    const V key = load(keys + j * lanes<int32_t>), is_top = key == top, below = is_top ? lowest : key;
-    low = key < low ? key : low;
-    high = below > high ? below : high;
-    beyond = count_where(beyond, is_top);
-  }
-  const V done = beyond >= static_cast<int32_t>(k);
-  return {.low = done ? top : low,
-          .high = done ? top : high,
-          .count = done ? beyond : broadcast(static_cast<int32_t>(n)),
-          .beyond = beyond};
-}
-
-/// From `from` to below `to`; whether all thresholds lie there.
-CRISP_INLINE bool intervals_between(const int32_t* keys, int64_t n, int64_t k, int32_t from, int32_t to,
-                                    RowIntervals& found) {
-  using V = Vec<int32_t>;
-  const V first = broadcast(from), end = broadcast(to);
-  V from_first[2] = {}, from_end[2] = {};
-  const auto count = [&](int64_t j, int i) CRISP_INLINED {
-    const V key = load(keys + j * lanes<int32_t>);
-    from_first[i] = count_where(from_first[i], key >= first);
-    from_end[i] = count_where(from_end[i], key >= end);
-  };
-  int64_t j = 0;
-  for (; j + 2 <= n; j += 2) {
-    count(j, 0);
-    count(j + 1, 1);
-  }
-  if (j < n) count(j, 0);
-  const V at_first = from_first[0] + from_first[1], at_end = from_end[0] + from_end[1];
-  found = {.low = first, .high = end - 1, .count = at_first, .beyond = at_end};
-  const auto wanted = static_cast<int32_t>(k);
-  return true_lanes((at_first < wanted) | (at_end >= wanted)) == 0;
-}
-
-/// keep_largest() for rows whose keys lie side by side: that of position j in row r at keys[j * lanes + r].
-CRISP_INLINE RowThresholds keep_largest_of_rows(const int32_t* keys, int64_t n, int64_t k, ThresholdHint<float>& hint) {
-  using V = Vec<int32_t>;
-  using F = Vec<float>;
-  constexpr int64_t width = lanes<int32_t>;
-  const V wanted = broadcast(static_cast<int32_t>(k));
-  RowIntervals interval;
-  if (!(hint.reach > 0) ||
-      !intervals_between(keys, n, k, key_of(hint.centre - hint.reach), key_of(hint.centre + hint.reach), interval))
-    interval = whole_intervals(keys, n, k);
-  auto& [low, high, count, beyond] = interval;
-  for (int step = 0;; ++step) {
-    const V open = (low < high) & (count > wanted);
-    if (true_lanes(open) == 0) {
-      // The next rows' thresholds will hardly be further away from the middle of these than twice the furthest.
-      const float least = score_of<float>(~max_of_lanes<int32_t>(~low)[0]),
-                  most = score_of<float>(max_of_lanes<int32_t>(low)[0]);
-      hint = {least / 2 + most / 2, most - least};
-      return {low, count};
-    }
-    const auto distance = reinterpret_cast<Vec<uint32_t>>(high) - reinterpret_cast<Vec<uint32_t>>(low);
-    V middle = high - reinterpret_cast<V>(distance >> 1);
-    if (step < 24) {
-      // Half a key more than false position on either side: fewer steps that move one end by nothing.
-      const F part = step % 8 == 7 ? broadcast(0.5f)
-                                   : (__builtin_convertvector(count - wanted, F) + 0.5f) /
-                                         (__builtin_convertvector(count - beyond, F) + 1.0f);
-      const V guess = keys_of((1.0f - part) * scores_of(low) + part * scores_of(high));
-      middle = ((guess > low) & (guess <= high)) ? guess : middle;
-    }
-    V parts[4] = {};
-    int64_t j = 0;
-    for (; j + 4 <= n; j += 4)
-      for (int i = 0; i < 4; ++i) parts[i] = count_where(parts[i], load(keys + (j + i) * width) >= middle);
-    for (; j < n; ++j) parts[0] = count_where(parts[0], load(keys + j * width) >= middle);
-    const V above = (parts[0] + parts[1]) + (parts[2] + parts[3]);
-    const V up = open & (above >= wanted), down = open & (above < wanted);
-    low = up ? middle : low;
-    count = up ? above : count;
-    high = down ? middle - 1 : high;
-    beyond = down ? above : beyond;
-  }
 }
 
 /// The key of the scores' q quantile with linear interpolation between order statistics, as numpy.quantile and

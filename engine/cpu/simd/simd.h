@@ -182,6 +182,30 @@ CRISP_INLINE Vec<T> max_of_lanes(Vec<T> v) {
   return detail::fold_lanes<T, lanes<T> / 2>(v, [](Vec<T> a, Vec<T> b) CRISP_INLINED { return a > b ? a : b; });
 }
 
+/// The larger and the smaller of two numbers, one instruction each. Not for NaN.
+CRISP_INLINE Vec<float> larger_of(Vec<float> a, Vec<float> b) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_max_ps(0xffff, a, b);  // as multiply_low()
+#elif defined(__AVX2__)
+  return _mm256_max_ps(a, b);
+#elif defined(__SSE2__)
+  return _mm_max_ps(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+CRISP_INLINE Vec<float> smaller_of(Vec<float> a, Vec<float> b) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_min_ps(0xffff, a, b);
+#elif defined(__AVX2__)
+  return _mm256_min_ps(a, b);
+#elif defined(__SSE2__)
+  return _mm_min_ps(a, b);
+#else
+  return a < b ? a : b;
+#endif
+}
+
 /// Transposes a square of lanes x lanes in registers.
 template <class T>
 CRISP_INLINE void transpose_square(Vec<T> (&rows)[lanes<T>]) {
@@ -234,6 +258,14 @@ CRISP_INLINE LaneBits at_least(Vec<int32_t> x, Vec<int32_t> limit) {
   return _mm512_cmpge_epi32_mask(reinterpret_cast<__m512i>(x), reinterpret_cast<__m512i>(limit));
 #else
   return true_lanes(x >= limit);
+#endif
+}
+/// NaN is not less than anything.
+CRISP_INLINE LaneBits not_less(Vec<float> x, Vec<float> limit) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(x, limit, _CMP_NLT_UQ);
+#else
+  return true_lanes(~(x < limit));
 #endif
 }
 /// NaN is not 0.
