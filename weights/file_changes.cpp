@@ -115,14 +115,30 @@ void make_directory(const std::string& path) {
 }
 
 void make_directories(const std::string& path) {
+  with_directories(path, [] {});
+}
+
+void with_directories(const std::string& path, const std::function<void()>& use) {
   std::error_code ignored;
-  if (fs::is_directory(path, ignored)) return;
+  if (fs::is_directory(path, ignored)) return use();
   const std::string parent = parent_directory(path);
-  if (!entry_exists(parent)) make_directories(parent);
-  if (file_calls::mkdir(path.c_str(), 0777) == 0) return sync_directory(parent);
-  const int error = errno;
-  // Another process may have been faster.
-  if (!fs::is_directory(path, ignored)) fail("{}: cannot be created: {}", path, std::strerror(error));
+  const auto make_and_use = [&] {
+    if (file_calls::mkdir(path.c_str(), 0777) != 0) {
+      const int error = errno;
+      // Another process may have been faster.
+      if (!fs::is_directory(path, ignored)) fail("{}: cannot be created: {}", path, std::strerror(error));
+      return use();
+    }
+    try {
+      sync_directory(parent);
+      use();
+    } catch (...) {
+      (void)file_calls::rmdir(path.c_str());
+      throw;
+    }
+  };
+  if (entry_exists(parent)) return make_and_use();
+  with_directories(parent, make_and_use);
 }
 
 bool entry_exists(const std::string& path) {

@@ -2,6 +2,7 @@
 // what sync_directory() is for.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -28,8 +29,12 @@ void remove_file(const std::string& path);
 void remove_tree(const std::string& path);
 /// Makes one; not flushed.
 void make_directory(const std::string& path);
-/// Makes it with its parents, each flushed into the directory that holds it; those that are there stay.
+/// Makes it with its parents, each flushed into the directory that holds it; those that are there stay. Where that
+/// fails those that were made go again.
 void make_directories(const std::string& path);
+/// The same, then use(). What that throws is thrown, and the directories that were made go again, but for one that is
+/// not empty.
+void with_directories(const std::string& path, const std::function<void()>& use);
 
 /// Whether there is anything of this name; a link counts, wherever it leads.
 bool entry_exists(const std::string& path);

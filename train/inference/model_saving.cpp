@@ -81,12 +81,13 @@ void save_model_as_one(const std::string& directory, const DistilBert& model, co
     if (!replace && !entries_of(directory).empty())
       fail<UsageError>("{}: is not empty; save to another directory, or say that its model may be replaced", directory);
   }
-  make_directories(directory);
-  if (is_announced(directory)) place_and_forget(directory);  // by a process that was killed
-  announce_publication(directory, directory + "/.crisp-publishing", [&](const std::string& staging) {
-    save_model(staging, model, tokenizer, max_length, Flush::by_caller);
+  with_directories(directory, [&] {
+    if (is_announced(directory)) place_and_forget(directory);  // by a process that was killed
+    announce_publication(directory, directory + "/.crisp-publishing", [&](const std::string& staging) {
+      save_model(staging, model, tokenizer, max_length, Flush::by_caller);
+    });
+    place_and_forget(directory);
   });
-  place_and_forget(directory);
 }
 
 void save_tensors(const std::string& path, const std::vector<NamedTensor>& tensors, Flush flush) {

@@ -157,3 +157,33 @@ TEST_CASE("whichever call of a save fails, as on a full disk, the directory hold
   model.put_new();  // now there is room
   CHECK(model.is_whole());
 }
+
+TEST_CASE("whichever call of a save fails, of the directories that it made those without a model go") {
+  const TempDir dir;
+  write_file(dir / "notes.txt", "mine");
+  FineTuner tuner(ModelSource::memory(small_classifier()), sample_examples(8), short_training());
+  int gone = 0, there = 0, refused = 0;
+  bool failed = true;
+  for (int64_t n = 0; failed; ++n) {
+    {
+      const Disk full(n, ENOSPC);
+      refused += message_of<Error>([&] { tuner.save(dir / "new/model"); }) != "(none)";
+      failed = full.failed();
+    }
+    if (names_in(dir.path()) == std::vector<std::string>{"notes.txt"}) {
+      ++gone;
+    } else {
+      const Classifier loads(dir / "new/model", with_precision(Precision::f32));
+      ++there;
+    }
+    std::filesystem::remove_all(dir / "new");
+  }
+  CHECK(gone > 10);
+  CHECK(there > 3);
+  CHECK(refused >= gone);
+
+  std::filesystem::create_directories(dir / "empty");  // it was there before
+  const Disk full(0, ENOSPC, true);
+  CHECK(message_of<Error>([&] { tuner.save(dir / "empty"); }) != "(none)");
+  CHECK(names_in(dir.path()) == std::vector<std::string>{"empty", "notes.txt"});
+}

@@ -242,8 +242,8 @@ CRISP_API int crisp_tuner_evaluate(crisp_tuner* tuner, const crisp_example* exam
 
 /* A copy of the model as it is now. */
 CRISP_API int crisp_tuner_model(crisp_tuner* tuner, crisp_model** model);
-/* Into a directory that is made where it is not there, as one: it holds the former model or this one. CRISP_USAGE for a
- * directory that is not empty, unless `replace` is other than 0, and for one of a training run. */
+/* Into a directory that is made where it is not there, as one: it holds the former model or this one, or is gone again.
+ * CRISP_USAGE for a directory that is not empty, unless `replace` is other than 0, and for one of a training run. */
 CRISP_API int crisp_tuner_save(crisp_tuner* tuner, const char* directory, int replace);
 /* The same files, byte for byte. */
 CRISP_API int crisp_tuner_save_memory(crisp_tuner* tuner, crisp_files** files);

@@ -240,8 +240,8 @@ class FineTuner {
   /// A copy of the model as it is now, with these options of a classifier.
   Classifier classifier();
   /// Into a directory that is made where it is not there, as one: whatever happens, it holds the former model or this
-  /// one. transformers' from_pretrained() takes it. Throws UsageError for a directory that is not empty, unless the
-  /// model in it may be replaced, and for one of a training run.
+  /// one, or is gone again. transformers' from_pretrained() takes it. Throws UsageError for a directory that is not
+  /// empty, unless the model in it may be replaced, and for one of a training run.
   void save(const std::string& directory, bool replace = false);
   /// The same files, byte for byte.
   ModelFiles save_to_memory();
