@@ -99,7 +99,8 @@ void link_over(const std::string& from, const std::string& to) {
 }
 
 void remove_file(const std::string& path) {
-  if (file_calls::unlink(path.c_str()) != 0 && errno != ENOENT)
+  // Asked first: a file system that is read-only says so of what is not there, too.
+  if (entry_exists(path) && file_calls::unlink(path.c_str()) != 0 && errno != ENOENT)
     fail("{}: cannot be removed: {}", path, std::strerror(errno));
 }
 

@@ -1,10 +1,13 @@
 #include "weights/publication.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <exception>
 #include <filesystem>
 
 #include "engine/fail.h"
+#include "weights/file_calls.h"
 #include "weights/file_changes.h"
 #include "weights/published.h"
 
@@ -23,7 +26,8 @@ std::string pending(const std::string& directory) { return directory + "/" + pub
 void announce_publication(const std::string& directory, const std::string& staging,
                           const std::function<void(const std::string& directory)>& write) {
   remove_tree(staging);  // of a process that was killed
-  make_directory(staging);
+  if (file_calls::mkdir(staging.c_str(), 0777) != 0)
+    fail("{}: a model cannot be written here: {}; choose another directory", directory, std::strerror(errno));
   try {
     write(staging);
     sync_tree(staging);

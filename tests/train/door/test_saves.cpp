@@ -187,3 +187,19 @@ TEST_CASE("whichever call of a save fails, of the directories that it made those
   CHECK(message_of<Error>([&] { tuner.save(dir / "empty"); }) != "(none)");
   CHECK(names_in(dir.path()) == std::vector<std::string>{"empty", "notes.txt"});
 }
+
+TEST_CASE("a save to a file system that is read-only says so") {
+  const TempDir dir;
+  FineTuner tuner(ModelSource::memory(small_classifier()), sample_examples(8), short_training());
+  const auto refusal = [&](const std::string& directory) {
+    const Disk read_only(0, EROFS, true);
+    return message_of<Error>([&] { tuner.save(directory, true); });
+  };
+  CHECK(refusal(dir / "new") == dir / "new: cannot be created: Read-only file system");
+  {
+    const Disk fast;
+    tuner.save(dir / "model");
+  }
+  CHECK(refusal(dir / "model") ==
+        dir / "model: a model cannot be written here: Read-only file system; choose another directory");
+}
