@@ -117,6 +117,20 @@ TEST_CASE("a disk that is full at a checkpoint costs that checkpoint alone") {
   at.check_resumes(options);
 }
 
+TEST_CASE("a run for which there is no room is refused and leaves nothing") {
+  const FullDisk at;
+  if (!at.disk.mounted()) CRISP_SKIP("no file system may be mounted here");
+  at.disk.fill(64 << 10);
+  const Outcome outcome = at.train("small/new/out", {"--max-steps", "2"});
+  CAPTURE(outcome.err);
+  CHECK(outcome.exit_code == 1);
+  CHECK(contains(outcome.err, " are free on its disk, the run needs about "));
+  CHECK(contains(outcome.err, "; make room or choose another --output\n"));
+  CHECK_FALSE(at.has("small/new"));
+  at.disk.make_room();
+  CHECK(at.train("small/new/out", {"--max-steps", "2"}).exit_code == 0);
+}
+
 TEST_CASE("a disk that is full at a publication leaves the former model, and the next start publishes") {
   const FullDisk at;
   if (!at.disk.mounted()) CRISP_SKIP("no file system may be mounted here");

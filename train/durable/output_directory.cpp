@@ -103,7 +103,8 @@ LockFile lock_directory(const std::string& directory) {
 }
 
 OutputDirectory::OutputDirectory(std::string path, const std::vector<std::string>& files, bool resume, bool overwrite,
-                                 const std::vector<std::string>& inputs)
+                                 const std::vector<std::string>& inputs,
+                                 const std::function<void(const OutputDirectory&)>& check)
     : root_(without_trailing_slashes(std::move(path))), path_(root_) {
   if (root_.empty()) fail<UsageError>("--output needs the name of a directory");
   if (resume && overwrite) fail<UsageError>("--resume and --overwrite exclude each other");
@@ -111,20 +112,21 @@ OutputDirectory::OutputDirectory(std::string path, const std::vector<std::string
   std::error_code ignored;
   if (entry_exists(root_) && !fs::is_directory(root_, ignored))
     fail<UsageError>("{}: is not a directory; choose another --output", root_);
-  make_directories(root_);
-  lock_ = lock_directory(root_);
-  finish_announced();
-
-  const std::vector<std::string> of_root = names_in_marker(root_);
-  refuse_foreign_files(root_, files, of_root, overwrite);
-  choose_place(resume, overwrite);
-  RunMarker marker = holds_run_ ? marker_in(path_) : RunMarker{};
-  listed_ = std::move(marker.files);
-  for (const std::string& name : files)
-    if (!contains(listed_, name)) listed_.push_back(name);
-  // The folder of a run that replaces another one holds nothing that would be missed until its first checkpoint, and
-  // that flushes the folder.
-  describe(marker.settings);
+  with_directories(root_, [&] {
+    LockFile lock = lock_directory(root_);
+    finish_announced();
+    refuse_foreign_files(root_, files, names_in_marker(root_), overwrite);
+    choose_place(resume, overwrite);
+    if (check) check(*this);
+    RunMarker marker = holds_run_ ? marker_in(path_) : RunMarker{};
+    listed_ = std::move(marker.files);
+    for (const std::string& name : files)
+      if (!contains(listed_, name)) listed_.push_back(name);
+    // The folder of a run that replaces another one holds nothing that would be missed until its first checkpoint, and
+    // that flushes the folder.
+    with_directories(path_, [&] { describe(marker.settings); });
+    lock_ = std::move(lock);  // only now: one that is given up is no more when the directory goes
+  });
 }
 
 void OutputDirectory::describe(const std::string& settings) const {
@@ -158,10 +160,7 @@ void OutputDirectory::choose_place(bool resume, bool overwrite) {
     return;
   }
   remove_tree(new_run);
-  if (has_run && overwrite) {
-    make_directories(new_run);
-    path_ = new_run;
-  }
+  if (has_run && overwrite) path_ = new_run;
   holds_run_ = has_run && resume;
 }
 

@@ -42,9 +42,11 @@ class OutputDirectory {
   ///   it holds files of those names (or checkpoints) that no run of ours wrote; when another process is using it;
   /// - Error when it cannot be created or written.
   /// `overwrite` deletes an unpublished new run, but what the former run wrote at the first publish() only. `resume`
-  /// goes on with an unpublished new run where there is one.
+  /// goes on with an unpublished new run where there is one. `check` is called when the place of the run is known and
+  /// nothing has been written. Where it throws, or anything else fails, the directories that were made are gone again.
   OutputDirectory(std::string path, const std::vector<std::string>& files, bool resume, bool overwrite,
-                  const std::vector<std::string>& inputs = {});
+                  const std::vector<std::string>& inputs = {},
+                  const std::function<void(const OutputDirectory&)>& check = {});
   /// A new run that has left nothing goes without a trace.
   ~OutputDirectory();
 

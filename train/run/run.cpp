@@ -303,21 +303,24 @@ int run_training(TrainOptions options, const std::string& sample_root) {
   }
 
   if (!options.resume) signals.keep_from_now_on();  // a directory that is half made would be in the way of the next try
-  OutputDirectory output(options.output, run_file_names(), options.resume, options.overwrite, inputs_of(loaded, files));
+  int64_t parameters = 0;
+  for (const Parameter& p : loaded.model.parameters()) parameters += p.tensor.numel();
+  const auto require_room = [&](const OutputDirectory& in) {
+    // Two checkpoints (maybe there already) and a third being written, each with the model and two moments, and the
+    // model. A checkpoint within an accumulation has the pending gradients, too.
+    const auto bytes = static_cast<uint64_t>(parameters) * size_of(dtype_for(options.precision));
+    const uint64_t there = in.holds_run() ? std::min<size_t>(2, list_checkpoints(in.path()).size()) : 0;
+    const uint64_t pending = options.gradient_accumulation_steps > 1 ? 1 : 0;
+    // Logs, predictions and the tokenizer's files are small beside the model's, or small.
+    const uint64_t others = std::min(uint64_t{16} << 20, (uint64_t{256} << 10) + bytes);
+    require_free_space(in.root(), (10 - 3 * there + pending) * bytes + others, "the run");
+  };
+  OutputDirectory output(options.output, run_file_names(), options.resume, options.overwrite, inputs_of(loaded, files),
+                         require_room);
   if (output.replaces_run())
     progress.message(
         "{}: the run that is there stays as it is until this one has a model; what this one writes is in {} till then",
         output.root(), output.path());
-  int64_t parameters = 0;
-  for (const Parameter& p : loaded.model.parameters()) parameters += p.tensor.numel();
-  // Two checkpoints (maybe there already) and a third being written, each with the model and two moments, and the
-  // model. A checkpoint within an accumulation has the pending gradients, too.
-  const auto bytes = static_cast<uint64_t>(parameters) * size_of(dtype_for(options.precision));
-  const uint64_t there = output.holds_run() ? std::min<size_t>(2, list_checkpoints(output.path()).size()) : 0;
-  const uint64_t pending = options.gradient_accumulation_steps > 1 ? 1 : 0;
-  // Logs, predictions and the tokenizer's files are small beside the model's, or small.
-  const uint64_t others = std::min(uint64_t{16} << 20, (uint64_t{256} << 10) + bytes);
-  require_free_space(output.path(), (10 - 3 * there + pending) * bytes + others, "the run");
   progress.message(
       "{} parameters, {} layers of {}; {} training and {} dev sentences; sparsity {}; "
       "{}, {} thread{}",

@@ -42,6 +42,30 @@ TEST_CASE("a directory is made with its parents, locked while in use, and marked
   CHECK(test::names_in(dir / "a/b") == Names{"crisp_run.json"});
 }
 
+TEST_CASE("a run that is refused before it has written anything leaves nothing, and a former run as it is") {
+  const test::TempDir dir;
+  const auto no_room = [](const OutputDirectory&) { throw Error("no room"); };
+  const auto refusal = [&](const std::string& path, bool overwrite) {
+    return message_of<Error>([&] { OutputDirectory(path, run_files, false, overwrite, {}, no_room); });
+  };
+  CHECK(refusal(dir / "a/b", false) == "no room");
+  CHECK(test::names_in(dir.path()).empty());
+  fs::create_directory(dir / "mine");
+  CHECK(refusal(dir / "mine", false) == "no room");
+  CHECK(test::names_in(dir / "mine").empty());
+  run_in(dir / "out");
+  const Names before = test::names_in(dir / "out");
+  CHECK(refusal(dir / "out", true) == "no room");
+  CHECK(test::names_in(dir / "out") == before);
+
+  // What it is asked with.
+  std::string place;
+  const OutputDirectory output(dir / "out", run_files, false, true, {},
+                               [&](const OutputDirectory& chosen) { place = chosen.path(); });
+  CHECK(place == output.path());
+  CHECK(place == dir / "out/.crisp-new-run");
+}
+
 TEST_CASE("the lock of a process that was killed does not linger") {
   const test::TempDir dir;
   const pid_t child = ::fork();
