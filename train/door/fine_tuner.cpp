@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "engine/fail.h"
 #include "model/sparsity.h"
@@ -28,6 +30,7 @@ FineTunerState::FineTunerState(const ModelSource& source, const std::vector<Fine
     : options_(checked(tuner_settings(), options)),
       context_(context_settings(options.threads, options.precision, options.device)),
       loaded_(load(source, count_labels(train, options))) {
+  loaded_.weights_path.clear();  // the weights are not to be that file's
   const Log log = log_or_nothing(options.log);
   for (const std::string& note : loaded_.notes) log(note);
   const SparsityConfig of_weights = loaded_.model.config().sparsity;
@@ -122,9 +125,26 @@ bool FineTunerState::run(FineTuner::Observer& observer) {
 
 FineTuner::Evaluation FineTunerState::evaluate(const TokenizedDataset& data) {
   const Evaluation e = naming_settings([&] {
-    return crisp::evaluate(trainer_->model(), data, options_.eval_batch_size, Statistics::none, {}, context_);
+    try {
+      Evaluation made =
+          crisp::evaluate(trainer_->model(), data, options_.eval_batch_size, Statistics::none, {}, context_);
+      if (!std::isfinite(made.loss)) throw NotFinite(fmt::format("the loss is {}", made.loss));
+      return made;
+    } catch (const NotFinite& error) {
+      explain(error);
+    }
   });
   return {.step = trainer_->state().step, .correct = e.correct, .total = e.total, .loss = e.loss};
+}
+
+// An evaluation changes nothing: what it finds ends a training whose weights are no numbers any more, and no other.
+void FineTunerState::explain(const NotFinite& error) {
+  const std::string broken = describe_broken_weights(loaded_);
+  std::string what = fmt::format("{} after step {}", error.what(), trainer_->state().step);
+  if (!broken.empty()) what += ": " + broken;
+  if (trainer_->state().step > 0) what += "\nTry a lower --learning-rate or a longer warmup";
+  if (!broken.empty()) broken_ = with_names_of_here(what);
+  fail<Diverged>("{}", what);
 }
 
 FineTuner::Evaluation FineTunerState::evaluate(const std::vector<FineTuner::Example>& examples) {

@@ -92,6 +92,7 @@ class FineTunerState {
   LoadedModel load(const ModelSource& source, int64_t num_labels) const;
   TokenizedDataset tokenized(const std::vector<FineTuner::Example>& examples, const char* what) const;
   FineTuner::Evaluation evaluate(const TokenizedDataset& data);
+  [[noreturn]] void explain(const NotFinite& error);
   bool evaluation_due() const;
 
   const FineTuner::Options options_;

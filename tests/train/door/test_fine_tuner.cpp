@@ -293,3 +293,29 @@ TEST_CASE("a training that diverges ends with the step and cannot go on") {
   CHECK(tuner.steps_done() < 20);
   CHECK(contains(message_of<UsageError>([&] { tuner.step(); }), std::string("cannot go on: ").append(message)));
 }
+
+TEST_CASE("an evaluation that is not finite names its step, and ends a training whose weights are no numbers") {
+  // In f32 the first leaves no number of a weight, the second numbers of which the logits are none.
+  const bool weights_break = GENERATE(true, false);
+  FineTuner::Options options = short_training();
+  options.warmup_ratio = 0;
+  options.eval_steps = 1;
+  options.learning_rate = weights_break ? 1e39 : 1e30;
+  FineTuner tuner = make_tuner(options);
+  const std::string message = message_of<Diverged>([&] { tuner.run(); });
+  INFO(message);
+  CHECK(message.starts_with("a logit of sentence 1 is "));
+  CHECK(contains(message, " after step 1"));
+  CHECK(contains(message, " after step 1: the weights' ") == weights_break);
+  CHECK(message.ends_with("\nTry a lower learning_rate or a longer warmup"));
+  CHECK(tuner.steps_done() == 1);
+  CHECK(message_of<Diverged>([&] { tuner.evaluate(sample_examples(4)); }) == message);
+  const std::string stopped = message_of<Error>([&] { tuner.step(); });
+  INFO(stopped);
+  if (weights_break)
+    CHECK(stopped == "the training cannot go on: " + message);
+  else
+    CHECK(contains(stopped, " at step 2; the first tensor that is not finite: the result "));
+  CHECK(contains(message_of<UsageError>([&] { tuner.step(); }), "the training cannot go on: "));
+  CHECK(tuner.steps_done() == 1);
+}

@@ -236,7 +236,8 @@ enum crisp_event { CRISP_EVENT_END = 0, CRISP_EVENT_STEP = 1, CRISP_EVENT_EVALUA
 CRISP_API int crisp_tuner_next(crisp_tuner* tuner, int* event, crisp_step* step, crisp_evaluation* evaluation);
 /* 1 when all steps are done, else 0. */
 CRISP_API int crisp_tuner_finished(const crisp_tuner* tuner, int* finished);
-/* With the weights as they are now; CRISP_USAGE without examples. */
+/* With the weights as they are now; CRISP_USAGE without examples. CRISP_NOT_FINITE, here and in crisp_tuner_run(),
+ * changes nothing: steps go on where the weights are numbers still, else they cannot. */
 CRISP_API int crisp_tuner_evaluate(crisp_tuner* tuner, const crisp_example* examples, size_t count,
                                    crisp_evaluation* evaluation);
 

@@ -235,7 +235,8 @@ class FineTuner {
   bool run(Observer& observer);
   void run();
 
-  /// With the weights as they are now.
+  /// With the weights as they are now. Throws Diverged, naming the step after which it is, when a logit or the loss is
+  /// not finite, as run() does. That changes nothing: steps go on where the weights are numbers still, and else cannot.
   Evaluation evaluate(const std::vector<Example>& examples);
   /// A copy of the model as it is now, with these options of a classifier.
   Classifier classifier();
