@@ -26,7 +26,12 @@ bool door::ReaderFiles::read_at(const std::string& name, uint64_t offset, std::s
 
 const char* version() { return CRISP_VERSION; }
 
-ModelSource::ModelSource(std::string file_or_directory) : path_(std::move(file_or_directory)) {}
+ModelSource::ModelSource(std::string file_or_directory) : path_(std::move(file_or_directory)) {
+  if (path_.empty())
+    throw UsageError(
+        "a model's path is empty; give a directory, a .safetensors file or the name of a model in Hugging Face's "
+        "cache");
+}
 
 ModelSource::ModelSource(std::shared_ptr<const InputFiles> files) : files_(std::move(files)) {}
 

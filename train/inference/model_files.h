@@ -76,7 +76,8 @@ std::vector<std::pair<std::string, std::string>> save_model(const DistilBert& mo
                                                             int max_length);
 /// The same in a directory that is made, with its parents, where it is not there, as one publication
 /// (weights/publication.h): whatever happens, it holds the former model or this one, or what was made is gone again.
-/// Throws UsageError when a run's directory is meant, and, without `replace`, when it holds anything.
+/// Throws UsageError when the name is empty or a run's directory is meant, and, without `replace`, when it holds
+/// anything.
 void save_model_as_one(const std::string& directory, const DistilBert& model, const TokenizerFiles& tokenizer,
                        int max_length, bool replace);
 /// What a dense run has to say of weights that are of a sparse one; empty where there is nothing.

@@ -75,6 +75,7 @@ std::vector<std::pair<std::string, std::string>> save_model(const DistilBert& mo
 
 void save_model_as_one(const std::string& directory, const DistilBert& model, const TokenizerFiles& tokenizer,
                        int max_length, bool replace) {
+  if (directory.empty()) fail<UsageError>("the directory to save to has no name; give one, as \"tuned\" or \".\"");
   if (entry_exists(directory)) {
     if (entry_exists(directory + "/" + run_marker_name))
       fail<UsageError>("{}: is the directory of a training run; save to another one", directory);

@@ -298,6 +298,8 @@ static void test_wrong_use(crisp_context* context, const char* base, const struc
   CHECK(crisp_context_set_allocator(context, take_memory, NULL, NULL) == CRISP_USAGE);
 
   CHECK(crisp_model_load(context, NULL, &model) == CRISP_USAGE);
+  CHECK(crisp_model_load(context, "", &model) == CRISP_USAGE);
+  CHECK(strstr(crisp_last_error(), "a model's path is empty") != NULL);
   CHECK(crisp_model_load(context, base, NULL) == CRISP_USAGE);
   CHECK(crisp_model_load(NULL, base, &model) == CRISP_USAGE);
   CHECK(crisp_model_load(context, base, &model) == CRISP_BAD_INPUT);

@@ -197,6 +197,8 @@ TEST_CASE("what is saved in memory is what is saved in a directory, and loads") 
   CHECK(contains(message_of<UsageError>([&] { tuner.save(dir / "a/model", true); }), "of a training run"));
   write_file(dir / "file", "");
   CHECK(message_of<Error>([&] { tuner.save(dir / "file/model"); }) != "(none)");
+  CHECK(message_of<UsageError>([&] { tuner.save(""); }) ==
+        "the directory to save to has no name; give one, as \"tuned\" or \".\"");
 }
 
 TEST_CASE("the log tells of sentences that are cut and of a sparsity that is lost") {
@@ -278,6 +280,8 @@ TEST_CASE("trainings that make no sense are refused") {
   CHECK(contains(message_of<UsageError>([&] { tuner.evaluate({}); }), "nothing to evaluate"));
   CHECK(contains(message_of<UsageError>([&] { tuner.evaluate({{"a", 7}}); }), "label 7"));
   CHECK(message_of<BadInput>([&] { FineTuner("no/such/model", sample_examples(4), options); }) != "(none)");
+  CHECK(contains(message_of<UsageError>([&] { FineTuner("", sample_examples(4), options); }),
+                 "a model's path is empty; give a directory, "));
 }
 
 TEST_CASE("a training that diverges ends with the step and cannot go on") {

@@ -48,7 +48,7 @@ using Log = std::function<void(const std::string& line)>;
 class ModelSource {
  public:
   /// A directory as crisp-train writes and Hugging Face publishes it, a .safetensors file with the others beside it, or
-  /// the name of a model in Hugging Face's cache.
+  /// the name of a model in Hugging Face's cache. Throws UsageError for an empty text.
   ModelSource(std::string file_or_directory);
   ModelSource(const char* file_or_directory) : ModelSource(std::string(file_or_directory)) {}
   /// Memory of the caller's, which must stay until the model is loaded.
@@ -242,7 +242,7 @@ class FineTuner {
   Classifier classifier();
   /// Into a directory that is made where it is not there, as one: whatever happens, it holds the former model or this
   /// one, or is gone again. transformers' from_pretrained() takes it. Throws UsageError for a directory that is not
-  /// empty, unless the model in it may be replaced, and for one of a training run.
+  /// empty, unless the model in it may be replaced, for one of a training run, and for one without a name.
   void save(const std::string& directory, bool replace = false);
   /// The same files, byte for byte.
   ModelFiles save_to_memory();
