@@ -112,12 +112,26 @@ std::vector<Argument> read_json(const CLI::App& app, const std::string& text, co
   return entries;
 }
 
+// Of a file, which has each name once.
+void refuse_two_spellings(const std::vector<Argument>& entries, const std::string& path) {
+  std::map<std::string, std::string> spellings;
+  for (const Argument& entry : entries) {
+    const auto [first, is_new] = spellings.emplace(entry.name, entry.spelling);
+    if (!is_new)
+      throw CLI::ConfigError(fmt::format("--config: {}: {} and {} are the same option; give it once", path,
+                                         quote(first->second.substr(2)), quote(entry.spelling.substr(2))));
+  }
+}
+
 std::vector<Argument> read_config(const CLI::App& app, const std::string& path) try {
   const std::string file = read_input(path, input_limit::settings);
   const std::string_view text = without_byte_order_mark(file);
   const size_t first = text.find_first_not_of(" \t\r\n");
-  return first != std::string::npos && text[first] == '{' ? read_json(app, std::string(text), path)
-                                                          : read_toml(app, text, path);
+  std::vector<Argument> entries = first != std::string::npos && text[first] == '{'
+                                      ? read_json(app, std::string(text), path)
+                                      : read_toml(app, text, path);
+  refuse_two_spellings(entries, path);
+  return entries;
 } catch (const BadInput& error) {
   throw CLI::ConfigError(fmt::format("--config: {}", error.what()));
 }

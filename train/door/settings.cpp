@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <set>
 #include <string_view>
 #include <type_traits>
 #include <typeinfo>
@@ -81,10 +82,13 @@ const Setting<Tuning>* find_tuner_setting(const std::string& name) {
 
 SparsityOptions sparse_options(const FineTuner::Options& o) {
   SparsityOptions options;
+  std::set<std::string> names;
   for (const auto& [its_name, text] : o.sparse) {
     const std::string name = with('-', '_', its_name);
     if (name == "sparsity" || name == "sparse-method" || !find_setting(sparse_settings(), name))
       fail<UsageError>("sparse attention has no other setting {}", quote(its_name));
+    if (!names.insert(name).second)
+      fail<UsageError>("{} is given twice, spelt with - and with _; give it once", with('_', '-', name));
   }
   for (const Setting<SparsityOptions>& setting : sparse_settings())
     if (const std::string* text = given(o, setting.name())) setting.set(options, *text);

@@ -102,6 +102,10 @@ TEST_CASE("messages name settings as the library does") {
   CHECK(refusal(o) == "drop_attention_unit column needs drop_attention P");
   o.sparse = {{"sparse_layer", "1"}};
   CHECK(refusal(o) == "sparse attention has no other setting \"sparse_layer\"");
+  o.sparse = {{"sparse-layers", "late"}, {"sparse_layers", "early"}};
+  CHECK(refusal(o) == "sparse_layers is given twice, spelt with - and with _; give it once");
+  o.sparse = {{"drop_attention-unit", "entry"}, {"drop-attention_unit", "entry"}};
+  CHECK(refusal(o) == "drop_attention_unit is given twice, spelt with - and with _; give it once");
   o = short_training();
   o.batch_size = 0;
   CHECK(refusal(o) == "batch_size must be a whole number from 1 to 1000000, not '0'");

@@ -66,6 +66,12 @@ class Answers(unittest.TestCase):
         self.assertEqual((settings["bigbird"], settings["sparse_train"], settings["keep"]), ([3, 1, 1], False, ["cls"]))
         with self.assertRaisesRegex(crisp.UsageError, "^window belongs to sparse_method neighbour, not top-k$"):
             crisp.FineTuner(SAMPLE, TRAIN, window=2)
+        spelt = {"sparsity": "0.5", "sparse-layers": [3], "sparse_layers": None}
+        tuner = crisp.FineTuner(SAMPLE, TRAIN, max_steps=1, **spelt)
+        self.assertEqual(json.loads(bytes(tuner.save_to_memory()["config.json"]))["crisp"]["sparse_layers"], [3])
+        twice = "^sparse_layers is given twice, spelt with - and with _; give it once$"
+        with self.assertRaisesRegex(crisp.UsageError, twice):
+            crisp.FineTuner(SAMPLE, TRAIN, **{**spelt, "sparse_layers": [2]})
 
     def test_switches_and_lists_as_python_has_them(self):
         def written(**settings):

@@ -125,10 +125,15 @@ class Context:
         self.raised: List[BaseException] = []
         self.handle = Handle(_lib.crisp_context_free)
         check(_lib.crisp_context_new(byref(self.handle.pointer)))
+        keys = set()
         for name, value in settings.items():
-            if value is not None:
-                setting = encode_setting(name, value)
-                check(_lib.crisp_context_set(self.handle(), encode(name, "a name"), setting))
+            if value is None:
+                continue
+            key = name.replace("-", "_")
+            if key in keys:
+                raise UsageError(f"{key} is given twice, spelt with - and with _; give it once")
+            keys.add(key)
+            check(_lib.crisp_context_set(self.handle(), encode(name, "a name"), encode_setting(key, value)))
         if log is None:
             return
 
