@@ -31,7 +31,12 @@ Setting<O> dropout_setting() {
 
 template <class O>
 Setting<O> label_names_setting() {
-  const auto set = [](O& o, const std::string& text) { return parse_label_names(text, o.label_names); };
+  const auto set = [](O& o, const std::string& text) {
+    std::vector<std::string> names;
+    std::string complaint = parse_label_names(text, names);
+    if (complaint.empty()) o.label_names = std::move(names);
+    return complaint;
+  };
   const auto get = [](const O& o) -> SettingValue { return o.label_names; };
   return {"label-names",
           "A,B,..",

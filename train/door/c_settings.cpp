@@ -9,7 +9,6 @@ namespace crisp::door {
 void apply_setting(FineTuner::Options& options, const std::string& name, const std::string& value) {
   const auto* setting = find_tuner_setting(name);
   if (!setting) fail<UsageError>("there is no setting {}", quote(name));
-  if (setting->name() == "label-names" && value.empty()) return options.label_names.clear();
   if (const std::string complaint = setting->set(options, value); !complaint.empty())
     fail<UsageError>("{} {}", name, with_quoted(complaint, value));
 }

@@ -295,6 +295,8 @@ static void test_wrong_use(crisp_context* context, const char* base, const struc
   CHECK(crisp_context_set(context, "window", "-1") == CRISP_USAGE);
   CHECK(strstr(crisp_context_error(context), "window must be a whole number from 0 to") != NULL);
   CHECK(crisp_context_set(context, "epochs", "3 or 4") == CRISP_USAGE);
+  CHECK(crisp_context_set(context, "label_names", "") == CRISP_USAGE);
+  CHECK(strstr(crisp_context_error(context), "label_names must be names between commas, none of them empty") != NULL);
   CHECK(crisp_context_set_allocator(context, take_memory, NULL, NULL) == CRISP_USAGE);
 
   CHECK(crisp_model_load(context, NULL, &model) == CRISP_USAGE);

@@ -75,12 +75,12 @@ def encode_setting(name: str, value: object) -> bytes:
     if name == "label_names":
         if isinstance(value, str) or not isinstance(value, Iterable):
             raise UsageError("label_names must be a list of names")
-        names = [encode(v, "a label's name") for v in value]
-        for label in names:
-            if not label or b"," in label or label != label.strip():
-                what = f"{label.decode(errors='replace')!r} has a comma, or spaces around it" if label else "a name is empty"
+        value = list(value)
+        for label in value:
+            encoded = encode(label, "a label's name")
+            if not label or b"," in encoded or encoded != encoded.strip():
+                what = f"{label!r} has a comma, or spaces around it" if label else "a name is empty"
                 raise UsageError(f"label_names: {what}")
-        return b",".join(names)
     if not isinstance(value, str) and str(value) in ("True", "False"):  # numpy's, too
         return b"on" if str(value) == "True" else b"off"
     if not isinstance(value, str) and isinstance(value, Iterable):
