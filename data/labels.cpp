@@ -44,13 +44,18 @@ std::string join(const std::vector<size_t>& numbers, const char* separator) {
   return fmt::format("{}", fmt::join(numbers, separator));
 }
 
-// How many examples each class has.
-std::vector<size_t> count_classes(const Dataset& dataset, size_t classes) {
-  std::vector<size_t> counts(classes, 0);
+// The classes below `classes` of which there are examples, or of which there are none.
+std::vector<size_t> classes_of(const Dataset& dataset, int classes, bool with_examples) {
+  std::vector<bool> used(static_cast<size_t>(classes));
   for (const Example& e : dataset.examples)
-    if (e.label >= 0 && static_cast<size_t>(e.label) < classes) ++counts[static_cast<size_t>(e.label)];
-  return counts;
+    if (e.label >= 0 && e.label < classes) used[static_cast<size_t>(e.label)] = true;
+  std::vector<size_t> found;
+  for (size_t i = 0; i < used.size(); ++i)
+    if (used[i] == with_examples) found.push_back(i);
+  return found;
 }
+
+std::string as_text(size_t number) { return std::to_string(number); }
 
 }  // namespace
 
@@ -105,7 +110,8 @@ std::vector<int32_t> LabelColumn::classes_by_number(const ReadOptions& options, 
       if (options.num_labels > 0)
         fail<BadInput>("{}: the label {} is out of range; {} classes are numbered 0..{}", dataset.place(s.first),
                        s.text, options.num_labels, largest);
-      fail<BadInput>("{}: the label {} is out of range; labels are 0..{}", dataset.place(s.first), s.text, largest);
+      fail<BadInput>("{}: the label {} is out of range; labels are 0..{}, without gaps", dataset.place(s.first), s.text,
+                     largest);
     }
     classes.push_back(s.kind == Kind::whole ? static_cast<int32_t>(s.value) : -1);
     dataset.num_labels = std::max(dataset.num_labels, classes.back() + 1);
@@ -187,6 +193,17 @@ std::string show_label_names(const std::vector<std::string>& names) {
   return some_of(names, [](const std::string& name) { return quote(name, 40); });
 }
 
+std::string describe_gaps(const Dataset& dataset) {
+  const int n = dataset.num_labels;
+  const std::vector<size_t> empty = classes_of(dataset, n, false);
+  if (2 * std::ssize(empty) <= n) return "";
+  const auto largest = std::max_element(dataset.examples.begin(), dataset.examples.end(),
+                                        [](const Example& a, const Example& b) { return a.label < b.label; });
+  return fmt::format("{}: the label {} makes {} classes, of which {} have no example: {}",
+                     dataset.place(static_cast<size_t>(largest - dataset.examples.begin())), largest->label, n,
+                     empty.size(), some_of(empty, as_text));
+}
+
 void check_training_labels(const Dataset& dataset, bool classes_given) {
   if (classes_given || !dataset.labelled()) return;
   if (!dataset.label_names.empty()) {
@@ -197,32 +214,21 @@ void check_training_labels(const Dataset& dataset, bool classes_given) {
                      dataset.label_names.size());
     return;
   }
-  const auto n = static_cast<size_t>(dataset.num_labels);
-  const std::vector<size_t> counts = count_classes(dataset, n);
-  std::vector<size_t> used;
-  for (size_t i = 0; i < n; ++i)
-    if (counts[i] > 0) used.push_back(i);
+  const int n = dataset.num_labels;
+  const std::vector<size_t> used = classes_of(dataset, n, true);
   const std::string as_names =
       used.size() <= 20 ? fmt::format(", or take them as names with --label-names {}", join(used, ",")) : "";
   if (used.front() > 0)
     fail<BadInput>(
         "{}: the labels are {}, never 0, but classes are numbered from 0. Subtract {}{}; if class 0 only "
         "lacks examples, say --num-labels {}",
-        dataset.path, some_of(used, [](size_t i) { return std::to_string(i); }), used.front(), as_names, n);
-  if (2 * used.size() >= n) return;
-  const auto largest = std::find_if(dataset.examples.begin(), dataset.examples.end(),
-                                    [n](const Example& e) { return static_cast<size_t>(e.label) + 1 == n; });
-  fail<BadInput>(
-      "{}: the label {} makes {} classes, of which {} have no example. Number them without gaps{}; if it "
-      "is right, say --num-labels {}",
-      dataset.place(static_cast<size_t>(largest - dataset.examples.begin())), n - 1, n, n - used.size(), as_names, n);
+        dataset.path, some_of(used, as_text), used.front(), as_names, n);
+  if (const std::string gaps = describe_gaps(dataset); !gaps.empty())
+    fail<BadInput>("{}. Number them without gaps{}; if it is right, say --num-labels {}", gaps, as_names, n);
 }
 
 std::string note_empty_classes(const Dataset& dataset, int classes, std::string_view consequence) {
-  const std::vector<size_t> counts = count_classes(dataset, static_cast<size_t>(classes));
-  std::vector<size_t> empty;
-  for (size_t i = 0; i < counts.size(); ++i)
-    if (counts[i] == 0) empty.push_back(i);
+  const std::vector<size_t> empty = classes_of(dataset, classes, false);
   if (empty.empty()) return "";
   const auto show = [&](size_t i) {
     return i < dataset.label_names.size() ? quote(dataset.label_names[i], 40) : std::to_string(i);

@@ -58,6 +58,10 @@ std::string parse_label_names(const std::string& list, std::vector<std::string>&
 /// The first names, quoted, for messages.
 std::string show_label_names(const std::vector<std::string>& names);
 
+/// Of numbers most of which below the largest no example has, so that it is an id rather than a class: "FILE:3: the
+/// label 9 makes 10 classes, of which 7 have no example: 2, 3, ..."; of others "".
+std::string describe_gaps(const Dataset& dataset);
+
 /// What no training set means, though each of its labels is possible: throws BadInput for numbers that begin above 0,
 /// for numbers most of which below the largest do not occur, and for words that are almost all different. Nothing is
 /// refused that `classes_given` vouches for.

@@ -116,10 +116,10 @@ TEST_CASE("dataset: mistakes are reported with file and line") {
         "d.tsv:3: the label \"1.5\" is no whole number; classes are numbered from 0 (regression is not supported)");
   CHECK(error(head + "a\t\n") == "d.tsv:3: lacks a label, unlike the lines before it");
   CHECK(error(head + "a\t-1\n") == "d.tsv:3: lacks a label (-1 means none), unlike the lines before it");
-  CHECK(error(head + "a\t-2\n") == "d.tsv:3: the label -2 is out of range; labels are 0..9999");
-  CHECK(error(head + "a\t10000\n") == "d.tsv:3: the label 10000 is out of range; labels are 0..9999");
+  CHECK(error(head + "a\t-2\n") == "d.tsv:3: the label -2 is out of range; labels are 0..9999, without gaps");
+  CHECK(error(head + "a\t10000\n") == "d.tsv:3: the label 10000 is out of range; labels are 0..9999, without gaps");
   CHECK(error(head + "a\t99999999999999999999\n") ==
-        "d.tsv:3: the label 99999999999999999999 is out of range; labels are 0..9999");
+        "d.tsv:3: the label 99999999999999999999 is out of range; labels are 0..9999, without gaps");
   CHECK(error(head + "a\t2\n", {.num_labels = 2}) ==
         "d.tsv:3: the label 2 is out of range; 2 classes are numbered 0..1");
   CHECK(error(head + "caf\xe9\t1\n") ==
@@ -147,7 +147,7 @@ TEST_CASE("dataset: mistakes in JSON lines") {
   CHECK(error(head + "{\"text\": \"b\", \"label\": -1}\n") ==
         "d.tsv:2: lacks a label (-1 means none), unlike the lines before it");
   CHECK(error(head + "{\"text\": \"b\", \"label\": 18446744073709551615}\n") ==
-        "d.tsv:2: the label 18446744073709551615 is out of range; labels are 0..9999");
+        "d.tsv:2: the label 18446744073709551615 is out of range; labels are 0..9999, without gaps");
   CHECK(error(head + "{\"text\": \"b\"}\n") == "d.tsv:2: lacks a label, unlike the lines before it");
   CHECK(error("{\"text\": \"b\"}\n" + head) == "d.tsv:2: has a label, unlike the lines before it");
 }

@@ -44,7 +44,8 @@ TEST_CASE("labels: whole numbers, as pandas writes them, too") {
   CHECK_FALSE(parse_dataset(file({"-1"}), "d", {.num_labels = 2}).labelled());
   CHECK(error({"0.5", "1"}).find("d:2: the label \"0.5\" is no whole number") == 0);
   CHECK(error({"1", "99999999999999999999"}) ==
-        "d:3: the label 99999999999999999999 is out of range; labels are 0..9999");
+        "d:3: the label 99999999999999999999 is out of range; labels are 0..9999, without gaps");
+  CHECK(error({"1", "1000000"}) == "d:3: the label 1000000 is out of range; labels are 0..9999, without gaps");
 }
 
 TEST_CASE("labels: words are classes in the order of their bytes, or as they are named") {
@@ -113,9 +114,10 @@ TEST_CASE("labels: numbers from 1, and holes, are no training set") {
         "--label-names 1,2,3; if class 0 only lacks examples, say --num-labels 4");
   CHECK(
       mistake({"0", "9999", "1"}) ==
-      "d:3: the label 9999 makes 10000 classes, of which 9997 have no example. Number them without gaps, or take them "
-      "as names with --label-names 0,1,9999; if it is right, say --num-labels 10000");
-  CHECK(mistake({"0", "4"}).find("d:3: the label 4 makes 5 classes, of which 3 have no example.") == 0);
+      "d:3: the label 9999 makes 10000 classes, of which 9997 have no example: 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 9987 "
+      "more. Number them without gaps, or take them as names with --label-names 0,1,9999; if it is right, say "
+      "--num-labels 10000");
+  CHECK(mistake({"0", "4", "4"}).find("d:3: the label 4 makes 5 classes, of which 3 have no example: 1, 2, 3. ") == 0);
   CHECK(mistake({"1", "2", "3"}, true) == "(nothing thrown)");
   CHECK(mistake({"0", "9999"}, true) == "(nothing thrown)");
   Names texts;

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "data/labels.h"
 #include "engine/fail.h"
 #include "model/sparsity.h"
 #include "train/door/state.h"
@@ -15,8 +16,11 @@ namespace {
 // As many as the examples or the names say, at least two.
 int64_t count_labels(const std::vector<FineTuner::Example>& train, const FineTuner::Options& o) {
   if (train.empty()) fail<UsageError>("there is nothing to train on: no example was given");
-  int64_t count = 2;
-  for (const FineTuner::Example& e : train) count = std::max<int64_t>(count, int64_t{e.label} + 1);
+  const auto largest = std::max_element(train.begin(), train.end(), [](auto& a, auto& b) { return a.label < b.label; });
+  const int64_t count = std::max<int64_t>(2, int64_t{largest->label} + 1);
+  if (o.label_names.empty() && largest->label > largest_label)
+    fail<UsageError>("training example {} has the label {}; without label_names there are labels from 0 to {}",
+                     largest - train.begin() + 1, largest->label, largest_label);
   if (o.label_names.empty()) return count;
   const auto named = std::ssize(o.label_names);
   if (named < count) fail<UsageError>("label_names has {}, but the examples have {} labels", named, count);
@@ -45,11 +49,19 @@ FineTunerState::FineTunerState(const ModelSource& source, const std::vector<Fine
   for (const std::string& note : tokenizer_->notes()) log(note);
   max_length_ = options.max_length > 0 ? options.max_length : saved_max_length(loaded_);
   loaded_.tokenizer.model_max_length = max_length_;
-  train_ = tokenized(train, "training");
+  const Dataset labels = labelled(train, "training");
+  if (loaded_.new_head && options.label_names.empty())
+    if (const std::string gaps = describe_gaps(labels); !gaps.empty())
+      fail<UsageError>("{}. Number them without gaps; if it is right, name all {} in label_names", gaps,
+                       labels.num_labels);
+  if (const std::string note = note_empty_classes(labels, labels.num_labels, "the model cannot learn it");
+      !note.empty())
+    log(note);
+  train_ = tokenized(labels);
   if (train_->truncated() > 0)
     log(fmt::format("{} of {} training examples are longer than {} tokens and were cut", train_->truncated(),
                     train_->size(), max_length_));
-  if (!evaluation.empty()) evaluation_ = tokenized(evaluation, "evaluation");
+  if (!evaluation.empty()) evaluation_ = tokenized(labelled(evaluation, "evaluation"));
   trainer_.emplace(loaded_.model, *train_, static_cast<const TrainerOptions&>(options), context_);
 }
 
@@ -66,7 +78,7 @@ LoadedModel FineTunerState::load(const ModelSource& source, int64_t num_labels) 
   return source.files_ ? load_model(*source.files_, load) : load_model(source.path_, load);
 }
 
-TokenizedDataset FineTunerState::tokenized(const std::vector<FineTuner::Example>& examples, const char* what) const {
+Dataset FineTunerState::labelled(const std::vector<FineTuner::Example>& examples, const char* what) const {
   const auto labels = static_cast<int>(loaded_.model.config().num_labels);
   if (examples.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
     fail<UsageError>("{} examples are more than a data set takes", examples.size());
@@ -78,6 +90,10 @@ TokenizedDataset FineTunerState::tokenized(const std::vector<FineTuner::Example>
                        e.label, labels - 1);
     data.examples.push_back({e.text, e.label});
   }
+  return data;
+}
+
+TokenizedDataset FineTunerState::tokenized(const Dataset& data) const {
   return {data, *tokenizer_, max_length_, "", context_.threads()};
 }
 
@@ -149,7 +165,7 @@ void FineTunerState::explain(const NotFinite& error) {
 
 FineTuner::Evaluation FineTunerState::evaluate(const std::vector<FineTuner::Example>& examples) {
   if (examples.empty()) fail<UsageError>("there is nothing to evaluate: no example was given");
-  return evaluate(tokenized(examples, "evaluation"));
+  return evaluate(tokenized(labelled(examples, "evaluation")));
 }
 
 std::unique_ptr<ClassifierState> FineTunerState::classifier() {

@@ -90,7 +90,8 @@ class FineTunerState {
 
  private:
   LoadedModel load(const ModelSource& source, int64_t num_labels) const;
-  TokenizedDataset tokenized(const std::vector<FineTuner::Example>& examples, const char* what) const;
+  Dataset labelled(const std::vector<FineTuner::Example>& examples, const char* what) const;
+  TokenizedDataset tokenized(const Dataset& data) const;
   FineTuner::Evaluation evaluate(const TokenizedDataset& data);
   [[noreturn]] void explain(const NotFinite& error);
   bool evaluation_due() const;

@@ -215,6 +215,25 @@ TEST_CASE("the log tells of sentences that are cut and of a sparsity that is los
   CHECK(lines[1] == "1 of 2 training examples are longer than 5 tokens and were cut");
 }
 
+TEST_CASE("the log tells of classes without an example, which names or a head may have") {
+  FineTuner::Options options = short_training();
+  std::vector<std::string> lines;
+  options.log = [&lines](const std::string& line) { lines.push_back(line); };
+  options.label_names = {"a", "b", "c", "d", "e"};
+  const FineTuner named(sample_weights(), {{"a film", 0}, {"a plot", 4}}, options);
+  REQUIRE_FALSE(lines.empty());
+  CHECK(lines.back() == "training has no example of classes 1, 2, 3: the model cannot learn it");
+  lines.clear();
+  options.label_names.clear();
+  const FineTuner gap(sample_weights(), {{"a film", 0}, {"a plot", 2}}, options);
+  REQUIRE_FALSE(lines.empty());
+  CHECK(lines.back() == "training has no example of class 1: the model cannot learn it");
+  lines.clear();
+  const FineTuner going_on(ModelSource::memory(small_classifier()), {{"a film", 1}}, options);
+  REQUIRE_FALSE(lines.empty());
+  CHECK(lines.back() == "training has no example of class 0: the model cannot learn it");
+}
+
 TEST_CASE("a training without steps saves the model as it is") {
   FineTuner::Options options = short_training();
   options.max_steps = 0;
@@ -276,6 +295,11 @@ TEST_CASE("trainings that make no sense are refused") {
   CHECK(contains(with({{"a", 0}, {"b", -1}}, {}), "training example 2 has the label -1"));
   CHECK(contains(with({{"a", 0}, {"b", 1}}, {{"c", 2}}),
                  "evaluation example 1 has the label 2; there are labels from 0 to 1"));
+  CHECK(with({{"a", 0}, {"b", 1000000}}, {}) ==
+        "training example 2 has the label 1000000; without label_names there are labels from 0 to 9999");
+  CHECK(with({{"a", 0}, {"b", 7}, {"c", 1}}, {}) ==
+        "training, example 2: the label 7 makes 8 classes, of which 5 have no example: 2, 3, 4, 5, 6. Number them "
+        "without gaps; if it is right, name all 8 in label_names");
   FineTuner tuner = make_tuner(options);
   CHECK(contains(message_of<UsageError>([&] { tuner.evaluate({}); }), "nothing to evaluate"));
   CHECK(contains(message_of<UsageError>([&] { tuner.evaluate({{"a", 7}}); }), "label 7"));

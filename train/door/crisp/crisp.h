@@ -193,7 +193,7 @@ typedef struct crisp_tuner crisp_tuner;
 
 typedef struct crisp_example {
   const char* text;
-  int32_t label; /* from 0 */
+  int32_t label; /* from 0, without gaps; without label_names up to 9999 */
 } crisp_example;
 
 typedef struct crisp_step {

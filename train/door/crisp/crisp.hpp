@@ -172,7 +172,7 @@ class FineTuner {
  public:
   struct Example {
     std::string text;
-    int32_t label = 0;  // from 0
+    int32_t label = 0;  // from 0, without gaps
   };
 
   /// With the defaults of crisp-train; `precision` f32 trains f32 weights whatever the file holds.
@@ -213,7 +213,8 @@ class FineTuner {
   };
 
   /// Training examples, and others (maybe none) for the evaluations of run(). All that Classifier refuses is refused,
-  /// and labels out of range with UsageError, naming the example.
+  /// and with UsageError, naming the example, a label out of range: below 0, that the model or label_names has not, or,
+  /// where there are no label_names, above 9999 or one that leaves most classes of a new head without an example.
   FineTuner(const ModelSource& source, const std::vector<Example>& train, const std::vector<Example>& evaluation,
             const Options& options);
   FineTuner(const ModelSource& source, const std::vector<Example>& train, const Options& options)
