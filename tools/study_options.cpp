@@ -13,8 +13,10 @@
 #include <set>
 #include <string_view>
 
+#include "data/input/text.h"
 #include "engine/fail.h"
 #include "tools/arguments.h"
+#include "tools/hf_options.h"
 #include "train/inference/model_files.h"
 #include "train/run/run.h"
 #include "weights/hub_cache.h"
@@ -57,10 +59,24 @@ void take_newer_name(std::string& name, std::string& value) {
   }
 }
 
+// An option of Hugging Face's is no setting of a study: says which of ours does it, and that one's values.
+void refuse_hf_option(const CLI::App& app, const std::string& name, const std::string& where) {
+  std::string with_dashes = name;
+  std::replace(with_dashes.begin(), with_dashes.end(), '_', '-');
+  const HfOption* theirs = find_hf_option(with_dashes);
+  if (theirs == nullptr) return;
+  const std::string ours(theirs->text.substr(0, theirs->text.find_first_of(" ;:,")));  // "--precision" of the text
+  const CLI::Option* option = ours.starts_with("--") ? app.get_option_no_throw(ours) : nullptr;
+  const std::string values = option ? option->get_type_name() : "";
+  fail<BadInput>("{}: {} is an option of Hugging Face's, and a study has crisp-train's own: {}{}", where, quote(name),
+                 theirs->text, values.empty() ? "" : fmt::format(" ({} {})", ours, values));
+}
+
 OptionMap with_first_names(const CLI::App& app, const OptionMap& options, const std::string& where) {
   OptionMap named;
   for (const auto& [name, value] : options) {
     const CLI::Option* option = app.get_option_no_throw("--" + name);
+    if (option == nullptr) refuse_hf_option(app, name, where);
     std::string first = option == nullptr ? name : first_name(*option);  // the parser says what is wrong
     if (std::find(reserved.begin(), reserved.end(), first) != reserved.end())
       fail<BadInput>("{}: --{} is not for a study's file to say; {}", where, first,
