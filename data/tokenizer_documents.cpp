@@ -89,9 +89,6 @@ std::vector<std::pair<std::string, std::string>> tokenizer_documents(const Token
   return documents;
 }
 
-const std::vector<std::string>& tokenizer_file_names() {
-  static const std::vector<std::string> names{vocabulary_name, json_name, config_name, specials_name};
-  return names;
-}
+std::vector<std::string> tokenizer_file_names() { return {vocabulary_name, json_name, config_name, specials_name}; }
 
 }  // namespace crisp

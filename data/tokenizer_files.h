@@ -38,6 +38,6 @@ TokenizerFiles read_tokenizer(const std::string& directory, const std::string& v
 /// Name and content of the files from which read_tokenizer and transformers make the same tokenizer again.
 std::vector<std::pair<std::string, std::string>> tokenizer_documents(const TokenizerFiles& files, int max_length);
 /// The names that they may have.
-const std::vector<std::string>& tokenizer_file_names();
+std::vector<std::string> tokenizer_file_names();
 
 }  // namespace crisp

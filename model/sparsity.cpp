@@ -36,10 +36,8 @@ const Preset* find_preset(const std::string& name) {
 
 }  // namespace
 
-const std::vector<std::pair<std::string, SparseMethod>>& scope_words() {
-  static const std::vector<std::pair<std::string, SparseMethod>> words{{"row", SparseMethod::top_k},
-                                                                       {"head", SparseMethod::percentile}};
-  return words;
+std::vector<std::pair<std::string, SparseMethod>> scope_words() {
+  return {{"row", SparseMethod::top_k}, {"head", SparseMethod::percentile}};
 }
 
 bool SparseSettings::by_measure() const {

@@ -26,7 +26,7 @@ std::string method_name(SparseMethod method);
 /// nullopt for a word that is none.
 std::optional<SparseMethod> parse_method(const std::string& word);
 /// The values of "sparsity-scope", an older name of two of them.
-const std::vector<std::pair<std::string, SparseMethod>>& scope_words();
+std::vector<std::pair<std::string, SparseMethod>> scope_words();
 
 /// The mix of connections of SparseMethod::bigbird, for each query.
 struct BigBird {

@@ -15,8 +15,7 @@ using Rates = typename Constants<T>::Rates;
 // million parameters), and does not on AMD's Zen 4.
 bool prefetches() {
 #ifdef __x86_64__
-  static const bool intel = __builtin_cpu_is("intel") != 0;
-  return intel;
+  return __builtin_cpu_is("intel") != 0;
 #else
   return false;
 #endif

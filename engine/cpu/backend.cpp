@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "engine/context.h"
 #include "engine/cpu/memory/allocator.h"
 #include "engine/cpu/tables.h"
 #include "engine/fail.h"
@@ -144,7 +145,9 @@ bool amx_usable() {
 const char* cpu_bf16_unit() { return amx_usable() ? "amx" : has_avx512_bf16() ? "avx512_bf16" : ""; }
 
 const Backend& cpu_backend() {
-  amx_usable();  // found out before anything computes, so that no child of fork() meets a thread that is at it
+  // Before anything computes, so that no child of fork() meets a thread that is at it.
+  amx_usable();
+  Context::standard();
   static const Kernels<float> f32 = with_sums<float>();
   static const Kernels<double> f64 = with_sums<double>();
   const auto peak_bytes = [] { return allocator_stats().peak_bytes_in_use; };

@@ -148,10 +148,7 @@ void AdamW::go_back() {
 }
 
 // Empty where all steps have been read.
-const Tensor& AdamW::last_clip() const {
-  static const Tensor none;
-  return unread_ > 0 ? steps_called_[unread_ - 1].clip : none;
-}
+Tensor AdamW::last_clip() const { return unread_ > 0 ? steps_called_[unread_ - 1].clip : Tensor(); }
 
 void AdamW::clear_gradients() {
   for (const Parameter& p : parameters_) p.tensor.clear_grad();

@@ -99,7 +99,7 @@ class AdamW {
     void clear();
   };
   AdamWPart part(size_t index, double learning_rate, int64_t step) const;
-  const Tensor& last_clip() const;
+  Tensor last_clip() const;
   void note(const Table& table, int32_t row, int32_t done);
   void clear_gradients();
   void go_back();

@@ -76,6 +76,14 @@ const Settings<FineTuner::Options>& tuner_settings() {
   return all;
 }
 
+namespace {
+
+// They and all that they are made of, as the library is loaded: a child of fork() would wait for ever for what another
+// thread was making at that moment.
+[[maybe_unused]] const Settings<Tuning>& made_early = tuner_settings();
+
+}  // namespace
+
 const Setting<Tuning>* find_tuner_setting(const std::string& name) {
   return find_setting(tuner_settings(), with('-', '_', name));
 }

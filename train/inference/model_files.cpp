@@ -288,12 +288,9 @@ int saved_max_length(const LoadedModel& loaded) {
   return static_cast<int>(std::min(loaded.tokenizer.model_max_length, positions));
 }
 
-const std::vector<std::string>& model_file_names() {
-  static const std::vector<std::string> names = [] {
-    std::vector<std::string> all{"model.safetensors", "config.json"};
-    all.insert(all.end(), tokenizer_file_names().begin(), tokenizer_file_names().end());
-    return all;
-  }();
+std::vector<std::string> model_file_names() {
+  std::vector<std::string> names{"model.safetensors", "config.json"};
+  for (std::string& name : tokenizer_file_names()) names.push_back(std::move(name));
   return names;
 }
 

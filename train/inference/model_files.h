@@ -86,7 +86,7 @@ std::string note_lost_sparsity(const SparsityConfig& of_weights, const SparsityC
 /// are returned where nothing else is said.
 int saved_max_length(const LoadedModel& loaded);
 /// The names of the files that save_model may write.
-const std::vector<std::string>& model_file_names();
+std::vector<std::string> model_file_names();
 
 /// Copies of tensors under their names, all of one dtype, as a safetensors file; and back into existing tensors.
 /// Throws BadInput when the file lacks one or has another shape.

@@ -250,6 +250,39 @@ static void children_of_a_busy_host(crisp_model* model, answers expected) {
   api.crisp_tuner_free(tuner);
 }
 
+static void* make_first_tuner(void* unused) {
+  api.crisp_tuner_free(make_tuner(path_of_model, "1"));
+  return unused;
+}
+
+/* A child that trains, of a host with a model whose first tuner was being made at that moment. */
+static void children_of_a_first_tuner(void) {
+  for (int i = 0; i < 20; ++i) {
+    crisp_context* context = NULL;
+    crisp_model* model = NULL;
+    open_library();
+    CHECK(api.crisp_context_new(&context) == CRISP_OK);
+    CHECK(api.crisp_model_load(context, path_of_model, &model) == CRISP_OK);
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, make_first_tuner, NULL) == 0);
+    const struct timespec moment = {0, i * 10000};
+    nanosleep(&moment, NULL);
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+      alarm(300);
+      crisp_tuner* tuner = make_tuner(path_of_model, "1");
+      CHECK(api.crisp_tuner_step(tuner, NULL) == CRISP_OK);
+      _exit(0);
+    }
+    must_end_well(child);
+    CHECK(pthread_join(thread, NULL) == 0);
+    api.crisp_model_free(model);
+    api.crisp_context_free(context);
+    CHECK(dlclose(library) == 0);
+  }
+}
+
 static answers expected_of_all;
 static void* work(void* model) {
   for (int i = 0; i < 5; ++i) CHECK(same(predict(model), expected_of_all));
@@ -313,6 +346,7 @@ int main(int argc, char** argv) {
   a_hundred_threads(expected);
   api.crisp_model_free(model);
   CHECK(dlclose(library) == 0);
+  children_of_a_first_tuner();
   open_and_close(expected);
 
   CHECK(!strcmp(setlocale(LC_ALL, NULL), "C"));
