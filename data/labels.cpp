@@ -199,6 +199,7 @@ std::string describe_gaps(const Dataset& dataset) {
   if (2 * std::ssize(empty) <= n) return "";
   const auto largest = std::max_element(dataset.examples.begin(), dataset.examples.end(),
                                         [](const Example& a, const Example& b) { return a.label < b.label; });
+  if (largest->label + 1 != n) return "";  // it is not what makes them
   return fmt::format("{}: the label {} makes {} classes, of which {} have no example: {}",
                      dataset.place(static_cast<size_t>(largest - dataset.examples.begin())), largest->label, n,
                      empty.size(), some_of(empty, as_text));

@@ -59,7 +59,8 @@ void take_newer_name(std::string& name, std::string& value) {
   }
 }
 
-// An option of Hugging Face's is no setting of a study: says which of ours does it, and that one's values.
+// An option of Hugging Face's is no setting of a study: says which of ours does it, if one does that a study takes, and
+// that one's values.
 void refuse_hf_option(const CLI::App& app, const std::string& name, const std::string& where) {
   std::string with_dashes = name;
   std::replace(with_dashes.begin(), with_dashes.end(), '_', '-');
@@ -67,7 +68,9 @@ void refuse_hf_option(const CLI::App& app, const std::string& name, const std::s
   if (theirs == nullptr) return;
   const std::string ours(theirs->text.substr(0, theirs->text.find_first_of(" ;:,")));  // "--precision" of the text
   const CLI::Option* option = ours.starts_with("--") ? app.get_option_no_throw(ours) : nullptr;
-  const std::string values = option ? option->get_type_name() : "";
+  if (option == nullptr || std::find(reserved.begin(), reserved.end(), first_name(*option)) != reserved.end())
+    fail<BadInput>("{}: {} is an option of Hugging Face's; a study has crisp-train's own", where, quote(name));
+  const std::string values = option->get_type_name();
   fail<BadInput>("{}: {} is an option of Hugging Face's, and a study has crisp-train's own: {}{}", where, quote(name),
                  theirs->text, values.empty() ? "" : fmt::format(" ({} {})", ours, values));
 }

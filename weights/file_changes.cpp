@@ -99,9 +99,10 @@ void link_over(const std::string& from, const std::string& to) {
 }
 
 void remove_file(const std::string& path) {
-  // Asked first: a file system that is read-only says so of what is not there, too.
-  if (entry_exists(path) && file_calls::unlink(path.c_str()) != 0 && errno != ENOENT)
-    fail("{}: cannot be removed: {}", path, std::strerror(errno));
+  if (file_calls::unlink(path.c_str()) == 0 || errno == ENOENT) return;
+  const int error = errno;
+  if (error == EROFS && !entry_exists(path)) return;  // a file system that is read-only says so of that, too
+  fail("{}: cannot be removed: {}", path, std::strerror(error));
 }
 
 void remove_tree(const std::string& path) {

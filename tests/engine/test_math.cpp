@@ -1,5 +1,6 @@
-// The f32 functions of engine/cpu/simd/math.h against f64, over all of their range and for every instruction set that
-// this machine has.
+// The f32 functions of engine/cpu/simd/math.h against f64, over all of their range, and thresholds of rows, for every
+// instruction set that this machine has.
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <functional>
@@ -10,6 +11,7 @@
 #include "engine/backend.h"
 #include "engine/cpu/backend.h"
 #include "tests/engine/math_probe.h"
+#include "tests/engine/sample_checks.h"
 #include "tests/support/catch.h"
 
 using namespace crisp;
@@ -118,5 +120,37 @@ TEST_CASE("the normal distribution is within 8 ulp and its density within 3, in 
     CHECK(std::vector<float>(d + 1, d + 7) == std::vector<float>(6, 0.0f));
     CHECK(std::isnan(c[7]));
     CHECK(std::isnan(d[7]));
+  }
+}
+
+TEST_CASE("windows find the k-th score of nearly every row, also after groups of one row and rows that have none") {
+  const int64_t rows = 200;
+  for (const MathProbe& probe : probes()) {
+    for (const int64_t n : {5, 16, 17, 40, 130, 490}) {
+      const int64_t stride = (n + 15) / 16 * 16, k = (n + 4) / 5;
+      for (const int64_t chunk : {33, 49, 64}) {  // 33: the last group of a chunk has one row
+        INFO(probe.isa << ", rows of " << n << " in chunks of " << chunk);
+        std::vector<double> numbers = test::numbers({rows, stride}, static_cast<uint64_t>(n)).to_vector();
+        std::vector<float> scores(numbers.begin(), numbers.end()), limits(static_cast<size_t>(rows));
+        for (int64_t r = 70; r < 86; ++r)  // its k-th is no number
+          for (int64_t j = 0; j < k; ++j) scores[static_cast<size_t>(r * stride + j)] = NAN;
+        probe.thresholds(rows, chunk, n, k, scores.data(), limits.data());
+        int64_t found = 0, wrong = 0;
+        for (int64_t r = 0; r < rows; ++r) {
+          const float limit = limits[static_cast<size_t>(r)];
+          if (limit != limit) continue;
+          ++found;
+          if (r >= 70 && r < 86) {
+            ++wrong;
+            continue;
+          }
+          std::vector<float> row(scores.begin() + r * stride, scores.begin() + r * stride + n);
+          std::sort(row.begin(), row.end(), std::greater<>());
+          wrong += limit != 0.5f * row[static_cast<size_t>(k - 1)];
+        }
+        CHECK(wrong == 0);
+        CHECK(found >= rows - 16 - rows / 20);
+      }
+    }
   }
 }

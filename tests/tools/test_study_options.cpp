@@ -303,7 +303,8 @@ TEST_CASE("what crisp-study refuses, before anything runs") {
   const std::string theirs = " is an option of Hugging Face's, and a study has crisp-train's own: ";
   file(R"({"bf16": true})", "\"bf16\"" + theirs + "--precision bf16 (--precision f32|strict-f32|tf32|bf16|bf16x3|");
   file(R"({"eval_strategy": "no"})", "\"eval_strategy\"" + theirs + "--eval-steps; no: after the last step only (");
-  file(R"({"fp16": true})", "\"fp16\"" + theirs + "f32 is computed instead; ");
+  for (const std::string name : {"fp16", "data_seed", "disable_tqdm"})
+    file("{\"" + name + "\": 1}", "\"" + name + "\" is an option of Hugging Face's; a study has crisp-train's own");
   file(R"({"seed": 1})", "--seed is not for a study's file to say; \"seeds\" is");
   file(R"({"output_dir": "x"})", "--output is not for a study's file to say");
   file(R"({"weights": "a", "init": "b"})", "--weights: excludes --init");

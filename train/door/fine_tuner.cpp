@@ -130,8 +130,15 @@ bool FineTunerState::evaluation_due() const {
 bool FineTunerState::run(FineTuner::Observer& observer) {
   for (;;) {
     if (evaluation_due()) {
-      const FineTuner::Evaluation e = evaluate(*evaluation_);
-      trainer_->state().last_evaluation = trainer_->state().step;
+      int64_t& last = trainer_->state().last_evaluation;
+      FineTuner::Evaluation e;
+      try {
+        e = evaluate(*evaluation_);
+      } catch (const Diverged&) {
+        last = trainer_->state().step;  // its result is known: steps go on, if they can
+        throw;
+      }
+      last = e.step;
       if (!observer.on_evaluation(e)) return false;
     }
     if (trainer_->finished()) return true;

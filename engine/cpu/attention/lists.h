@@ -118,21 +118,30 @@ struct SelectedRows {
     return protects(s) ? scratch.compared + r * b.padded : scores(r);
   }
 
-  CRISP_INLINE RowThresholds thresholds(ThresholdWindow& around) const {
+  RowThresholds thresholds(ThresholdWindow& around) const {
     if (protects(s))
       for (int64_t r = 0; r < rows; ++r) {
         float* copy = scratch.compared + r * b.padded;
         for (int64_t j = 0; j < b.padded; j += lanes<float>) store(copy + j, load(scores(r) + j));
         for_protected(s, b, first + from + r, [=](int64_t j) CRISP_INLINED { copy[j] = NAN; });
       }
-    if (b.n_k > sorted_scores && !(around.reach > 0)) {  // begin with what the first row says
-      row_keys(s, b, first + from, scores(0), scratch.keys);
-      const KeyRange range(scratch.keys, b.n_k);
-      around.centre = score_of<float>(keep_largest<float>(scratch.keys, b.n_k, k, range).key);
-      around.reach = (score_of<float>(range.high) - score_of<float>(range.low)) / 16;
-    }
+    if (b.n_k > sorted_scores && !(around.reach > 0)) begin_with_first_row(around);
     return thresholds_of_rows([this](int64_t r) CRISP_INLINED { return compared(r); }, rows, b.n_k, scale(), k, around,
                               scratch.candidates_of_rows);
+  }
+
+  /// Around its threshold, a part of the distance of its finite scores (of keys that are not protected).
+  void begin_with_first_row(ThresholdWindow& around) const {
+    int32_t* keys = scratch.keys;
+    row_keys(s, b, first + from, scores(0), keys);
+    around.centre = score_of<float>(keep_largest<float>(keys, b.n_k, k, KeyRange(keys, b.n_k)).key);
+    const int32_t no_more = key_of<float>(INFINITY), no_less = key_of<float>(-INFINITY);
+    int32_t low = no_more, high = no_less;
+    for (int64_t j = 0; j < b.n_k; ++j) {
+      low = keys[j] < low && keys[j] > no_less ? keys[j] : low;
+      high = keys[j] > high && keys[j] < no_more ? keys[j] : high;
+    }
+    around.reach = score_of<float>(high) / 16 - score_of<float>(low) / 16;
   }
 
   /// Whether a threshold says which keys are kept.

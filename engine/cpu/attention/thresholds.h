@@ -38,7 +38,8 @@ struct Window {
 };
 
 // The window of n scores times `scale`, whose scores go to `inside`, where a vector more can be written.
-CRISP_INLINE Window window_of(const float* scores, int64_t n, Vec<float> scale, float low, float high, float* inside) {
+[[gnu::noinline]] inline Window window_of(const float* scores, int64_t n, Vec<float> scale, float low, float high,
+                                          float* inside) {
   const Vec<float> from = broadcast(low), to = broadcast(high);
   int64_t above = 0, count = 0;
   const auto part = [&](int64_t j, LaneBits in_row) CRISP_INLINED {
@@ -68,8 +69,8 @@ inline bool move_window(const float* scores, int64_t n, Vec<float> scale, int64_
   float step = window.high - window.low;
   for (int tries = 0; tries < 4; ++tries) {
     step *= 2;
-    window = window.above >= k ? window_of(scores, n, scale, window.high, window.high + step, inside)
-                               : window_of(scores, n, scale, window.low - step, window.low, inside);
+    const float low = window.above >= k ? window.high : window.low - step;
+    window = window_of(scores, n, scale, low, window.above >= k ? window.high + step : window.low, inside);
     if (window.has(k)) return true;
   }
   return false;
@@ -134,8 +135,8 @@ CRISP_INLINE void sort_lanes(Vec<float> (&x)[sorted_scores], Indices<I...>) {
 /// has lanes: row_at(r) points to a row, which can be read up to whole vectors. `memory` has room for as many rows of n
 /// as a vector has lanes and one, each 16 and a vector longer.
 template <class RowAt>
-CRISP_INLINE RowThresholds thresholds_of_rows(RowAt row_at, int64_t rows, int64_t n, float scale, int64_t k,
-                                              ThresholdWindow& around, float* memory) {
+RowThresholds thresholds_of_rows(RowAt row_at, int64_t rows, int64_t n, float scale, int64_t k, ThresholdWindow& around,
+                                 float* memory) {
   constexpr int64_t width = lanes<float>;
   const int64_t stride = n + sorted_scores + width;
   const Vec<float> scales = broadcast(scale);
@@ -169,18 +170,23 @@ CRISP_INLINE RowThresholds thresholds_of_rows(RowAt row_at, int64_t rows, int64_
   for (int64_t i = 0; i < sorted_scores; ++i) store(sorted + i * width, columns[i]);
   store(sorted + sorted_scores * width, nothing);
   RowThresholds result;
-  float sum = 0, apart = 0, of = 0;
+  float sum = 0, apart = 0;
+  int64_t of = 0;
   for (int64_t r = 0; r < rows; ++r) {
     const float* kth = sorted + (found[r] ? k - windows[r].above - 1 : 0) * width + r;
     result.limit[r] = kth[0];
     result.count[r] = found[r] ? k + (kth[width] == kth[0]) : 0;
     sum += found[r] ? kth[0] : 0;
-    of += found[r] ? 1 : 0;
+    of += found[r];
   }
-  const float centre = sum / of;  // NaN if there is none
+  const float centre = sum / static_cast<float>(of);  // NaN if there is none
   for (int64_t r = 0; r < rows; ++r) apart += found[r] ? std::abs(result.limit[r] - centre) : 0;
-  // Two standard deviations, if they are normally distributed; and not nothing.
-  if (of > 0) around = {centre, 2.5f * apart / of + 1e-6f * std::abs(centre) + 1e-30f};
+  if (of >= 4) {
+    // Two standard deviations, if they are normally distributed; and not nothing.
+    around = {centre, 2.5f * apart / static_cast<float>(of) + 1e-6f * std::abs(centre) + 1e-30f};
+  } else if (of < rows) {
+    around.reach = 0;  // it leads nowhere
+  }
   return result;
 }
 

@@ -338,12 +338,11 @@ TEST_CASE("an evaluation that is not finite names its step, and ends a training 
   CHECK(message.ends_with("\nTry a lower learning_rate or a longer warmup"));
   CHECK(tuner.steps_done() == 1);
   CHECK(message_of<Diverged>([&] { tuner.evaluate(sample_examples(4)); }) == message);
-  const std::string stopped = message_of<Error>([&] { tuner.step(); });
-  INFO(stopped);
-  if (weights_break)
-    CHECK(stopped == "the training cannot go on: " + message);
-  else
-    CHECK(contains(stopped, " at step 2; the first tensor that is not finite: the result "));
-  CHECK(contains(message_of<UsageError>([&] { tuner.step(); }), "the training cannot go on: "));
+  if (!weights_break) {  // goes on to the step, which breaks the training
+    const std::string next = message_of<Error>([&] { tuner.run(); });
+    CHECK(contains(next, " at step 2; the first tensor that is not finite: the result "));
+    return;
+  }
+  CHECK(message_of<UsageError>([&] { tuner.step(); }) == "the training cannot go on: " + message);
   CHECK(tuner.steps_done() == 1);
 }

@@ -236,14 +236,14 @@ enum crisp_event { CRISP_EVENT_END = 0, CRISP_EVENT_STEP = 1, CRISP_EVENT_EVALUA
 CRISP_API int crisp_tuner_next(crisp_tuner* tuner, int* event, crisp_step* step, crisp_evaluation* evaluation);
 /* 1 when all steps are done, else 0. */
 CRISP_API int crisp_tuner_finished(const crisp_tuner* tuner, int* finished);
-/* With the weights as they are now; CRISP_USAGE without examples. CRISP_NOT_FINITE, here and in crisp_tuner_run(),
- * changes nothing: steps go on where the weights are numbers still, else they cannot. */
+/* With the weights as they are now; CRISP_USAGE without examples. CRISP_NOT_FINITE of an evaluation, here and in
+ * crisp_tuner_run(), changes nothing: steps go on where the weights are numbers still, else they cannot. */
 CRISP_API int crisp_tuner_evaluate(crisp_tuner* tuner, const crisp_example* examples, size_t count,
                                    crisp_evaluation* evaluation);
 
 /* A copy of the model as it is now. */
 CRISP_API int crisp_tuner_model(crisp_tuner* tuner, crisp_model** model);
-/* Into a directory that is made where it is not there, as one: it holds the former model or this one, or is gone again.
+/* Into a directory that is made where it is not there, as one: it holds what it held or this model, or is gone again.
  * CRISP_USAGE for a directory that is not empty, unless `replace` is other than 0, and for one of a training run. */
 CRISP_API int crisp_tuner_save(crisp_tuner* tuner, const char* directory, int replace);
 /* The same files, byte for byte. */

@@ -241,8 +241,8 @@ class FineTuner {
   Evaluation evaluate(const std::vector<Example>& examples);
   /// A copy of the model as it is now, with these options of a classifier.
   Classifier classifier();
-  /// Into a directory that is made where it is not there, as one: whatever happens, it holds the former model or this
-  /// one, or is gone again. transformers' from_pretrained() takes it. Throws UsageError for a directory that is not
+  /// Into a directory that is made where it is not there, as one: whatever happens, it holds what it held or this
+  /// model, or is gone again. transformers' from_pretrained() takes it. Throws UsageError for a directory that is not
   /// empty, unless the model in it may be replaced, for one of a training run, and for one without a name.
   void save(const std::string& directory, bool replace = false);
   /// The same files, byte for byte.

@@ -75,10 +75,9 @@ def encode_setting(name: str, value: object) -> bytes:
     if name == "label_names":
         if isinstance(value, str) or not isinstance(value, Iterable):
             raise UsageError("label_names must be a list of names")
-        value = list(value)
+        value = [encode(label, "a label's name").decode() for label in value]
         for label in value:
-            encoded = encode(label, "a label's name")
-            if not label or b"," in encoded or encoded != encoded.strip():
+            if not label or "," in label or label != label.strip():
                 what = f"{label!r} has a comma, or spaces around it" if label else "a name is empty"
                 raise UsageError(f"label_names: {what}")
     if not isinstance(value, str) and str(value) in ("True", "False"):  # numpy's, too
