@@ -118,7 +118,7 @@ struct SelectedRows {
     return protects(s) ? scratch.compared + r * b.padded : scores(r);
   }
 
-  RowThresholds thresholds(ThresholdWindow& around) const {
+  [[gnu::noinline]] RowThresholds thresholds(ThresholdWindow& around) const {
     if (protects(s))
       for (int64_t r = 0; r < rows; ++r) {
         float* copy = scratch.compared + r * b.padded;
