@@ -148,6 +148,15 @@ bool entry_exists(const std::string& path) {
   return ::lstat(path.c_str(), &status) == 0;
 }
 
+uint64_t disk_bytes_of(const std::string& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) return 0;
+  uint64_t bytes = static_cast<uint64_t>(status.st_blocks) * 512;  // of 512 bytes on Linux, whatever the file system's
+  if (!S_ISDIR(status.st_mode)) return bytes / std::max<uint64_t>(status.st_nlink, 1);
+  for (const std::string& name : entries_of(path)) bytes += disk_bytes_of(path + "/" + name);
+  return bytes;
+}
+
 std::vector<std::string> entries_of(const std::string& directory) {
   // libstdc++'s directory_iterator ends the process where there is no memory for it.
   struct Close {

@@ -2,6 +2,7 @@
 // what sync_directory() is for.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -27,6 +28,9 @@ void link_over(const std::string& from, const std::string& to);
 void remove_file(const std::string& path);
 /// With everything below it; links are removed, not followed. Absent is no error.
 void remove_tree(const std::string& path);
+/// The room on the disk that a directory takes with everything below it; of a file with several names, each counts for
+/// its share.
+uint64_t disk_bytes_of(const std::string& path);
 /// Makes one; not flushed.
 void make_directory(const std::string& path);
 /// Makes it with its parents, each flushed into the directory that holds it; those that are there stay. Where that

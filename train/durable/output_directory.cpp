@@ -116,8 +116,10 @@ OutputDirectory::OutputDirectory(std::string path, const std::vector<std::string
     LockFile lock = lock_directory(root_);
     finish_announced();
     refuse_foreign_files(root_, files, names_in_marker(root_), overwrite);
-    choose_place(resume, overwrite);
+    const std::string given_up = choose_place(resume, overwrite);
+    bytes_to_go_ = given_up.empty() ? 0 : disk_bytes_of(given_up);
     if (check) check(*this);
+    if (!given_up.empty()) remove_tree(given_up);
     RunMarker marker = holds_run_ ? marker_in(path_) : RunMarker{};
     listed_ = std::move(marker.files);
     for (const std::string& name : files)
@@ -134,8 +136,9 @@ void OutputDirectory::describe(const std::string& settings) const {
                         replaces_run() ? Flush::content : Flush::now);
 }
 
-// Which of the runs here is meant, and whether that is allowed.
-void OutputDirectory::choose_place(bool resume, bool overwrite) {
+// Which of the runs here is meant, and whether that is allowed. Returns the folder of the one that is given up for it,
+// if any.
+std::string OutputDirectory::choose_place(bool resume, bool overwrite) {
   const std::string new_run = root_ + "/" + new_run_name;
   const bool has_run = holds_run_files(root_), has_new_run = holds_run_files(new_run);
   if (!resume && !overwrite && (has_run || has_new_run)) {
@@ -157,11 +160,11 @@ void OutputDirectory::choose_place(bool resume, bool overwrite) {
     path_ = new_run;
     remove_leftovers(path_);
     holds_run_ = has_new_run;
-    return;
+    return "";
   }
-  remove_tree(new_run);
   if (has_run && overwrite) path_ = new_run;
   holds_run_ = has_run && resume;
+  return entry_exists(new_run) ? new_run : "";
 }
 
 OutputDirectory::~OutputDirectory() {

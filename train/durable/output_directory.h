@@ -43,7 +43,8 @@ class OutputDirectory {
   /// - Error when it cannot be created or written.
   /// `overwrite` deletes an unpublished new run, but what the former run wrote at the first publish() only. `resume`
   /// goes on with an unpublished new run where there is one. `check` is called when the place of the run is known and
-  /// nothing has been written. Where it throws, or anything else fails, the directories that were made are gone again.
+  /// nothing has been written or deleted. Where it throws, or anything else fails, the directories that were made are
+  /// gone again.
   OutputDirectory(std::string path, const std::vector<std::string>& files, bool resume, bool overwrite,
                   const std::vector<std::string>& inputs = {},
                   const std::function<void(const OutputDirectory&)>& check = {});
@@ -61,6 +62,8 @@ class OutputDirectory {
   /// `resume` was set and a run is here. It may have been cut off before its first checkpoint: then, unless it has
   /// left a model, call clear().
   bool holds_run() const { return holds_run_; }
+  /// While `check` runs: the room on the disk of an unpublished new run that goes when it has returned.
+  uint64_t bytes_to_go() const { return bytes_to_go_; }
   /// There is a model at the top level.
   bool has_model() const;
 
@@ -77,7 +80,7 @@ class OutputDirectory {
   void clear();
 
  private:
-  void choose_place(bool resume, bool overwrite);
+  std::string choose_place(bool resume, bool overwrite);
   void finish_announced();
   void refuse_inputs(const std::vector<std::string>& files, const std::vector<std::string>& inputs) const;
 
@@ -85,6 +88,7 @@ class OutputDirectory {
   LockFile lock_;
   std::vector<std::string> listed_;  // the names in the marker of path()
   bool holds_run_ = false;
+  uint64_t bytes_to_go_ = 0;
 };
 
 /// "1.5 GB", "12 kB": decimal units.

@@ -313,7 +313,8 @@ int run_training(TrainOptions options, const std::string& sample_root) {
     const uint64_t pending = options.gradient_accumulation_steps > 1 ? 1 : 0;
     // Logs, predictions and the tokenizer's files are small beside the model's, or small.
     const uint64_t others = std::min(uint64_t{16} << 20, (uint64_t{256} << 10) + bytes);
-    require_free_space(in.root(), (10 - 3 * there + pending) * bytes + others, "the run");
+    const uint64_t needed = (10 - 3 * there + pending) * bytes + others;
+    require_free_space(in.root(), needed - std::min(needed, in.bytes_to_go()), "the run");
   };
   OutputDirectory output(options.output, run_file_names(), options.resume, options.overwrite, inputs_of(loaded, files),
                          require_room);

@@ -64,6 +64,42 @@ TEST_CASE("a run that is refused before it has written anything leaves nothing, 
                                [&](const OutputDirectory& chosen) { place = chosen.path(); });
   CHECK(place == output.path());
   CHECK(place == dir / "out/.crisp-new-run");
+  CHECK(output.bytes_to_go() == 0);
+}
+
+TEST_CASE("a run that --overwrite began is given up only when the next one may start, and its room counts as free") {
+  const test::TempDir dir;
+  run_in(dir / "out");
+  {
+    const OutputDirectory begun(dir / "out", run_files, false, true);
+    test::write_file(begun.file("metrics.jsonl"), std::string(100'000, ' '));
+    CheckpointStore(begun.path()).save(7, [](const std::string& tmp) {
+      test::write_file(tmp + "/model.safetensors", std::string(50'000, 'w'));
+    });
+  }
+  const std::string begun = dir / "out/.crisp-new-run";
+  const Names before = test::names_in(begun);
+  uint64_t to_go = 0;
+  const auto ask = [&](bool room) {
+    return [&to_go, room](const OutputDirectory& chosen) {
+      to_go = chosen.bytes_to_go();
+      if (!room) throw Error("no room");
+    };
+  };
+  const auto start = [&](bool room) { OutputDirectory(dir / "out", run_files, false, true, {}, ask(room)); };
+  CHECK(message_of<Error>([&] { start(false); }) == "no room");
+  CHECK(to_go >= 150'000);
+  CHECK(to_go < 250'000);
+  CHECK(test::names_in(begun) == before);
+  CHECK_FALSE(list_checkpoints(begun).empty());
+  // A run that goes on with it gives nothing up.
+  OutputDirectory(dir / "out", run_files, true, false, {}, ask(true));
+  CHECK(to_go == 0);
+  CHECK(test::names_in(begun) == before);
+  start(true);
+  CHECK(to_go >= 150'000);
+  CHECK_FALSE(fs::exists(begun));
+  CHECK(fs::exists(dir / "out/checkpoint-5"));
 }
 
 TEST_CASE("the lock of a process that was killed does not linger") {
