@@ -138,7 +138,7 @@ void copy(void* to, Device, const void* from, Device, size_t bytes) {
 const char* cpu_instruction_set() { return isa_names[static_cast<int>(isa())]; }
 
 bool amx_usable() {
-  static const bool usable = isa() == Isa::avx512 && request_amx();
+  static const bool usable = has_avx512_bf16() && request_amx();
   return usable;
 }
 

@@ -12,8 +12,8 @@ const Backend& cpu_backend();
 const char* cpu_instruction_set();
 /// What multiplies bf16 numbers on this CPU: "amx" (where amx_usable()), else "avx512_bf16", or "" where nothing does.
 const char* cpu_bf16_unit();
-/// Whether this process can use AMX: a CPU with amx-tile and amx-bf16, a system that permits it, and
-/// cpu_instruction_set() "avx512". Then bf16, bf16x3 and bf16x6 products run there.
+/// Whether this process can use AMX: a CPU with amx-tile, amx-bf16 and AVX-512 BF16, a system that permits
+/// it, and cpu_instruction_set() "avx512". Then bf16, bf16x3 and bf16x6 products run there.
 bool amx_usable();
 
 }  // namespace crisp

@@ -26,8 +26,8 @@ namespace cpu_avx512_bf16 {
 void gemm_bf16(const GemmCall<float>& call);
 }  // namespace cpu_avx512_bf16
 namespace cpu_amx {
-/// bf16, bf16x3 and bf16x6 products. For CPUs with AMX (amx-tile, amx-bf16) and what cpu_avx512 needs, in a process
-/// that the system has permitted to use tile data.
+/// bf16, bf16x3 and bf16x6 products. For CPUs with AMX (amx-tile, amx-bf16) and what cpu_avx512_bf16 needs, in a
+/// process that the system has permitted to use tile data.
 void gemm_tiles(const GemmCall<float>& call);
 }  // namespace cpu_amx
 

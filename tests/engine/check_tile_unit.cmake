@@ -2,7 +2,8 @@
 # cmake -DROOT=REPOSITORY -P check_tile_unit.cmake
 #
 # Both files include engine/cpu/gemm/tiles.h and instantiate it; the headers that hold the products know no unit
-# and have no conditions, but for the one that names the compiler.
+# and have no conditions, but for the one that names the compiler. (bf16_round.h and streaming.h, which they include, go
+# by the instruction set; the emulation is compiled both ways.)
 cmake_minimum_required(VERSION 3.25)
 
 set(wrong "")

@@ -70,4 +70,17 @@ struct Emulated {
 
 void gemm_tiles(const GemmCall<float>& call) { gemm_tiles<Emulated>(call); }
 
+void round_to_bf16(int64_t n, const float* x, uint32_t* neighbours, uint32_t* pairs) {
+  for (int64_t i = 0; i < n; i += 32) {
+    V16f first, second;
+    V16u out;
+    load(first, x + i);
+    load(second, x + i + 16);
+    bf16_neighbours(first, second, out);
+    store(neighbours + i / 2, out);
+    bf16_pairs(first, second, out);
+    store(pairs + i / 2, out);
+  }
+}
+
 }  // namespace crisp::CRISP_ISA

@@ -190,10 +190,11 @@ TEST_CASE("a strided product of a batch has the bits of separate products, and t
 }
 
 TEST_CASE("tile products: a strided product of a batch has the bits of separate products") {
-  const auto sizes = {std::array<int64_t, 3>{1, 1, 1}, {5, 7, 0}, {0, 5, 3}, {32, 64, 65}, {33, 47, 401}};
+  const auto sizes = {std::array<int64_t, 3>{1, 1, 1}, {5, 7, 0}, {0, 5, 3}, {32, 64, 65}, {33, 47, 401}, {65, 80, 33}};
+  // 64 and 80 columns, in one piece of aligned memory: the squares are wanted, so c goes past the caches.
   Gemm<float> gemm = cpu_emulated::gemm_tiles;
-#if defined(CRISP_HAVE_EMULATED_AVX512)
-  if (std::string(cpu_instruction_set()) == "avx512") gemm = cpu_emulated_avx512::gemm_tiles;
+#if defined(CRISP_HAVE_EMULATED_AVX512_BF16)
+  if (*cpu_bf16_unit()) gemm = cpu_emulated_avx512_bf16::gemm_tiles;
 #endif
   using enum MatmulPrecision;
   for (const MatmulPrecision precision : {bf16, bf16x3, bf16x6})

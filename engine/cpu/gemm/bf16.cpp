@@ -1,26 +1,14 @@
 // The matrix product of f32 operands rounded to bf16, with the dot product of pairs of AVX-512 BF16: both products of a
 // pair and the sum in f32 (without denormals). Compiled for that instruction set alone.
-#include "engine/bit_cast.h"
 #include "engine/cpu/gemm/batch.h"
+#include "engine/cpu/gemm/bf16_round.h"
 #include "engine/cpu/gemm/panels.h"
 
 namespace crisp::CRISP_ISA {
 namespace {
 
-// Nearest even, NaN stays NaN, denormals become 0: as the vector instructions do it.
-CRISP_INLINE uint32_t bf16_bits(float x) {
-  const auto bits = bit_cast<uint32_t>(x);
-  const uint32_t magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) return (bits >> 16) | 0x40u;
-  if (magnitude < 0x00800000u) return (bits >> 16) & 0x8000u;
-  return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-}
-
 // Element i of the first half beside element i of the second.
-typedef uint16_t Halves __attribute__((vector_size(64)));
 typedef uint16_t HalvesOf8 __attribute__((vector_size(32)));
-constexpr Halves neighbours = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                               8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
 constexpr HalvesOf8 neighbours_of_8 = {0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15};
 
 // Two neighbours along k in a word.
@@ -36,14 +24,17 @@ struct Bf16Pairs {
         _mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), pairs, reinterpret_cast<__m512bh>(b)));
   }
   CRISP_INLINE static Vec<Word> along_k(const float* p) {
-    return reinterpret_cast<Vec<Word>>(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(p + 16), _mm512_loadu_ps(p)));
+    Vec<Word> words;
+    bf16_neighbours(load(p), load(p + 16), words);
+    return words;
   }
   CRISP_INLINE static Word word_along_k(const float* p, int64_t left) {
     return bf16_bits(p[0]) | (left > 1 ? bf16_bits(p[1]) << 16 : 0u);
   }
   CRISP_INLINE static Vec<Word> across_k(const float* p, int64_t ld) {
-    const auto rows = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(p + ld), _mm512_loadu_ps(p)));
-    return reinterpret_cast<Vec<Word>>(_mm512_permutexvar_epi16(reinterpret_cast<__m512i>(neighbours), rows));
+    Vec<Word> words;
+    bf16_pairs(load(p), load(p + ld), words);
+    return words;
   }
   CRISP_INLINE static Word word_across_k(const float* p, int64_t ld, int64_t left) {
     return bf16_bits(p[0]) | (left > 1 ? bf16_bits(p[ld]) << 16 : 0u);

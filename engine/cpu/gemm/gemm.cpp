@@ -7,6 +7,26 @@
 namespace crisp::CRISP_ISA {
 namespace {
 
+// How numbers of type T are multiplied: one number a step. bf16.cpp has another such kind.
+template <class T>
+struct Plain {
+  using Value = T;                        // of a, b, c and the sums
+  using Word = T;                         // what one step takes of each operand
+  static constexpr int depth = 1;         // elements along k in a word
+  static constexpr bool in_place = true;  // a row-major a can be read where it lies
+  CRISP_INLINE static Vec<T> multiply_add(Word a, Vec<Word> b, Vec<T> sum) { return sum + a * b; }
+  // A vector of words that follow each other along k; `count` < depth * lanes elements are there, the rest is 0.
+  CRISP_INLINE static Vec<Word> along_k(const T* p) { return load(p); }
+  CRISP_INLINE static Word word_along_k(const T* p, int64_t) { return *p; }
+  // The same where elements of one k lie beside each other: word j is made of p[j] (and of the next row's).
+  CRISP_INLINE static Vec<Word> across_k(const T* p, int64_t) { return load(p); }
+  CRISP_INLINE static Word word_across_k(const T* p, int64_t, int64_t) { return *p; }
+  template <int n>
+  CRISP_INLINE static void copy_across_k(const T* p, int64_t, Word* out) {
+    for (int i = 0; i < n; ++i) out[i] = p[i];
+  }
+};
+
 template <class T>
 void one_product(const GemmCall<T>& g) {
   gemm_panels<Plain<T>>(g);

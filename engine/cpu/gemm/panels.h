@@ -5,9 +5,8 @@
 // more rows of a, at a stride of 12 KB, would fall out of the first-level cache.
 #pragma once
 
-#include <immintrin.h>
-
 #include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/gemm/streaming.h"
 #include "engine/cpu/gemm/work_queue.h"
 #include "engine/cpu/simd/math.h"
 #include "engine/cpu/simd/simd.h"
@@ -19,16 +18,6 @@ constexpr int tile_rows = 8, tile_vectors = 3;
 #else
 constexpr int tile_rows = 4, tile_vectors = 3;
 #endif
-
-// Past the caches, without reading the line first; p is aligned to a vector. For what nobody reads soon.
-template <class T>
-CRISP_INLINE void store_streaming(T* p, Vec<T> v) {
-#if defined(__AVX512F__)
-  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i&>(v));
-#else
-  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i&>(v));
-#endif
-}
 
 // The sum over the lanes, in f64.
 CRISP_INLINE double lane_sum(Vec<double> v) {
@@ -46,26 +35,7 @@ CRISP_INLINE Vec<double> add_squares(Vec<double> sum, Vec<float> x) {
   return sum + low * low + high * high;
 }
 
-// How numbers of type T are multiplied: one number a step. bf16.cpp has another of this kind.
-template <class T>
-struct Plain {
-  using Value = T;                        // of a, b, c and the sums
-  using Word = T;                         // what one step takes of each operand
-  static constexpr int depth = 1;         // elements along k in a word
-  static constexpr bool in_place = true;  // a row-major a can be read where it lies
-  CRISP_INLINE static Vec<T> multiply_add(Word a, Vec<Word> b, Vec<T> sum) { return sum + a * b; }
-  // A vector of words that follow each other along k; `count` < depth * lanes elements are there, the rest is 0.
-  CRISP_INLINE static Vec<Word> along_k(const T* p) { return load(p); }
-  CRISP_INLINE static Word word_along_k(const T* p, int64_t) { return *p; }
-  // The same where elements of one k lie beside each other: word j is made of p[j] (and of the next row's).
-  CRISP_INLINE static Vec<Word> across_k(const T* p, int64_t) { return load(p); }
-  CRISP_INLINE static Word word_across_k(const T* p, int64_t, int64_t) { return *p; }
-  template <int n>
-  CRISP_INLINE static void copy_across_k(const T* p, int64_t, Word* out) {
-    for (int i = 0; i < n; ++i) out[i] = p[i];
-  }
-};
-
+// Kind says how numbers are multiplied: gemm.cpp and bf16.cpp have one each, which explain what one consists of.
 template <class Kind>
 class PanelProduct {
   using T = typename Kind::Value;
@@ -83,8 +53,7 @@ class PanelProduct {
         blocks(max_of(1, divide_up(g.k, block_depth))),
         block(divide_up(divide_up(g.k, blocks), depth) * depth),
         steps(block / depth),
-        streaming(g.sum_squares && g.ldc * static_cast<int64_t>(sizeof(T)) % vector_bytes == 0 &&
-                  reinterpret_cast<uintptr_t>(g.c) % vector_bytes == 0) {}
+        streaming(streams(g, vector_bytes)) {}
 
   // A task is a chunk of rows and a group of panels, cut by the sizes alone. Either the rows are shared and a thread
   // packs its panels, or (a transposed) the panels are shared and it packs its rows.
@@ -124,7 +93,7 @@ class PanelProduct {
         }
         run_by_panels(queue, me, own);
       }
-      if (streaming) _mm_sfence();
+      if (streaming) end_streaming();
     });
     if (g.sum_squares) {
       *g.sum_squares = 0;

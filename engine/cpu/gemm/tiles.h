@@ -12,6 +12,7 @@
 
 #include "engine/cpu/gemm/batch.h"
 #include "engine/cpu/gemm/bf16_pack.h"
+#include "engine/cpu/gemm/streaming.h"
 #include "engine/cpu/threads/team.h"
 
 namespace crisp::CRISP_ISA {
@@ -83,26 +84,22 @@ CRISP_INLINE void multiply_blocks(const uint32_t* a, const uint32_t* b, int64_t 
   }
 }
 
-/// A block of c: its place and what becomes of it.
+/// A block of c: its place and what becomes of it. The pointers are null where nothing of the kind is asked for, or not
+/// yet.
 struct Block {
   float* c;
   int64_t stride, rows, cols;
-  bool add;  // to what is there
-  CRISP_INLINE bool full() const { return rows == block_size && cols == block_size; }
-};
+  bool add;                     // to what is there
+  bool stream = false;          // past the caches
+  const float* bias = nullptr;  // of its columns
+  float* gelu = nullptr;        // where the activation of c goes, with c's stride
+  double* squares = nullptr;    // where the sum of its squares goes
 
-/// f(row, column) over the block; of constant width where it can be.
-template <class F>
-CRISP_INLINE void for_elements(const Block& c, F f) {
-  for (int64_t i = 0; i < c.rows; ++i) {
-    if (c.cols == block_size) {
-#pragma omp simd
-      for (int64_t j = 0; j < block_size; ++j) f(i, j);
-    } else {
-      for (int64_t j = 0; j < c.cols; ++j) f(i, j);
-    }
+  /// Whether it is the tiles as they are.
+  CRISP_INLINE bool plain() const {
+    return rows == block_size && cols == block_size && !add && !bias && !gelu && !squares;
   }
-}
+};
 
 template <class Unit>
 CRISP_INLINE void store_tiles(float* to, int64_t stride) {
@@ -112,74 +109,98 @@ CRISP_INLINE void store_tiles(float* to, int64_t stride) {
   Unit::template store<3>(to + 16 * stride + 16, stride);
 }
 
+/// c and its squares, of all columns: the squares are summed in f64, columns first, then across. `product` becomes c.
+CRISP_INLINE void finish_rows(const Block& block, float* product) {
+  using V8f = float __attribute__((vector_size(32)));
+  using V8d = double __attribute__((vector_size(64)));
+  V8d columns[4] = {};
+  for (int64_t i = 0; i < block.rows; ++i) {
+#pragma GCC unroll 2
+    for (int64_t half = 0; half < 2; ++half) {
+      float* const from = product + i * block_size + 16 * half;
+      float* const c = block.c + i * block.stride + 16 * half;
+      V16f x, y;
+      load(x, from);
+      if (block.add) {
+        load(y, c);
+        x = y + x;
+      }
+      if (block.bias) {
+        load(y, block.bias + 16 * half);
+        x += y;
+      }
+      if (block.squares) {
+#pragma GCC unroll 2
+        for (int64_t j = 0; j < 2; ++j) {
+          const V8d wide = __builtin_convertvector(reinterpret_cast<const V8f*>(&x)[j], V8d);
+          columns[2 * half + j] += wide * wide;
+        }
+      }
+      if (block.gelu) store(from, x);
+      if (block.stream) {
+        store_streaming(c, x);
+      } else {
+        store(c, x);
+      }
+    }
+  }
+  if (!block.squares) return;
+  const V8d total = (columns[0] + columns[1]) + (columns[2] + columns[3]);
+  double sum = 0;
+  for (int64_t j = 0; j < 8; ++j) sum += total[j];
+  *block.squares = sum;
+}
+
+/// The same where columns are missing.
+CRISP_INLINE void finish_elements(const Block& block, float* product) {
+  double sum = 0;
+  for (int64_t i = 0; i < block.rows; ++i) {
+    for (int64_t j = 0; j < block.cols; ++j) {
+      float& c = block.c[i * block.stride + j];
+      float x = product[i * block_size + j];
+      if (block.add) x = c + x;
+      if (block.bias) x += block.bias[j];
+      const auto wide = static_cast<double>(x);
+      sum += wide * wide;
+      product[i * block_size + j] = c = x;
+    }
+  }
+  if (block.squares) *block.squares = sum;
+}
+
+/// GELU of a finished block, of which `c` is a copy in one piece.
+CRISP_INLINE void activate(const Block& block, const float* c) {
+  for (int64_t i = 0; i < block.rows; ++i) {
+    const float* const x = c + i * block_size;
+    float* const y = block.gelu + i * block.stride;
+    if (block.cols == block_size) {
+#pragma omp simd
+      for (int64_t j = 0; j < block_size; ++j) y[j] = formulas::Gelu<float, Math>::value(x[j]);
+    } else {
+      for (int64_t j = 0; j < block.cols; ++j) y[j] = formulas::Gelu<float, Math>::value(x[j]);
+    }
+  }
+}
+
 template <class Unit, int Parts>
 CRISP_INLINE void compute_block(const uint32_t* a, const uint32_t* b, int64_t steps, const Block& block) {
   // c is wanted when the tiles are done; until then it has time to come.
-  for (int64_t i = 0; i < block.rows; ++i) {
+  for (int64_t i = 0; i < (block.stream ? 0 : block.rows); ++i) {
     __builtin_prefetch(block.c + i * block.stride, 1);
     __builtin_prefetch(block.c + i * block.stride + block.cols - 1, 1);
   }
   multiply_blocks<Unit, Parts>(a, b, steps);
-  if (block.full() && !block.add) {
+  if (block.plain()) {
     store_tiles<Unit>(block.c, block.stride);
     return;
   }
   alignas(64) float product[block_size * block_size];
   store_tiles<Unit>(product, block_size);
-  float* const c = block.c;
-  const int64_t stride = block.stride;
-  const float* const from = product;
-  if (block.add)
-    for_elements(block, [=](int64_t i, int64_t j) { c[i * stride + j] += from[i * block_size + j]; });
+  if (block.cols == block_size)
+    finish_rows(block, product);
   else
-    for_elements(block, [=](int64_t i, int64_t j) { c[i * stride + j] = from[i * block_size + j]; });
-}
-
-/// The sum of the squares of a block, in f64: columns first, then across.
-CRISP_INLINE double block_squares(const Block& block) {
-  double sum = 0;
-  if (block.cols == block_size) {
-    using V8f = float __attribute__((vector_size(32)));
-    using V8d = double __attribute__((vector_size(64)));
-    V8d columns[4] = {};
-    for (int64_t i = 0; i < block.rows; ++i) {
-#pragma GCC unroll 4
-      for (int64_t j = 0; j < 4; ++j) {
-        V8f x;
-        __builtin_memcpy(&x, block.c + i * block.stride + 8 * j, sizeof x);
-        const V8d wide = __builtin_convertvector(x, V8d);
-        columns[j] += wide * wide;
-      }
-    }
-    const V8d total = (columns[0] + columns[1]) + (columns[2] + columns[3]);
-    for (int64_t j = 0; j < 8; ++j) sum += total[j];
-    return sum;
-  }
-  for (int64_t i = 0; i < block.rows; ++i) {
-    for (int64_t j = 0; j < block.cols; ++j) {
-      const auto x = static_cast<double>(block.c[i * block.stride + j]);
-      sum += x * x;
-    }
-  }
-  return sum;
-}
-
-/// What follows the product: bias, activation, squares. The block is at (row, col) of c.
-CRISP_INLINE void finish_block(const GemmCall<float>& g, const Block& block, int64_t row, int64_t col,
-                               double* squares) {
-  float* const c = block.c;
-  const int64_t stride = block.stride;
-  if (g.bias) {
-    const float* const bias = g.bias + col;
-    for_elements(block, [=](int64_t i, int64_t j) { c[i * stride + j] += bias[j]; });
-  }
-  if (g.gelu_out) {
-    float* const y = g.gelu_out + row * stride + col;
-    for_elements(block, [=](int64_t i, int64_t j) {
-      y[i * stride + j] = formulas::Gelu<float, Math>::value(c[i * stride + j]);
-    });
-  }
-  if (squares) *squares = block_squares(block);
+    finish_elements(block, product);
+  if (block.gelu) activate(block, product);
 }
 
 /// The part of `total` that falls to one of `sharers`.
@@ -225,6 +246,8 @@ void gemm_tiles(const GemmCall<float>& g) {
   uint32_t* const packed_b = packed_a + a_dwords;
   auto* const squares = g.sum_squares ? reinterpret_cast<double*>(packed_b + threads * b_dwords) : nullptr;
 
+  const bool streaming = streams(g, sizeof(V16f));
+
   const Vectors a{g.a, g.lda, !g.trans_a};
   const Vectors b{g.b, g.ldb, g.trans_b};
 
@@ -241,26 +264,34 @@ void gemm_tiles(const GemmCall<float>& g) {
         const int64_t k = c * chunk, depth = min_of(chunk, g.k - k), steps = divide_up(depth, tile_depth);
         for (int64_t i = team.begin(blocks); i < team.end(blocks); ++i)
           pack_block<Parts, Side::left>(a, row + i * block_size, min_of(block_size, rows - i * block_size), k, depth,
-                                        packed_a + i * packed);
+                                        packed_a + i * packed, i + 1 < team.end(blocks));
         team.barrier();
         for (int64_t first = idle ? columns.end : columns.begin; first < columns.end; first += cached) {
           for (int64_t i = mine.begin; i < mine.end; ++i) {
             for (int64_t p = first; p < min_of(columns.end, first + cached); ++p) {
               uint32_t* const panel = my_b + (p - first) * packed;
               const int64_t block_row = row + i * block_size, col = p * block_size;
-              const Block block{g.c + block_row * g.ldc + col, g.ldc, min_of(block_size, g.m - block_row),
-                                min_of(block_size, g.n - col), c > 0 || g.beta != 0};
-              if (i == mine.begin) pack_block<Parts, Side::right>(b, col, block.cols, k, depth, panel);
+              Block block{.c = g.c + block_row * g.ldc + col,
+                          .stride = g.ldc,
+                          .rows = min_of(block_size, g.m - block_row),
+                          .cols = min_of(block_size, g.n - col),
+                          .add = c > 0 || g.beta != 0};
+              if (c == chunks - 1) {
+                block.stream = streaming && !block.add && block.cols == block_size;
+                if (g.bias) block.bias = g.bias + col;
+                if (g.gelu_out) block.gelu = g.gelu_out + block_row * g.ldc + col;
+                if (squares) block.squares = squares + block_row / block_size * panels + p;
+              }
+              if (i == mine.begin)
+                pack_block<Parts, Side::right>(b, col, block.cols, k, depth, panel, p + 1 < columns.end);
               compute_block<Unit, Parts>(packed_a + i * packed, panel, steps, block);
-              if (c == chunks - 1)
-                finish_block(g, block, block_row, col,
-                             squares ? squares + block_row / block_size * panels + p : nullptr);
             }
           }
         }
         team.barrier();  // the next chunk overwrites the packed rows
       }
     }
+    if (streaming) end_streaming();
     Unit::end();
   });
   if (!g.sum_squares) return;
