@@ -63,7 +63,11 @@ Tensor filled(const Shape& shape, DType dtype, Device device, F&& f) {
 Storage::Storage(size_t bytes, Device where, bool zeroed)
     : device(where),
       data((zeroed ? backend(where).allocate_zeroed : backend(where).allocate)(std::max<size_t>(bytes, 1))) {}
-Storage::~Storage() { backend(device).free(data); }
+Storage::Storage(std::shared_ptr<void> elements)
+    : device(Device::cpu), data(elements.get()), blob(std::move(elements)) {}
+Storage::~Storage() {
+  if (!blob) backend(device).free(data);
+}
 
 Tensor Tensor::make(const Shape& shape, DType dtype, Device device, bool zeroed) {
   Tensor t;
@@ -97,6 +101,21 @@ Tensor Tensor::from(std::span<const int32_t> values, const Shape& shape, Device 
     fail("{} values do not fill a tensor of shape {}", values.size(), shape.str());
   const Tensor t = empty(shape, DType::i32, device);
   if (!values.empty()) copy_bytes(t.raw(), device, values.data(), Device::cpu, t.bytes());
+  return t;
+}
+
+Tensor Tensor::from_blob(std::shared_ptr<void> elements, const Shape& shape, DType dtype) {
+  if (!elements) {
+    if (shape.numel() > 0) fail("a null pointer to the elements of a tensor of shape {}", shape.str());
+    return empty(shape, dtype);
+  }
+  if (reinterpret_cast<uintptr_t>(elements.get()) % size_of(dtype) != 0)
+    fail("the elements of a tensor of shape {} are not aligned for {}", shape.str(), name_of(dtype));
+  Tensor t;
+  t.impl_ = std::allocate_shared<TensorImpl>(CachedAlloc<TensorImpl>());
+  t.impl_->shape = shape;
+  t.impl_->dtype = dtype;
+  t.storage_ = std::allocate_shared<Storage>(CachedAlloc<Storage>(), std::move(elements));
   return t;
 }
 

@@ -40,6 +40,11 @@ class Tensor {
   /// From host values, converted to dtype. Throws Error when their number differs from the shape's.
   static Tensor from(std::span<const double> values, const Shape& shape, DType dtype, Device device = Device::cpu);
   static Tensor from(std::span<const int32_t> values, const Shape& shape, Device device = Device::cpu);
+  /// Elements that lie in memory of somebody else's, on the CPU, as they are and without a copy: `elements` points to
+  /// the first one, row-major, aligned for the type and no further (std::shared_ptr's aliasing constructor makes such a
+  /// pointer of any owner). It is held until the last handle or view of the tensor goes. Writing to the tensor writes
+  /// there. Throws Error where the pointer is misaligned, or null and there are elements.
+  static Tensor from_blob(std::shared_ptr<void> elements, const Shape& shape, DType dtype);
   /// Normal numbers: element e is mean + deviation * normal(key, e), the same for every dtype up to rounding.
   static Tensor normal(const Shape& shape, DType dtype, const RandomKey& key, double mean = 0, double deviation = 1,
                        Device device = Device::cpu);

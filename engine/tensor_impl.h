@@ -12,11 +12,13 @@ namespace crisp {
 
 struct Storage {
   Storage(size_t bytes, Device where, bool zeroed);
+  explicit Storage(std::shared_ptr<void> elements);
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
   Device device;
   void* data;
+  std::shared_ptr<void> blob;  // what `data` belongs to, if not to the device's backend
 };
 
 struct TensorImpl {

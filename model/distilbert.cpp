@@ -26,29 +26,32 @@ Tensor with_one(Tape& tape, const Tensor& x, int64_t width) {
 
 }  // namespace
 
-DistilBert::DistilBert(const DistilBertConfig& config, DType dtype, Device device)
+DistilBert::DistilBert(const DistilBertConfig& config, DType dtype, Device device, const ParameterSource& source)
     : config_(config), dtype_(dtype), device_(device) {
   check_config(config, "model");
   const int64_t dim = config.dim;
   const std::string embeddings = "distilbert.embeddings.";
-  words_ = add(embeddings + "word_embeddings.weight", empty({config.vocab_size, dim}), true, false);
+  const auto table = [&](const std::string& name, int64_t rows) {
+    return add(name, made(name, {rows, dim}, source), true, false);
+  };
+  words_ = table(embeddings + "word_embeddings.weight", config.vocab_size);
   words_.take_grad_by_rows();
-  positions_ = add(embeddings + "position_embeddings.weight", empty({config.max_positions, dim}), true, false);
-  embedding_norm_ = add_norm(embeddings + "LayerNorm");
+  positions_ = table(embeddings + "position_embeddings.weight", config.max_positions);
+  embedding_norm_ = add_norm(embeddings + "LayerNorm", source);
   for (int64_t l = 0; l < config.layers; ++l) {
     const std::string name = fmt::format("distilbert.transformer.layer.{}.", l);
     Layer layer;
     layer.scope = fmt::format("layer.{}", l);
     add_projections(layer, name + "attention.");
-    layer.out = add_linear(name + "attention.out_lin", dim, dim);
-    layer.attention_norm = add_norm(name + "sa_layer_norm");
-    layer.up = add_linear(name + "ffn.lin1", config.hidden_dim, dim);
-    layer.down = add_linear(name + "ffn.lin2", dim, config.hidden_dim);
-    layer.output_norm = add_norm(name + "output_layer_norm");
+    layer.out = add_linear(name + "attention.out_lin", dim, dim, source);
+    layer.attention_norm = add_norm(name + "sa_layer_norm", source);
+    layer.up = add_linear(name + "ffn.lin1", config.hidden_dim, dim, source);
+    layer.down = add_linear(name + "ffn.lin2", dim, config.hidden_dim, source);
+    layer.output_norm = add_norm(name + "output_layer_norm", source);
     layers_.push_back(std::move(layer));
   }
-  pre_classifier_ = add_linear("pre_classifier", dim, dim, true);
-  classifier_ = add_linear("classifier", config.num_labels, dim, true);
+  pre_classifier_ = add_linear("pre_classifier", dim, dim, source, true);
+  classifier_ = add_linear("classifier", config.num_labels, dim, source, true);
   add_spans();
 }
 
@@ -96,8 +99,14 @@ Tensor DistilBert::add(const std::string& name, const Tensor& tensor, bool decay
   return tensor;
 }
 
-DistilBert::Linear DistilBert::add_linear(const std::string& name, int64_t out, int64_t in, bool in_head) {
-  return add_linear(name, {empty({out, in}), empty({out})}, in_head);
+Tensor DistilBert::made(const std::string& name, const Shape& shape, const ParameterSource& source) const {
+  const Tensor given = source ? source(name, shape) : Tensor();
+  return given ? given : empty(shape);
+}
+
+DistilBert::Linear DistilBert::add_linear(const std::string& name, int64_t out, int64_t in,
+                                          const ParameterSource& source, bool in_head) {
+  return add_linear(name, {made(name + ".weight", {out, in}, source), made(name + ".bias", {out}, source)}, in_head);
 }
 
 DistilBert::Linear DistilBert::add_linear(const std::string& name, const LinearLayer& parameters, bool in_head) {
@@ -118,9 +127,12 @@ void DistilBert::add_projections(Layer& layer, const std::string& name) {
   layer.value = part("v_lin", 2);
 }
 
-DistilBert::Norm DistilBert::add_norm(const std::string& name) {
-  const Tensor weight = add(name + ".weight", empty({config_.dim}), false, false);
-  return {weight, add(name + ".bias", empty({config_.dim}), false, false)};
+DistilBert::Norm DistilBert::add_norm(const std::string& name, const ParameterSource& source) {
+  const auto vector = [&](const std::string& its_name) {
+    return add(its_name, made(its_name, {config_.dim}, source), false, false);
+  };
+  const Tensor weight = vector(name + ".weight");
+  return {weight, vector(name + ".bias")};
 }
 
 void DistilBert::initialise(const Parameter& p, uint32_t site, uint64_t seed) {

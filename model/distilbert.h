@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,9 @@ struct Parameter {
   bool is_span = false;  // learned degrees, [heads]: at a rate of their own, and in config.json instead of the weights
 };
 
+/// What a parameter of this name and shape is to be, of the model's dtype and device; an empty handle: a new tensor.
+using ParameterSource = std::function<Tensor(const std::string& name, const Shape& shape)>;
+
 /// How one forward pass runs.
 struct ForwardMode {
   bool training = false;  // dropout on; sparsity as in training
@@ -41,8 +45,10 @@ struct ForwardMode {
 /// with_own_gradients() shares them alone.
 class DistilBert {
  public:
-  /// Allocates the parameters, uninitialised: call initialise() or fill all of parameters().
-  DistilBert(const DistilBertConfig& config, DType dtype, Device device = Device::cpu);
+  /// Allocates the parameters, uninitialised: call initialise() or fill all of parameters(). But those that `source`
+  /// has it takes as they are. That is not asked for queries', keys' and values', which lie in memory together.
+  DistilBert(const DistilBertConfig& config, DType dtype, Device device = Device::cpu,
+             const ParameterSource& source = {});
 
   DistilBert(DistilBert&&) = default;
   DistilBert& operator=(DistilBert&&) = default;
@@ -113,12 +119,14 @@ class DistilBert {
     std::vector<std::vector<double>> spans = {};
   };
 
-  Linear add_linear(const std::string& name, int64_t out, int64_t in, bool in_head = false);
+  Linear add_linear(const std::string& name, int64_t out, int64_t in, const ParameterSource& source,
+                    bool in_head = false);
   Linear add_linear(const std::string& name, const LinearLayer& parameters, bool in_head);
   void add_projections(Layer& layer, const std::string& name);
-  Norm add_norm(const std::string& name);
+  Norm add_norm(const std::string& name, const ParameterSource& source);
   Tensor add(const std::string& name, const Tensor& tensor, bool decays, bool in_head);
   Tensor empty(const Shape& shape) const { return Tensor::empty(shape, dtype_, device_); }
+  Tensor made(const std::string& name, const Shape& shape, const ParameterSource& source) const;
   void initialise(const Parameter& parameter, uint32_t site, uint64_t seed);
 
   Tensor hidden_states(Tape& tape, const Batch& batch, const ForwardMode& mode, Wanted wanted) const;

@@ -35,7 +35,7 @@ struct PredictOptions {
   std::string model, vocab, parses, metrics, input = "-";
   int64_t batch_size = 64, max_length = 0, threads = 0;
   TextFormat format = TextFormat::automatic;
-  bool json = false, with_text = false;
+  bool json = false, with_text = false, map_weights = true;
   Precision precision = Precision::f32;
   DeviceChoice device = DeviceChoice::cpu;
 };
@@ -159,7 +159,8 @@ int predict(const PredictOptions& options) {
                              .threads = options.threads,
                              .max_length = options.max_length,
                              .precision = options.precision,
-                             .device = options.device},
+                             .device = options.device,
+                             .map_weights = options.map_weights},
                             [](const std::string& note) { say("note: {}", note); });
   refuse_metrics_over_inputs(options, predictor.loaded());
   if (::isatty(STDERR_FILENO) == 1)  // in a pipeline nothing is said where nothing is wrong
@@ -213,5 +214,6 @@ int main(int argc, char** argv) {
   add_threads(app, options);
   add_precision(app, options);
   add_device(app, options);
+  add_setting(app, options, map_weights_setting<PredictOptions>());
   return run_program(app, argc, argv, [&] { return predict(options); });
 }

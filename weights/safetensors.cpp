@@ -123,35 +123,12 @@ SafetensorsFile SafetensorsFile::open(InputFile file) {
   if (result.file_.descriptor() < 0) return result;
   const auto length = static_cast<size_t>(size);
   if (length != size) fail("{}: has {} bytes, for which this machine has no addresses", path, size);
-  void* const map = ::mmap(nullptr, length, PROT_READ, MAP_PRIVATE, result.file_.descriptor(), 0);
+  // Pages are the file's until somebody writes to them; for that case no memory is set aside.
+  void* const map =
+      ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, result.file_.descriptor(), 0);
   if (map == MAP_FAILED) fail("{}: cannot be mapped into memory: {}", path, std::strerror(errno));
-  result.map_ = static_cast<const std::byte*>(map);
+  result.map_.reset(static_cast<std::byte*>(map), [length](std::byte* begin) { ::munmap(begin, length); });
   return result;
-}
-
-SafetensorsFile::SafetensorsFile(SafetensorsFile&& other) noexcept : file_(std::move(other.file_)) { take(other); }
-
-SafetensorsFile& SafetensorsFile::operator=(SafetensorsFile&& other) noexcept {
-  if (this == &other) return *this;
-  unmap();
-  file_ = std::move(other.file_);
-  take(other);
-  return *this;
-}
-
-void SafetensorsFile::take(SafetensorsFile& other) noexcept {
-  map_ = std::exchange(other.map_, nullptr);
-  data_begin_ = other.data_begin_;
-  tensors_ = std::move(other.tensors_);  // moves the elements' storage, so the index's keys stay valid
-  index_ = std::move(other.index_);
-  metadata_ = std::move(other.metadata_);
-}
-
-SafetensorsFile::~SafetensorsFile() { unmap(); }
-
-void SafetensorsFile::unmap() noexcept {
-  if (map_ != nullptr) ::munmap(const_cast<std::byte*>(map_), file_.size());
-  map_ = nullptr;
 }
 
 const TensorEntry* SafetensorsFile::find(std::string_view name) const {
@@ -160,12 +137,21 @@ const TensorEntry* SafetensorsFile::find(std::string_view name) const {
 }
 
 std::span<const std::byte> SafetensorsFile::bytes(const TensorEntry& entry) const {
-  if (map_ == nullptr) fail("{}: is not mapped into memory; read() copies", path());
+  if (!map_) fail("{}: is not mapped into memory; read() copies", path());
   struct stat status {};
   if (::fstat(file_.descriptor(), &status) != 0 || static_cast<uint64_t>(status.st_size) < file_.size()) {
     fail<BadInput>("{}: the file has become shorter since it was opened", path());
   }
-  return {map_ + data_begin_ + entry.begin, static_cast<size_t>(entry.end - entry.begin)};
+  return {map_.get() + data_begin_ + entry.begin, static_cast<size_t>(entry.end - entry.begin)};
+}
+
+std::shared_ptr<std::byte> SafetensorsFile::mapped(const TensorEntry& entry) const {
+#if defined(__EMSCRIPTEN__)
+  return {};
+#else
+  if (!map_ || bytes(entry).empty()) return {};
+  return {map_, map_.get() + data_begin_ + entry.begin};
+#endif
 }
 
 void SafetensorsFile::read_bytes(uint64_t offset, std::span<std::byte> out) const {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -71,18 +72,14 @@ std::string shape_string(std::span<const uint64_t> shape);
 /// A valid safetensors file, open for reading and memory-mapped. Move-only; reading is const and thread-safe.
 ///
 /// read() copies with pread instead of touching the mapping: when another process cuts the file short, that is a short
-/// read and a BadInput here, where an access to the mapping would be a SIGBUS. A file of InputFiles is not mapped, and
-/// reading it is as thread-safe as these are.
+/// read and a BadInput here, where an access to the mapping, bytes() and mapped(), would be a SIGBUS. A file of
+/// InputFiles is not mapped, and reading it is as thread-safe as these are.
 class SafetensorsFile {
  public:
   /// Throws BadInput naming the file and the first rule of the format that it breaks. Never blocks on a FIFO, never
   /// allocates more than the header really holds.
   static SafetensorsFile open(const std::string& path) { return open(InputFile(path)); }
   static SafetensorsFile open(InputFile file);
-
-  SafetensorsFile(SafetensorsFile&& other) noexcept;
-  SafetensorsFile& operator=(SafetensorsFile&& other) noexcept;
-  ~SafetensorsFile();
 
   const std::string& path() const { return file_.path(); }
   /// In the order of the data section.
@@ -95,6 +92,11 @@ class SafetensorsFile {
   /// Throws BadInput if the file has become shorter by now, Error for a file of InputFiles. A file cut short later
   /// still raises SIGBUS on access, so prefer read() for files that someone else may write.
   std::span<const std::byte> bytes(const TensorEntry& entry) const;
+  /// The same bytes for whoever keeps them, null for a file of InputFiles and where the system copies what it maps: the
+  /// mapping stays until the last such pointer goes, this object or not. Writing changes what this process sees and
+  /// never the file. A file that another takes the place of (rename) stays as it is; one that somebody else writes to
+  /// or cuts short shows that, or raises SIGBUS.
+  std::shared_ptr<std::byte> mapped(const TensorEntry& entry) const;
 
   /// Copies a F64, F32, BF16 or F16 tensor, converting (F64 to float rounds to nearest even). `out` holds exactly
   /// entry.numel() elements. Throws BadInput for another dtype or a file that has been cut short since it was opened.
@@ -108,16 +110,14 @@ class SafetensorsFile {
 
  private:
   explicit SafetensorsFile(InputFile file) : file_(std::move(file)) {}
-  void take(SafetensorsFile& other) noexcept;
-  void unmap() noexcept;
   void check_whole(const TensorEntry& entry, size_t n) const;
   void read_bytes(uint64_t offset, std::span<std::byte> out) const;
   template <class T>
   void read_as(const TensorEntry& entry, uint64_t first, std::span<T> out) const;
 
   InputFile file_;
-  const std::byte* map_ = nullptr;
-  uint64_t data_begin_ = 0;  // 8 + N
+  std::shared_ptr<std::byte> map_;  // null for a file of InputFiles
+  uint64_t data_begin_ = 0;         // 8 + N
   std::vector<TensorEntry> tensors_;
   std::unordered_map<std::string_view, size_t> index_;  // keys point into tensors_
   std::map<std::string, std::string> metadata_;

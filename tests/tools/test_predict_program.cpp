@@ -73,6 +73,23 @@ TEST_CASE("a very long line is cut, and said to be") {
   CHECK(at.with_input("good bad good bad\n", {"--max-length", "4"}).out == at.with_input("good bad\n").out);
 }
 
+TEST_CASE("weights mapped and copied give the same answers") {
+  const Predicting at;
+  const std::string sentences = "a good film\nawful\n\nThe ending is beautiful.\n";
+  const Outcome usual = at.with_input(sentences, {"--json"});
+  CHECK(usual.exit_code == 0);
+  for (const char* value : {"on", "off"})
+    for (const char* precision : {"f32", "f64"}) {
+      const Outcome outcome = at.with_input(sentences, {"--json", "--map-weights", value, "--precision", precision});
+      CAPTURE(value, precision, outcome.err);
+      CHECK(outcome.exit_code == 0);
+      CHECK((outcome.out == usual.out) == (std::string_view(precision) == "f32"));
+    }
+  const Outcome wrong = at.with_input("good\n", {"--map-weights", "maybe"});
+  CHECK(wrong.exit_code == 2);
+  CHECK(contains(wrong.err, "--map-weights: must be one of on|off, not 'maybe'"));
+}
+
 TEST_CASE("no input, no output") {
   const Predicting at;
   at.write("empty.txt", "");

@@ -11,6 +11,7 @@
 #include <filesystem>
 
 #include "tests/support/catch.h"
+#include "tests/support/mappings.h"
 #include "tests/weights/support.h"
 
 namespace crisp {
@@ -184,6 +185,68 @@ TEST_CASE("a file stays readable when its place is taken by a new one, and after
   CHECK(values<float>(file, "t") == old_data);
   file = SafetensorsFile::open(dir / "f");
   CHECK(values<float>(file, "t") == new_data);
+}
+
+TEST_CASE("a mapped tensor outlives its file object, is changed by nobody else, and changes nothing") {
+  const TempDir dir;
+  const std::string path = dir / "f";
+  const auto write = [&](std::vector<float> values) {
+    const TensorToWrite tensor{"t", SafeDType::F32, {values.size()}, std::span<const float>(values)};
+    write_safetensors(path, std::span(&tensor, 1));
+  };
+  const auto floats = [](const std::shared_ptr<std::byte>& p) { return reinterpret_cast<float*>(p.get()); };
+  write({1, 2, 3});
+  const std::string before = test::read_file(path);
+  std::shared_ptr<std::byte> mine, other, moved;
+  {
+    const auto file = SafetensorsFile::open(path), same = SafetensorsFile::open(path);
+    mine = file.mapped(*file.find("t"));
+    other = same.mapped(*same.find("t"));
+    SafetensorsFile third = SafetensorsFile::open(path);
+    moved = third.mapped(*third.find("t"));
+    const SafetensorsFile fourth = std::move(third);
+    CHECK(fourth.mapped(*fourth.find("t")) == moved);
+    CHECK(reinterpret_cast<const std::byte*>(file.bytes(*file.find("t")).data()) == mine.get());
+  }
+  CHECK(test::mappings_of(path) == 3);
+  floats(mine)[1] = 20;
+  CHECK(test::read_file(path) == before);
+  CHECK(floats(other)[1] == 2);
+  write({7});  // takes the file's place
+  CHECK(floats(mine)[0] == 1);
+  CHECK(floats(mine)[1] == 20);
+  CHECK(floats(mine)[2] == 3);
+  CHECK(floats(other)[2] == 3);
+  CHECK(values<float>(SafetensorsFile::open(path), "t") == std::vector<float>{7});
+  mine.reset();
+  CHECK(test::mappings_of(path) == 2);
+  other.reset();
+  moved.reset();
+  CHECK(test::mappings_of(path) == 0);
+}
+
+TEST_CASE("what is not mapped: a tensor without bytes, a file in memory, one that was cut short") {
+  struct InMemory : InputFiles {
+    std::string content;
+    std::optional<uint64_t> size(const std::string&) const override { return content.size(); }
+    bool read_at(const std::string&, uint64_t offset, std::span<std::byte> out) const override {
+      if (offset + out.size() > content.size()) return false;
+      std::memcpy(out.data(), content.data() + offset, out.size());
+      return true;
+    }
+  } memory;
+  memory.content = file_of(R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+                           R"("empty":{"dtype":"F32","shape":[0],"data_offsets":[4,4]}})",
+                           bytes_of({5.0f}));
+  const auto in_memory = SafetensorsFile::open(InputFile("f", &memory));
+  CHECK(in_memory.mapped(*in_memory.find("t")) == nullptr);
+  const TempDir dir;
+  test::write_file(dir / "f", memory.content);
+  const auto file = SafetensorsFile::open(dir / "f");
+  CHECK(file.mapped(*file.find("t")) != nullptr);
+  CHECK(file.mapped(*file.find("empty")) == nullptr);
+  std::filesystem::resize_file(dir / "f", 20);
+  CHECK_THAT(bad_input([&] { (void)file.mapped(*file.find("t")); }), Catch::Contains("shorter since it was opened"));
 }
 
 TEST_CASE("tensors beyond 4 GB are found") {

@@ -12,7 +12,11 @@ namespace door {
 namespace {
 
 PredictorOptions predictor_options(const Classifier::Options& o) {
-  return {.threads = o.threads, .max_length = o.max_length, .precision = o.precision, .device = o.device};
+  return {.threads = o.threads,
+          .max_length = o.max_length,
+          .precision = o.precision,
+          .device = o.device,
+          .map_weights = o.map_weights};
 }
 
 }  // namespace

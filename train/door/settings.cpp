@@ -59,8 +59,8 @@ Setting<Tuning> as_text(const Setting<SparsityOptions>& setting) {
 
 const Settings<Classifier::Options>& classifier_settings() {
   using O = Classifier::Options;
-  static const Settings<O> all{threads_setting<O>(), precision_setting<O>(), device_setting<O>(),
-                               max_length_setting<O>(), eval_batch_size_setting<O>()};
+  static const Settings<O> all{threads_setting<O>(),    precision_setting<O>(),       device_setting<O>(),
+                               max_length_setting<O>(), eval_batch_size_setting<O>(), map_weights_setting<O>()};
   return all;
 }
 

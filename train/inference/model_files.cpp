@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <map>
 
 #include "data/input/file.h"
 #include "data/input/text.h"
@@ -116,6 +117,23 @@ void for_each_source(const LoadPlan& plan, const DistilBert& model, F&& f) {
     if (const auto source = plan.sources.find(p.name); source != plan.sources.end()) f(p, source->second);
 }
 
+// The parameters that lie in a file as a model of this type wants them. (What does not fit is for plan_load to refuse.)
+ParameterSource mapped_parameters(const SafetensorsFile& file, DType dtype) {
+  std::map<std::string, const TensorEntry*> entries;
+  std::vector<TensorUse> uses = tensor_uses(file);
+  for (size_t i = 0; i < uses.size(); ++i)
+    if (uses[i].kind == TensorUse::Kind::parameter) entries[std::move(uses[i].text)] = &file.tensors()[i];
+  return [&file, dtype, entries = std::move(entries)](const std::string& name, const Shape& shape) -> Tensor {
+    const auto found = entries.find(name);
+    if (found == entries.end()) return {};
+    const TensorEntry& entry = *found->second;
+    if (entry.dtype != safe_dtype(dtype) || entry.shape != file_shape(shape)) return {};
+    const std::shared_ptr<std::byte> elements = file.mapped(entry);
+    if (!elements || reinterpret_cast<uintptr_t>(elements.get()) % size_of(dtype) != 0) return {};
+    return Tensor::from_blob(elements, shape, dtype);
+  };
+}
+
 // `input`: what holds the files in place of the file system, or nullptr.
 LoadedModel load_files(const std::string& file_or_directory, const LoadModelOptions& options, const InputFiles* input) {
   const std::string path = input ? file_or_directory : locate_weights(file_or_directory);
@@ -161,8 +179,10 @@ LoadedModel load_files(const std::string& file_or_directory, const LoadModelOpti
   }
   apply_options(config, labels_of_head, options);
 
+  const DType dtype = options.dtype.value_or(dims.f64 ? DType::f64 : DType::f32);
+  const bool map = options.map_weights && !input && options.device == Device::cpu;
   LoadedModel loaded{
-      .model = DistilBert(config, options.dtype.value_or(dims.f64 ? DType::f64 : DType::f32), options.device),
+      .model = DistilBert(config, dtype, options.device, map ? mapped_parameters(file, dtype) : ParameterSource()),
       .source = file_or_directory,
       .weights_path = input ? "" : path,
       .files = std::move(files),
@@ -173,6 +193,8 @@ LoadedModel load_files(const std::string& file_or_directory, const LoadModelOpti
     fail<BadInput>("{}: there is no classification head in it (pre_classifier, classifier); train one with crisp-train",
                    path);
   for_each_source(plan, loaded.model, [&](const Parameter& p, const LoadPlan::Source& source) {
+    const bool there = map && !source.add_row0 && p.tensor.raw() == file.mapped(*source.tensor).get();
+    if (there) return;
     write_elements(p.tensor, [&](auto elements) { read_source(file, source, elements); });
   });
   loaded.new_head = !plan.initialised_head.empty();

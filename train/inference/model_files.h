@@ -37,6 +37,10 @@ struct LoadModelOptions {
   bool new_head = false;                      // initialise the classification head even where the file has one
   bool head_required = false;                 // a file without a head is an error
   bool to_train = false;                      // a problem_type other than one label of several is an error
+  /// Weights of a file of the file system, of the model's type, are used where they lie in it, on the CPU: see
+  /// SafetensorsFile::mapped(). Those of queries, keys and values are copied all the same, to lie together. The same
+  /// bits.
+  bool map_weights = false;
 };
 
 /// Loads a safetensors file, or a directory with one. config.json is taken from beside the file; without one, the

@@ -9,7 +9,10 @@ namespace crisp {
 namespace {
 
 LoadModelOptions load_options(const PredictorOptions& options) {
-  LoadModelOptions load{.vocab = options.vocab, .device = device_for(options.device), .head_required = true};
+  LoadModelOptions load{.vocab = options.vocab,
+                        .device = device_for(options.device),
+                        .head_required = true,
+                        .map_weights = options.map_weights};
   if (options.precision != Precision::f32)
     load.dtype = dtype_for(options.precision);  // else the file's own: f32 or f64
   return load;

@@ -21,6 +21,7 @@ struct PredictorOptions {
   int64_t max_length = 0;                // tokens of a text; 0: as in training
   Precision precision = Precision::f32;  // f32: the numbers of the weights' file, f32 or f64
   DeviceChoice device = DeviceChoice::cpu;
+  bool map_weights = true;  // of a file in the file system: LoadModelOptions::map_weights
 };
 
 /// What takes lines for the user as they come.

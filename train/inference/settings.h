@@ -41,4 +41,11 @@ Setting<O> eval_batch_size_setting() {
                          WholeNumbers{1, largest_batch}, "Sequences of a batch in evaluation");
 }
 
+template <class O>
+Setting<O> map_weights_setting() {
+  return setting::on_off("map-weights", &O::map_weights,
+                         "Use weights where they lie in the model's file; off: copy them, for a file that others may "
+                         "write to or cut short meanwhile");
+}
+
 }  // namespace crisp

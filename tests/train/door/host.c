@@ -134,12 +134,12 @@ static long status(const char* key) {
   return value;
 }
 
-static int is_mapped(void) {
+static int is_mapped(const char* file) {
   char line[8192];
   int found = 0;
   FILE* f = fopen("/proc/self/maps", "r");
   CHECK(f);
-  while (fgets(line, sizeof line, f)) found |= strstr(line, "libcrisp") != NULL;
+  while (fgets(line, sizeof line, f)) found |= strstr(line, file) != NULL;
   fclose(f);
   return found;
 }
@@ -157,9 +157,11 @@ static void open_and_close(answers expected) {
     open_library();
     crisp_model* model = load(i % 2 ? "1" : "2");
     CHECK(same(predict(model), expected));
+    CHECK(is_mapped("model.safetensors"));
     api.crisp_model_free(model);
+    CHECK(!is_mapped("model.safetensors"));
     CHECK(dlclose(library) == 0);
-    CHECK(!is_mapped());
+    CHECK(!is_mapped("libcrisp"));
     CHECK(status("Threads:") == 1);
     if (i == 9) early = status("VmRSS:");
   }

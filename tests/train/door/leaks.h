@@ -8,6 +8,7 @@
 
 #include "engine/cpu/memory/allocator.h"
 #include "tests/support/counting_new.h"
+#include "tests/support/mappings.h"
 #include "tests/train/door/door.h"
 
 namespace crisp::test {
@@ -27,6 +28,7 @@ void check_leaves_nothing(F&& f) {
     CHECK(allocator_stats().bytes_in_use == tensors);
   }
   CHECK(open_descriptors() == descriptors);
+  CHECK(mappings_of(".safetensors") == 0);
 }
 
 /// f(prepare()) with f's first allocation failing, then its second alone, and so on, to the first time that none is
@@ -66,6 +68,7 @@ Failures fail_each_allocation(Prepare&& prepare, F&& f, Check&& check) {
   }
   CHECK(leaks == 0);
   CHECK(open_descriptors() == descriptors);
+  CHECK(mappings_of(".safetensors") == 0);
   return failures;
 }
 template <class F>

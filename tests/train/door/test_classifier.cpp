@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "engine/backend.h"
+#include "tests/support/mappings.h"
 #include "tests/train/door/door.h"
 #include "train/inference/evaluate.h"
 #include "train/inference/model_files.h"
@@ -282,4 +283,74 @@ TEST_CASE("a weight that is no number is named") {
   model.set_parameter("pre_classifier.bias", bias.values);
   CHECK(model.predict_one("a film").logits == before);
   CHECK(contains(message_of<UsageError>([&] { model.set_parameter("pre_classifier.bias", {}); }), "128 elements"));
+}
+
+namespace {
+
+Classifier::Options mapping(bool on, Precision precision = Precision::f32) {
+  Classifier::Options options = with_precision(precision);
+  options.map_weights = on;
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("a classifier whose directory is saved over goes on answering as before, mapped or copied") {
+  const TempDir dir;
+  write_files(dir / "model", small_classifier());
+  const std::vector<std::string> texts = sample_texts(20);
+  const Classifier mapped(dir / "model", mapping(true)), copied(dir / "model", mapping(false));
+  const auto expected = logits_of(Classifier(ModelSource::memory(small_classifier()), mapping(true)), texts);
+  CHECK(logits_of(mapped, texts) == expected);
+  FineTuner tuner(dir / "model", sample_examples(16), short_training());
+  tuner.run();
+  tuner.save(dir / "model", /*replace=*/true);
+  CHECK(logits_of(mapped, texts) == expected);
+  CHECK(logits_of(copied, texts) == expected);
+  CHECK(logits_of(Classifier(dir / "model", mapping(true)), texts) != expected);
+  std::filesystem::remove_all(dir / "model");
+  CHECK(logits_of(mapped, texts) == expected);
+}
+
+TEST_CASE("mapped weights: gradients of the same bits, and what one object changes is its own") {
+  const TempDir dir;
+  write_files(dir / "model", small_classifier());
+  const std::string before = read_file(dir / "model/model.safetensors"), text = sample_texts(1)[0];
+  Classifier mapped(dir / "model", mapping(true));
+  const Classifier copied(dir / "model", mapping(false)), other(dir / "model", mapping(true));
+  CHECK(mappings_of(dir / "model") == 2);
+  const std::vector<std::string> names = mapped.parameter_names();
+  const auto objective = Classifier::Objective::loss(1);
+  const Classifier::Gradients a = mapped.gradients(text, objective, names),
+                              b = copied.gradients(text, objective, names);
+  CHECK(a.tokens.values == b.tokens.values);
+  for (const std::string& name : names) {
+    INFO(name);
+    CHECK(a.parameters.at(name).values == b.parameters.at(name).values);
+    CHECK(mapped.parameter(name).values == copied.parameter(name).values);
+  }
+  const auto expected = copied.predict_one(text).logits;
+  CHECK(mapped.predict_one(text).logits == expected);
+  for (const std::string& name : names) {
+    std::vector<double> values = mapped.parameter(name).values;
+    for (double& x : values) x *= 1.5;
+    mapped.set_parameter(name, values);
+  }
+  CHECK(mapped.predict_one(text).logits != expected);
+  CHECK(other.predict_one(text).logits == expected);
+  CHECK(read_file(dir / "model/model.safetensors") == before);
+}
+
+TEST_CASE("copied weights do not notice what becomes of their file") {
+  const TempDir dir;
+  write_files(dir / "model", small_classifier());
+  const std::vector<std::string> texts = sample_texts(5);
+  const Classifier model(dir / "model", mapping(false));
+  FineTuner tuner(dir / "model", sample_examples(16), short_training());  // maps nothing, whatever it is told
+  CHECK(mappings_of(dir / "model") == 0);
+  const auto expected = logits_of(model, texts);
+  std::filesystem::resize_file(dir / "model/model.safetensors", 100);
+  CHECK(logits_of(model, texts) == expected);
+  tuner.run();
+  CHECK(logits_of(tuner.classifier(), texts) != expected);
 }

@@ -110,9 +110,13 @@ TEST_CASE("each read of a load fails once, and leaves nothing") {
 TEST_CASE("each allocation of a load from a directory and through a function fails once, and leaves nothing") {
   const TempDir dir;
   write_files(dir / "model", small_classifier());
-  const Failures directory = fail_each_allocation([&] { const Classifier model(dir / "model"); });
-  CHECK(directory.ended > 1000);
-  CHECK(directory.done_without <= 4);
+  for (const bool map : {true, false}) {
+    Classifier::Options options;
+    options.map_weights = map;
+    const Failures directory = fail_each_allocation([&] { const Classifier model(dir / "model", options); });
+    CHECK(directory.ended > 1000);
+    CHECK(directory.done_without <= 4);
+  }
   const ModelSource source = ModelSource::reader(
       [&](const std::string& name, uint64_t offset, std::span<std::byte> out) -> std::optional<uint64_t> {
         const auto found = small_classifier().find(name);

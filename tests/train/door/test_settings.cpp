@@ -74,6 +74,7 @@ TEST_CASE("the Python package lists every setting, and those of a model with the
     const std::string name = between(line, "        ", ":");
     std::string value = between(line, " = ", ",");
     std::erase(value, '"');
+    if (value == "True") value = "on";
     of_model.push_back(said_of(name, value));
   }
   CHECK(of_model == declared(door::classifier_settings()));

@@ -70,7 +70,7 @@ CRISP_API const char* crisp_context_error(const crisp_context* context);
 /* One setting as text. Models and tuners that are made later follow it. A - may stand for a _: these are the programs'
  * options. All there are, each with its default:
  *
- * of all: threads 0, precision f32, device cpu, max_length 0, eval_batch_size 64;
+ * of all: threads 0, precision f32, device cpu, max_length 0, eval_batch_size 64, map_weights on (tuners copy);
  *
  * of tuners: epochs 3, max_steps 0, learning_rate 2e-05, batch_size 32, gradient_accumulation_steps 1, schedule linear,
  *   warmup_steps 0 (by warmup_ratio, or none where 0 is given), warmup_ratio 0.1, weight_decay 0.01, beta1 0.9,
@@ -90,9 +90,10 @@ typedef void (*crisp_log)(void* user, const char* line);
 CRISP_API int crisp_context_set_log(crisp_context* context, crisp_log log, void* user);
 
 /* Covers the blocks that this header hands out: model and tuner handles, and the results that crisp_free() frees. Not
- * covered is the memory of tensors, which comes from the engine's cache that all models of a process share, and of what
- * the library makes for itself with operator new. `allocate` returns at least `size` bytes, aligned as malloc's, or
- * null; both may be called by any thread. null and null: malloc and free. */
+ * covered is the memory of tensors, which comes from the engine's cache that all models of a process share, or is a
+ * part of a file that is mapped (map_weights), and of what the library makes for itself with operator new. `allocate`
+ * returns at least `size` bytes, aligned as malloc's, or null; both may be called by any thread. null and null: malloc
+ * and free. */
 typedef void* (*crisp_allocate)(void* user, size_t size);
 typedef void (*crisp_release)(void* user, void* block);
 CRISP_API int crisp_context_set_allocator(crisp_context* context, crisp_allocate allocate, crisp_release release,
@@ -116,7 +117,13 @@ typedef struct crisp_file {
 typedef int (*crisp_read)(void* user, const char* name, uint64_t offset, void* out, size_t size, uint64_t* file_size);
 
 /* A directory as crisp-train writes and Hugging Face publishes it, a .safetensors file with the others beside it, or
- * the name of a model in Hugging Face's cache. */
+ * the name of a model in Hugging Face's cache.
+ *
+ * The weights are used where they lie in the file, on the CPU, as far as they are of the model's numbers: processes
+ * share them, and what crisp_model_set_parameter() changes is the handle's alone. A file whose place another takes, as
+ * crisp_tuner_save() does it, stays whole. But one that somebody else writes to or cuts short, or whose disk fails,
+ * before crisp_model_free() changes the answers or ends the process (SIGBUS): with the setting map_weights off weights
+ * are copied. The answers have the same bits. */
 CRISP_API int crisp_model_load(crisp_context* context, const char* path, crisp_model** model);
 /* The memory is not needed any more when the function returns. */
 CRISP_API int crisp_model_load_memory(crisp_context* context, const crisp_file* files, size_t count,

@@ -84,7 +84,13 @@ class Classifier {
     DeviceChoice device = DeviceChoice::cpu;
     int max_length = 0;        // tokens of a text, [CLS] and [SEP] included; longer ones are cut; 0: as in training
     int eval_batch_size = 64;  // texts that are computed together; changes no answer by more than rounding
-    Log log = {};              // empty: nobody wants the lines
+    /// A model from a path uses the weights where they lie in its file, on the CPU, as far as they are of the model's
+    /// numbers: processes share them, and what set_parameter() changes is the object's alone. A file whose place
+    /// another takes, as save() does it, stays whole. But one that somebody else writes to or cuts short, or whose disk
+    /// fails, while the object lives changes its answers or ends the process (SIGBUS): false copies the weights, as a
+    /// FineTuner always does. The answers have the same bits.
+    bool map_weights = true;
+    Log log = {};  // empty: nobody wants the lines
   };
 
   /// What the head makes of its logits: probabilities that add up to 1, a probability of each label, or a number.

@@ -58,6 +58,20 @@ class Answers(unittest.TestCase):
         self.assertEqual(crisp.Model(writable, threads=1).predict(TEXTS), from_path)
         self.assertEqual(crisp.Model(self.path, threads=2).label_names, ["bad", "good"])
 
+    def test_weights_are_mapped_or_copied(self):
+        expected = self.model.predict(TEXTS)
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "copy")
+            tuned().save(path)
+            weights = os.path.join(path, "model.safetensors")
+            with crisp.Model(path) as mapped, crisp.Model(path, map_weights=False) as copied:
+                with open("/proc/self/maps") as maps:
+                    self.assertEqual(sum(weights in line for line in maps), 1)
+                self.assertEqual(mapped.predict(TEXTS), expected)
+                mapped.close()
+                os.truncate(weights, 100)
+                self.assertEqual(copied.predict(TEXTS), expected)
+
     def test_options_of_sparse_attention_by_name(self):
         tuner = crisp.FineTuner(
             SAMPLE, TRAIN, max_steps=1, sparse_method="bigbird", bigbird=[3, 1, 1], sparse_train=False, keep="cls"

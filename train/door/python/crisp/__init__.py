@@ -105,6 +105,9 @@ class Evaluation(NamedTuple):
 class Model:
     """A classifier. `source`: a directory or file, the name of a model in Hugging Face's cache, or a model's files in
     memory, {"model.safetensors": bytes, "config.json": bytes, ...}. `log` takes lines on what was assumed in loading.
+
+    The weights of a directory or file are used where they lie in it: see crisp_model_load() in crisp.h. One that
+    somebody else writes to or cuts short meanwhile changes the answers or ends the process; map_weights=False copies.
     """
 
     def __init__(
@@ -116,6 +119,7 @@ class Model:
         device: str = "cpu",
         max_length: int = 0,
         eval_batch_size: int = 64,
+        map_weights: bool = True,
         log: Optional[Callable[[str], None]] = None,
     ) -> None:
         settings = {
@@ -124,6 +128,7 @@ class Model:
             "device": device,
             "max_length": max_length,
             "eval_batch_size": eval_batch_size,
+            "map_weights": map_weights,
         }
         context = Context(settings, log)
         handle = Handle(_lib.crisp_model_free)
@@ -266,7 +271,7 @@ class Model:
 class FineTuner:
     """Fine-tunes a model on (text, label) pairs with the numbers of crisp-train. `settings` are its options:
 
-    threads, precision, device, max_length, eval_batch_size, epochs, max_steps, learning_rate, batch_size,
+    threads, precision, device, max_length, eval_batch_size, map_weights, epochs, max_steps, learning_rate, batch_size,
     gradient_accumulation_steps, schedule, warmup_steps, warmup_ratio, weight_decay, beta1, beta2, epsilon,
     max_grad_norm, seed, dropout, label_names, new_head, eval_steps, sparsity, sparse_method, sparse_layers,
     sparsity_reverse, sparsity_ramp, sparse_train, sparse_eval, keep, drop_key, drop_attention, drop_attention_unit,
