@@ -361,8 +361,8 @@ class PanelProduct {
     if (last && g.gelu_out) activate(rows, row, col, cols);
   }
 
-  // While the finished tile of c is in the first-level cache.
-  void activate(int rows, int64_t row, int64_t col, int64_t cols) const {
+  // While the finished tile of c is in the first-level cache; not inlined, as there are many tile().
+  [[gnu::noinline]] void activate(int rows, int64_t row, int64_t col, int64_t cols) const {
     for (int i = 0; i < rows; ++i) {
       const T* x = g.c + (row + i) * g.ldc + col;
       T* y = g.gelu_out + (row + i) * g.ldc + col;
