@@ -123,9 +123,7 @@ SafetensorsFile SafetensorsFile::open(InputFile file) {
   if (result.file_.descriptor() < 0) return result;
   const auto length = static_cast<size_t>(size);
   if (length != size) fail("{}: has {} bytes, for which this machine has no addresses", path, size);
-  // Pages are the file's until somebody writes to them; for that case no memory is set aside.
-  void* const map =
-      ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, result.file_.descriptor(), 0);
+  void* const map = ::mmap(nullptr, length, PROT_READ, MAP_PRIVATE | MAP_NORESERVE, result.file_.descriptor(), 0);
   if (map == MAP_FAILED) fail("{}: cannot be mapped into memory: {}", path, std::strerror(errno));
   result.map_.reset(static_cast<std::byte*>(map), [length](std::byte* begin) { ::munmap(begin, length); });
   return result;
@@ -150,6 +148,8 @@ std::shared_ptr<std::byte> SafetensorsFile::mapped(const TensorEntry& entry) con
   return {};
 #else
   if (!map_ || bytes(entry).empty()) return {};
+  // Only now: some systems count what a process might write to as memory that it takes.
+  if (::mprotect(map_.get(), static_cast<size_t>(file_.size()), PROT_READ | PROT_WRITE) != 0) return {};
   return {map_, map_.get() + data_begin_ + entry.begin};
 #endif
 }

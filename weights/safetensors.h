@@ -92,10 +92,10 @@ class SafetensorsFile {
   /// Throws BadInput if the file has become shorter by now, Error for a file of InputFiles. A file cut short later
   /// still raises SIGBUS on access, so prefer read() for files that someone else may write.
   std::span<const std::byte> bytes(const TensorEntry& entry) const;
-  /// The same bytes for whoever keeps them, null for a file of InputFiles and where the system copies what it maps: the
-  /// mapping stays until the last such pointer goes, this object or not. Writing changes what this process sees and
-  /// never the file. A file that another takes the place of (rename) stays as it is; one that somebody else writes to
-  /// or cuts short shows that, or raises SIGBUS.
+  /// The same bytes for whoever keeps them; null for a file of InputFiles, a tensor without bytes, and where the system
+  /// copies what it maps or lets nobody write to it. The mapping stays until the last such pointer goes, this object or
+  /// not. Writing changes what this process sees and never the file. A file that another takes the place of (rename)
+  /// stays as it is; one that somebody else writes to or cuts short shows that, or raises SIGBUS.
   std::shared_ptr<std::byte> mapped(const TensorEntry& entry) const;
 
   /// Copies a F64, F32, BF16 or F16 tensor, converting (F64 to float rounds to nearest even). `out` holds exactly

@@ -2,7 +2,9 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstring>
 #include <filesystem>
+#include <optional>
 
 #include "engine/cpu/memory/allocator.h"
 #include "tests/support/catch.h"
