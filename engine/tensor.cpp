@@ -105,12 +105,10 @@ Tensor Tensor::from(std::span<const int32_t> values, const Shape& shape, Device 
 }
 
 Tensor Tensor::from_blob(std::shared_ptr<void> elements, const Shape& shape, DType dtype) {
-  if (!elements) {
-    if (shape.numel() > 0) fail("a null pointer to the elements of a tensor of shape {}", shape.str());
-    return empty(shape, dtype);
-  }
-  if (reinterpret_cast<uintptr_t>(elements.get()) % size_of(dtype) != 0)
-    fail("the elements of a tensor of shape {} are not aligned for {}", shape.str(), name_of(dtype));
+  if (!elements && shape.numel() == 0) return empty(shape, dtype);
+  if (!elements || reinterpret_cast<uintptr_t>(elements.get()) % size_of(dtype) != 0)
+    fail("elements at {} cannot be a tensor's of shape {} ({}): null, or not aligned", elements.get(), shape.str(),
+         name_of(dtype));
   Tensor t;
   t.impl_ = std::allocate_shared<TensorImpl>(CachedAlloc<TensorImpl>());
   t.impl_->shape = shape;
