@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <map>
 
 #include "data/input/file.h"
 #include "data/input/text.h"
@@ -116,19 +117,21 @@ void for_each_source(const LoadPlan& plan, const DistilBert& model, F&& f) {
     if (const auto source = plan.sources.find(p.name); source != plan.sources.end()) f(p, source->second);
 }
 
-// A parameter where it lies in the file, if it does so as a model of this type wants it; `uses` are the file's. (What
-// does not fit is for plan_load to refuse.)
-Tensor mapped_parameter(const SafetensorsFile& file, const std::vector<TensorUse>& uses, DType dtype,
-                        const std::string& name, const Shape& shape) {
-  for (size_t i = 0; i < uses.size(); ++i) {
-    const TensorEntry& entry = file.tensors()[i];
-    if (uses[i].kind != TensorUse::Kind::parameter || uses[i].text != name) continue;
-    if (entry.dtype != safe_dtype(dtype) || entry.shape != file_shape(shape)) continue;
+// The parameters that lie in a file as a model of this type wants them. (What does not fit is for plan_load to refuse.)
+ParameterSource mapped_parameters(const SafetensorsFile& file, DType dtype) {
+  std::map<std::string, const TensorEntry*> entries;
+  std::vector<TensorUse> uses = tensor_uses(file);
+  for (size_t i = 0; i < uses.size(); ++i)
+    if (uses[i].kind == TensorUse::Kind::parameter) entries[std::move(uses[i].text)] = &file.tensors()[i];
+  return [&file, dtype, entries = std::move(entries)](const std::string& name, const Shape& shape) -> Tensor {
+    const auto found = entries.find(name);
+    if (found == entries.end()) return {};
+    const TensorEntry& entry = *found->second;
+    if (entry.dtype != safe_dtype(dtype) || entry.shape != file_shape(shape)) return {};
     const std::shared_ptr<std::byte> elements = file.mapped(entry);
-    if (elements && reinterpret_cast<uintptr_t>(elements.get()) % size_of(dtype) == 0)
-      return Tensor::from_blob(elements, shape, dtype);
-  }
-  return {};
+    if (!elements || reinterpret_cast<uintptr_t>(elements.get()) % size_of(dtype) != 0) return {};
+    return Tensor::from_blob(elements, shape, dtype);
+  };
 }
 
 // `input`: what holds the files in place of the file system, or nullptr.
@@ -178,16 +181,12 @@ LoadedModel load_files(const std::string& file_or_directory, const LoadModelOpti
 
   const DType dtype = options.dtype.value_or(dims.f64 ? DType::f64 : DType::f32);
   const bool map = options.map_weights && !input && options.device == Device::cpu;
-  std::vector<TensorUse> uses;
-  if (map) uses = tensor_uses(file);
-  const auto in_file = [&](const std::string& name, const Shape& shape) {
-    return mapped_parameter(file, uses, dtype, name, shape);
-  };
-  LoadedModel loaded{.model = DistilBert(config, dtype, options.device, in_file),
-                     .source = file_or_directory,
-                     .weights_path = input ? "" : path,
-                     .files = std::move(files),
-                     .notes = std::move(notes)};
+  LoadedModel loaded{
+      .model = DistilBert(config, dtype, options.device, map ? mapped_parameters(file, dtype) : ParameterSource()),
+      .source = file_or_directory,
+      .weights_path = input ? "" : path,
+      .files = std::move(files),
+      .notes = std::move(notes)};
   const LoadPlan plan =
       options.new_head ? plan_with_new_head(file, loaded.model) : plan_load(file, wanted_tensors(loaded.model, true));
   if (options.head_required && !plan.initialised_head.empty())
