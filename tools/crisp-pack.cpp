@@ -63,7 +63,7 @@ std::vector<std::pair<std::string, std::string>> files_of(const LoadedModel& loa
 }
 
 int pack(const PackOptions& options) {
-  const Predictor predictor(options.model, {.vocab = options.vocab, .threads = 1},
+  const Predictor predictor(options.model, {.vocab = options.vocab, .threads = 1, .map_weights = false},
                             [](const std::string& note) { say("note: {}", note); });
   if (predictor.config().sparsity.needs_parses(false))
     fail<UsageError>("{}: this model's attention follows dependency parses, for which a packed program has no place",

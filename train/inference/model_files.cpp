@@ -193,7 +193,7 @@ LoadedModel load_files(const std::string& file_or_directory, const LoadModelOpti
     fail<BadInput>("{}: there is no classification head in it (pre_classifier, classifier); train one with crisp-train",
                    path);
   for_each_source(plan, loaded.model, [&](const Parameter& p, const LoadPlan::Source& source) {
-    const bool there = map && !source.add_row0 && p.tensor.raw() == file.mapped(*source.tensor).get();
+    const bool there = map && !source.add_row0 && p.tensor.raw() == file.bytes(*source.tensor).data();
     if (there) return;
     write_elements(p.tensor, [&](auto elements) { read_source(file, source, elements); });
   });

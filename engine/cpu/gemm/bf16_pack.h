@@ -41,8 +41,8 @@ CRISP_INLINE void split_next(V16f& rest, V16u& part) {
 }
 
 /// Pairs of bf16 numbers, low[i] below high[i], whose sum over the parts is the pair of numbers given: rounded to
-/// nearest even (as bf16_round.h says) where there is one; within 2^-17 |x| where there are two; exactly x where there
-/// are three (down to about 2^-102, below which the last are subnormal and the matrix unit takes them for 0).
+/// nearest even (as bf16_round.h says) where there is one; within 2^-17 |x| (down to about 2^-109) where there are two;
+/// exactly x where there are three (down to about 2^-102). Below that, the last are subnormal: 0 to the matrix unit.
 ///
 /// - A part that is followed by another may round ties either way, as the rest is taken from what it became.
 /// - Finite numbers beyond the largest bf16 must not become infinite: the first part stops at it.

@@ -121,9 +121,9 @@ typedef int (*crisp_read)(void* user, const char* name, uint64_t offset, void* o
  *
  * The weights are used where they lie in the file, on the CPU, as far as they are of the model's numbers: processes
  * share them, and what crisp_model_set_parameter() changes is the handle's alone. A file whose place another takes, as
- * crisp_tuner_save() does it, stays whole. But one that somebody else writes to or cuts short, or whose disk fails,
- * before crisp_model_free() changes the answers or ends the process (SIGBUS): with the setting map_weights off weights
- * are copied. The answers have the same bits. */
+ * crisp_tuner_save() does it, stays whole on a local disk. But one that somebody else writes to or cuts short (cp,
+ * transformers' save_pretrained), or whose disk fails, before crisp_model_free() changes the answers or ends the
+ * process (SIGBUS): with the setting map_weights off weights are copied. The answers have the same bits. */
 CRISP_API int crisp_model_load(crisp_context* context, const char* path, crisp_model** model);
 /* The memory is not needed any more when the function returns. */
 CRISP_API int crisp_model_load_memory(crisp_context* context, const crisp_file* files, size_t count,

@@ -86,9 +86,9 @@ class Classifier {
     int eval_batch_size = 64;  // texts that are computed together; changes no answer by more than rounding
     /// A model from a path uses the weights where they lie in its file, on the CPU, as far as they are of the model's
     /// numbers: processes share them, and what set_parameter() changes is the object's alone. A file whose place
-    /// another takes, as save() does it, stays whole. But one that somebody else writes to or cuts short, or whose disk
-    /// fails, while the object lives changes its answers or ends the process (SIGBUS): false copies the weights, as a
-    /// FineTuner always does. The answers have the same bits.
+    /// another takes, as save() does it, stays whole on a local disk. But one that somebody else writes to or cuts
+    /// short (cp, transformers' save_pretrained), or whose disk fails, while the object lives changes its answers or
+    /// ends the process (SIGBUS): false copies the weights, as a FineTuner always does. The answers have the same bits.
     bool map_weights = true;
     Log log = {};  // empty: nobody wants the lines
   };
