@@ -6,6 +6,7 @@
 #include "engine/backend.h"
 #include "engine/context.h"
 #include "engine/cpu/backend.h"
+#include "engine/cpu/memory/allocator.h"
 #include "tests/engine/emulated_tiles.h"
 #include "tests/engine/helpers.h"
 
@@ -367,21 +368,31 @@ TEST_CASE("tile products: compiled with AVX-512 BF16 they have the bits of the p
 TEST_CASE("AMX has the bits of the emulated unit") {
   if (!amx_usable()) CRISP_SKIP("this machine has no AMX");
   const auto real = modes_of(backend(Device::cpu).f32.gemm), emulated = modes();
-  for (size_t i = 0; i < emulated.size(); ++i) {
-    for (int options = 0; options < 8; ++options) {
-      Problem p = random_problem(99, 130, 1000, 51);
-      p.trans_a = options & 1;
-      p.trans_b = options & 2;
-      p.beta = options & 4 ? 1 : 0;
-      p.c = normal(p.m, p.n, 53);
-      p.a[0] = 1e-39f;
-      p.b[0] = -FLT_MAX;
-      Problem q = p;
-      real[i].gemm(p.call());
-      emulated[i].gemm(q.call());
-      INFO(emulated[i].name << ", options " << options);
-      CHECK(equal_bits(p.c, q.c));
-      CHECK(equal_bits(p.sum_squares, q.sum_squares));
+  // Ragged, in several chunks; and whole blocks in one chunk, whose sums go past the caches where their rows are
+  // aligned and nothing is added.
+  for (const auto& [m, n, k] : {std::array<int64_t, 3>{99, 130, 1000}, {96, 128, 300}}) {
+    for (size_t i = 0; i < emulated.size(); ++i) {
+      for (int options = 0; options < 16; ++options) {
+        Problem p = random_problem(m, n, k, 51);
+        p.trans_a = options & 1;
+        p.trans_b = options & 2;
+        p.beta = options & 4 ? 1 : 0;
+        p.a[0] = 1e-39f;
+        p.b[0] = -FLT_MAX;
+        p.c = normal(m, n, 53);
+        Problem q = p;
+        std::vector<float, CachedAlloc<float>> memory(p.c.size() + 16);
+        REQUIRE(reinterpret_cast<uintptr_t>(memory.data()) % 64 == 0);
+        float* const c = memory.data() + (options & 8 ? 1 : 0);
+        std::copy(p.c.begin(), p.c.end(), c);
+        GemmCall<float> call = p.call();
+        call.c = c;
+        real[i].gemm(call);
+        emulated[i].gemm(q.call());
+        INFO(emulated[i].name << ", " << m << " x " << n << " x " << k << ", options " << options);
+        CHECK(equal_bits(Matrix(c, c + p.c.size()), q.c));
+        CHECK(equal_bits(p.sum_squares, q.sum_squares));
+      }
     }
   }
 }

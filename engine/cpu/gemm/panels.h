@@ -15,8 +15,10 @@ namespace crisp::CRISP_ISA {
 
 #if defined(__AVX512F__)
 constexpr int tile_rows = 8, tile_vectors = 3;
+constexpr int64_t pack_ahead = INT64_MAX / 2;  // steps of k between a row of a and the one asked for while it is packed
 #else
 constexpr int tile_rows = 4, tile_vectors = 3;
+constexpr int64_t pack_ahead = 4;
 #endif
 
 // The sum over the lanes, in f64.
@@ -43,6 +45,9 @@ class PanelProduct {
   static constexpr int depth = Kind::depth, width = lanes<T>;
   static constexpr int64_t panel_cols = int64_t{tile_vectors} * width;
   static constexpr int64_t block_depth = 768;  // of k
+  // Panels side by side that fill whole cache lines, and their columns.
+  static constexpr int64_t line_panels = panel_cols * static_cast<int64_t>(sizeof(T)) % 64 == 0 ? 1 : 2;
+  static constexpr int64_t line_cols = line_panels * panel_cols;
 
  public:
   explicit PanelProduct(const GemmCall<T>& call)
@@ -142,6 +147,11 @@ class PanelProduct {
     const int64_t count = depth_of(k);
     const T* from = g.a + k * block * g.lda;
     for (int64_t p = 0; p < count; p += depth, from += depth * g.lda) {
+      if (p + pack_ahead < count) {
+        const auto next = reinterpret_cast<const char*>(from + pack_ahead * g.lda + rows.begin);
+        for (int64_t byte = 0; byte < rows.count * static_cast<int64_t>(sizeof(T)); byte += 64)
+          __builtin_prefetch(next + byte);
+      }
       for_tiles(rows, [&](int64_t row, int64_t height) {
         Word* to = out + (row - rows.begin) * steps + p / depth * height;
         if (height == tile_rows && p + depth <= count) {
@@ -236,7 +246,7 @@ class PanelProduct {
           double sum = 0;
           for_tiles(rows_of_chunk(task % chunks), [&](int64_t row, int64_t height) {
             next.lines(lines);
-            Tile tile{row, panel, k, nullptr, 0, panel_memory};
+            Tile tile{row, panel, k, nullptr, 0, panel_memory, nullptr};
             if constexpr (Kind::in_place) {
               tile.a = g.a + row * g.lda + k * block;
               tile.stride = g.lda;
@@ -261,15 +271,31 @@ class PanelProduct {
       const Rows rows = rows_of_chunk(chunk);
       if (chunk != packed) pack_rows(rows, k, row_memory);
       packed = chunk;
+      const int64_t last = panels * (group + 1) / groups;
       double sum = 0;
-      for (int64_t panel = panels * group / groups; panel < panels * (group + 1) / groups; ++panel) {
+      for (int64_t first = panels * group / groups; first < last; first += line_panels) {
+        // Half a line written past the caches costs memory two writes: sums wait until they fill lines.
+        alignas(64) T lines[line_panels > 1 ? tile_rows * line_cols : 1];
+        const bool gather = line_panels > 1 && streaming && blocks == 1 && g.beta == 0 && first + line_panels <= last &&
+                            (first + line_panels) * panel_cols <= g.n;
         for_tiles(rows, [&](int64_t row, int64_t height) {
           const Word* a = row_memory + (row - rows.begin) * steps;
-          with_height<tile_rows, true>(height, {row, panel, k, a, 0, shared + panel * steps * panel_cols}, sum);
+          for (int64_t panel = first; panel < min_of(last, first + line_panels); ++panel) {
+            T* const gathered = gather ? lines + (panel - first) * panel_cols : nullptr;
+            with_height<tile_rows, true>(height, {row, panel, k, a, 0, shared + panel * steps * panel_cols, gathered},
+                                         sum);
+          }
+          if (gather) stream_rows(lines, height, g.c + row * g.ldc + first * panel_cols);
         });
       }
       if (squares && k + 1 == blocks) squares[task] = sum;
     }
+  }
+
+  void stream_rows(const T* lines, int64_t rows, T* c) const {
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < line_cols; j += width)
+        store_streaming(c + i * g.ldc + j, load(lines + i * line_cols + j));
   }
 
   struct Tile {
@@ -277,6 +303,7 @@ class PanelProduct {
     const Word* a;
     int64_t stride;  // between rows of a, in words, where they are not interleaved
     const Word* b;
+    T* gathered;  // null, or where finished sums go instead of c, in rows of line_cols
   };
 
   template <int rows, bool interleaved>
@@ -334,7 +361,9 @@ class PanelProduct {
           if (add) x += load(c + v * width);
           if (last && g.bias) x += load(g.bias + col + v * width);
           if (squares && last) of_tile = add_squares(of_tile, x);
-          if (stream) {
+          if (interleaved && t.gathered) {
+            store(t.gathered + i * line_cols + v * width, x);
+          } else if (stream) {
             store_streaming(c + v * width, x);
           } else {
             store(c + v * width, x);
