@@ -14,6 +14,9 @@ namespace crisp {
 void* cached_allocate(size_t bytes);
 /// The same, filled with zeros; free of charge where the system has just given the memory.
 void* cached_allocate_zeroed(size_t bytes);
+/// Of a block that holds zeros: its memory goes back to the system, page by page, and each page gets memory again when
+/// it is first written. For large arrays of which little is ever used. Until the block is freed; thread-safe.
+void take_memory_as_written(void* zeros) noexcept;
 /// Gives a block back to the cache; null is allowed.
 void cached_free(void* block) noexcept;
 

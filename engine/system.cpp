@@ -71,6 +71,10 @@ char* reserve(size_t bytes, Backing backing) {
   return begin;
 }
 
+void allow_huge_pages(char* place, size_t bytes, bool allow) noexcept {
+  ::madvise(place, bytes, allow ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
 void unreserve(char* place, size_t bytes) noexcept { ::munmap(place, bytes); }
 
 bool make_usable(char* place, size_t bytes) noexcept { return ::mprotect(place, bytes, PROT_READ | PROT_WRITE) == 0; }
@@ -179,6 +183,7 @@ bool make_usable(char* place, size_t bytes) noexcept {
   return true;
 }
 bool discard(char*, size_t) noexcept { return false; }
+void allow_huge_pages(char*, size_t, bool) noexcept {}
 void make_unusable(char*, size_t) noexcept {}
 
 int usable_processors() {

@@ -24,6 +24,9 @@ size_t bytes_to_reserve();
 /// How reserved addresses get memory: as all memory; in pages of 2 MiB, if the system will, from a multiple of that on;
 /// or only those pages that are written, however many more there are than memory.
 enum class Backing : uint8_t { ordinary, huge_pages, only_what_is_written };
+/// Whether these addresses, which have huge pages, get them from now on, too, or each of the smallest pages by itself.
+/// Only a hint. Elsewhere nothing happens.
+void allow_huge_pages(char* place, size_t bytes, bool allow) noexcept;
 /// Addresses that nobody else has and that cannot be read yet, from a page's begin on. Null where the system refuses.
 /// Elsewhere operator new's.
 char* reserve(size_t bytes, Backing backing);

@@ -86,9 +86,9 @@ CRISP_INLINE bool all_zero(const T* x) {
   return any == 0;
 }
 
-// Steps begin..end without a gradient.
+// Steps begin..end without a gradient. False where m and v are as they were.
 template <class T>
-CRISP_INLINE void replay(const Constants<T>& c, const AdamWRates* rates, int64_t begin, int64_t end, T* parameter, T* m,
+CRISP_INLINE bool replay(const Constants<T>& c, const AdamWRates* rates, int64_t begin, int64_t end, T* parameter, T* m,
                          T* v) {
   constexpr int64_t between_looks = 32;
   for (int64_t from = begin; from < end;) {
@@ -102,7 +102,7 @@ CRISP_INLINE void replay(const Constants<T>& c, const AdamWRates* rates, int64_t
 #pragma omp simd
         for (int64_t i = 0; i < piece<T>; ++i) parameter[i] = c.moved(r, parameter[i], direction);
       }
-      return;
+      return from > begin;
     }
     if (still && c.epsilon > 0) {
       for (int64_t s = from; s < to; ++s) {
@@ -122,6 +122,7 @@ CRISP_INLINE void replay(const Constants<T>& c, const AdamWRates* rates, int64_t
     }
     from = to;
   }
+  return end > begin;
 }
 
 template <class T>
@@ -146,15 +147,16 @@ void adamw_rows(const AdamWRowsCall<T>& call, const ClipResult* clip) {
       m1[k] = inside ? m[at + k] : T(0);
       v1[k] = inside ? v[at + k] : T(0);
     }
-    replay(c, rates, from ? from[i] : steps - 1, gradient ? steps - 1 : steps, p1, m1, v1);
+    const bool moved = replay(c, rates, from ? from[i] : steps - 1, gradient ? steps - 1 : steps, p1, m1, v1);
     if (gradient) {
       const Rates<T> r(rates[steps - 1]);
       const T* g = gradient + i * cols + col;
 #pragma omp simd
       for (int64_t k = 0; k < width; ++k) c.advance(r, g[k] * scale, p1[k], m1[k], v1[k]);
     }
+    for (int64_t k = 0; k < width; ++k) parameter[at + k] = p1[k];
+    if (!gradient && !moved) return;  // memory that holds no moments but 0 may not be there yet
     for (int64_t k = 0; k < width; ++k) {
-      parameter[at + k] = p1[k];
       m[at + k] = m1[k];
       v[at + k] = v1[k];
     }

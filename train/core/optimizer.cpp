@@ -4,12 +4,20 @@
 #include <utility>
 
 #include "engine/fail.h"
+#include "engine/host_memory.h"
 
 namespace crisp {
 namespace {
 
 // After so many steps all rows catch up, so that a long run remembers no more.
 constexpr size_t most_deferred = 512;
+
+// Of a table a training uses some rows: those never met, whose moments stay 0, need no memory.
+Tensor moments_of(const Tensor& parameter) {
+  const Tensor zeros = Tensor::zeros(parameter.shape(), parameter.dtype(), parameter.device());
+  if (parameter.gradient().by_rows() && parameter.device() == Device::cpu) take_memory_as_written(zeros.raw());
+  return zeros;
+}
 
 }  // namespace
 
@@ -18,8 +26,8 @@ AdamW::AdamW(std::span<const Parameter> parameters, const AdamWOptions& options,
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Tensor& t = parameters_[i].tensor;
     (parameters_[i].is_span ? spans_ : weights_).push_back(t);
-    m_.push_back(Tensor::zeros(t.shape(), t.dtype(), t.device()));
-    v_.push_back(Tensor::zeros(t.shape(), t.dtype(), t.device()));
+    m_.push_back(moments_of(t));
+    v_.push_back(moments_of(t));
     if (!t.gradient().by_rows()) continue;
     const auto rows = static_cast<size_t>(t.dim(0));
     Table& table = tables_.emplace_back(Table{i, {}, std::vector<int32_t>(rows)});

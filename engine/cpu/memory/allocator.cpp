@@ -7,6 +7,7 @@
 #include <cstring>
 #include <mutex>
 #include <new>
+#include <utility>
 
 #include "engine/cpu/memory/arena.h"
 #include "engine/cpu/memory/poison.h"
@@ -46,6 +47,18 @@ struct alignas(alignment) Slab {
   size_t used;  // small blocks that are handed out
 };
 
+// The whole pages of a block.
+struct Pages {
+  char* begin;
+  size_t bytes = 0;
+  explicit Pages(BlockHeader* block) : begin(block->data()) {
+    const size_t page = os::page_size(), before = (page - reinterpret_cast<uintptr_t>(begin) % page) % page;
+    if (block->bytes < before) return;
+    begin += before;
+    bytes = (block->bytes - before) / page * page;
+  }
+};
+
 class Cache {
  public:
   void* allocate(size_t bytes, bool zeroed) {
@@ -71,8 +84,22 @@ class Cache {
       block->left = list;
       list = block;
     } else {
+      if (std::exchange(block->by_writing, false)) {
+        const Pages pages(block);
+        os::allow_huge_pages(pages.begin, pages.bytes, true);
+      }
       arena_.free(block);
     }
+  }
+
+  void take_as_written(void* zeros) noexcept {
+    BlockHeader* const block = BlockHeader::of(zeros);
+    const std::lock_guard lock(mutex_);
+    const Pages pages(block);
+    if (block->owner || pages.bytes == 0) return;
+    os::allow_huge_pages(pages.begin, pages.bytes, false);
+    os::discard(pages.begin, pages.bytes);
+    block->by_writing = true;
   }
 
   void release() noexcept {
@@ -157,6 +184,7 @@ Cache& cache() {
 
 void* cached_allocate(size_t bytes) { return cache().allocate(bytes, false); }
 void* cached_allocate_zeroed(size_t bytes) { return cache().allocate(bytes, true); }
+void take_memory_as_written(void* zeros) noexcept { cache().take_as_written(zeros); }
 void cached_free(void* block) noexcept { cache().free(block); }
 void release_cached_memory() noexcept { cache().release(); }
 void unmap_cached_memory() noexcept { cache().unmap(); }

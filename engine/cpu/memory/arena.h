@@ -22,7 +22,8 @@ struct alignas(64) BlockHeader {
   uint32_t priority;      // in the tree
   uint16_t range;         // the range it lies in
   bool free;
-  bool zero;  // nobody has written to the block since the system gave it
+  bool zero;        // nobody has written to the block since the system gave it
+  bool by_writing;  // it gets memory page by page (the owner's)
   char* data() { return reinterpret_cast<char*>(this) + size; }
   static BlockHeader* of(void* data) { return reinterpret_cast<BlockHeader*>(static_cast<char*>(data) - size); }
 };
