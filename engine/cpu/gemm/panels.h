@@ -276,8 +276,8 @@ class PanelProduct {
       for (int64_t first = panels * group / groups; first < last; first += line_panels) {
         // Half a line written past the caches costs memory two writes: sums wait until they fill lines.
         alignas(64) T lines[line_panels > 1 ? tile_rows * line_cols : 1];
-        const bool gather = line_panels > 1 && streaming && blocks == 1 && g.beta == 0 && first + line_panels <= last &&
-                            (first + line_panels) * panel_cols <= g.n;
+        const bool gather = line_panels > 1 && streaming && blocks == 1 && g.beta == 0 && !g.gelu_out &&
+                            first + line_panels <= last && (first + line_panels) * panel_cols <= g.n;
         for_tiles(rows, [&](int64_t row, int64_t height) {
           const Word* a = row_memory + (row - rows.begin) * steps;
           for (int64_t panel = first; panel < min_of(last, first + line_panels); ++panel) {
