@@ -108,20 +108,6 @@ void stay_on_first_processor() {
   ::sched_setaffinity(0, sizeof first, &first);
 }
 
-int current_processor() { return ::sched_getcpu(); }
-
-void move_behind(int from, int steps) {
-  cpu_set_t allowed, there;
-  if (from < 0 || from >= CPU_SETSIZE || ::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
-  if (steps >= CPU_COUNT(&allowed)) return;
-  int core = from;
-  for (int left = steps; left > 0; left -= CPU_ISSET(core, &allowed) ? 1 : 0) core = (core + 1) % CPU_SETSIZE;
-  CPU_ZERO(&there);
-  CPU_SET(core, &there);
-  ::sched_setaffinity(0, sizeof there, &there);
-  ::sched_setaffinity(0, sizeof allowed, &allowed);
-}
-
 bool allow_tiles() {
 #if defined(SYS_arch_prctl)
   constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
@@ -194,8 +180,6 @@ int usable_processors() {
 #endif
 }
 void stay_on_first_processor() {}
-int current_processor() { return -1; }
-void move_behind(int, int) {}
 bool allow_tiles() { return false; }
 void sleep_while(std::atomic<int>& value, int old) { value.wait(old); }
 void wake_all(std::atomic<int>& value) { value.notify_all(); }

@@ -46,12 +46,6 @@ void make_unusable(char* place, size_t bytes) noexcept;
 int usable_processors();
 /// Keeps the calling thread on the first of them. Elsewhere nothing happens.
 void stay_on_first_processor();
-/// The number of the one on which the calling thread is now; -1 where it is not known.
-int current_processor();
-/// Moves the calling thread to the one that is `steps` (at least 1) after number `from`, beginning anew behind the
-/// last. From there on the system may move it as before. Nothing happens where there are not more than `steps` of them.
-/// Elsewhere never.
-void move_behind(int from, int steps);
 /// Asks for the right to use AMX's tiles, of a processor that has them; false without it. Elsewhere always.
 bool allow_tiles();
 

@@ -3,7 +3,6 @@
 #include "engine/system.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -70,30 +69,6 @@ TEST_CASE("what is made usable of a reservation is zero, whatever it held before
     os::unreserve(place, 4 * mib);
   }
   if (!sanitizer) CHECK(os::reserve(SIZE_MAX / 4, os::Backing::ordinary) == nullptr);  // (theirs ends the program)
-}
-
-TEST_CASE("a thread moves to another processor, and may run on all as before", "[system]") {
-  if (portable) {
-    CHECK(os::current_processor() == -1);
-    os::move_behind(0, 1);
-    return;
-  }
-  std::thread([] {
-    cpu_set_t before, after;
-    CHECK(sched_getaffinity(0, sizeof before, &before) == 0);
-    const int all = CPU_COUNT(&before);
-    int moved = 0;
-    for (int i = 0; i < 20; ++i) {  // in between the system, too, may move it
-      const int from = os::current_processor();
-      os::move_behind(from, 1);
-      if (os::current_processor() != from) ++moved;
-    }
-    CHECK(moved >= (all > 1 ? 10 : 0));
-    os::move_behind(os::current_processor(), all);  // there is none
-    os::move_behind(-1, 1);                         // not known
-    CHECK(sched_getaffinity(0, sizeof after, &after) == 0);
-    CHECK(CPU_EQUAL(&before, &after));
-  }).join();
 }
 
 TEST_CASE("who sleeps on a number is woken when it has changed", "[system]") {

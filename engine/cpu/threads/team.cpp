@@ -127,18 +127,13 @@ class Pool {
 
   // Makes workers until there are `wanted`, or as many as the system grants; returns how many of them to use.
   int grow(int wanted) {
-    const int here = std::ssize(workers_) < wanted ? os::current_processor() : -1;
     while (std::ssize(workers_) < wanted) {
       auto worker = std::make_unique<Worker>();
       const int its_rank = static_cast<int>(workers_.size()) + 1;
       workers_.reserve(workers_.size() + 1);
       try {
         // Signals are for the host's own threads.
-        worker->thread = os::thread_without_signals([this, me = worker.get(), its_rank, here] {
-          // Left to itself, the system lets it share its maker's processor for the first tenth of a second.
-          os::move_behind(here, its_rank);
-          live(*me, its_rank);
-        });
+        worker->thread = os::thread_without_signals([this, me = worker.get(), its_rank] { live(*me, its_rank); });
       } catch (const std::system_error&) {
         return static_cast<int>(workers_.size());
       }
