@@ -6,6 +6,7 @@
 #pragma once
 
 #include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/gemm/squares.h"
 #include "engine/cpu/gemm/streaming.h"
 #include "engine/cpu/gemm/work_queue.h"
 #include "engine/cpu/simd/math.h"
@@ -20,22 +21,6 @@ constexpr int64_t pack_ahead = INT64_MAX / 2;  // steps of k between a row of a 
 constexpr int tile_rows = 4, tile_vectors = 3;
 constexpr int64_t pack_ahead = 4;
 #endif
-
-// The sum over the lanes, in f64.
-CRISP_INLINE double lane_sum(Vec<double> v) {
-  double sum = 0;
-  for (int i = 0; i < lanes<double>; ++i) sum += v[i];
-  return sum;
-}
-// sum + x^2, each lane in f64.
-CRISP_INLINE Vec<double> add_squares(Vec<double> sum, Vec<double> x) { return sum + x * x; }
-CRISP_INLINE Vec<double> add_squares(Vec<double> sum, Vec<float> x) {
-  typedef float Half __attribute__((vector_size(vector_bytes / 2)));
-  const auto halves = reinterpret_cast<const Half*>(&x);
-  const auto low = __builtin_convertvector(halves[0], Vec<double>);
-  const auto high = __builtin_convertvector(halves[1], Vec<double>);
-  return sum + low * low + high * high;
-}
 
 // Kind says how numbers are multiplied: gemm.cpp and bf16.cpp have one each, which explain what one consists of.
 template <class Kind>
